@@ -1,9 +1,9 @@
-//! The kernels' speed: `cargo bench --bench kernels [NAME]`.
+//! Benchmarks of the kernels: `cargo bench --bench kernels [NAME]`.
 //!
-//! Criterion's report for each, and at the end a table: floating-point operations a second and their share of what the
-//! machine reaches with numbers in registers; bytes a second (each input read once, each output written once) and their
-//! share of what it reaches when it copies an array too large for its caches. A kernel is as good as the larger share;
-//! more than all of the copying means that the values stayed in the caches.
+//! Criterion's report for each, and finally a table: floating-point operations per second and their fraction of the
+//! peak measured in registers; bytes per second (each input read once, each output written once) and their fraction of
+//! the bandwidth measured by copying an array larger than the caches. A kernel is as good as the larger fraction; more
+//! than 100 % of the copy bandwidth means that the values stayed in the caches.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -26,7 +26,7 @@ use rayon::prelude::*;
 
 /// Samples in a batch.
 const BATCH: usize = 128;
-/// How often a kernel is timed.
+/// The number of timed samples per kernel.
 const SAMPLES: usize = 30;
 
 fn main() {
@@ -48,7 +48,7 @@ fn main() {
     }
 }
 
-/// What has been measured so far.
+/// The benchmark runner and its results so far.
 struct Kernels {
     criterion: Criterion,
     measured: Vec<Measured>,
@@ -83,11 +83,11 @@ impl Kernels {
             });
         });
         group.finish();
-        // The first ones are Criterion's warming up.
+        // The first ones are Criterion's warm-up.
         let times = times.into_inner();
         let mut times = times[times.len().saturating_sub(SAMPLES)..].to_vec();
         times.sort_by(f64::total_cmp);
-        // Without times it was not among those asked for.
+        // Without times it was filtered out.
         if let Some(&seconds) = times.get(times.len() / 2) {
             self.measured.push(Measured { name: name.into(), seconds, operations, bytes });
         }
@@ -115,7 +115,7 @@ impl Kernels {
     }
 }
 
-/// Bytes read and written a second when all threads copy an array that no cache holds.
+/// Bytes read and written per second when all threads copy an array larger than the caches.
 fn copied_per_second() -> f64 {
     const LEN: usize = 1 << 25;
     let from = vec![1.0_f32; LEN];
@@ -130,7 +130,7 @@ fn copied_per_second() -> f64 {
     copies.fold(0.0, f64::max)
 }
 
-/// Numbers around zero, the same each time.
+/// Deterministic numbers around zero.
 fn numbers(count: usize) -> Vec<f32> {
     let mut state = count as u32 | 1;
     let mut next = || {
@@ -140,7 +140,7 @@ fn numbers(count: usize) -> Vec<f32> {
     (0..count).map(|_| next()).collect()
 }
 
-/// A window that leaves an image its size (strides of 1), or divides it by its strides.
+/// A window that keeps an image's size (strides of 1), or divides it by its strides.
 fn same(batch: usize, side: usize, size: usize, stride: usize) -> Window {
     let output = side.div_ceil(stride);
     let pad = ((output - 1) * stride + size).saturating_sub(side) / 2;
@@ -173,7 +173,7 @@ fn notebook(kernels: &mut Kernels, batch: usize) {
 
         let dy = numbers(y.len());
         let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; filters]);
-        // A first layer needs no gradient of its input.
+        // A first layer needs no input gradient.
         let (gradients, name) =
             if channels == 1 { (1, format!("{name} gradient of weights")) } else { (2, format!("{name} gradients")) };
         kernels.measure(&format!("notebook {name}, batch {batch}"), gradients * operations, values + x.len(), || {
@@ -264,7 +264,7 @@ fn batch_normalization(kernels: &mut Kernels) {
     let (mut dgamma, mut dbeta) = (vec![0.0; 32], vec![0.0; 32]);
     kernels.measure("batch normalization, 32×32×32 gradients", 0, 7 * x.len(), || {
         let statistics = (&mean[..], &variance[..]);
-        // The gradient of the output becomes that of the input.
+        // The output gradient is overwritten by the input gradient.
         dx.copy_from_slice(&dy);
         let linear = (Activation::Linear, &[][..]);
         batch_norm::backward(&norm, &x, statistics, affine, linear, &mut dx, &mut dgamma, &mut dbeta);
@@ -302,7 +302,7 @@ fn lstm(kernels: &mut Kernels) {
     let dy = numbers(batch * units);
     let (mut d_kernel, mut d_recurrent) = (vec![0.0; kernel.len()], vec![0.0; recurrent.len()]);
     let mut d_bias = vec![0.0; bias.len()];
-    // Only the gradients of the weights: the inputs are data.
+    // Only the weight gradients: the inputs are data.
     let operations = 2 * batch * steps * (inputs + 2 * units) * 4 * units;
     kernels.measure("LSTM 128, 100 steps of 32, gradients", operations, x.len() + 6 * h.len(), || {
         let memory = LstmMemory { gates: &gates[..], cells: &cells[..] };

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Data that stays on disk, against the same data in memory: throughput and memory of `brasa train`.
+"""Data that stay on disk compared with the same data in memory: throughput and memory of `brasa train`.
 
     cargo build --release
     python3 benches/load.py target/release/brasa
@@ -9,9 +9,9 @@ Trains the notebook's network (batches of 128, Adam) on digits of noise, in turn
 - `.npy` files, read in pieces and in a random order, against an `.npz` that is read whole;
 - a folder of small PNGs, decoded as they are needed, against an `.npz` with the same pixels.
 
-Each round trains both once; what is told is the ratio of disk to memory in samples a second, its median over the
-rounds, and the least and greatest. Then one epoch over an `.npy` file larger than most memories, which has no blocks on
-the disk (it is all zeros, so that disk speed is no part of it), with the memory that the process takes on the way.
+Each round trains both once; the result is the ratio of disk to memory in samples per second, its median over the
+rounds, minimum and maximum. Then one epoch over an `.npy` file larger than most memories, which occupies no disk blocks
+(it is all zeros, so that disk speed is irrelevant), with the memory of the process over time.
 
 Needs Linux (`/proc`), no packages, and a machine that does nothing else.
 """
@@ -118,7 +118,7 @@ def recipe(folder, name, data):
 
 
 def npz(folder, name, x, y):
-    """An archive of two files that are there."""
+    """An archive of two existing files."""
     path = folder / f"{name}.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.write(x, "x.npy")
@@ -127,7 +127,7 @@ def npz(folder, name, x, y):
 
 
 def npy(folder, count):
-    """float32, as images are kept once they are scaled."""
+    """float32, as in rescaled images."""
     noise, x, y = random.Random(1), folder / "x.npy", folder / "y.npy"
     byte = [struct.pack("<f", value / 255) for value in range(256)]
     with open(x, "wb") as file:
@@ -148,7 +148,7 @@ def png(pixels):
 
 
 def pictures(folder, count):
-    """A square of noise on black in each: small files that are still compressed, as digits are."""
+    """Images with a square of noise on black: small files that are still compressed, like digits."""
     noise, root, x, y = random.Random(1), folder / "pictures", folder / "px.npy", folder / "py.npy"
     for label in range(10):
         (root / str(label)).mkdir(parents=True)
@@ -170,7 +170,7 @@ def pictures(folder, count):
 
 
 def train(brasa, told, watch=None, steps=None):
-    """Samples a second, the processor time of the whole process in seconds, and the most memory it had, in MiB."""
+    """Samples per second, the processor time of the whole process in seconds, and its peak memory in MiB."""
     run = told.parent / "run"
     command = [brasa, "train", told, "--out", run, "--json", "--quiet"]
     command += ["--set", f"fit.steps_per_epoch={steps}"] if steps else []
@@ -190,7 +190,7 @@ def compare(name, recipes, options):
     ratios, rates, seconds, memory = [], ([], []), ([], []), ([], [])
     train(options.brasa, recipes[1])
     for number in range(options.rounds):
-        # Each round begins with another one.
+        # Each round begins with the other one.
         for which in (0, 1) if number % 2 == 0 else (1, 0):
             rate, busy, most = train(options.brasa, recipes[which])
             rates[which].append(rate)
@@ -218,7 +218,7 @@ def large(folder, options):
 
     def watch(process, run):
         begin = time.monotonic()
-        # The model is saved when training is done; what comes after it is the report's.
+        # The model is saved when training is done; the rest is the report.
         while not (run / "model.keras").exists():
             try:
                 status = pathlib.Path(f"/proc/{process}/status").read_text()

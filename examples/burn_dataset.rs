@@ -1,7 +1,7 @@
 //! The notebook's network, trained from a Burn dataset: `cargo run --example burn_dataset`.
 //!
-//! The digits are items in memory here. An SQLite database, a data frame, or what `burn_dataset` downloads is trained on
-//! in the same way: with a closure that writes an item into an input and a target.
+//! Here the digits are items in memory. An SQLite database, a data frame, or a data set downloaded by `burn_dataset`
+//! works in the same way: with a closure that writes an item into an input and a target.
 
 use brasa::burn::data::dataset::{
     InMemDataset,
@@ -10,7 +10,7 @@ use brasa::burn::data::dataset::{
 use brasa::datasets::{FromBurn, Sample, ToBurn};
 use brasa::prelude::*;
 
-/// A digit as other code may hold it.
+/// A digit as represented in other code.
 #[derive(Clone, Debug)]
 struct Digit {
     pixels: Vec<u8>,
@@ -25,7 +25,7 @@ fn write(digit: Digit, x: &mut [f32], y: &mut [f32]) -> brasa::Result<()> {
 
 fn main() -> brasa::Result<()> {
     let (train, test) = datasets::mnist::load()?;
-    // Brasa's data is a Burn dataset, so that Burn's transforms work on it, and its own can be made of it.
+    // Brasa's data sets are Burn datasets, so Burn's transforms apply to them, and items can be created from them.
     let digit = |sample: Sample| Digit {
         pixels: sample.x.iter().map(|value| (value * 255.0).round() as u8).collect(),
         label: sample.y[0] as u8,
@@ -51,10 +51,10 @@ fn main() -> brasa::Result<()> {
     let scores = model.evaluate(&test)?;
     let accuracy = scores.get("accuracy").unwrap_or_default();
     println!("test accuracy {:.2} %", 100.0 * accuracy);
-    // The example checks itself.
+    // The example checks its own result.
     assert!(accuracy > 0.95, "a fifth of the digits, seen twice, give more than 95 %");
 
-    // The same test images by way of Burn's items: the same bits.
+    // The same test images through Burn's items give the same bits.
     let images = brasa::burn::data::dataset::Dataset::iter(&test).map(|sample| sample.map(digit));
     let images: Vec<Digit> = images.collect::<Result<_, _>>().expect("samples in memory can be read");
     let again = model.evaluate(&FromBurn::new(InMemDataset::new(images), [28, 28, 1], [], write))?;

@@ -24,7 +24,7 @@ fn main() -> brasa::Result<()> {
     let scores = model.evaluate(&test)?;
     let accuracy = scores.get("accuracy").unwrap_or_default();
     println!("test accuracy {:.2} %", 100.0 * accuracy);
-    // The example checks itself.
+    // The example checks its own result.
     assert!(accuracy > 0.985, "the notebook's network reaches more than 98.5 %");
     Ok(())
 }

@@ -1,9 +1,9 @@
-//! Files for Keras, and from it: what `tests/keras/roundtrip.py` and `benches/files/run.py` run.
+//! Files for and from Keras, for `tests/keras/roundtrip.py` and `benches/files/run.py`.
 //!
-//! `roundtrip write DIR` saves a model of every layer of the list and one with every optimizer, in every form that
-//! Keras opens, with inputs, predictions and the losses of the next steps. `roundtrip read DIR` loads what Keras has
-//! saved there, compares predictions, trains on and compares the losses. `roundtrip time save FILE` and
-//! `roundtrip time load FILE` measure one saving or loading of a model of 100 MB.
+//! `roundtrip write DIR` saves a model with each built-in layer and one with each optimizer, in every format that Keras
+//! opens, with inputs, predictions and the losses of the next steps. `roundtrip read DIR` loads the models saved there
+//! by Keras, compares predictions, continues training and compares the losses. `roundtrip time save FILE` and
+//! `roundtrip time load FILE` measure saving or loading a model of 100 MB once.
 
 use std::path::{Path, PathBuf};
 
@@ -34,14 +34,14 @@ fn main() -> Outcome<()> {
 
 fn write(folder: &Path) -> Outcome<()> {
     let mut index = Vec::new();
-    // Counted, so that the other models keep their optimizers.
+    // Counted, so that skipping a model does not change the optimizers of the others.
     let mut left_out = 0;
     for entry in built_in() {
         for (number, example) in entry.examples().iter().enumerate() {
             match example.layer.config() {
-                // A closure cannot be written.
+                // Closures cannot be serialized.
                 Err(Error::Unsupported { .. }) => continue,
-                // Files for Keras 3 have it in another form, and `.json` not at all.
+                // Files for Keras 3 have it in another form, and `.json` has no form for it.
                 Ok(config) if config.get("activation").is_some_and(|name| name == "hard_sigmoid_keras_2") => {
                     left_out += 1;
                     continue;
@@ -63,7 +63,7 @@ fn write(folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// A model with the example's layer, two steps trained.
+/// A model with the example's layer, trained for two steps.
 fn write_model(folder: &Path, name: &str, example: &Example, optimizer: &str) -> Outcome<Json> {
     let x = batch(example);
     let mut model = model_of(example, 7)?;
@@ -103,7 +103,7 @@ fn write_model(folder: &Path, name: &str, example: &Example, optimizer: &str) ->
     }))
 }
 
-/// How long saving or loading 25 million weights takes, once, and how much memory beyond what the process had before.
+/// Measures the time of saving or loading 25 million weights once, and the additional peak memory.
 fn time(what: &str, path: &Path) -> Outcome<()> {
     let mut model = Sequential::new().with_seed(1);
     if what == "save" {
@@ -111,10 +111,10 @@ fn time(what: &str, path: &Path) -> Outcome<()> {
         for _ in 0..11 {
             model.add(Dense::new(1500))?;
         }
-        // Weights are made when they are first asked for, which is no part of saving.
+        // Weights are created on first use, which is not part of saving.
         model.get_weights()?;
     }
-    // The most that the process had so far counts from here on.
+    // Resets the peak memory of the process.
     std::fs::write("/proc/self/clear_refs", "5")?;
     let before = status("VmRSS:")?;
     let start = std::time::Instant::now();
@@ -129,7 +129,7 @@ fn time(what: &str, path: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// A line of what Linux says of this process, in bytes.
+/// A line of Linux's process status, in bytes.
 fn status(line: &str) -> Outcome<u64> {
     let text = std::fs::read_to_string("/proc/self/status")?;
     let number = text.lines().find_map(|own| own.strip_prefix(line)?.split_whitespace().next());
@@ -152,7 +152,7 @@ fn model_of(example: &Example, seed: u64) -> brasa::Result<Sequential> {
     Ok(model)
 }
 
-/// Inputs that the example's layer takes: random numbers between −1 and 1, or whole ones.
+/// Inputs for the example's layer: random numbers between −1 and 1, or integers.
 fn batch(example: &Example) -> ArrayD<f32> {
     let sizes: Vec<usize> =
         std::iter::once(SAMPLES).chain(example.input.sample().iter().map(|size| size.unwrap_or(3))).collect();
@@ -163,8 +163,8 @@ fn batch(example: &Example) -> ArrayD<f32> {
     })
 }
 
-/// Every model that Keras has saved into `DIR`, with `NAME.x.npy` and `NAME.predicted.npy` beside it, and with
-/// `NAME.y.npy` and `NAME.losses.npy` where it has trained on.
+/// Every model saved by Keras in `DIR`, with `NAME.x.npy` and `NAME.predicted.npy`, and with `NAME.y.npy` and
+/// `NAME.losses.npy` if Keras continued training.
 fn read(folder: &Path) -> Outcome<()> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Outcome<_>>()?;
     files.retain(|path| path.extension().is_some_and(|ending| ending == "keras" || ending == "h5"));
@@ -179,7 +179,7 @@ fn read(folder: &Path) -> Outcome<()> {
                 if difference > 1e-5 {
                     failures.push(format!("{}: predictions differ by {difference:e}", path.display()));
                 }
-                // Sums of gradients in another order.
+                // Gradients are summed in another order.
                 if losses.is_some_and(|losses| losses > 1e-4) {
                     failures.push(format!("{}: losses differ by {:e}", path.display(), losses.unwrap_or(0.0)));
                 }
@@ -192,7 +192,7 @@ fn read(folder: &Path) -> Outcome<()> {
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
 }
 
-/// How far the predictions and, where Keras has trained on, the losses are from Keras's.
+/// The differences of the predictions and, if Keras continued training, of the losses.
 fn compare(path: &Path) -> Outcome<(f32, Option<f32>)> {
     let mut model = Sequential::load(path)?;
     if !model.is_compiled() {

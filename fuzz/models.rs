@@ -1,5 +1,5 @@
-//! A small model, drawn from bytes, with extreme numbers among its arguments: it is built, predicted with and trained on
-//! for one step under a limit of memory. Whatever it is, each of these ends in a value or an error.
+//! A small model drawn from bytes, with extreme numbers among its arguments, is built, predicts and trains for one step
+//! under a memory limit. Each of these must end in a value or an error.
 //!
 //! The fuzz target `compute` and `tests/properties/extremes.rs` share this.
 
@@ -14,26 +14,26 @@ use brasa::training::Compile;
 use brasa::{Sequential, Value};
 use serde_json::{Value as Json, json};
 
-/// How far a model came.
+/// The stage that a model reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reached {
-    /// A layer, or the number of inputs, was refused.
+    /// A layer, or the number of inputs, was rejected.
     Nothing,
-    /// It was built; computing was refused.
+    /// It was built; prediction was rejected.
     Built,
-    /// It has predicted; training was refused.
+    /// It has predicted; training was rejected.
     Predicted,
-    /// It was trained for a step.
+    /// It was trained for one step.
     Trained,
 }
 
-/// Memory that a model may use: little, so that even a slow layer is done soon.
+/// The memory limit of a model: small, so that even slow layers finish soon.
 const LIMIT: u64 = 1 << 20;
 
-/// Numbers of one batch of inputs that are still made.
+/// The most numbers in a batch of inputs.
 const MOST_INPUTS: usize = 4096;
 
-/// An example of a layer as the list of built-in ones shows it.
+/// An example from the list of built-in layers.
 struct Template {
     class_name: &'static str,
     config: Config,
@@ -46,7 +46,7 @@ fn templates() -> &'static [Template] {
         let mut templates = Vec::new();
         for entry in built_in() {
             for example in entry.examples() {
-                // A closure cannot be written.
+                // Closures cannot be serialized.
                 let Ok(mut config) = example.layer.full_config() else { continue };
                 config.remove("name");
                 let sample = example.input.sample().iter().map(|size| size.unwrap_or(3)).collect();
@@ -57,12 +57,12 @@ fn templates() -> &'static [Template] {
     })
 }
 
-/// Choices, one after the other, each made by a byte; by zeros when the bytes are used up.
+/// A sequence of choices, each determined by bytes; by zeros when the bytes are used up.
 struct Choices<'a>(std::slice::Iter<'a, u8>);
 
 impl Choices<'_> {
     fn below(&mut self, count: usize) -> usize {
-        // Two bytes, as there may be more than 256 of them.
+        // Two bytes, as there can be more than 256 options.
         let mut next = || usize::from(self.0.next().copied().unwrap_or(0));
         (next() * 256 + next()) % count.max(1)
     }
@@ -75,7 +75,7 @@ impl Choices<'_> {
         self.below(count) == 1
     }
 
-    /// A number that an argument may be told.
+    /// A number for an argument.
     fn number(&mut self) -> Json {
         match self.below(4) {
             0 => json!(self.of(&[0i64, 1, 2, 3, 4, 5, 7, 16, 17, 33])),
@@ -111,7 +111,7 @@ impl Choices<'_> {
         }
     }
 
-    /// Something else in place of an argument, of its kind as a rule.
+    /// A replacement for an argument, usually of the same kind.
     fn instead_of(&mut self, value: &Json) -> Json {
         match value {
             Json::Number(_) => self.number(),
@@ -122,7 +122,7 @@ impl Choices<'_> {
                 list[place] = self.instead_of(&list[place].clone());
                 list.into()
             }
-            // A layer inside, an initializer and the like.
+            // A nested layer, an initializer and the like.
             Json::Object(object) if object.contains_key("config") => {
                 let mut object = object.clone();
                 if let Some(config) = object.get_mut("config").and_then(Json::as_object_mut) {
@@ -174,7 +174,7 @@ impl Choices<'_> {
         config.insert(key, value);
     }
 
-    /// A layer whose example takes inputs of this rank, most of the time, with up to three arguments changed.
+    /// A layer, usually with an example of this input rank, with up to three arguments changed.
     fn layer(&mut self, rank: Option<usize>) -> brasa::Result<(Box<dyn Layer>, Vec<usize>)> {
         let all = templates();
         let fitting: Vec<&Template> =
@@ -186,10 +186,9 @@ impl Choices<'_> {
         }
         let entry = built_in().iter().find(|entry| entry.class_name == template.class_name);
         let layer = entry.map(|entry| entry.layer(config)).transpose()?;
-        layer.map(|layer| (layer, template.sample.clone())).ok_or_else(|| brasa::Error::Unsupported {
-            what: template.class_name.to_owned(),
-            supported: "built-in layers".to_owned(),
-        })
+        layer
+            .map(|layer| (layer, template.sample.clone()))
+            .ok_or_else(|| brasa::Error::unsupported(template.class_name, "built-in layers"))
     }
 
     fn described(&mut self, classes: &[(&str, &[&str])]) -> Json {
@@ -283,7 +282,7 @@ const METRICS: &[(&str, &[&str])] = &[
     ("PearsonCorrelation", &["axis"]),
 ];
 
-/// Numbers of inputs and targets.
+/// Values for inputs and targets.
 fn numbers(choices: &mut Choices<'_>, sizes: &[usize]) -> ArrayD<f32> {
     let kind = choices.below(6);
     let mut index = 0u32;
@@ -301,7 +300,7 @@ fn numbers(choices: &mut Choices<'_>, sizes: &[usize]) -> ArrayD<f32> {
     })
 }
 
-/// How far the model comes that the bytes stand for. A panic is a finding.
+/// The stage that the model drawn from the bytes reaches. A panic is a finding.
 pub fn compute(bytes: &[u8]) -> Reached {
     run(&mut Choices(bytes.iter())).unwrap_or(Reached::Nothing)
 }
@@ -327,7 +326,7 @@ fn run(choices: &mut Choices<'_>) -> Option<Reached> {
     model.add(first).ok()?;
     for _ in 0..choices.below(4) {
         let rank = model.output_shape().ok()?.sample().len();
-        // One that does not fit leaves the model as it is.
+        // A layer that is rejected leaves the model unchanged.
         if let Ok((layer, _)) = choices.layer(Some(rank)) {
             let _ = model.add(layer);
         }

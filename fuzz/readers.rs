@@ -1,4 +1,4 @@
-//! Each reader on bytes of unknown origin: whatever they are, the answer is a value or an error.
+//! Each reader on untrusted bytes: the result is a value or an error.
 //!
 //! The fuzz targets and `tests/files/corpus.rs` share these.
 
@@ -12,7 +12,7 @@ use brasa::formats::safetensors::SafetensorsFile;
 use brasa::layers::{Dense, LayerArguments};
 use brasa::recipe::Recipe;
 
-/// Reads bytes as if they were a file of its kind.
+/// Reads bytes as a file of its format.
 pub type Reader = fn(&[u8]);
 
 /// Every reader by name.
@@ -30,7 +30,7 @@ pub const READERS: &[(&str, Reader)] = &[
     ("recipe", recipe),
 ];
 
-/// Puts the bytes into a file whose name ends as told, for readers that open one.
+/// Writes the bytes to a file with this extension, for readers that open a path.
 fn with_file(ending: &str, bytes: &[u8], read: impl FnOnce(&Path)) {
     thread_local! {
         static FOLDER: Option<tempfile::TempDir> = tempfile::tempdir().ok();
@@ -44,17 +44,17 @@ fn with_file(ending: &str, bytes: &[u8], read: impl FnOnce(&Path)) {
     });
 }
 
-/// `.keras`: the archive, its JSON, its weights, and the model that is made of them.
+/// `.keras`: the archive, its JSON, its weights, and the model.
 pub fn archive(bytes: &[u8]) {
     with_file("keras", bytes, |path| drop(Sequential::load(path)));
 }
 
-/// Keras's older `.h5`.
+/// Keras's legacy `.h5`.
 pub fn legacy_h5(bytes: &[u8]) {
     with_file("h5", bytes, |path| drop(Sequential::load(path)));
 }
 
-/// `.weights.h5`: everything in it, and into a model.
+/// `.weights.h5`: its whole content, and loading into a model.
 pub fn weights_h5(bytes: &[u8]) {
     if let Ok(file) = WeightsFile::from_bytes("input", bytes.to_vec(), &Limits::default()) {
         drop(file.read_everything());
@@ -114,7 +114,7 @@ pub fn npz(bytes: &[u8]) {
     });
 }
 
-/// CSV, its header recognised, there, and not there.
+/// CSV with a detected header, with one, and without.
 pub fn csv(bytes: &[u8]) {
     with_file("csv", bytes, |path| {
         drop(load_csv(path, None));
@@ -123,12 +123,12 @@ pub fn csv(bytes: &[u8]) {
     });
 }
 
-/// A picture.
+/// An image.
 pub fn image(bytes: &[u8]) {
     with_file("png", bytes, |path| drop(load_image(path, (8, 8, 3))));
 }
 
-/// A recipe in TOML; its data is not loaded.
+/// A recipe in TOML; its data are not loaded.
 pub fn recipe(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         drop(Recipe::parse("input.toml", text));

@@ -1,4 +1,4 @@
-//! What every fuzz target does around its reader.
+//! The wrapper of every fuzz target.
 
 use std::collections::BTreeSet;
 use std::panic::catch_unwind;
@@ -6,11 +6,11 @@ use std::sync::Mutex;
 
 use crate::readers::Reader;
 
-/// The panics seen so far, each place once.
+/// The locations of the panics seen so far.
 static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
 
-/// Replaces the fuzzer's own hook, which ends the process at any panic: those of a parser that a reader catches are
-/// no findings. Each is shown the first time, as it is a defect of a dependency all the same.
+/// Replaces the fuzzer's default hook, which ends the process at any panic: panics of a parser that a reader catches
+/// are not findings. Each is shown once, as it is still a defect of a dependency.
 pub fn show_each_panic_once() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
@@ -20,7 +20,7 @@ pub fn show_each_panic_once() {
     }));
 }
 
-/// Reads the bytes; a panic that comes out of the reader is a finding.
+/// Reads the bytes; a panic that escapes the reader is a finding.
 pub fn run(read: Reader, bytes: &[u8]) {
     if catch_unwind(|| read(bytes)).is_err() {
         eprintln!("a panic came out of the reader; one of:\n{:#?}", SEEN.lock().map(|seen| seen.clone()));

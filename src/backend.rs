@@ -1,4 +1,4 @@
-//! Where a model computes: a word such as `cpu`, `gpu` or `wgpu:1`, and the device it stands for.
+//! Devices by name: a word such as `cpu`, `gpu` or `wgpu:1`, and the device it stands for.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::thread;
 
 use burn::tensor::Device;
+#[cfg(feature = "wgpu")]
+use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
 
@@ -17,9 +19,9 @@ pub const BACKEND_VARIABLE: &str = "BRASA_BACKEND";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Kind {
-    /// The best there is: a GPU if one answers, else the CPU.
+    /// A GPU if one is found, else the CPU.
     Auto,
-    /// A GPU through wgpu; not a program that computes as one.
+    /// A GPU through wgpu; never a software adapter.
     Gpu,
     /// Burn's flex, the fast CPU backend.
     Flex,
@@ -53,7 +55,7 @@ impl Kind {
         }
     }
 
-    /// Whether this build has it.
+    /// Whether this build includes it.
     pub fn is_compiled(self) -> bool {
         match self {
             Self::Auto => true,
@@ -106,7 +108,7 @@ impl Backend {
     /// The backend that the environment variable [`BACKEND_VARIABLE`] names, else the default.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] if the variable names none.
+    /// [`Error::UnknownName`] if the variable holds an unknown name.
     pub fn from_environment() -> Result<Self> {
         match std::env::var(BACKEND_VARIABLE) {
             Ok(name) if !name.is_empty() => name.parse(),
@@ -114,18 +116,18 @@ impl Backend {
         }
     }
 
-    /// The device. `auto` takes a GPU if one answers; every other word stands for just what it says.
+    /// The device. `auto` takes a GPU if one is found; every other word is taken literally.
     ///
-    /// Neither `auto` nor `gpu` takes an adapter that is a program (Mesa's llvmpipe, SwiftShader, Windows's Basic Render
-    /// Driver): it computes on the processor, minutes long where the CPU backends take seconds. `wgpu` and `vulkan` do.
+    /// Neither `auto` nor `gpu` takes a software adapter (Mesa's llvmpipe, SwiftShader, Windows's Basic Render Driver),
+    /// which is far slower than the CPU backends. `wgpu` and `vulkan` do.
     ///
     /// # Errors
-    /// [`Error::Device`] if this build does not have the backend or the machine not the device, with what was found.
+    /// [`Error::Device`] if this build lacks the backend or the machine the device, with the devices that were found.
     pub fn device(&self) -> Result<Device> {
         self.resolve().map(|(_, device)| device)
     }
 
-    /// The device, and the backend that it is of: what `auto` has chosen, else this one.
+    /// The device and its backend: the one that `auto` has chosen, else this one.
     ///
     /// # Errors
     /// As [`device`](Self::device).
@@ -142,7 +144,7 @@ impl Backend {
         }
     }
 
-    /// The device of a kind that is a GPU: the one with this backend's index, else the first.
+    /// The device of a GPU backend: the one with this backend's index, else the first.
     fn hardware(&self, kind: Kind) -> Result<Self> {
         let found = catch_unwind(|| list(kind)).unwrap_or_default();
         match choose(&found, self.index) {
@@ -173,29 +175,30 @@ impl Backend {
     }
 }
 
-/// More threads than nearly any machine has processors; a hundred thousand take minutes to start.
+/// More threads than nearly any machine has processors; starting a hundred thousand takes minutes.
 const MOST_THREADS: usize = 1024;
 
-/// Makes the threads that the CPU backends share, and the calling thread one of them: what it computes then begins on it
-/// at once, where it would otherwise hand every layer to another thread and wait. Small batches gain most.
+/// Creates the thread pool that the CPU backends share, with the calling thread as a member: it starts work at once,
+/// where it would otherwise hand every layer to another thread and wait. Small batches gain most.
 ///
-/// `None` takes as many threads as `RAYON_NUM_THREADS` says, else one for each processor. To be called once, at the
-/// beginning of `main` and from the thread that will train or predict; a program that does without it computes the same
-/// numbers on rayon's usual threads. The threads are rayon's global pool: what other threads of the program give to it
-/// is done while the calling thread computes or waits for data, and by the pool's other threads. So no other thread
-/// should wait for all of the pool (`rayon::broadcast`) while the calling one waits for that thread.
+/// `None` takes the number in `RAYON_NUM_THREADS`, else one thread per processor. Call it once, at the beginning of
+/// `main`, from the thread that will train or predict; without it the same numbers are computed on rayon's usual
+/// threads. The pool is rayon's global one: work that other threads of the program submit runs on the pool's other
+/// threads, and on the calling thread while it computes or waits for data. So no other thread should wait for all of
+/// the pool (`rayon::broadcast`) while the calling thread waits for it.
 ///
 /// ```
 /// brasa::backend::use_threads(None)?;
 /// let several = rayon::current_num_threads() > 1;
 /// assert_eq!(rayon::current_thread_index(), several.then_some(0));
-/// assert!(brasa::backend::use_threads(None).is_err()); // they are made once
+/// assert!(brasa::backend::use_threads(None).is_err()); // the pool is created once
 /// # Ok::<(), brasa::Error>(())
 /// ```
 ///
 /// # Errors
-/// [`Error::Argument`] for more than 1024 threads and more than the machine has processors, if the pool was made before, if the calling thread belongs to another, or if the threads cannot be
-/// started: without them the program cannot compute any more.
+/// [`Error::Argument`] for more than 1024 threads and more than the machine has processors, if the pool already exists,
+/// if the calling thread belongs to another pool, or if the threads cannot be started: then the program can no longer
+/// compute.
 pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
     let from_environment = || std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok();
     let processors = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
@@ -204,33 +207,33 @@ pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
     if threads > most {
         return Err(Error::argument("threads", format!("at most {most}"), threads));
     }
-    // Rayon would refuse it as well, but count the global pool as made, and panic when it is wanted.
+    // Rayon would refuse it as well, but mark the global pool as created, and panic when it is needed.
     if rayon::current_thread_index().is_some() {
         return Err(Error::argument("threads", "a thread that belongs to no pool", "one that does"));
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-    // If the pool had the calling thread alone, nobody would do what it waits for.
+    // In a pool of the calling thread alone, nothing would run the work it waits for.
     let pool = if threads > 1 { pool.use_current_thread() } else { pool };
     pool.build_global()
         .map_err(|error| Error::argument("threads", "a pool not made before, of threads that can be started", error))
 }
 
-/// Chooses a GPU among the devices of a backend and returns its index, or a message that says why none will do.
+/// Chooses a GPU among the devices of a backend and returns its index, or a message that says why there is none.
 fn choose(found: &[Found], index: Option<usize>) -> Result<usize, String> {
     let software = |device: &Found| {
         let (name, index) = (&device.name, device.index);
-        format!("`{name}` computes on the processor, far slower than `cpu`; `wgpu:{index}` takes it all the same")
+        format!("`{name}` computes on the processor, far slower than `cpu`; `wgpu:{index}` selects it anyway")
     };
     match index {
         Some(index) => match found.iter().find(|device| device.index == index) {
             Some(device) if device.software => Err(software(device)),
             Some(device) => Ok(device.index),
-            None => Err(format!("{} such devices answer", found.len())),
+            None => Err(format!("there are {} such devices", found.len())),
         },
         None => match (found.iter().find(|device| !device.software), found.first()) {
             (Some(device), _) => Ok(device.index),
             (None, Some(device)) => Err(software(device)),
-            (None, None) => Err("no GPU answers".to_owned()),
+            (None, None) => Err("no GPU was found".to_owned()),
         },
     }
 }
@@ -240,7 +243,7 @@ fn cpu() -> Backend {
     Backend { kind, index: None }
 }
 
-/// The devices that answer, by the words that name them.
+/// The devices that were found, by the words that name them.
 fn found() -> Vec<String> {
     devices()
         .into_iter()
@@ -250,14 +253,15 @@ fn found() -> Vec<String> {
         .collect()
 }
 
-/// A device that answers.
+/// A device that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Found {
-    /// Its place among the devices of its kind.
+    /// Its index among the devices of its kind.
     pub index: usize,
-    /// What it calls itself.
+    /// The name it reports.
     pub name: String,
-    /// Whether it answers as a GPU but is a program, which takes minutes for what the CPU backends do in seconds.
+    /// Whether it is a software adapter: it acts as a GPU but is far slower than the CPU backends.
     pub software: bool,
 }
 
@@ -267,13 +271,13 @@ impl Found {
     }
 }
 
-/// Whether a GPU of this name is a program.
+/// Whether a GPU of this name is a software adapter.
 fn is_software(name: &str) -> bool {
     let name = name.to_lowercase();
     ["llvmpipe", "softpipe", "swiftshader", "basic render"].iter().any(|known| name.contains(known))
 }
 
-/// The backends of this build, with the devices that each finds.
+/// The backends of this build, with the devices found for each.
 pub fn devices() -> Vec<(Kind, Vec<Found>)> {
     let compiled = Kind::DEVICES.into_iter().filter(|kind| kind.is_compiled());
     compiled.map(|kind| (kind, catch_unwind(|| list(kind)).unwrap_or_default())).collect()
@@ -329,7 +333,7 @@ fn open(kind: Kind, index: Option<usize>) -> Result<Device, String> {
             let devices = list(kind).len();
             let index = index.unwrap_or(0);
             if index >= devices {
-                return Err(format!("{devices} such devices answer"));
+                return Err(format!("there are {devices} such devices"));
             }
             open_gpu(kind, index)
         }
@@ -351,9 +355,10 @@ fn open_gpu(kind: Kind, index: usize) -> Result<Device, String> {
         _ => return Err("this build does not have it".into()),
     };
     let device = Device::enumerate(kind).into_vec().into_iter().nth(index);
-    let device = device.ok_or_else(|| "it does not answer".to_owned())?;
-    // The first operation opens the device; a machine whose driver fails does so here, not in the middle of a run.
-    let probe = crate::Value::scalar(1.0, &device).add_scalar(1.0).to_scalar().map_err(|error| error.to_string())?;
+    let device = device.ok_or_else(|| "it was not found".to_owned())?;
+    // The first operation opens the device: a broken driver fails here, not in the middle of a run.
+    let sum = Tensor::<1>::from_floats([1.0], &device).add_scalar(1.0).try_into_scalar::<f32>();
+    let probe = sum.map_err(|error| format!("{error:?}"))?;
     if probe == 2.0 { Ok(device) } else { Err(format!("it computes 1 + 1 = {probe}")) }
 }
 
@@ -406,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_compute_as_a_gpu_are_told_from_gpus() {
+    fn software_adapters_are_not_gpus() {
         assert!(is_software("llvmpipe (LLVM 15.0.6, 256 bits)") && is_software("SwiftShader Device"));
         assert!(is_software("Microsoft Basic Render Driver"));
         assert!(!is_software("NVIDIA H100 80GB HBM3") && !is_software("CPU, 2 threads"));
@@ -419,14 +424,14 @@ mod tests {
         for reason in [choose(&both, Some(0)), choose(&both[..1], None)] {
             let reason = reason.unwrap_err();
             assert!(reason.contains("`llvmpipe (LLVM 15.0.6, 256 bits)` computes on the processor"), "{reason}");
-            assert!(reason.contains("`wgpu:0` takes it"), "{reason}");
+            assert!(reason.contains("`wgpu:0` selects it"), "{reason}");
         }
-        assert_eq!(choose(&both, Some(2)).unwrap_err(), "2 such devices answer");
-        assert_eq!(choose(&[], None).unwrap_err(), "no GPU answers");
+        assert_eq!(choose(&both, Some(2)).unwrap_err(), "there are 2 such devices");
+        assert_eq!(choose(&[], None).unwrap_err(), "no GPU was found");
     }
 
     #[test]
-    fn a_device_that_is_not_there_is_an_error_that_lists_those_that_are() {
+    fn a_missing_device_is_an_error_that_lists_the_devices_found() {
         let error = "flex:7".parse::<Backend>().unwrap().device().unwrap_err().to_string();
         assert!(error.contains("flex:7") && error.contains("flex:0"), "{error}");
         if !Kind::Cuda.is_compiled() {

@@ -1,4 +1,4 @@
-//! One vocabulary, three forms: how a description (a layer, a loss, an optimizer…) is told in Rust, in TOML and in a
+//! One declaration, three forms: how the arguments of a layer, loss, optimizer, … are written in Rust, in TOML and in a
 //! Keras file.
 //!
 //! Each description is declared once, with Keras's argument names, types and defaults, by
@@ -17,13 +17,13 @@ use serde_json::Value as Json;
 
 pub(crate) use self::choice::{choice, describe_enum};
 pub(crate) use self::finite::CHECKED;
-pub(crate) use self::object::{keras_object, object};
+pub(crate) use self::object::{keras_object, known_early, object};
 use crate::error::{Error, RECEIVED, Result, begun};
 
 /// The arguments of a description by name, as in a Keras file's `config`.
 pub type Config = serde_json::Map<String, Json>;
 
-/// A description that can be told as a [`Config`] and made from one.
+/// A description that converts to and from a [`Config`].
 pub trait Configure: Sized {
     /// The class name, Keras's where Keras has the class.
     const CLASS_NAME: &'static str;
@@ -41,15 +41,15 @@ pub trait Configure: Sized {
     /// [`Error::Unsupported`] if it holds something that cannot be written, such as a closure.
     fn config(&self) -> Result<Config>;
 
-    /// The description that has these arguments; those left out have their defaults.
+    /// The description with these arguments; omitted ones take their defaults.
     ///
     /// # Errors
     /// [`Error::UnknownName`] for an unknown key, [`Error::Argument`] for a wrong value or a missing argument.
     fn from_config(config: Config) -> Result<Self>;
 }
 
-/// What can be given for an argument of type `T`: a `T`, and whatever Keras takes in its place, such as `5` for
-/// `(5, 5)` or a name for a function.
+/// Anything accepted for an argument of type `T`: a `T`, or whatever Keras accepts in its place, such as `5` for `(5,
+/// 5)` or a name for a function.
 pub trait Argument<T> {
     /// The argument.
     fn into_argument(self) -> T;
@@ -67,7 +67,7 @@ impl<T> Argument<Option<T>> for T {
     }
 }
 
-/// Says that an `Into` conversion also holds for arguments.
+/// Implements [`Argument`] for types that convert with `Into`.
 macro_rules! also_argument {
     ($($from:ty => $to:ty),* $(,)?) => {$(
         impl $crate::config::Argument<$to> for $from {
@@ -87,14 +87,14 @@ impl Argument<Option<String>> for &str {
     }
 }
 
-/// Reads arguments out of a config one by one, then refuses what is left.
+/// Reads arguments out of a config one by one, then rejects the unknown rest.
 pub struct Arguments {
     config: Config,
     known: &'static [&'static str],
 }
 
 impl Arguments {
-    /// Starts reading a config that may have the `known` keys.
+    /// Starts reading a config whose valid keys are `known`.
     pub fn new(config: Config, known: &'static [&'static str]) -> Self {
         Self { config, known }
     }
@@ -108,7 +108,7 @@ impl Arguments {
         from_json(name, value).map(Some)
     }
 
-    /// Refuses arguments that nobody took.
+    /// Rejects the arguments that were not taken.
     ///
     /// # Errors
     /// [`Error::UnknownName`] for the first of them.
@@ -120,21 +120,21 @@ impl Arguments {
     }
 }
 
-/// A value read from JSON; the error names the argument.
+/// Deserializes a value from JSON; the error names the argument.
 pub(crate) fn from_json<T: DeserializeOwned>(name: &str, value: Json) -> Result<T> {
-    // The value itself goes to its reader, so that no second copy of it is made.
+    // By value, which saves a copy.
     let received = begun(&value, RECEIVED);
     T::deserialize(value).map_err(|error| Error::argument(name, expected(&error.to_string()), received))
 }
 
-/// A value for a message, cut to a line: files hold whole models in one.
+/// A value for a message, truncated to one line: a file can hold a whole model in one value.
 pub(crate) fn brief(value: &Json) -> String {
     begun(value, RECEIVED)
 }
 
-/// What a message of serde says was expected, in words for those who do not write Rust.
+/// The expectation in a serde error message, reworded for readers who do not write Rust.
 fn expected(message: &str) -> String {
-    // An `UnknownName` of this crate, which serde has made a text of.
+    // An `UnknownName` of this crate that serde has turned into text.
     if let Some((unknown, valid)) = message.split_once("; valid: ") {
         let near = unknown.split_once(", did you mean ").map(|(_, near)| format!(" (did you mean {near})"));
         return format!("one of {valid}{}", near.unwrap_or_default());
@@ -146,34 +146,33 @@ fn expected(message: &str) -> String {
         Some((_, "a boolean")) => "true or false".into(),
         Some((_, "a string" | "path string")) => "a text".into(),
         Some((_, other)) => other.into(),
-        None => format!("a value that makes sense ({message})"),
+        None => format!("a valid value ({message})"),
     }
 }
 
-/// The value that a name stands for, in whatever case, as Keras takes it.
+/// The value with this name, ignoring case as Keras does.
 pub(crate) fn one_of<T: Copy, E: serde::de::Error>(
     kind: &'static str,
-    told: &Json,
+    value: &Json,
     names: &[(&'static str, T)],
 ) -> Result<T, E> {
-    let name = told.as_str().map_or_else(|| begun(told, RECEIVED), str::to_owned);
+    let name = value.as_str().map_or_else(|| begun(value, RECEIVED), str::to_owned);
     let found = names.iter().find(|(known, _)| *known == name.to_lowercase());
     let valid = names.iter().map(|(known, _)| known);
     found.map(|(_, value)| *value).ok_or_else(|| E::custom(Error::unknown(kind, name, valid)))
 }
 
-/// A value as JSON.
+/// Serializes a value to JSON.
 ///
 /// # Errors
-/// [`Error::Unsupported`] if it cannot be written, such as a number that is infinite or none: JSON has no word for
-/// those.
+/// [`Error::Unsupported`] if it cannot be written, such as an infinity or NaN, which JSON does not have.
 pub fn to_json<T: Serialize>(name: &str, value: &T) -> Result<Json> {
     finite::check(value)
         .map_err(|refused| Error::unsupported(format!("saving `{name}`: {refused}"), "finite numbers"))?;
     serde_json::to_value(value).map_err(|error| Error::unsupported(format!("saving `{name}`: {error}"), "plain values"))
 }
 
-/// The error for an argument without which a description makes no sense.
+/// The error for a missing required argument.
 ///
 /// # Errors
 /// [`Error::Argument`], always.
@@ -209,7 +208,7 @@ pub fn snake_case(class_name: &str) -> String {
     snake
 }
 
-/// Whether `name` means the class: its own name or Keras's snake case of it.
+/// Whether `name` refers to the class: its own name or Keras's snake case of it.
 pub(crate) fn names_class(name: &str, class_name: &str) -> bool {
     name == class_name || name == snake_case(class_name)
 }

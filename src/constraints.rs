@@ -1,4 +1,4 @@
-//! Limits on weights, applied after each update as Keras applies them.
+//! Constraints on weights, applied after each update as in Keras.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use crate::ops::Value;
 /// Keras's epsilon, which keeps a division by a norm of zero finite.
 const EPSILON: f32 = 1e-7;
 
-/// One axis, or several over which a norm is taken together.
+/// One axis, or several jointly, of a norm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Axes {
@@ -20,10 +20,10 @@ pub enum Axes {
 }
 
 impl Axes {
-    /// The axes as positions in a shape of `rank` dimensions, sorted.
+    /// The axes resolved for a shape of `rank` dimensions, sorted.
     ///
     /// # Errors
-    /// [`Error::Argument`] if one is outside, or named twice, which Keras refuses, too.
+    /// [`Error::Argument`] if one is out of range, or given twice, which Keras refuses, too.
     pub fn of_rank(&self, rank: usize) -> Result<Vec<usize>> {
         let positions = self.positions(rank)?;
         if positions.len() == self.given().len() {
@@ -39,7 +39,7 @@ impl Axes {
         }
     }
 
-    /// As [`of_rank`](Self::of_rank), for a layer of which Keras takes an axis twice.
+    /// Like [`of_rank`](Self::of_rank), for layers for which Keras accepts repeated axes.
     pub(crate) fn positions(&self, rank: usize) -> Result<Vec<usize>> {
         let axes = self.given();
         let mut positions = axes
@@ -91,39 +91,39 @@ impl<const N: usize> crate::config::Argument<Axes> for [isize; N] {
 }
 
 describe_enum! {
-    /// A limit on a weight.
+    /// A constraint on a weight.
     pub enum Constraint: "constraint" in "keras.constraints", ignoring [],
     aliases [("nonneg", "NonNeg"), ("maxnorm", "MaxNorm"), ("unitnorm", "UnitNorm"), ("min_max_norm", "MinMaxNorm")], {
         /// Norms of at most `max_value`.
         MaxNorm {
             /// The largest norm.
             max_value: f32 = 2.0,
-            /// The axes over which the norm is taken.
+            /// The axes of the norm.
             axis: Axes = Axes::One(0),
         },
-        /// Norms between two values.
+        /// Norms in a range.
         MinMaxNorm {
             /// The smallest norm.
             min_value: f32 = 0.0,
             /// The largest norm.
             max_value: f32 = 1.0,
-            /// How much of the way to go at once.
+            /// The fraction of the correction per update.
             rate: f32 = 1.0,
-            /// The axes over which the norm is taken.
+            /// The axes of the norm.
             axis: Axes = Axes::One(0),
         },
-        /// Nothing below 0.
+        /// No negative values.
         NonNeg {},
         /// Norms of 1.
         UnitNorm {
-            /// The axes over which the norm is taken.
+            /// The axes of the norm.
             axis: Axes = Axes::One(0),
         },
     }
 }
 
 impl Constraint {
-    /// Refuses an unknown name, and an axis that a weight of `rank` dimensions does not have.
+    /// Refuses an unknown name, and an axis out of range for a weight of `rank` dimensions.
     ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`].
@@ -137,10 +137,10 @@ impl Constraint {
         }
     }
 
-    /// The nearest weight that satisfies the constraint, by Keras's formulas.
+    /// Projects the weight to satisfy the constraint, by Keras's formulas.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] for an unknown name, [`Error::Argument`] for an axis that the weight does not have.
+    /// [`Error::UnknownName`] for an unknown name, [`Error::Argument`] for an axis out of range.
     pub fn apply(&self, weight: Value) -> Result<Value> {
         self.check()?;
         let sizes = weight.sizes();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_axis_outside_is_refused() {
+    fn an_axis_out_of_range_is_refused() {
         let weight = Value::from_vec(vec![1.0], &[1], &Device::flex()).unwrap();
         assert!(Constraint::UnitNorm { axis: Axes::One(3) }.apply(weight).is_err());
     }

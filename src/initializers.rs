@@ -1,4 +1,4 @@
-//! How weights start: Keras's initializers, with Keras's names, defaults and formulas.
+//! Initializers of weights, with Keras's names, defaults and formulas.
 //!
 //! Random streams cannot equal Keras's; the distributions do (tested by statistics).
 
@@ -16,7 +16,7 @@ use crate::random::stream;
 pub use stft::Window;
 
 describe_enum! {
-    /// An initial value for a weight.
+    /// An initializer of a weight.
     ///
     /// ```
     /// use brasa::initializers::Initializer;
@@ -43,16 +43,16 @@ describe_enum! {
             mean: f32 = 0.0,
             /// The standard deviation.
             stddev: f32 = 0.05,
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
-        /// Evenly distributed.
+        /// Uniformly distributed.
         RandomUniform {
             /// The lower bound.
             minval: f32 = -0.05,
             /// The upper bound.
             maxval: f32 = 0.05,
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Normally distributed, redrawn beyond two standard deviations.
@@ -61,10 +61,10 @@ describe_enum! {
             mean: f32 = 0.0,
             /// The standard deviation before truncation.
             stddev: f32 = 0.05,
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
-        /// Scaled to the number of inputs or outputs.
+        /// Scaled by fan-in or fan-out.
         VarianceScaling {
             /// The factor of the variance.
             scale: f32 = 1.0,
@@ -72,46 +72,46 @@ describe_enum! {
             mode: String = "fan_in".into(),
             /// `truncated_normal`, `untruncated_normal` or `uniform`.
             distribution: String = "truncated_normal".into(),
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Uniform in ±√(6 / (fan_in + fan_out)) (Glorot and Bengio 2010).
         GlorotUniform {
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Truncated normal with variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010).
         GlorotNormal {
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Uniform in ±√(6 / fan_in) (He et al. 2015).
         HeUniform {
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Truncated normal with variance 2 / fan_in (He et al. 2015).
         HeNormal {
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Uniform in ±√(3 / fan_in) (LeCun et al. 1998).
         LecunUniform {
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Truncated normal with variance 1 / fan_in (LeCun et al. 1998).
         LecunNormal {
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
-        /// Orthogonal rows or columns (Saxe et al. 2013); all dimensions but the last are taken as rows. The time that
-        /// takes grows with the square of the smaller number of the two times the larger, and is refused where that is
-        /// more than 2³⁸, which takes minutes: an LSTM of 4096 units has as much.
+        /// An orthogonal matrix (Saxe et al. 2013); all dimensions but the last are flattened to rows. The cost is the
+        /// square of the smaller number of rows and columns times the larger one. A cost above 2³⁸, that of an LSTM of
+        /// 4096 units, takes more than minutes and is refused.
         Orthogonal {
             /// A factor.
             gain: f32 = 1.0,
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// 1 on the diagonal, for square matrices.
@@ -119,23 +119,24 @@ describe_enum! {
             /// A factor.
             gain: f32 = 1.0,
         },
-        /// The kernel of a convolution that computes one side of a short-time Fourier transform, for the sizes
-        /// (samples of a frame, 1, frequencies): `window · cos(2π · time · frequency)`, or `-sin`.
+        /// The kernel of a convolution that computes the real or imaginary part of a short-time Fourier transform, of
+        /// sizes (samples of a frame, 1, frequencies): `window · cos(2π · time · frequency)`, or `-sin`.
         STFT {
             /// `real` or `imag`.
             side: String = "real".into(),
-            /// What weighs the samples of a frame; without it all are alike.
+            /// The window; `None` is a rectangular one.
             window: Option<Window> = Some(Window::Name("hann".into())),
-            /// What the kernel is divided by: `density` the window's root of squares, `spectrum` its sum, or nothing.
+            /// The normalization of the kernel: by the root of the window's sum of squares (`density`), by its sum
+            /// (`spectrum`), or none.
             scaling: Option<String> = Some("density".into()),
-            /// Whether the window is one of frames in a row, without the end that is the next one's begin.
+            /// Whether the window is periodic rather than symmetric.
             periodic: bool = false,
         },
     }
 }
 
 impl Initializer {
-    /// Whether it scales its values to the number of inputs or outputs.
+    /// Whether it scales its values by fan-in or fan-out.
     pub(crate) fn scales(&self) -> bool {
         matches!(
             self,
@@ -149,7 +150,7 @@ impl Initializer {
         )
     }
 
-    /// How many values [`values`](Self::values) needs at once besides its result, for a weight of so many.
+    /// The workspace of [`values`](Self::values) in values, besides its result, for a weight of `count` values.
     pub(crate) fn scratch(&self, count: usize) -> usize {
         match self {
             Self::Orthogonal { .. } => count.saturating_mul(ORTHOGONAL_COPIES - 1),
@@ -159,11 +160,10 @@ impl Initializer {
 
     /// Values for a weight of the given sizes, in row-major order.
     ///
-    /// `place` is the random stream's when the initializer has no seed of its own: the model's seed, the layer and the
-    /// weight.
+    /// `place` is the rng key if the initializer has no seed of its own: the model's seed, the layer and the weight.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] for an unknown name, [`Error::Argument`] for arguments that make no sense for the sizes.
+    /// [`Error::UnknownName`] for an unknown name, [`Error::Argument`] for arguments that are invalid for the sizes.
     pub fn values(&self, sizes: &[usize], place: &[u64]) -> Result<Vec<f32>> {
         self.check()?;
         let count = sizes.iter().product();
@@ -269,7 +269,7 @@ fn shape(distribution: &str) -> Result<Shape> {
 /// Values of the given variance.
 fn draw_scaled(variance: f32, shape: Shape, count: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     match shape {
-        // The standard deviation of a normal distribution truncated at two is 0.8796… of the untruncated one's.
+        // The standard deviation of a normal distribution truncated at two is 0.8796… of the original one.
         Shape::TruncatedNormal => truncated_normal(0.0, variance.sqrt() / 0.879_625_7, count, rng),
         Shape::Normal => normal(0.0, variance.sqrt(), count, rng),
         Shape::Uniform => {
@@ -310,28 +310,29 @@ fn identity(sizes: &[usize], gain: f32) -> Result<Vec<f32>> {
     Ok((0..rows * columns).map(|i| if i / columns == i % columns { gain } else { 0.0 }).collect())
 }
 
-/// The most that the smaller number of rows and columns of an orthogonal matrix, squared, times the larger may be.
-const MOST_ORTHOGONAL: u128 = 1 << 38;
+/// The maximum cost of an orthogonal matrix: the square of the smaller number of rows and columns times the larger one.
+const MAX_ORTHOGONAL: u128 = 1 << 38;
 
-/// Refuses an orthogonal matrix that would take hours, or for which there is no room in double precision.
+/// Refuses an orthogonal matrix that would take hours, or that does not fit in memory in double precision.
 fn check_orthogonal(rows: usize, columns: usize) -> Result<()> {
     let (long, short) = (rows.max(columns), rows.min(columns));
     let operations = (short as u128).saturating_pow(2).saturating_mul(long as u128);
-    if operations > MOST_ORTHOGONAL {
-        let what = format!("an orthogonal start for a matrix of {rows} × {columns}, which takes too long to compute");
+    if operations > MAX_ORTHOGONAL {
+        let what =
+            format!("an orthogonal initializer for a matrix of {rows} × {columns}, which takes too long to compute");
         let supported = "weights from a file, another initializer (such as `glorot_uniform`), or a smaller matrix: up to \
                          2^38 for the smaller size squared times the larger";
         return Err(Error::unsupported(what, supported));
     }
-    let needs = format!("an orthogonal start for a matrix of {rows} × {columns}");
+    let needs = format!("an orthogonal initializer for a matrix of {rows} × {columns}");
     memory::check_room(&needs, rows.saturating_mul(columns).saturating_mul(ORTHOGONAL_COPIES))
 }
 
-/// How many values of 32 bits an orthogonal start takes for each of the matrix: one of 64 bits, and the result.
+/// The memory of an orthogonal matrix, in 32-bit values per value: one of 64 bits, and the result.
 const ORTHOGONAL_COPIES: usize = 3;
 
-/// The orthogonal factor of a random matrix of all dimensions but the last against the last, with the signs that make
-/// it uniformly distributed. Modified Gram–Schmidt, twice, in f64: the matrices are small.
+/// The orthogonal factor of a random matrix, flattened to the last dimension, with the signs that make it uniformly
+/// distributed. Modified Gram–Schmidt, applied twice, in f64: the matrices are small.
 fn orthogonal(sizes: &[usize], gain: f32, rng: &mut ChaCha8Rng) -> Result<Vec<f32>> {
     let [leading @ .., columns] = sizes else {
         return Err(Error::shape("at least two dimensions for the orthogonal initializer", format!("{sizes:?}")));
@@ -342,7 +343,7 @@ fn orthogonal(sizes: &[usize], gain: f32, rng: &mut ChaCha8Rng) -> Result<Vec<f3
     let (rows, columns) = (leading.iter().product::<usize>(), *columns);
     let (long, short) = (rows.max(columns), rows.min(columns));
     check_orthogonal(rows, columns)?;
-    // `short` vectors of length `long`, one after the other.
+    // `short` vectors of length `long`.
     let mut vectors: Vec<Vec<f64>> =
         (0..short).map(|_| (0..long).map(|_| f64::from(standard_normal(rng))).collect()).collect();
     for i in 0..short {
@@ -408,19 +409,19 @@ mod tests {
 
     #[test]
     fn orthogonal_matrices_that_would_take_hours_are_refused() {
-        // The state of an LSTM of 4096 units, a tall matrix, and one that would never end.
+        // Allowed as far as memory suffices: the recurrent kernel of an LSTM of 4096 units, a tall and a wide matrix.
         for (rows, columns) in [(4096, 16384), (1 << 30, 8), (8, 1 << 30)] {
             let refused = check_orthogonal(rows, columns).err();
             assert!(refused.is_none_or(|error| matches!(error, Error::Memory { .. })), "{rows} {columns}");
         }
         for sizes in [&[10_000, 40_000][..], &[1 << 20, 1 << 20], &[3, 1 << 20, 1 << 20]] {
             let error = Initializer::from("orthogonal").values(sizes, &[3]).unwrap_err().to_string();
-            assert!(error.contains("orthogonal start"), "{error}");
+            assert!(error.contains("orthogonal initializer"), "{error}");
         }
     }
 
     #[test]
-    fn a_seed_repeats_and_places_differ() {
+    fn a_seed_repeats_and_keys_differ() {
         let initializer = Initializer::GlorotUniform { seed: Some(5) };
         assert_eq!(initializer.values(&[4, 4], &[1]).unwrap(), initializer.values(&[4, 4], &[2]).unwrap());
         let unseeded = Initializer::from("glorot_uniform");

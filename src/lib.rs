@@ -1,11 +1,106 @@
-#![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
+//! Keras for Rust, on the [Burn](https://burn.dev) framework: Keras's models, layers, names, defaults and numbers.
+//! A program gets the same shapes and parameter counts as the Keras notebook, trains on the CPU with kernels of its own or
+//! on a GPU, and reads and writes Keras's files. Whatever a user does wrong is an [`Error`] that says where, and no panic; only
+//! the operators of [`Value`] panic where sizes do not fit.
+//!
+//! ```no_run
+//! use brasa::prelude::*;
+//!
+//! fn main() -> brasa::Result<()> {
+//!     let (train, test) = datasets::mnist::load()?; // (28, 28, 1) images in 0..1, integer labels
+//!
+//!     let mut model = Sequential::new();
+//!     model
+//!         .add(Conv2D::new(32, (5, 5)).activation("relu").input_shape((28, 28, 1)))?
+//!         .add(MaxPooling2D::new((2, 2)))?
+//!         .add(Conv2D::new(64, (5, 5)).activation("relu"))?
+//!         .add(MaxPooling2D::new((2, 2)))?
+//!         .add(Flatten::new())?
+//!         .add(Dense::new(10).activation("softmax"))?;
+//!     println!("{}", model.summary());
+//!
+//!     model.compile(Compile::new(Adam::new(1e-3), "sparse_categorical_crossentropy").metrics(["accuracy"]))?;
+//!     model.fit(&train, Fit::new().epochs(5).batch_size(128).validation_split(0.1))?;
+//!     println!("test accuracy {:?}", model.evaluate(&test)?.get("accuracy"));
+//!     model.save("mnist.keras") // Keras opens this file
+//! }
+//! ```
+//!
+//! `add` works out every shape at once, so that a layer that does not fit is refused at its line:
+//!
+//! ```
+//! use brasa::prelude::*;
+//!
+//! let mut model = Sequential::new();
+//! model.add(Conv2D::new(32, (5, 5)).input_shape((28, 28, 1)))?;
+//! let error = model.add(Conv2D::new(64, (25, 25))).unwrap_err();
+//! assert_eq!(
+//!     error.to_string(),
+//!     "layer `conv2d_1` (Conv2D): incompatible shape: expected an input of at least 25 rows for a window of 25, received 24"
+//! );
+//! # Ok::<(), brasa::Error>(())
+//! ```
+//!
+//! # Where things are
+//!
+//! | | |
+//! | --- | --- |
+//! | models | [`Sequential`], [`Model`] over [symbols](model::Symbol), [`prelude`] with what most programs need |
+//! | layers | the structs of [`layers`]; [`layers::Layer`] for those of one's own |
+//! | training | [`Compile`](training::Compile), [`Fit`](training::Fit), [`Evaluate`](training::Evaluate), [`Predict`](training::Predict), [`History`](training::History) |
+//! | what is learnt by | [`losses`], [`metrics`], [`optimizers`], [`schedules`], [`regularizers`], [`constraints`], [`initializers`] |
+//! | what happens meanwhile | [`callbacks`], [`Checkpoint`](training::Checkpoint) |
+//! | data | [`Dataset`](datasets::Dataset) in memory, [`Source`](datasets::Source) for anything else |
+//! | tensors | [`Value`], [`Shape`]; Burn itself is [`burn`] |
+//! | devices | [`backend::Backend`], [`memory`] |
+//! | files | [`Model::save`], [`Model::load`], [`formats::Limits`] for files from strangers |
+//! | recipes | [`recipe::Recipe`]: model, data and training in TOML |
+//!
+//! [`guide`] explains all of it in chapters; who comes from Keras begins with its [phrase book](guide::from_keras).
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! | --- | :-: | --- |
+//! | `flex` | ✓ | the fast CPU backend, `cpu` |
+//! | `ndarray` | ✓ | Burn's older CPU backend |
+//! | `wgpu` | ✓ | GPUs through wgpu and WGSL, `gpu` |
+//! | `vulkan`, `metal`, `cuda` | | GPUs in other ways |
+//! | `cli` | ✓ | the binary `brasa`, with `recipes` and `report` |
+//! | `recipes` | ✓ | the module `recipe`, with `csv` and `images` |
+//! | `report` | ✓ | the module `report`: charts, networks drawn, the page of a run; with `csv`, `images`, `progress` |
+//! | `csv` | ✓ | tables and texts from CSV and TSV files, `callbacks::CSVLogger` |
+//! | `images` | ✓ | picture files, alone and in folders |
+//! | `progress` | ✓ | the bar of a training in a terminal; without it there are lines |
+//! | `tensorboard` | ✓ | `callbacks::TensorBoard` |
+//! | `dataset` | ✓ | `datasets::FromBurn` and `datasets::ToBurn` |
+//! | `download` | ✓ | fetching MNIST and Fashion-MNIST where they are not at hand |
+//!
+//! A program that trains on the CPU alone takes `default-features = false, features = ["flex"]`.
+//!
+//! In the development profile Cargo compiles dependencies without optimisation, and training takes many times as long:
+//! build with `--release`, or give the packages `brasa` and `brasa-kernels` an `opt-level` of 3
+//! ([how](guide::performance)).
+//!
+//! # Platforms
+//!
+//! Rust 1.95 or later. Everything is tested on Linux, x86-64; the kernels choose AVX-512, AVX2 or portable code at run
+//! time. Other systems have no tests. There, as on GPUs, the memory that may be used is not asked of the system: set a
+//! [limit](memory::set_limit) for models from strangers.
+//!
+//! # What it does not do
+//!
+//! Values are floats of 32 bits: there is no mixed precision and no quantization. There are no ragged or sparse tensors, no
+//! layers that mix images or take boxes, and no training on several devices at once. No code from a file is run, so that
+//! a `Lambda` is neither saved nor loaded. [`differences`] has everything that is left out or done otherwise than in Keras,
+//! with the reasons.
+#![deny(unsafe_code)]
 // The types of wgpu's shaders are deep.
 #![recursion_limit = "256"]
 
-pub mod activations;
 pub mod backend;
 pub mod callbacks;
+mod compile;
 pub mod config;
 pub mod constraints;
 pub mod datasets;
@@ -13,6 +108,7 @@ pub mod datasets;
 pub mod differences {}
 mod error;
 pub mod formats;
+pub mod guide;
 pub mod initializers;
 pub mod layers;
 pub mod losses;
@@ -23,6 +119,7 @@ pub mod ops;
 pub mod optimizers;
 pub mod prelude;
 mod random;
+#[cfg(feature = "recipes")]
 pub mod recipe;
 mod register;
 pub mod regularizers;
@@ -37,12 +134,17 @@ pub mod shape;
 pub mod text;
 pub mod training;
 
-pub use activations::Activation;
 use brasa_kernels as kernels;
 pub use burn;
 pub use error::{Error, Result};
-pub use model::{Model, Sequential};
+pub use model::{Model, Predictor, Sequential};
 pub use ndarray;
 pub use ops::Value;
+pub use ops::{Activation, activations};
 pub use random::Random;
 pub use shape::Shape;
+
+/// The examples of the README are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

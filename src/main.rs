@@ -8,8 +8,8 @@ mod cli;
 
 use std::process::ExitCode;
 
-/// Each operation makes new tensors, some of them of megabytes; the system's allocator would return those to the system
-/// and fetch them again at every step.
+/// Each operation allocates new tensors, some of them of megabytes; the system's allocator would return that memory to
+/// the system and request it again at every step.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

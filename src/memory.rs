@@ -1,13 +1,13 @@
-//! How much memory may be used.
+//! Memory limits.
 //!
-//! A model of a few hundred bytes can ask for terabytes: sizes of layers are numbers in a file. Before a model makes
-//! its weights, and before it computes on a batch of a new size, it adds up from the shapes alone what that takes and
-//! compares the sum with what may be used, so that a model that does not fit is an [`Error::Memory`](crate::Error)
-//! that names the layer, and not the end of the process.
+//! A model of a few hundred bytes can ask for terabytes: sizes of layers are numbers in a file. Before a model creates
+//! its weights, and before it computes on a batch of a new size, it computes the memory needed from the shapes alone
+//! and compares it with the limit, so that a model that does not fit is an [`Error::Memory`](crate::Error) that names
+//! the layer, and does not kill the process.
 //!
-//! What may be used is, from the strongest to the weakest: the limit of the model
-//! ([`Model::set_memory_limit`](crate::Model::set_memory_limit), [`Limits::memory_bytes`] of the call that loaded it), the limit of the process ([`set_limit`], the command line's `--memory-limit`), and what the machine says
-//! is [`available`].
+//! The limit is the first that is set of: the limit of the model
+//! ([`Model::set_memory_limit`](crate::Model::set_memory_limit), [`Limits::memory_bytes`] of the call that loaded it),
+//! the limit of the process ([`set_limit`], the command line's `--memory-limit`), and the memory that is [`available`].
 //!
 //! ```
 //! use brasa::prelude::*;
@@ -24,23 +24,23 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::{Error, Result};
 
-/// The limit of the process; the largest number stands for none.
+/// The limit of the process; `u64::MAX` is no limit.
 static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Limits the memory, in bytes, of every model of this process that has no limit of its own; `None` lifts the limit.
+/// Limits the memory, in bytes, of every model of this process that has no limit of its own; `None` removes the limit.
 pub fn set_limit(bytes: Option<u64>) {
     LIMIT.store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
-/// The limit that [`set_limit`] has set, in bytes.
+/// The limit of [`set_limit`], in bytes.
 pub fn limit() -> Option<u64> {
     Some(LIMIT.load(Ordering::Relaxed)).filter(|bytes| *bytes != u64::MAX)
 }
 
-/// Bytes that this process can still take without harm: the least of what the machine has available, what is left to
-/// its control groups (versions 1 and 2, as containers and job schedulers set them), and what is left of its limits of
-/// address space and data (`ulimit -v`, `ulimit -d`), less an eighth as room for everything else. `None` where the
-/// system does not tell (it is asked on Linux only).
+/// Bytes that this process can still allocate safely: the least of the machine's available memory, the rest of its
+/// control groups' limits (versions 1 and 2, as containers and job schedulers set them), and the rest of its limits of
+/// address space and data (`ulimit -v`, `ulimit -d`), less a reserve of an eighth. `None` if the system does not report
+/// it (implemented for Linux only).
 pub fn available() -> Option<u64> {
     #[cfg(target_os = "linux")]
     let left = linux::left();
@@ -49,8 +49,8 @@ pub fn available() -> Option<u64> {
     left.map(|bytes| bytes - bytes / 8)
 }
 
-/// Refuses `what`, which is about to make so many values of 32 bits, if they do not fit in the limit of the process or in
-/// what is [`available`]. Small numbers of values are not asked about.
+/// Refuses `what`, which is about to allocate `values` values of 32 bits, if they exceed the limit of the process or
+/// the memory that is [`available`]. Up to 64 MiB are always allowed.
 ///
 /// ```
 /// use brasa::memory::check_room;
@@ -60,24 +60,24 @@ pub fn available() -> Option<u64> {
 /// ```
 ///
 /// # Errors
-/// [`Error::Memory`] with `what` and both numbers of bytes.
+/// [`Error::Memory`] with `what`, the bytes needed and the bytes available.
 pub fn check_room(what: &str, values: usize) -> Result<()> {
     const ALWAYS: u64 = 64 << 20;
     let bytes = (values as u64).saturating_mul(size_of::<f32>() as u64);
     if bytes <= ALWAYS {
         return Ok(());
     }
-    let (most, said) = match limit() {
+    let (most, bound) = match limit() {
         Some(most) => (most, "the memory limit"),
         None => (available().unwrap_or(u64::MAX), "the memory that is available"),
     };
     if bytes <= most {
         return Ok(());
     }
-    Err(Error::Memory { needs: what.to_owned(), bytes, most, what: said })
+    Err(Error::Memory { needs: what.to_owned(), bytes, most, what: bound })
 }
 
-/// Reads a number of bytes as people write it: `1073741824`, `512MB` (10⁶), `512MiB` (2²⁰), `1.5GB`, `2G`.
+/// Parses a number of bytes with an optional unit: `1073741824`, `512MB` (10⁶), `512MiB` (2²⁰), `1.5GB`, `2G`.
 ///
 /// ```
 /// use brasa::memory::parse_bytes;
@@ -118,29 +118,12 @@ fn quoted(text: &str) -> String {
     format!("`{}`", text.chars().take(100).collect::<String>())
 }
 
-/// A number of bytes for people: `12884901888 bytes (12.9 GB)`.
-pub(crate) fn bytes_text(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    let mut size = bytes as f64;
-    let mut unit = None;
-    for name in UNITS {
-        if size < 1000.0 {
-            break;
-        }
-        (size, unit) = (size / 1000.0, Some(name));
-    }
-    match unit {
-        None => format!("{bytes} bytes"),
-        Some(unit) => format!("{bytes} bytes ({size:.1} {unit})"),
-    }
-}
-
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs;
     use std::path::{Path, PathBuf};
 
-    /// The least of all that limits this process.
+    /// The least of all limits of this process.
     pub(super) fn left() -> Option<u64> {
         let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_of(&text));
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
@@ -154,25 +137,25 @@ mod linux {
         machine.into_iter().chain(own).chain(left_to_groups(&groups, Path::new("/sys/fs/cgroup"))).min()
     }
 
-    /// `MemAvailable` of `/proc/meminfo`, with what could still be swapped out.
+    /// `MemAvailable` of `/proc/meminfo`, with the free swap space.
     pub(super) fn available_of(meminfo: &str) -> Option<u64> {
         let memory = kilobytes(meminfo, "MemAvailable:")?;
         Some(memory.saturating_add(kilobytes(meminfo, "SwapFree:").unwrap_or(0)))
     }
 
-    /// The number of kilobytes behind a key at the start of a line, in bytes.
+    /// The number of kilobytes after a key at the start of a line, in bytes.
     fn kilobytes(text: &str, key: &str) -> Option<u64> {
         let line = text.lines().find_map(|line| line.strip_prefix(key))?;
         line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
     }
 
-    /// A soft limit of `/proc/self/limits`; `None` if there is none.
+    /// A soft limit of `/proc/self/limits`; `None` if unlimited.
     pub(super) fn soft_limit(limits: &str, name: &str) -> Option<u64> {
         let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse().ok()
     }
 
-    /// What is left to the control groups that `/proc/self/cgroup` names, and to those above them.
+    /// The memory left to the control groups in `/proc/self/cgroup`, and to their ancestors.
     pub(super) fn left_to_groups(own: &str, root: &Path) -> Option<u64> {
         let mut least: Option<u64> = None;
         for line in own.lines() {
@@ -186,7 +169,7 @@ mod linux {
             } else {
                 continue;
             };
-            // Within a container the path may be one of the host, which is not there.
+            // In a container this can be a path of the host, which does not exist here.
             let path = path.trim_start_matches('/');
             let places = Path::new(path).ancestors().map(|path| root.join(path)).collect::<Vec<PathBuf>>();
             for place in places {
@@ -200,7 +183,7 @@ mod linux {
         let number = |file: &str| fs::read_to_string(group.join(file)).ok()?.trim().parse::<u64>().ok();
         let (most, used) = (number(most)?, number(used)?);
         let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
-        // The page cache is counted, and given up where it is needed.
+        // The page cache is counted as used, but reclaimed under pressure.
         let reclaimable = |line: &str| -> Option<u64> {
             let (name, bytes) = line.strip_prefix(prefix)?.split_once(' ')?;
             ["active_file", "inactive_file", "slab_reclaimable"].contains(&name).then(|| bytes.trim().parse().ok())?
@@ -215,7 +198,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_as_people_write_them() {
+    fn numbers_of_bytes_with_units() {
         let read = |text| parse_bytes(text).ok();
         assert_eq!([read("1"), read("10b"), read("2k"), read("2KiB")], [Some(1), Some(10), Some(2000), Some(2048)]);
         assert_eq!([read("3 MB"), read("3Mi"), read("0.5g")], [Some(3_000_000), Some(3 << 20), Some(500_000_000)]);
@@ -224,15 +207,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn bytes_for_people() {
-        assert_eq!(bytes_text(999), "999 bytes");
-        assert_eq!(bytes_text(12_884_901_888), "12884901888 bytes (12.9 GB)");
-    }
-
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_the_system_says_is_understood() {
+    fn files_of_proc_and_cgroups_are_parsed() {
         use super::linux::{available_of, left_to_groups, soft_limit};
         let meminfo = "MemTotal:  100 kB\nMemFree:  20 kB\nMemAvailable:     50 kB\nSwapFree:   8 kB\n";
         assert_eq!(available_of(meminfo), Some(58 << 10));
@@ -257,7 +234,7 @@ mod tests {
             ],
         );
         write("a/b", &[("memory.max", "max\n"), ("memory.current", "5\n")]);
-        // The group above has the limit.
+        // The limit is set in the parent group.
         assert_eq!(left_to_groups("0::/a/b\n", root.path()), Some(500));
         assert_eq!(left_to_groups("0::/elsewhere\n", root.path()), None);
         write("memory/c", &[("memory.limit_in_bytes", "90\n"), ("memory.usage_in_bytes", "100\n")]);
@@ -266,7 +243,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn this_machine_has_some_memory() {
+    fn available_memory_is_known_on_linux() {
         assert!(available().is_some_and(|bytes| bytes > 1 << 20));
     }
 }

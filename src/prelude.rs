@@ -2,10 +2,12 @@
 
 pub use crate::activations::Activation;
 pub use crate::backend::Backend;
+#[cfg(feature = "csv")]
+pub use crate::callbacks::CSVLogger;
 #[cfg(feature = "tensorboard")]
 pub use crate::callbacks::TensorBoard;
 pub use crate::callbacks::{
-    self, CSVLogger, Callback, EarlyStopping, LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau, TerminateOnNaN,
+    self, Callback, EarlyStopping, LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau, TerminateOnNaN,
 };
 pub use crate::constraints::Constraint;
 pub use crate::datasets::{self, Dataset, Samples, Source};

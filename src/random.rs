@@ -1,4 +1,4 @@
-//! Random numbers as pure functions of where they are used, so that runs can be repeated and resumed.
+//! Random numbers as pure functions of their place of use, so that runs can be repeated and resumed.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -8,14 +8,27 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 
-/// A stream of random numbers that is a function of where it is used: see [`Call::rng`](crate::layers::Call::rng).
+/// A stream of random numbers that is a function of its place of use: see [`Call::rng`](crate::layers::Call::rng).
 ///
-/// It is a generator of the crate `rand` (0.10), and draws the usual numbers without it too.
+/// It implements the generator traits of the crate `rand` (0.10), and has methods for the usual distributions.
 #[derive(Clone, Debug)]
 pub struct Random(ChaCha8Rng);
 
 impl Random {
-    /// A number drawn evenly from `range`, its end excluded.
+    /// The stream of these parts: the same parts give the same numbers, other parts independent ones. A training loop
+    /// of one's own may take `[seed, step, layer]`, as layers do, or `[seed, epoch]` for an order of samples.
+    ///
+    /// ```
+    /// use brasa::Random;
+    /// let draw = |parts: &[u64]| Random::new(parts).uniform(0.0..1.0);
+    /// assert_eq!(draw(&[7, 0]), draw(&[7, 0]));
+    /// assert_ne!(draw(&[7, 0]), draw(&[7, 1]));
+    /// ```
+    pub fn new(parts: &[u64]) -> Self {
+        random(parts)
+    }
+
+    /// A number drawn uniformly from `range`, its end excluded.
     pub fn uniform(&mut self, range: Range<f32>) -> f32 {
         range.start + (range.end - range.start) * self.0.random::<f32>()
     }
@@ -26,15 +39,15 @@ impl Random {
         mean + stddev * number
     }
 
-    /// Whether something happens that has this probability.
+    /// A Bernoulli draw: `true` with this probability.
     pub fn happens(&mut self, probability: f32) -> bool {
         self.0.random::<f32>() < probability
     }
 
-    /// `value` where something [happens](Self::happens) that has this probability, else 0, for each number: the same draws,
-    /// made by several threads.
+    /// Sets each number to `value` with this probability, as [`happens`](Self::happens) draws it, else to 0: the same
+    /// draws, on several threads.
     pub(crate) fn choose(&mut self, probability: f32, value: f32, numbers: &mut [f32]) {
-        /// Numbers that one thread draws at a time.
+        /// Numbers drawn by one thread at a time.
         const PART: usize = 1 << 14;
         const WORDS: usize = 64;
         let start = self.0.get_word_pos();
@@ -46,7 +59,7 @@ impl Random {
                 stream.fill_bytes(&mut bytes[..4 * numbers.len()]);
                 for (number, word) in numbers.iter_mut().zip(bytes.chunks_exact(4)) {
                     let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-                    // As `rand` makes a number of the upper 24 bits of a word.
+                    // Like `rand`, makes a number from the upper 24 bits of a word.
                     let drawn = (word >> 8) as f32 * (1.0 / (1 << 24) as f32);
                     *number = if drawn < probability { value } else { 0.0 };
                 }
@@ -59,7 +72,7 @@ impl Random {
         self.0.set_word_pos(start + numbers.len() as u128);
     }
 
-    /// A whole number below `end`; 0 if that is 0.
+    /// An integer below `end`; 0 if that is 0.
     pub fn below(&mut self, end: usize) -> usize {
         if end == 0 { 0 } else { self.0.random_range(0..end) }
     }
@@ -81,12 +94,12 @@ impl TryRng for Random {
     }
 }
 
-/// The stream of one place, as a type that users may hold.
+/// The stream of one place, in the public type.
 pub(crate) fn random(parts: &[u64]) -> Random {
     Random(stream(parts))
 }
 
-/// The generator for one place: the same parts give the same numbers, other parts independent ones.
+/// The generator of one place: equal parts give equal numbers, other parts independent ones.
 ///
 /// Parts are, for example, `[seed, layer, step]` for a dropout mask or `[seed, epoch]` for the order of samples.
 pub(crate) fn stream(parts: &[u64]) -> ChaCha8Rng {
@@ -102,7 +115,7 @@ pub(crate) fn stream(parts: &[u64]) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key)
 }
 
-/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014) after its increment: a bijection that scatters bits.
+/// The finalizer of SplitMix64 (Steele, Lea, Flood 2014) after its increment: a bijection that mixes bits.
 fn mix(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -122,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_drawn_is_what_the_generator_draws() {
+    fn draws_come_from_the_generator() {
         let (mut ours, mut plain) = (random(&[3]), stream(&[3]));
         assert_eq!(ours.random::<u64>(), plain.random::<u64>());
         let drawn: Vec<f32> = (0..1000).map(|_| ours.uniform(-2.0..3.0)).collect();
@@ -134,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn many_draws_are_those_of_one_at_a_time() {
+    fn parallel_draws_equal_sequential_ones() {
         for count in [0, 1, 63, 64, 1000, 50_000] {
             let (mut many, mut one) = (random(&[7]), random(&[7]));
             assert_eq!(many.uniform(0.0..1.0), one.uniform(0.0..1.0));

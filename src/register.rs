@@ -1,4 +1,4 @@
-//! The register of users' own classes: layers, losses, metrics and optimizers that files and recipes may name.
+//! The register of custom classes: layers, losses, metrics and optimizers that files and recipes can name.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use crate::config::{Config, names_class};
 
-/// How to make what users have registered, by class name.
+/// The constructors of registered classes, by class name.
 pub(crate) struct Register<E>(RwLock<BTreeMap<&'static str, E>>);
 
 impl<E: Copy> Register<E> {
@@ -15,7 +15,7 @@ impl<E: Copy> Register<E> {
         Self(RwLock::new(BTreeMap::new()))
     }
 
-    /// Makes a class known; one of the same name is forgotten.
+    /// Registers a class, replacing one of the same name.
     pub fn insert(&self, class_name: &'static str, entry: E) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(class_name, entry);
     }
@@ -32,7 +32,7 @@ impl<E: Copy> Register<E> {
     }
 }
 
-/// A user's own object as a Keras file tells it.
+/// A custom object in the form of a Keras file.
 pub(crate) fn own_object(class_name: &str, config: Config) -> Json {
     json!({
         "module": null, "class_name": class_name, "config": config, "registered_name": format!("Custom>{class_name}"),

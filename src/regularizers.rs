@@ -1,4 +1,4 @@
-//! Penalties on weights and outputs, added to the loss as Keras adds them.
+//! Penalties on weights and outputs, added to the loss as in Keras.
 
 use crate::config::describe_enum;
 use crate::error::{Error, Result};
@@ -27,7 +27,7 @@ describe_enum! {
             /// The factor of the squares.
             l2: f32 = 0.0,
         },
-        /// Pushes the rows (or columns) of a matrix towards being orthogonal.
+        /// Pushes the rows (or columns) of a matrix towards orthogonality.
         OrthogonalRegularizer {
             /// The factor.
             factor: f32 = 0.01,
@@ -37,11 +37,12 @@ describe_enum! {
     }
 }
 
-/// How many values there are at once for each product of two rows: itself, its weight, both multiplied and without sign.
+/// The number of values held per product of two rows: the product itself, its weight, and their product with and
+/// without sign.
 const PRODUCTS: usize = 4;
 
 impl Regularizer {
-    /// How many values the penalty of a weight of these sizes needs besides some as large as the weight.
+    /// The workspace in values for the penalty of a weight of these sizes, besides a few of the size of the weight.
     pub(crate) fn scratch(&self, sizes: &[usize]) -> usize {
         match (self, sizes) {
             (Self::OrthogonalRegularizer { mode, .. }, [rows, columns]) => {
@@ -56,7 +57,7 @@ impl Regularizer {
     ///
     /// # Errors
     /// [`Error::UnknownName`] for an unknown name, [`Error::Argument`] for a negative factor, [`Error::Shape`] for an
-    /// orthogonality penalty on something other than a matrix, [`Error::Memory`] for one that takes too much.
+    /// orthogonality penalty on anything but a matrix, [`Error::Memory`] for one that does not fit in memory.
     pub fn penalty(&self, value: Value) -> Result<Value> {
         self.check()?;
         self.check_factors()?;
@@ -71,7 +72,7 @@ impl Regularizer {
         })
     }
 
-    /// Refuses factors below zero.
+    /// Refuses negative factors.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -90,7 +91,7 @@ impl Regularizer {
     }
 }
 
-/// `factor · Σ|off-diagonal of Ŵ·Ŵᵀ| / 2 / (n·(n−1)/2)` with rows (or columns) of length 1.
+/// `factor · Σ|off-diagonal of Ŵ·Ŵᵀ| / 2 / (n·(n−1)/2)` with rows (or columns) normalized to length 1.
 fn orthogonality(value: Value, factor: f32, mode: &str) -> Result<Value> {
     let sizes = value.sizes();
     let [rows, columns] = sizes[..] else {
@@ -101,7 +102,7 @@ fn orthogonality(value: Value, factor: f32, mode: &str) -> Result<Value> {
         "columns" => (0, columns),
         other => return Err(Error::unknown("mode", other, ["rows", "columns"])),
     };
-    // The products grow with the square of their number, beyond the size of the matrix.
+    // The number of products grows with the square of that of the rows, beyond the size of the matrix.
     let needs = format!("the products of {count} {mode} with one another (OrthogonalRegularizer)");
     memory::check_room(&needs, check_count(&[count, count])?.saturating_mul(PRODUCTS))?;
     let length = value.clone().square().sum_axis(axis).clamp_min(1e-12).sqrt();

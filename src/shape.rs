@@ -1,4 +1,4 @@
-//! Shapes, and the arithmetic of windows and paddings: pure functions, checked by their examples.
+//! Shapes, and the arithmetic of windows and padding: pure functions with examples.
 
 mod count;
 mod data_format;
@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::count::MOST_VALUES;
+pub use self::count::{MAX_RANK, MOST_VALUES};
 pub(crate) use self::count::{check_count, check_rank, count};
 pub use self::data_format::DataFormat;
 pub use self::spatial::{Borders, PoolStrides, Spatial};
@@ -17,7 +17,7 @@ pub(crate) use self::window::count_windows;
 pub use self::window::{Padding, Window};
 use crate::error::{Error, Result};
 
-/// A shape as Keras prints it: the batch first, `None` where a size is not known.
+/// A shape as Keras prints it: the batch first, `None` for an unknown size.
 ///
 /// ```
 /// use brasa::Shape;
@@ -30,7 +30,7 @@ use crate::error::{Error, Result};
 pub struct Shape(Vec<Option<usize>>);
 
 impl Shape {
-    /// A shape from its sizes, the batch's included.
+    /// A shape from its sizes, including the batch's.
     pub fn new(sizes: impl Into<Vec<Option<usize>>>) -> Self {
         Self(sizes.into())
     }
@@ -50,7 +50,7 @@ impl Shape {
         self.0.get(1..).unwrap_or(&[])
     }
 
-    /// Number of dimensions, the batch counted.
+    /// The number of dimensions, including the batch.
     pub fn rank(&self) -> usize {
         self.0.len()
     }
@@ -64,7 +64,7 @@ impl Shape {
         Self(sizes)
     }
 
-    /// Number of values of one sample, if all its sizes are known.
+    /// The number of values of one sample, if all its sizes are known.
     ///
     /// ```
     /// use brasa::Shape;
@@ -75,8 +75,7 @@ impl Shape {
         self.sample().iter().try_fold(1usize, |product, size| product.checked_mul((*size)?))
     }
 
-    /// Number of values, the batch's size included; sizes that are not known count as 1. A number that does not fit
-    /// becomes the largest there is.
+    /// The number of values, including the batch's size; unknown sizes count as 1. Saturates on overflow.
     ///
     /// ```
     /// use brasa::Shape;
@@ -87,8 +86,8 @@ impl Shape {
         self.0.iter().flatten().fold(1, |product: usize, size| product.saturating_mul(*size))
     }
 
-    /// Refuses a shape that no buffer can have: more dimensions than values have, or more than [`MOST_VALUES`] values,
-    /// the sizes that are not known counted as 1.
+    /// Rejects a shape that exceeds any buffer: more dimensions than values can have, or more than [`MOST_VALUES`]
+    /// values, unknown sizes counted as 1.
     ///
     /// # Errors
     /// [`Error::Shape`] with the shape.
@@ -110,7 +109,7 @@ impl Shape {
         Self(sizes)
     }
 
-    /// As [`with_batch`](Self::with_batch), if the first size is not known.
+    /// As [`with_batch`](Self::with_batch), if the first size is unknown.
     pub(crate) fn or_batch(&self, batch: usize) -> Self {
         match self.0.first() {
             Some(None) => self.with_batch(batch),
@@ -133,7 +132,7 @@ impl Shape {
     /// The last size (channels or features), known.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there is none but the batch's, or it is unknown.
+    /// [`Error::Shape`] if there is only the batch's, or it is unknown.
     pub fn last(&self) -> Result<usize> {
         match self.sample().last() {
             Some(Some(size)) => Ok(*size),
@@ -141,7 +140,7 @@ impl Shape {
         }
     }
 
-    /// Refuses a shape of another rank than `rank`, the batch counted.
+    /// Rejects a shape of another rank than `rank`, including the batch.
     ///
     /// # Errors
     /// [`Error::Shape`] with both ranks.
@@ -152,7 +151,7 @@ impl Shape {
         Err(Error::shape(format!("ndim={rank}"), format!("ndim={}, full shape {self}", self.rank())))
     }
 
-    /// Whether a batch of real arrays of shape `sizes` fits.
+    /// Whether a batch of concrete shape `sizes` matches.
     ///
     /// ```
     /// use brasa::Shape;
@@ -192,7 +191,7 @@ impl fmt::Debug for Shape {
     }
 }
 
-/// What can be given as the shape of one sample: `28`, `(28, 28, 1)`, `[28, 28, 1]`, or sizes that may be `None`.
+/// Anything accepted as the shape of one sample: `28`, `(28, 28, 1)`, `[28, 28, 1]`, or sizes that can be `None`.
 pub trait IntoSample {
     /// The sizes, without the batch's.
     fn into_sample(self) -> Vec<Option<usize>>;

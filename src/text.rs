@@ -1,7 +1,7 @@
-//! Text for people: names from anywhere, and numbers.
+//! Text for people: names from untrusted sources, and numbers.
 
-/// A name as it can be shown. It may come from a file, and must not be able to command the terminal, to break a table,
-/// or to turn the direction in which it is read: characters that do become `U+FFFD`.
+/// A name that is safe to show. It can come from a file, and must not control the terminal, break a table, or change
+/// the reading direction: characters that do are replaced by `U+FFFD`.
 ///
 /// ```
 /// use brasa::text::printable;
@@ -17,25 +17,25 @@ pub fn printable_lines(text: &str) -> String {
     text.chars().map(|c| if commands(c) && !"\n\t".contains(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Whether a character is obeyed rather than shown: one of Unicode's control characters (class Cc), one that turns the
-/// direction of writing, one that ends a line or a paragraph, or one that is not seen at all.
+/// Whether a character is interpreted rather than shown: one of Unicode's control characters (class Cc), one that
+/// changes the writing direction, one that ends a line or a paragraph, or an invisible one.
 fn commands(c: char) -> bool {
     c.is_control()
         || matches!(c,
             // Soft hyphen, Arabic letter mark, Mongolian vowel separator.
             '\u{ad}' | '\u{61c}' | '\u{180e}'
-            // Without width, and the marks of a direction.
+            // Zero-width characters, and direction marks.
             | '\u{200b}'..='\u{200f}'
-            // The separators of lines and paragraphs, embeddings and overrides.
+            // Line and paragraph separators, embeddings and overrides.
             | '\u{2028}'..='\u{202e}'
-            // Word joiner, invisible operators, isolates, and what Unicode has deprecated.
+            // Word joiner, invisible operators, isolates, and deprecated format characters.
             | '\u{2060}'..='\u{206f}'
             // Byte order mark, annotations, tags.
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// A JSON document whose texts cannot command the terminal either: what would is escaped, so that a program that reads
-/// it gets the same text.
+/// A JSON document whose strings cannot control the terminal either: such characters are escaped, so that a parser gets
+/// the same strings.
 ///
 /// ```
 /// use brasa::text::escaped_json;
@@ -44,7 +44,7 @@ fn commands(c: char) -> bool {
 pub fn escaped_json(json: &str) -> String {
     let mut text = String::with_capacity(json.len());
     for c in json.chars() {
-        // Outside of texts there is only ASCII; of its control characters those between the parts are line breaks.
+        // Outside of strings there is only ASCII; its only control characters there are line breaks.
         if commands(c) && (!c.is_ascii() || c == '\u{7f}') {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 text.push_str(&format!("\\u{unit:04x}"));
@@ -56,7 +56,7 @@ pub fn escaped_json(json: &str) -> String {
     text
 }
 
-/// A text of at most so many characters: of a longer one the beginning and the end, `…` between them.
+/// A text of at most `most` characters: of a longer one the beginning and the end, with `…` between them.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
     if text.len() <= most || text.char_indices().nth(most).is_none() {
         return text.to_owned();
@@ -69,8 +69,8 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
     format!("{}…{}", &text[..begin], &text[end..])
 }
 
-/// The name of a column in a table for spreadsheets. They take a text that begins with one of `=`, `+`, `-`, `@`, a tab
-/// or a carriage return for a formula; with an apostrophe before it, it is a text.
+/// A column name for spreadsheets. They treat a text that begins with one of `=`, `+`, `-`, `@`, a tab or a carriage
+/// return as a formula; with an apostrophe before it, it is a text.
 ///
 /// ```
 /// use brasa::text::column_name;
@@ -81,7 +81,8 @@ pub fn column_name(name: &str) -> String {
     if is_formula(name) { format!("'{name}") } else { name.to_owned() }
 }
 
-/// The name that such a column has.
+/// The inverse of [`column_name`].
+#[cfg(feature = "report")]
 pub(crate) fn of_column(name: &str) -> &str {
     name.strip_prefix('\'').filter(|rest| is_formula(rest)).unwrap_or(name)
 }
@@ -107,12 +108,35 @@ pub fn with_commas(number: usize) -> String {
     text
 }
 
+/// A number of bytes for people: `12884901888 bytes (12.9 GB)`.
+pub(crate) fn bytes_text(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut size = bytes as f64;
+    let mut unit = None;
+    for name in UNITS {
+        if size < 1000.0 {
+            break;
+        }
+        (size, unit) = (size / 1000.0, Some(name));
+    }
+    match unit {
+        None => format!("{bytes} bytes"),
+        Some(unit) => format!("{bytes} bytes ({size:.1} {unit})"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_obeyed_is_replaced() {
+    fn bytes_for_people() {
+        assert_eq!(bytes_text(999), "999 bytes");
+        assert_eq!(bytes_text(12_884_901_888), "12884901888 bytes (12.9 GB)");
+    }
+
+    #[test]
+    fn control_characters_are_replaced() {
         let directions = ["\u{200e}", "\u{200f}", "\u{61c}", "\u{202e}", "\u{2066}"];
         let unseen = ["\u{200b}", "\u{200d}", "\u{2060}", "\u{feff}", "\u{ad}", "\u{e0041}"];
         let controls = ["\u{0}", "\u{7}", "\r", "\u{7f}", "\u{9b}", "\u{2028}", "\u{2029}"];
@@ -143,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn formulas_become_texts() {
+    fn formulas_are_escaped() {
         for name in ["=cmd|' /C calc'!A0", "+1", "-1", "@sum", "\tx", "\rx"] {
             assert_eq!(column_name(name), format!("'{name}"));
             assert_eq!(of_column(&column_name(name)), name);

@@ -1,10 +1,10 @@
 //! Gradients against central differences in double precision, layer by layer and loss by loss.
 //!
-//! Burn's backend flex computes in f64 if its device is told so before anything else; a [`Value`] then holds f64. The
-//! fast kernels are f32 alone and stand back, so that this is about the portable forms, with which the kernels are
-//! compared elsewhere (`tests/properties/geometry.rs` and beside each operation). The backend ndarray takes f64, too,
-//! but computes sigmoid and erf in f32; the GPU's has no f64. What a device computes in is settled once for a process:
-//! these tests are a program of their own.
+//! Burn's backend flex computes in f64 if its device is configured so before any use; a [`Value`] then holds f64. The
+//! fast kernels are f32 only and are not used, so this tests the portable implementations, with which the kernels are
+//! compared elsewhere (`tests/properties/geometry.rs` and the tests of each operation). The backend ndarray accepts
+//! f64, too, but computes sigmoid and erf in f32; the GPU's has no f64. The dtype of a device is fixed once per
+//! process: hence a separate test program.
 
 #![cfg(feature = "flex")]
 
@@ -17,13 +17,13 @@ use brasa::losses::LossArgument;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Half the distance between the two ends of a difference, exact in f32; its square is the difference's error.
+/// Half the distance of a central difference, exact in f32; its square is the truncation error.
 const STEP: f32 = 1.0 / 65_536.0;
-/// How far slope and gradient may be apart, relative to the gradient's norm (and at least 1): far below what f32 could
-/// tell apart.
+/// The tolerance of slope and gradient, relative to the gradient's norm (and at least 1): far below the precision of
+/// f32.
 const TOLERANCE: f64 = 1e-7;
 
-/// The device, told to compute in f64.
+/// The device, configured for f64.
 static DEVICE: LazyLock<Device> = LazyLock::new(|| {
     let mut device = Device::flex();
     device.configure(FloatDType::F64).unwrap();
@@ -48,7 +48,7 @@ fn number(value: &Value) -> f64 {
     numbers(value)[0]
 }
 
-/// Compares the slope of `function` at `values` along a random direction with what its gradients say of it.
+/// Compares the slope of `function` at `values` along a random direction with its gradients.
 fn check(values: &[Value], function: impl Fn(&[Value]) -> brasa::Result<Value>) -> Result<(), String> {
     let text = |error: brasa::Error| error.to_string();
     let directions: Vec<Value> =
@@ -64,7 +64,7 @@ fn check(values: &[Value], function: impl Fn(&[Value]) -> brasa::Result<Value>) 
     let mut gradients = function(&leaves).map_err(text)?.backward();
     let (mut along, mut square) = (0.0, 0.0);
     for (leaf, direction) in leaves.iter().zip(&directions) {
-        // What nothing depends on has no gradient.
+        // A value that the result does not depend on has no gradient.
         let Some(gradient) = gradients.as_mut().and_then(|gradients| leaf.take_gradient(gradients)) else { continue };
         for (gradient, direction) in numbers(&gradient).into_iter().zip(numbers(direction)) {
             along += gradient * direction;
@@ -76,7 +76,7 @@ fn check(values: &[Value], function: impl Fn(&[Value]) -> brasa::Result<Value>) 
     if off <= TOLERANCE { Ok(()) } else { Err(format!("slope {slope}, gradient {along}: off by {off:e} of {scale}")) }
 }
 
-/// A layer's outputs, weighted at random, and what it adds to the loss.
+/// A layer's outputs, randomly weighted, plus what it adds to the loss.
 fn total(layer: &dyn Layer, input: Value, weights: &[Value], training: bool) -> brasa::Result<Value> {
     let mut call = if training { Call::training(weights, true, &[7, 0, 0]) } else { Call::inference(weights) };
     let output = layer.forward(input, &mut call)?;
@@ -84,7 +84,7 @@ fn total(layer: &dyn Layer, input: Value, weights: &[Value], training: bool) -> 
     Ok(call.losses().iter().fold((output * factors).sum(), |total, loss| total + loss.clone().sum()))
 }
 
-/// In training, the iteration takes the weight's norm for a constant, as Keras's does on TensorFlow and PyTorch.
+/// In training, the iteration treats the weight's norm as a constant, as in Keras on TensorFlow and PyTorch.
 const NOT_IN_TRAINING: [&str; 1] = ["SpectralNormalization"];
 
 #[test]
@@ -92,14 +92,14 @@ fn gradients_of_every_layer() {
     let (mut count, mut refused, mut failures) = (0, 0, Vec::new());
     for entry in built_in() {
         for (index, example) in entry.examples().into_iter().enumerate() {
-            // What works on texts and whole numbers has no gradient.
+            // Layers for texts and integers have no gradient.
             if example.layer.on_host().is_some() {
                 continue;
             }
             let sizes: Vec<usize> =
                 std::iter::once(Some(3)).chain(example.input.sample().iter().copied()).flatten().collect();
             let specs = example.layer.weights(&example.input).unwrap();
-            // Away from 0 and 1, where some functions have corners.
+            // Away from 0 and 1, where some functions have kinks.
             let weight = |(index, sizes): (usize, &[usize])| random(sizes, 0.1, 0.9, 20 + index as u64);
             let sizes_of_weights = specs.iter().map(|spec| if spec.sizes.is_empty() { &[1][..] } else { &spec.sizes });
             let mut values: Vec<Value> = sizes_of_weights.enumerate().map(weight).collect();
@@ -120,7 +120,7 @@ fn gradients_of_every_layer() {
                     let input = fixed.as_ref().or(rest.first()).cloned().expect("an input");
                     total(&*example.layer, input, weights, training)
                 };
-                // No gradient goes through layers that change images: they say so, and compute none.
+                // Layers that augment images are not differentiable: they return an error.
                 let leaves: Vec<Value> = values.iter().map(|value| value.clone().require_grad()).collect();
                 if let Err(brasa::Error::Unsupported { what, .. }) = function(&leaves) {
                     assert!(what.contains("a gradient"), "{what}");
@@ -137,7 +137,7 @@ fn gradients_of_every_layer() {
     }
     assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), failures.join("\n"));
     assert!(count > 500, "only {count}");
-    // The layers of random images in training, and `AutoContrast` always.
+    // The random augmentation layers in training, and `AutoContrast` always.
     assert!((60..100).contains(&refused), "{refused}");
 }
 
@@ -157,7 +157,7 @@ fn gradients_of_every_loss() {
             _ => (random(&[4, 3], 0.1, 0.9, 5), vec![4, 3]),
         };
         let outputs = random(&sizes, 0.1, 0.9, 6);
-        // Probabilities of several classes, for the losses that take nothing else.
+        // Probabilities of several classes, for the losses that accept nothing else.
         let classes = sizes.len() - 1;
         let outputs = if sizes[classes] > 1 { outputs.softmax(classes) } else { outputs };
         let function = |values: &[Value]| {

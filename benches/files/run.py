@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Saving and loading a model of 100 MB, Brasa and Keras in turn (Linux).
+"""Saving and loading a model of 100 MB, alternating between Brasa and Keras (Linux).
 
     python3 benches/files/run.py [--rounds 5] [--keras 3.15.1]
 
-Each measurement is a process of its own that does it once and says how long it took and how much memory it had at most
-beyond what it had before: imports and building the model do not count. Loading reads a file that was just written, so it
-comes out of the system's cache. Brasa flushes what it saves to the disk before it replaces the old file; Keras does not, so
-its time is told without and with a flush after it.
+Each measurement is a separate process that runs once and reports the time and the additional peak memory: imports and
+building the model do not count. Loading reads a file that was just written, so it comes from the system's cache. Brasa
+flushes the file to disk before it replaces the old one; Keras does not, so its time is reported without and with a
+flush after it.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main():
                     path = pathlib.Path(folder) / f"{name}.{form}"
                     path.unlink(missing_ok=True)
                     results.setdefault((form, "save", name), []).append(measure(program, "save", path))
-                # Both load the same file: Brasa's and Keras's in turn.
+                # Both load the same file, alternating between Brasa's and Keras's.
                 path = pathlib.Path(folder) / f"{order[number % 2][0]}.{form}"
                 for name, program in order[:: 1 - 2 * (number % 2)]:
                     results.setdefault((form, "load", name), []).append(measure(program, "load", path))
@@ -77,7 +77,7 @@ def worker(what, path):
     if what == "save":
         model = keras.Sequential([keras.Input((UNITS,)), *(keras.layers.Dense(UNITS) for _ in range(LAYERS))])
     else:
-        # What the first model of a process sets up.
+        # Excludes the setup for the first model of a process.
         keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     pathlib.Path("/proc/self/clear_refs").write_text("5")
     before = status("VmRSS:")

@@ -1,4 +1,4 @@
-"""The networks in Keras and in PyTorch, as the recipes beside this file have six of them, and what they are fed."""
+"""The networks in Keras and in PyTorch, six of which are recipes in this folder, and their input data."""
 
 import gzip
 import pathlib
@@ -8,7 +8,7 @@ import numpy as np
 FOLDER = pathlib.Path(__file__).resolve().parent
 CLASSES = 10
 
-# Shape of a sample, and how many there are.
+# The shape and the number of samples.
 INPUTS = {
     "cnn": ((28, 28, 1), 4096),
     "mlp": ((784,), 4096),
@@ -22,7 +22,7 @@ INPUTS = {
     "efficientnetb0": ((224, 224, 3), 64),
     "densenet121": ((224, 224, 3), 64),
 }
-# Graphs, which Brasa reads from the file that Keras saves.
+# Graphs, which Brasa reads from Keras files.
 APPLICATIONS = {
     "resnet50": "ResNet50",
     "mobilenetv2": "MobileNetV2",
@@ -34,7 +34,7 @@ HEADS, BLOCKS = 8, 4
 
 
 def samples(network):
-    """Inputs as float32 and labels as int32: MNIST's digits, or noise around a pattern for each class."""
+    """Inputs as float32 and labels as int32: MNIST's digits, or noise around one pattern per class."""
     shape, count = INPUTS[network]
     if network == "cnn":
         mnist = FOLDER.parent.parent / "data" / "mnist"
@@ -103,7 +103,7 @@ def keras_model(network):
 
 
 def torch_model(network):
-    """Gives logits; takes channels first where there are channels, (batch, steps, values) for the LSTM."""
+    """Returns logits; inputs are channels first where there are channels, (batch, steps, values) for the LSTM."""
     import torch
     from torch import nn
 

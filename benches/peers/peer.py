@@ -1,13 +1,13 @@
-"""One peer, in a process that does what it is told.
+"""One peer, in a process that executes requests.
 
 usage: peer.py PEER NETWORK SAMPLES.NPZ THREADS       measure; requests are lines of JSON on standard input
-       peer.py --samples NETWORK SAMPLES.NPZ          write what the networks are fed
-       peer.py --model NETWORK MODEL.KERAS            write the network, compiled, as Keras saves it
-       peer.py --versions                             what is installed
+       peer.py --samples NETWORK SAMPLES.NPZ          write the input data of the networks
+       peer.py --model NETWORK MODEL.KERAS            write the network, compiled, as a Keras file
+       peer.py --versions                             print the installed versions
 
 Requests: {"prepare": "train" | "predict", "batch_size": N, "seconds": S} makes a new model, takes a first step (answer:
-{"first": true}) and finds out how many steps take so many seconds (answer: {"ready": true}); {"measure": true} takes them
-and answers {way: samples a second, …}; {"memory": true} answers {"peak_rss_bytes": N}.
+{"first": true}) and determines the number of steps for S seconds (answer: {"ready": true}); {"measure": true} takes
+them and answers {way: samples per second, …}; {"memory": true} answers {"peak_rss_bytes": N}.
 """
 
 import json
@@ -84,7 +84,7 @@ class Torch:
 
 
 class Keras:
-    """Keras on TensorFlow or JAX: its own loops, and a loop of calls on single batches."""
+    """Keras on TensorFlow or JAX: its own loops, and a loop of calls on batches."""
 
     def __init__(self, peer, network, x, y, threads):
         os.environ["KERAS_BACKEND"] = self.backend = {"keras-tf": "tensorflow", "keras-jax": "jax"}[peer]
@@ -149,7 +149,7 @@ class Keras:
         else:
             import jax
 
-            # Copies: what `predict` is given it takes over and frees.
+            # Copies: `predict` takes over and frees its arguments.
             parts = model.trainable_variables, model.non_trainable_variables
             variables = [[jax.numpy.array(variable.value) for variable in part] for part in parts]
             compiled = jax.jit(lambda t, n, batch: model.stateless_call(t, n, batch, training=False)[0])
@@ -168,7 +168,7 @@ def timed(work, count):
 
 
 def warm_up(work, seconds):
-    """The number of steps that take about so long, found by taking some."""
+    """The number of steps for about this time, determined by taking some."""
     work(1)
     count = 1
     while (took := timed(work, count)) < seconds / 4:
@@ -191,7 +191,7 @@ def serve(peer, network, path, threads):
             counts = {way: warm_up(work, request["seconds"]) for way, work in ways.items()}
             say(ready=True)
         elif "measure" in request:
-            # A little work first: the processor's caches are another program's.
+            # A short warm-up: the processor's caches hold another program's data.
             for work in ways.values():
                 work(1)
             say(**{way: counts[way] * batch_size / timed(work, counts[way]) for way, work in ways.items()})

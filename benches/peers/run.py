@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Brasa against PyTorch and Keras (on TensorFlow and JAX) on the CPU: see README.md beside this file."""
+"""Brasa compared with PyTorch and Keras (on TensorFlow and JAX) on the CPU: see README.md in this folder."""
 
 import argparse
 import datetime
@@ -38,7 +38,7 @@ BATCH_SIZES = {
     **{(network, "train"): [8] for network in LARGE},
     **{(network, "predict"): [1, 8] for network in LARGE},
 }
-# Between a program's measurement and the next one's: its threads may spin for a while before they sleep.
+# The pause between the measurements of two programs: threads can spin for a while before they sleep.
 PAUSE = 0.1
 
 
@@ -46,7 +46,7 @@ def main():
     options = arguments()
     WORK.mkdir(parents=True, exist_ok=True)
     if options.threads < os.cpu_count() and hasattr(os, "sched_setaffinity"):
-        # Some libraries make as many threads as there are processors, whatever they are told.
+        # Some libraries start one thread per processor, regardless of their settings.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     python = environment(options)
     brasa = options.brasa or build()
@@ -101,7 +101,7 @@ def arguments():
 
 
 def environment(options):
-    """The interpreter of a virtual environment that has the peers; makes one if none was named."""
+    """The interpreter of a virtual environment with the peers; creates one if none is given."""
     folder = options.venv or WORK / "venv"
     python = folder / "bin" / "python"
     if not python.exists():
@@ -136,7 +136,7 @@ def machine(options, python, brasa):
 
 
 class Peer:
-    """A peer's process, which lives as long as its network is measured."""
+    """A peer's process, which lives while its network is measured."""
 
     def __init__(self, name, network, data, python, threads):
         variables = {
@@ -177,7 +177,7 @@ class Peer:
 
 
 def bench(brasa, network, data, task, batch_size, seconds, threads):
-    """One measurement of Brasa, in a process of its own."""
+    """One measurement of Brasa, in its own process."""
     model = saved(network) if network in GRAPHS else FOLDER / f"{network}.toml"
     command = [brasa, "bench", model, "--backend", "cpu", "--threads", threads, "--data", data]
     command += ["--task", task, "--batch-size", batch_size, "--seconds", seconds, "--repetitions", 1, "--json"]
@@ -186,7 +186,7 @@ def bench(brasa, network, data, task, batch_size, seconds, threads):
 
 
 def saved(network):
-    """Where the file of a graph is."""
+    """The path of a graph's file."""
     return WORK / f"{network}.keras"
 
 
@@ -197,7 +197,7 @@ def measure(network, data, python, brasa, options, report):
         for batch_size in options.batch_sizes or BATCH_SIZES.get((network, task), [128]):
             note(f"{network}, {task}, batch {batch_size}")
             if not peers:
-                # Each is started, and takes its first step, while the others wait.
+                # Each starts, and takes its first step, while the others wait.
                 for name in named:
                     peer = Peer(name, network, data, python, options.threads)
                     if prepared(peer, task, batch_size, options):
@@ -227,7 +227,7 @@ def measure(network, data, python, brasa, options, report):
 
 
 def prepared(peer, task, batch_size, options):
-    """Whether the peer can be measured; one that fails is left out, which is said."""
+    """Whether the peer can be measured; one that fails is skipped with a message."""
     try:
         peer.prepare(task, batch_size, options.seconds)
         return True
@@ -238,7 +238,7 @@ def prepared(peer, task, batch_size, options):
 
 
 def first_steps(network, task, batch_size, own, peers):
-    """What the processes needed for the first thing they did: time to the first step, and memory after all rounds."""
+    """The startup costs of the processes: time to the first step, and memory after all rounds."""
     median = statistics.median
     return {
         "network": network,
@@ -256,7 +256,7 @@ def first_steps(network, task, batch_size, own, peers):
 
 
 def ratio(rates):
-    """Brasa's rate over that of the fastest peer, and who that is: median, least and greatest of the rounds."""
+    """Brasa's rate over that of the fastest peer, and its name: median, minimum and maximum of the rounds."""
     peers = {name: statistics.median(values) for name, values in rates.items() if name != "brasa"}
     if not peers:
         return None

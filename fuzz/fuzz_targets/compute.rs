@@ -4,7 +4,7 @@
 #[path = "../models.rs"]
 mod models;
 
-// The fuzzer's own hook ends the process at any panic: here each is a finding.
+// The fuzzer's default hook ends the process at any panic: here each panic is a finding.
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     models::compute(bytes);
 });

@@ -1,30 +1,30 @@
-//! Going on where a run was cut off.
+//! Resuming an interrupted run.
 
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 use super::{Callback, Context, SaveFreq};
+use super::{Checkpoint, CheckpointFreq};
 use crate::error::{Error, Result};
-use crate::training::{Checkpoint, CheckpointFreq};
 
 /// The checkpoint's name in the folder.
 const NAME: &str = "latest.ckpt";
 
 crate::describe! {
-    /// Keeps a checkpoint in a folder, from which the next `fit` goes on if this one is cut off: Keras's
+    /// Keeps a checkpoint in a folder, from which the next `fit` resumes if this one is cut off: Keras's
     /// `BackupAndRestore`.
     ///
-    /// Unlike Keras's it holds everything ([`Checkpoint`]): the run goes on in the middle of an epoch, with the states
-    /// of all callbacks, as if it had not been cut off.
+    /// Unlike Keras's it holds the whole state ([`Checkpoint`]): the run resumes in the middle of an epoch, with the
+    /// states of all callbacks, as if it had not been cut off.
     pub struct BackupAndRestore {
-        /// The folder, for this alone.
+        /// The folder, used for nothing else.
         backup_dir: String,
-        /// When it is written: `"epoch"`, or after every so many batches.
+        /// When it is written: `"epoch"`, or a number of batches between writes.
         save_freq: SaveFreq = SaveFreq::Epoch,
-        /// Whether the one before is kept beside it, in case the newest cannot be read.
+        /// Whether the previous checkpoint is kept beside it, in case the newest cannot be read.
         double_checkpoint: bool = false,
-        /// Whether the folder is removed when training ends well.
+        /// Whether the folder is removed when training ends without interruption.
         delete_checkpoint: bool = true,
     }
 }
@@ -54,7 +54,7 @@ impl Callback for BackupAndRestore {
     }
 
     fn on_train_end(&mut self, context: &mut Context<'_>) -> Result<()> {
-        // One that was interrupted is to go on.
+        // An interrupted run is to be resumed.
         if !self.delete_checkpoint || context.params().interrupted {
             return Ok(());
         }

@@ -1,20 +1,20 @@
-//! What a callback sees and may do.
+//! The view that a callback has of a run.
 
 use std::cell::OnceCell;
 
+use super::History;
 use super::Logs;
 use crate::error::Result;
 use crate::model::Model;
 use crate::ops::Value;
-use crate::training::History;
 
-/// The numbers of a run.
+/// The sizes and position of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Params {
-    /// Up to which epoch is trained.
+    /// The total number of epochs: training ends before this epoch, counted from 0.
     pub epochs: usize,
-    /// The epoch with which this run began; above 0 in one that goes on.
+    /// The epoch with which this run began; above 0 in a resumed run.
     pub initial_epoch: usize,
     /// The current epoch, from 0.
     pub epoch: usize,
@@ -22,13 +22,13 @@ pub struct Params {
     pub steps: usize,
     /// Samples in a batch; the last one may have fewer.
     pub batch_size: usize,
-    /// Whether the run goes on from a checkpoint.
+    /// Whether the run was resumed from a checkpoint.
     pub resumed: bool,
-    /// Whether it was interrupted by a [`StopHandle`](crate::training::StopHandle), so that it is to go on later.
+    /// Whether it was interrupted by a [`StopHandle`](crate::training::StopHandle), to be resumed later.
     pub interrupted: bool,
 }
 
-/// What a callback sees and may do: the model, the numbers so far, and a way to stop.
+/// The view that a callback has of a run: the model, the numbers so far, and a way to stop.
 pub struct Context<'a> {
     /// The model.
     pub model: &'a mut Model,
@@ -41,7 +41,7 @@ pub struct Context<'a> {
     restored_epoch: Option<usize>,
 }
 
-/// Loss and metrics after a batch, read from the device when they are first asked for.
+/// Loss and metrics after a batch, read from the device on first use.
 pub(crate) struct Results<'a> {
     pub read: &'a dyn Fn() -> Result<Logs>,
     pub known: OnceCell<Logs>,
@@ -49,20 +49,20 @@ pub(crate) struct Results<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// The context in which a loop of one's own tells its callbacks about `model`.
+    /// The context that a custom training loop passes to its callbacks.
     pub fn new(model: &'a mut Model, params: Params) -> Self {
         let (results, given, history, stopped) = (None, None, None, None);
         Self { model, params, results, given, history, stopped, messages: Vec::new(), restored_epoch: None }
     }
 
-    /// The same after a batch, with loss and metrics so far in the epoch.
+    /// Adds loss and metrics so far in the epoch, for the end of a batch.
     #[must_use]
     pub fn with_logs(mut self, logs: Logs) -> Self {
         self.given = Some(logs);
         self
     }
 
-    /// The same with the epochs that are done.
+    /// Adds the history of the completed epochs.
     #[must_use]
     pub fn with_history(mut self, history: &'a History) -> Self {
         self.history = Some(history);
@@ -74,18 +74,18 @@ impl<'a> Context<'a> {
         self
     }
 
-    /// The same, where training was already asked to stop.
+    /// Adds the reason for which training was already asked to stop.
     pub(crate) fn with_stopped(mut self, stopped: Option<String>) -> Self {
         self.stopped = stopped;
         self
     }
 
-    /// The numbers of the run.
+    /// The sizes and position of the run.
     pub fn params(&self) -> &Params {
         &self.params
     }
 
-    /// Loss and metrics so far in the epoch (or evaluation), after a batch; none at other times. Waits for the device.
+    /// Loss and metrics so far in the epoch (or evaluation), after a batch; empty at other times. Waits for the device.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device fails.
@@ -98,7 +98,7 @@ impl<'a> Context<'a> {
         Ok(results.known.get_or_init(|| logs).clone())
     }
 
-    /// The loss of the batch that is done; none at other times. Waits for the device.
+    /// The loss of the batch that has ended; `None` at other times. Waits for the device.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device fails.
@@ -106,7 +106,7 @@ impl<'a> Context<'a> {
         self.results.map(|results| results.loss.to_scalar()).transpose()
     }
 
-    /// Loss and metrics of the epochs that are done, those before a checkpoint included; none outside training.
+    /// Loss and metrics of the completed epochs, including those before a checkpoint; `None` outside training.
     pub fn history(&self) -> Option<&'a History> {
         self.history
     }
@@ -127,25 +127,25 @@ impl<'a> Context<'a> {
         self.model.set_learning_rate(rate)
     }
 
-    /// Asks training to stop: after this batch, if it is in one, and then after this epoch's validation. The first
-    /// reason stands in the history.
+    /// Asks training to stop: after the current batch, if there is one, followed by this epoch's validation. The first
+    /// reason is recorded in the history.
     pub fn stop(&mut self, reason: impl Into<String>) {
         self.stopped.get_or_insert_with(|| reason.into());
     }
 
-    /// Why training was asked to stop, if it was.
+    /// The reason why training was asked to stop, if it was.
     pub fn stopped(&self) -> Option<&str> {
         self.stopped.as_deref()
     }
 
-    /// Says that the model has been given back the weights that it had at the end of this epoch, counted from 0, so that
-    /// it is what that epoch came to, and not the last one. It stands in the history
-    /// ([`restored_epoch`](History::restored_epoch)), and reports say so.
+    /// Records that the model has been given back the weights of the end of this epoch, counted from 0, so that it is
+    /// the model of that epoch and not of the last. The history holds it ([`restored_epoch`](History::restored_epoch)),
+    /// and reports show it.
     pub fn restored(&mut self, epoch: usize) {
         self.restored_epoch = Some(epoch);
     }
 
-    /// The epoch whose weights the model was given back, if it was.
+    /// The epoch whose weights were restored, if any.
     pub fn restored_epoch(&self) -> Option<usize> {
         self.restored_epoch
     }
@@ -155,7 +155,7 @@ impl<'a> Context<'a> {
         self.messages.push(text.into());
     }
 
-    /// The lines to be shown and the reason to stop.
+    /// The lines to show and the reason to stop.
     pub fn finish(self) -> (Vec<String>, Option<String>) {
         (self.messages, self.stopped)
     }

@@ -1,4 +1,4 @@
-//! A table of loss and metrics.
+//! Loss and metrics as a CSV table.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
@@ -12,31 +12,31 @@ use crate::text::column_name;
 
 crate::describe! {
     /// Writes a row of loss and metrics after each epoch: Keras's `CSVLogger`. The columns are those of the first
-    /// epoch, sorted, and `NA` stands for what an epoch lacks. A metric of several numbers is a list: `[0.5, 1.0]`.
+    /// epoch, sorted, and `NA` stands for a missing value. A metric of several numbers is a list: `[0.5, 1.0]`.
     pub callback struct CSVLogger keeps Table {
         /// The file.
         filename: String,
-        /// What stands between columns, one character.
+        /// The separator between columns, one character.
         separator: String = ",".to_owned(),
         /// Whether rows are appended to an existing file; otherwise the first row replaces it.
         append: bool = false,
     }
 }
 
-/// What it remembers.
+/// The state between epochs.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     columns: Option<Vec<String>>,
     header: bool,
-    /// How long the file is with the rows so far.
+    /// The length of the file with the rows so far.
     length: u64,
     /// Whether the first row replaces the content of the file.
     anew: bool,
-    /// The first epoch that is trained: after 0 in a resumed run.
+    /// The first epoch of this run: above 0 in a resumed run.
     first_epoch: usize,
 }
 
-/// The longest rest of a table that is searched.
+/// The longest tail of a table that is searched.
 const MOST_CUT: u64 = 64 << 20;
 
 impl CSVLogger {
@@ -89,7 +89,7 @@ impl Callback for CSVLogger {
         let anew = !self.append && !context.params().resumed;
         let first_epoch = context.params().initial_epoch;
         self.state = Table { columns: None, header: !self.append || length == 0, length, anew, first_epoch };
-        // Fails at once if it cannot be written.
+        // Fails early if the file cannot be written.
         OpenOptions::new().append(true).create(true).open(path).map_err(Error::io("open", path))?;
         Ok(())
     }
@@ -100,7 +100,7 @@ impl Callback for CSVLogger {
             None => {
                 let mut columns: Vec<String> = logs.names().map(str::to_owned).collect();
                 columns.sort();
-                // Without a validation in the first epoch there may be one later.
+                // A later epoch can have a validation even if the first has none.
                 if !columns.iter().any(|name| name.starts_with("val_")) {
                     columns.extend(columns.clone().iter().map(|name| format!("val_{name}")));
                 }
@@ -128,7 +128,7 @@ impl Callback for CSVLogger {
         Ok(state)
     }
 
-    /// Rows of epochs that will be trained again are taken off.
+    /// Removes the rows of epochs that will be trained again.
     fn restore(&mut self, mut state: CallbackState) -> Result<()> {
         let length: u64 = state.take("length")?.unwrap_or(0);
         self.state.columns = state.take("columns")?;
@@ -151,7 +151,7 @@ impl Callback for CSVLogger {
                 kept = true;
             }
         }
-        // A file that was lost is begun anew, with a header.
+        // A lost file is created again, with a header.
         let lost = self.state.length < length;
         self.state.header = lost && !self.append || header && !kept;
         Ok(())
@@ -159,8 +159,8 @@ impl Callback for CSVLogger {
 }
 
 impl CSVLogger {
-    /// Whether what the file has beyond a length is rows of epochs that are to be trained again, and no more: the
-    /// length comes from the checkpoint, and the table may be of other runs, too.
+    /// Whether the file beyond `length` holds rows of epochs to be trained again, and nothing else: `length` comes from
+    /// the checkpoint, and the table can hold other runs, too.
     fn are_later_rows(&self, length: u64) -> Result<bool> {
         let path = Path::new(&self.filename);
         let (mut file, whole) = open_file(path)?;
@@ -174,7 +174,7 @@ impl CSVLogger {
             (0, rest) | (_, [b'\n', rest @ ..]) => rest,
             _ => return Ok(false),
         };
-        // A row that is cut off is one that was being written.
+        // An incomplete row was being written when the run was cut off.
         let end = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
         let mut table = csv::ReaderBuilder::new();
         table.has_headers(false).flexible(true).delimiter(self.separator_byte()?);
@@ -192,7 +192,7 @@ impl CSVLogger {
     }
 }
 
-/// A number as Python writes those that are none.
+/// A number in Python's notation for NaN and infinities.
 fn number(value: f64) -> String {
     if value.is_nan() { "nan".to_owned() } else { value.to_string() }
 }
@@ -203,7 +203,8 @@ mod tests {
     use super::*;
     use crate::model::Sequential;
 
-    /// A run from an epoch on, of so many epochs; the state after each, and before the first.
+    /// Runs a number of epochs, from the given epoch and state; returns the state before the first epoch and after
+    /// each.
     fn run(logger: &mut CSVLogger, from: Option<(usize, CallbackState)>, epochs: usize) -> Vec<CallbackState> {
         let mut model = Sequential::new();
         let (first, state) = from.map_or((0, None), |(first, state)| (first, Some(state)));
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_stays_until_there_is_another_and_loses_only_later_rows() {
+    fn a_table_stays_until_it_is_replaced_and_loses_only_later_rows() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("log.csv");
         let logger = |append: bool| CSVLogger::new(path.display().to_string()).append(append);

@@ -1,4 +1,4 @@
-//! Stopping when nothing gets better.
+//! Stopping when a metric no longer improves.
 
 use ndarray::ArrayD;
 
@@ -7,33 +7,33 @@ use super::{Callback, CallbackState, Context, Logs};
 use crate::error::{Error, Result};
 
 crate::describe! {
-    /// Stops training when a number has not improved for some epochs: Keras's `EarlyStopping`.
+    /// Stops training when a metric has not improved for some epochs: Keras's `EarlyStopping`.
     ///
     /// ```
     /// use brasa::callbacks::EarlyStopping;
     /// let stopping = EarlyStopping::default().patience(3usize).restore_best_weights(true);
     /// ```
     pub callback struct EarlyStopping keeps Waiting {
-        /// The number that is watched.
+        /// The name of the watched loss or metric.
         monitor: String = "val_loss".to_owned(),
-        /// By how much it has to improve to count as better.
+        /// The smallest change that counts as an improvement.
         min_delta: f64 = 0.0,
-        /// For how many epochs it may fail to improve.
+        /// The number of epochs without improvement after which training stops.
         patience: usize = 0,
-        /// 1 to say so when training stops.
+        /// 1 to show a message when training stops.
         verbose: u8 = 0,
-        /// Which way it improves.
+        /// The direction of improvement.
         mode: Mode = Mode::Auto,
-        /// A value that has to be improved on.
+        /// A value to improve on.
         baseline: Option<f64> = None,
-        /// Whether the weights of the best epoch are put back in the end, whether training was stopped or not.
+        /// Whether the weights of the best epoch are restored at the end, even if training was not stopped.
         restore_best_weights: bool = false,
-        /// The first epoch to look at.
+        /// The first epoch that counts.
         start_from_epoch: usize = 0,
     }
 }
 
-/// What it remembers.
+/// The state between epochs.
 #[derive(Clone, Debug, Default)]
 pub struct Waiting {
     direction: Option<Direction>,
@@ -45,7 +45,7 @@ pub struct Waiting {
 }
 
 impl EarlyStopping {
-    /// The epoch after which it stopped training, from 0; none if it did not.
+    /// The epoch after which it stopped training, from 0; `None` if it did not.
     pub fn stopped_epoch(&self) -> Option<usize> {
         self.state.stopped_epoch
     }
@@ -60,7 +60,7 @@ impl EarlyStopping {
         self.state.best_epoch
     }
 
-    /// For how many epochs there was no improvement.
+    /// The number of epochs since the last improvement.
     pub fn wait(&self) -> usize {
         self.state.wait
     }
@@ -97,7 +97,7 @@ impl Callback for EarlyStopping {
             if self.restore_best_weights {
                 self.state.best_weights = Some(context.model.get_weights()?);
             }
-            // The wait only begins anew if the baseline is beaten too.
+            // The wait restarts only if the baseline is beaten too.
             if self.baseline.is_none() || better(self.baseline) {
                 self.state.wait = 0;
             }
@@ -148,7 +148,7 @@ impl Callback for EarlyStopping {
     }
 }
 
-/// Refuses a number that is none.
+/// Refuses NaN and infinities.
 pub(super) fn finite(name: &'static str, number: Option<f64>) -> Result<()> {
     match number.filter(|number| !number.is_finite()) {
         None => Ok(()),

@@ -37,7 +37,7 @@ pub struct LambdaCallback<'a> {
 }
 
 impl<'a> LambdaCallback<'a> {
-    /// One that does nothing yet.
+    /// A callback without closures.
     pub fn new() -> Self {
         Self::default()
     }
@@ -56,28 +56,28 @@ impl<'a> LambdaCallback<'a> {
         self
     }
 
-    /// Called with each epoch that begins.
+    /// Called at the beginning of each epoch.
     #[must_use]
     pub fn on_epoch_begin(mut self, call: impl FnMut(&mut Context<'_>, usize) -> Result<()> + 'a) -> Self {
         self.on_epoch_begin = Some(Box::new(call));
         self
     }
 
-    /// Called with each epoch that ends and its logs.
+    /// Called at the end of each epoch, with its logs.
     #[must_use]
     pub fn on_epoch_end(mut self, call: impl FnMut(&mut Context<'_>, usize, &mut Logs) -> Result<()> + 'a) -> Self {
         self.on_epoch_end = Some(Box::new(call));
         self
     }
 
-    /// Called with each batch that begins.
+    /// Called at the beginning of each batch.
     #[must_use]
     pub fn on_train_batch_begin(mut self, call: impl FnMut(&mut Context<'_>, usize) -> Result<()> + 'a) -> Self {
         self.on_train_batch_begin = Some(Box::new(call));
         self
     }
 
-    /// Called with each batch that ends.
+    /// Called at the end of each batch.
     #[must_use]
     pub fn on_train_batch_end(mut self, call: impl FnMut(&mut Context<'_>, usize) -> Result<()> + 'a) -> Self {
         self.on_train_batch_end = Some(Box::new(call));

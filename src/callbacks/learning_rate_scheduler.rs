@@ -17,12 +17,12 @@ pub struct LearningRateScheduler<F> {
 }
 
 impl<F: FnMut(usize, f32) -> f32> LearningRateScheduler<F> {
-    /// The rate that `schedule` says.
+    /// Takes the rate from `schedule`.
     pub fn new(schedule: F) -> Self {
         Self { schedule, verbose: 0 }
     }
 
-    /// 1 to say what is set.
+    /// 1 to show the rate that is set.
     #[must_use]
     pub fn verbose(mut self, verbose: u8) -> Self {
         self.verbose = verbose;

@@ -2,7 +2,7 @@
 
 use crate::metrics::Score;
 
-/// Loss and metrics by name, in the order in which they came.
+/// Loss and metrics by name, in the order in which they were added.
 ///
 /// ```
 /// use brasa::callbacks::Logs;
@@ -18,7 +18,7 @@ use crate::metrics::Score;
 pub struct Logs(Vec<(String, Score)>);
 
 impl Logs {
-    /// The number of this name; none for a metric that has several.
+    /// The number of this name; `None` for a metric that has several.
     pub fn get(&self, name: &str) -> Option<f64> {
         self.score(name).and_then(Score::one)
     }
@@ -28,7 +28,7 @@ impl Logs {
         self.0.iter().find(|(own, _)| own == name).map(|(_, value)| value)
     }
 
-    /// Sets the number or numbers of this name, at the end if it is new.
+    /// Sets the number or numbers of this name; a new name is appended.
     pub fn set(&mut self, name: &str, value: impl Into<Score>) {
         let value = value.into();
         match self.0.iter_mut().find(|(own, _)| own == name) {
@@ -47,7 +47,7 @@ impl Logs {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// Whether there are none.
+    /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

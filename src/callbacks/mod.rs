@@ -1,8 +1,8 @@
-//! Callbacks: what happens beside training, evaluation and prediction.
+//! Callbacks: hooks around training, evaluation and prediction.
 //!
-//! A callback is told when something begins and ends, and may look at the model, change it, and ask training to stop.
-//! The built-in ones have Keras's names, arguments, defaults and decisions; Keras's `RemoteMonitor` is left out on
-//! purpose: a library does not send what it sees elsewhere. One's own is the same trait:
+//! A callback is called at each beginning and end, and can look at the model, change it, and ask training to stop. The
+//! built-in ones have Keras's names, arguments, defaults and decisions; Keras's `RemoteMonitor` is left out on purpose:
+//! a library does not send a run's data elsewhere. Custom callbacks implement the same trait:
 //!
 //! ```
 //! use brasa::Result;
@@ -35,7 +35,7 @@
 //! # }
 //! ```
 //!
-//! A callback is handed over or lent; one that was lent can be asked afterwards what it has seen:
+//! A callback is passed by value or by reference; with a reference its results can be read afterwards:
 //!
 //! ```
 //! # use brasa::prelude::*;
@@ -52,9 +52,12 @@
 //! ```
 
 mod backup_and_restore;
+mod checkpoint;
 mod context;
+#[cfg(feature = "csv")]
 mod csv_logger;
 mod early_stopping;
+mod history;
 mod lambda_callback;
 mod learning_rate_scheduler;
 mod list;
@@ -65,21 +68,26 @@ mod progress_bar;
 mod reduce_lr_on_plateau;
 mod save_freq;
 mod state;
+mod stop;
 mod swap_ema_weights;
 mod template;
 #[cfg(feature = "tensorboard")]
 mod tensorboard;
 mod terminate_on_nan;
+mod verbosity;
 
 use crate::error::Result;
 use crate::ops::Value;
-use crate::training::{Checkpoint, Verbosity};
 
 pub use backup_and_restore::BackupAndRestore;
+pub use checkpoint::{Checkpoint, CheckpointFreq};
 pub(crate) use context::Results;
 pub use context::{Context, Params};
+#[cfg(feature = "csv")]
 pub use csv_logger::CSVLogger;
 pub use early_stopping::EarlyStopping;
+pub use history::History;
+pub(crate) use history::table_fits;
 pub use lambda_callback::LambdaCallback;
 pub use learning_rate_scheduler::LearningRateScheduler;
 pub use list::{from_json, names};
@@ -91,22 +99,24 @@ pub use reduce_lr_on_plateau::ReduceLROnPlateau;
 pub use save_freq::SaveFreq;
 pub use state::CallbackState;
 pub(crate) use state::{exact, number};
+pub use stop::StopHandle;
 pub use swap_ema_weights::SwapEMAWeights;
 #[cfg(feature = "tensorboard")]
 pub use tensorboard::{TensorBoard, UpdateFreq};
 pub use terminate_on_nan::TerminateOnNaN;
+pub use verbosity::Verbosity;
 
-/// What is told when something begins and ends. Every method has a default that does nothing.
+/// Hooks at the beginnings and ends of a run's parts. Every method has a default that does nothing.
 ///
 /// Epochs and batches count from 0. An error ends the run.
 #[allow(unused_variables)]
 pub trait Callback {
-    /// Under which a checkpoint keeps its state: the type's name.
+    /// The key of its state in a checkpoint: the type's name.
     fn name(&self) -> String {
         short_name(std::any::type_name::<Self>())
     }
 
-    /// Refuses arguments that make no sense, before anything is trained.
+    /// Refuses invalid arguments, before anything is trained.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument).
@@ -114,34 +124,34 @@ pub trait Callback {
         Ok(())
     }
 
-    /// Training begins. In a run that goes on from a checkpoint, [`restore`](Self::restore) follows.
+    /// Training begins. In a run resumed from a checkpoint, [`restore`](Self::restore) follows.
     ///
     /// # Errors
-    /// Whatever the callback refuses; so in all of them.
+    /// Any error of the callback; likewise for all hooks.
     fn on_train_begin(&mut self, context: &mut Context<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// Training ends: because all epochs are done, or because something asked it to
-    /// ([`Context::stopped`] says why).
+    /// Training ends: because all epochs are done, or because it was asked to stop ([`Context::stopped`] gives the
+    /// reason).
     fn on_train_end(&mut self, context: &mut Context<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// Training was interrupted by a [`StopHandle`](crate::training::StopHandle), to go on later: in an epoch, in the
-    /// validation after it (which then has no [`on_test_end`](Self::on_test_end) and is done again later), or between
-    /// two. The run's state is written after this, so what was put into the model for a while is to be put back.
+    /// Training was interrupted by a [`StopHandle`](crate::training::StopHandle), to be resumed later: in an epoch, in
+    /// the validation after it (which then has no [`on_test_end`](Self::on_test_end) and is repeated later), or between
+    /// two epochs. The run's state is written after this, so temporary changes to the model must be undone here.
     fn on_interrupt(&mut self, context: &mut Context<'_>) -> Result<()> {
         Ok(())
     }
 
-    /// An epoch begins. A run that goes on in the middle of an epoch does not begin it again.
+    /// An epoch begins. A run resumed in the middle of an epoch does not begin it again.
     fn on_epoch_begin(&mut self, context: &mut Context<'_>, epoch: usize) -> Result<()> {
         Ok(())
     }
 
-    /// An epoch ends, with loss and metrics, those of the validation with `val_` before their names. What is added to
-    /// `logs` stands in the history too.
+    /// An epoch ends, with loss and metrics, those of the validation prefixed with `val_`. Additions to `logs` go to
+    /// the history too.
     fn on_epoch_end(&mut self, context: &mut Context<'_>, epoch: usize, logs: &mut Logs) -> Result<()> {
         Ok(())
     }
@@ -152,12 +162,12 @@ pub trait Callback {
     }
 
     /// A training batch is done. [`Context::logs`] has loss and metrics so far in the epoch, [`Context::batch_loss`]
-    /// the loss of this batch; each waits for the device, so ask only when they are needed.
+    /// the loss of this batch; each waits for the device, so call them only when needed.
     fn on_train_batch_end(&mut self, context: &mut Context<'_>, batch: usize) -> Result<()> {
         Ok(())
     }
 
-    /// An evaluation begins, of its own or as validation after an epoch.
+    /// An evaluation begins, on its own or as validation after an epoch.
     fn on_test_begin(&mut self, context: &mut Context<'_>) -> Result<()> {
         Ok(())
     }
@@ -197,22 +207,22 @@ pub trait Callback {
         Ok(())
     }
 
-    /// What it wants shown of the run in place of what `verbose` says; nothing by default.
+    /// Overrides `verbose` for the run; `None` by default.
     fn verbosity(&self) -> Option<Verbosity> {
         None
     }
 
-    /// A checkpoint of the whole run that it wants kept, and gone on from; none by default.
+    /// A checkpoint of the whole run to write and to resume from; `None` by default.
     fn backup(&self) -> Option<Checkpoint> {
         None
     }
 
-    /// What it remembers from epoch to epoch, for a checkpoint; nothing by default.
+    /// The state to keep from epoch to epoch, for a checkpoint; empty by default.
     fn state(&self) -> Result<CallbackState> {
         Ok(CallbackState::default())
     }
 
-    /// Takes up what a checkpoint has kept, after [`on_train_begin`](Self::on_train_begin).
+    /// Restores the state from a checkpoint, after [`on_train_begin`](Self::on_train_begin).
     fn restore(&mut self, state: CallbackState) -> Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Saving the model as it learns.
+//! Saving the model during training.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,12 +11,12 @@ use super::{Callback, CallbackState, Context, Logs};
 use crate::error::{Error, Result};
 
 crate::describe! {
-    /// Saves the model after each epoch, or after so many batches; with `save_best_only` only when a number has
+    /// Saves the model after each epoch, or after a number of batches; with `save_best_only` only when a metric has
     /// improved: Keras's `ModelCheckpoint`.
     ///
-    /// The file's name may have places for the epoch (from 1), the batch (from 1, where batches are counted) and
-    /// whatever the logs have, in Python's format: `{epoch:02d}-{val_loss:.4f}.keras`. Weights that are not finite are
-    /// not saved, so that they replace nothing.
+    /// The file name can have placeholders for the epoch (from 1), the batch (from 1, with a frequency in batches) and
+    /// all names in the logs, in Python's format: `{epoch:02d}-{val_loss:.4f}.keras`. Weights that are not finite are
+    /// not saved, so that they overwrite nothing.
     ///
     /// ```
     /// use brasa::callbacks::ModelCheckpoint;
@@ -24,30 +24,30 @@ crate::describe! {
     /// let each = ModelCheckpoint::new("{epoch:02d}-{val_loss:.4f}.keras");
     /// ```
     pub callback struct ModelCheckpoint keeps Saving {
-        /// The file, `.keras`, or `.weights.h5` with `save_weights_only`; with places to fill in.
+        /// The file, `.keras`, or `.weights.h5` with `save_weights_only`; can have placeholders.
         filepath: String,
-        /// The number that is watched.
+        /// The name of the watched loss or metric.
         monitor: String = "val_loss".to_owned(),
-        /// 1 to say what is saved.
+        /// 1 to show a message when the model is saved.
         verbose: u8 = 0,
-        /// Whether the model is only saved when the number has improved.
+        /// Whether the model is saved only when the watched metric has improved.
         save_best_only: bool = false,
         /// Whether only the weights are saved.
         save_weights_only: bool = false,
-        /// Which way the number improves.
+        /// The direction of improvement.
         mode: Mode = Mode::Auto,
-        /// When it is saved: `"epoch"`, or after every so many batches.
+        /// When the model is saved: `"epoch"`, or a number of batches between saves.
         save_freq: SaveFreq = SaveFreq::Epoch,
-        /// A value that has to be improved on.
+        /// A value to improve on.
         initial_value_threshold: Option<f64> = None,
     }
 }
 
-/// What it remembers.
+/// The state between epochs.
 #[derive(Clone, Debug, Default)]
 pub struct Saving {
     direction: Option<Direction>,
-    /// Unlike that of others it stays from one `fit` to the next, as in Keras.
+    /// Unlike in other callbacks it is kept from one `fit` to the next, as in Keras.
     best: Option<f64>,
     batches: Batches,
     saved: Option<PathBuf>,
@@ -64,15 +64,15 @@ impl ModelCheckpoint {
         self.state.best.or(self.initial_value_threshold)
     }
 
-    /// The file that was saved last.
+    /// The last file that was saved.
     pub fn saved(&self) -> Option<&Path> {
         self.state.saved.as_deref()
     }
 
-    /// Whether to save now; the best value is updated.
+    /// Whether to save now; updates the best value.
     fn due(&mut self, context: &mut Context<'_>, epoch: usize, logs: &Logs, path: &Path) -> Result<bool> {
         let (epoch, path) = (epoch + 1, path.display());
-        let said = if !self.save_best_only {
+        let message = if !self.save_best_only {
             Some(format!("Epoch {epoch}: saving model to {path}"))
         } else {
             let (Some(direction), Some(current)) =
@@ -92,10 +92,10 @@ impl ModelCheckpoint {
                 None
             }
         };
-        if let Some(text) = said.as_ref().filter(|_| self.verbose > 0) {
+        if let Some(text) = message.as_ref().filter(|_| self.verbose > 0) {
             context.message(text);
         }
-        Ok(said.is_some())
+        Ok(message.is_some())
     }
 
     fn save(&mut self, context: &mut Context<'_>, epoch: usize, batch: Option<usize>, logs: &Logs) -> Result<()> {
@@ -147,7 +147,7 @@ impl Callback for ModelCheckpoint {
             let expected = format!("a file name that ends in `{ending}`");
             return Err(Error::argument("filepath", expected, &self.filepath));
         }
-        // Whether the places can be filled in is only known with the logs, but not whether they are written rightly.
+        // Whether the names exist is known only with the logs, but the syntax can be checked now.
         fill(&self.filepath, |name| Some(if name == "epoch" { Number::Integer(1) } else { Number::Any })).map(|_| ())
     }
 

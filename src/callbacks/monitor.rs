@@ -1,65 +1,34 @@
-//! What callbacks that watch a number have in common: which way is better, and what counts as better.
+//! Shared by callbacks that watch a metric: the direction of improvement, and the comparison.
 
 use super::{Context, Logs};
 use crate::config::choice;
 use crate::error::{Error, Result};
-use crate::metrics::Score;
+use crate::metrics::{Score, improves_upwards};
 
 choice! {
-    /// Which way a number improves.
+    /// The direction in which a metric improves.
     pub enum Mode: "mode" {
-        /// As the metric of that name does.
+        /// The direction of the metric of that name.
         Auto = "auto",
-        /// Downwards, as a loss.
+        /// Downwards, like a loss.
         Min = "min",
-        /// Upwards, as an accuracy.
+        /// Upwards, like an accuracy.
         Max = "max",
     }
 }
 
-/// The direction of a watched number, known once the model is.
+/// The direction of a watched metric, known once the model is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     Down,
     Up,
 }
 
-/// Classes of metrics that improve upwards.
-const UP: &[&str] = &[
-    "Accuracy",
-    "BinaryAccuracy",
-    "CategoricalAccuracy",
-    "SparseCategoricalAccuracy",
-    "TopKCategoricalAccuracy",
-    "SparseTopKCategoricalAccuracy",
-    "Precision",
-    "Recall",
-    "SensitivityAtSpecificity",
-    "SpecificityAtSensitivity",
-    "PrecisionAtRecall",
-    "RecallAtPrecision",
-    "AUC",
-    "PearsonCorrelation",
-    "ConcordanceCorrelation",
-    "FBetaScore",
-    "F1Score",
-    "IoU",
-    "BinaryIoU",
-    "MeanIoU",
-    "OneHotIoU",
-    "OneHotMeanIoU",
-    "CosineSimilarity",
-    "R2Score",
-];
-
-/// Classes of which Keras does not say which way they improve.
-const NEITHER: &[&str] = &["TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives"];
-
 impl Mode {
     /// The direction of `monitor` in the context's model.
     ///
     /// # Errors
-    /// [`Error::Argument`] if it is `auto` and no metric tells, or if the metric is no single number.
+    /// [`Error::Argument`] if it is `auto` and the metric gives no direction, or if the metric is not a single number.
     pub(super) fn direction(&self, monitor: &str, context: &Context<'_>) -> Result<Direction> {
         self.check()?;
         let name = monitor.strip_prefix("val_").unwrap_or(monitor);
@@ -74,12 +43,11 @@ impl Mode {
         if name == "loss" {
             return Ok(Direction::Down);
         }
-        let class = context.model.metric_class(name)?;
-        match class {
-            Some(class) if UP.contains(&class) => Ok(Direction::Up),
-            Some(class) if !NEITHER.contains(&class) => Ok(Direction::Down),
-            _ => {
-                let expected = format!("\"min\" or \"max\", as nothing tells which way `{monitor}` improves");
+        match context.model.metric_class(name)?.and_then(improves_upwards) {
+            Some(true) => Ok(Direction::Up),
+            Some(false) => Ok(Direction::Down),
+            None => {
+                let expected = format!("\"min\" or \"max\", as the direction of `{monitor}` is unknown");
                 Err(Error::argument("mode", expected, "\"auto\""))
             }
         }
@@ -87,8 +55,8 @@ impl Mode {
 }
 
 impl Direction {
-    /// Whether `value` is better than `reference` by more than `min_delta`; compared in float32, as Keras does. The
-    /// first value is better than none.
+    /// Whether `value` is better than `reference` by more than `min_delta`; compared in float32, as Keras does. Any
+    /// value is better than `None`.
     pub(super) fn improves(self, value: f64, reference: Option<f64>, min_delta: f64) -> bool {
         let Some(reference) = reference else { return true };
         let delta = min_delta.abs();
@@ -99,10 +67,10 @@ impl Direction {
     }
 }
 
-/// The watched number; a warning if the logs lack it.
+/// The watched number; `None` and a warning if the logs lack it.
 ///
 /// # Errors
-/// [`Error::Argument`] for a metric that has several.
+/// [`Error::Argument`] for a metric of several numbers.
 pub(super) fn watched(callback: &str, monitor: &str, logs: &Logs) -> Result<Option<f64>> {
     match logs.score(monitor) {
         Some(Score::One(number)) => Ok(Some(*number)),
@@ -115,7 +83,7 @@ pub(super) fn watched(callback: &str, monitor: &str, logs: &Logs) -> Result<Opti
     }
 }
 
-/// The error for a metric that is no single number, of which none can be the best.
+/// The error for a metric of several numbers, among which there is no best.
 fn not_one(monitor: &str, received: &str) -> Error {
     let expected = "a metric that is one number (with one threshold, or with an average over the classes)";
     Error::argument("monitor", expected, format!("`{monitor}`, a list: {received}"))

@@ -1,15 +1,15 @@
-//! A bar.
+//! The progress bar as a callback.
 
 use super::Callback;
+use super::Verbosity;
 use crate::error::Result;
-use crate::training::Verbosity;
 
 crate::describe! {
-    /// Shows on stderr how training, an evaluation or a prediction gets on: Keras's `ProgbarLogger`.
+    /// Shows the progress of training, evaluation or prediction on stderr: Keras's `ProgbarLogger`.
     ///
-    /// What it says takes the place of `verbose`, so that there is one bar, whoever asked for it; of several the last
-    /// counts. It is for lists of callbacks that are used in several places, and for recipes. In a loop of one's own,
-    /// [`Progress`](crate::training::progress::Progress) is the bar.
+    /// It overrides `verbose`, so that there is only one bar; of several the last counts. It is meant for lists of
+    /// callbacks that are used in several places, and for recipes. In a custom training loop, use
+    /// [`Progress`](crate::training::progress::Progress).
     ///
     /// ```
     /// use brasa::callbacks::ProgressBar;

@@ -1,4 +1,4 @@
-//! Smaller steps when nothing gets better.
+//! Reducing the learning rate when a metric no longer improves.
 
 use super::early_stopping::finite;
 use super::monitor::{Direction, Mode, watched};
@@ -6,29 +6,29 @@ use super::{Callback, CallbackState, Context, Logs};
 use crate::error::{Error, Result};
 
 crate::describe! {
-    /// Multiplies the learning rate by a factor when a number has not improved for some epochs: Keras's
+    /// Multiplies the learning rate by a factor when a metric has not improved for some epochs: Keras's
     /// `ReduceLROnPlateau`. The learning rate is added to the logs as `learning_rate`.
     pub callback struct ReduceLROnPlateau keeps Plateau {
-        /// The number that is watched.
+        /// The name of the watched loss or metric.
         monitor: String = "val_loss".to_owned(),
-        /// By what the learning rate is multiplied, below 1.
+        /// The factor, below 1.
         factor: f64 = 0.1,
-        /// For how many epochs the number may fail to improve.
+        /// The number of epochs without improvement before the rate is reduced.
         patience: usize = 10,
-        /// 1 to say so when the learning rate changes.
+        /// 1 to show a message when the learning rate changes.
         verbose: u8 = 0,
-        /// Which way it improves.
+        /// The direction of improvement.
         mode: Mode = Mode::Auto,
-        /// By how much it has to improve to count as better.
+        /// The smallest change that counts as an improvement.
         min_delta: f64 = 1e-4,
-        /// For how many epochs after a change nothing is counted.
+        /// The number of epochs after a reduction that do not count.
         cooldown: usize = 0,
         /// The smallest learning rate.
         min_lr: f64 = 0.0,
     }
 }
 
-/// What it remembers.
+/// The state between epochs.
 #[derive(Clone, Debug, Default)]
 pub struct Plateau {
     direction: Option<Direction>,
@@ -43,12 +43,12 @@ impl ReduceLROnPlateau {
         self.state.best
     }
 
-    /// For how many epochs there was no improvement.
+    /// The number of epochs since the last improvement.
     pub fn wait(&self) -> usize {
         self.state.wait
     }
 
-    /// How many epochs of the cooldown are left.
+    /// The number of epochs left in the cooldown.
     pub fn cooldown_left(&self) -> usize {
         self.state.cooldown
     }

@@ -1,4 +1,4 @@
-//! How often something is saved.
+//! The frequency of saving.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
@@ -7,13 +7,14 @@ use super::CallbackState;
 use crate::config::also_argument;
 use crate::error::{Error, Result};
 
-/// When something is saved: after each epoch, or after every so many batches.
+/// When something is saved: after each epoch, or after a number of batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SaveFreq {
     /// After each epoch.
     #[default]
     Epoch,
-    /// After every so many batches, counted on from epoch to epoch.
+    /// After every given number of batches, counted across epochs.
     Batches(usize),
 }
 
@@ -45,9 +46,9 @@ impl Serialize for SaveFreq {
 
 impl<'de> Deserialize<'de> for SaveFreq {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let told = Json::deserialize(deserializer)?;
-        let batches = told.as_u64().and_then(|batches| usize::try_from(batches).ok());
-        match (told.as_str(), batches) {
+        let value = Json::deserialize(deserializer)?;
+        let batches = value.as_u64().and_then(|batches| usize::try_from(batches).ok());
+        match (value.as_str(), batches) {
             (Some("epoch"), _) => Ok(Self::Epoch),
             (_, Some(batches)) => Ok(Self::Batches(batches)),
             _ => Err(serde::de::Error::custom("invalid value, expected \"epoch\" or an integer above 0")),
@@ -63,7 +64,7 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    /// Whether it is time after this batch.
+    /// Whether to save after this batch.
     pub fn due(&mut self, freq: &SaveFreq, batch: usize) -> bool {
         let SaveFreq::Batches(every) = freq else { return false };
         self.seen += match self.last {

@@ -1,31 +1,31 @@
-//! The running means of the weights in the weights' places, where the model is looked at.
+//! Swapping the weights with their running averages where the model is evaluated.
 
 use super::{Callback, CallbackState, Context, Logs};
 use crate::error::{Error, Result};
 use crate::ops::Value;
 
 crate::describe! {
-    /// Puts the optimizer's running means in the weights' places during evaluation and prediction, and the weights back
-    /// afterwards: Keras's `SwapEMAWeights`. The optimizer has to have `use_ema`.
+    /// Swaps the weights with the optimizer's running averages for evaluation and prediction, and back afterwards:
+    /// Keras's `SwapEMAWeights`. The optimizer must have `use_ema`.
     ///
-    /// With `swap_on_epoch` they also stand there from the end of an epoch to the beginning of the next, so that
-    /// callbacks that follow, such as [`ModelCheckpoint`](super::ModelCheckpoint), save them.
+    /// With `swap_on_epoch` they are also swapped from the end of an epoch to the beginning of the next, so that
+    /// callbacks that follow, such as [`ModelCheckpoint`](super::ModelCheckpoint), save the averages.
     pub callback struct SwapEMAWeights keeps Swapped {
         /// Whether they are also swapped between epochs.
         swap_on_epoch: bool = false,
     }
 }
 
-/// Whether the means stand in the weights' places.
+/// Whether the averages are swapped in.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Swapped(bool);
 
 impl SwapEMAWeights {
-    /// Puts the means into the model (`true`) or the weights back, unless they are there.
-    fn swap(&mut self, context: &mut Context<'_>, means: bool) -> Result<()> {
-        if self.state.0 != means {
+    /// Swaps the averages (`true`) or the weights (`false`) into the model, unless they are there.
+    fn swap(&mut self, context: &mut Context<'_>, averages: bool) -> Result<()> {
+        if self.state.0 != averages {
             context.model.with_averages(std::mem::swap)?;
-            self.state.0 = means;
+            self.state.0 = averages;
         }
         Ok(())
     }
@@ -48,13 +48,13 @@ impl Callback for SwapEMAWeights {
         }
         self.swap(context, true)?;
         if epoch + 1 == context.params().epochs || context.stopped().is_some() {
-            // When training ends the means take the weights' places once more.
+            // The end of training overwrites the weights with the averages; both then hold the averages.
             context.model.with_averages(|weight, average: &mut Value| *average = weight.clone())?;
         }
         Ok(())
     }
 
-    /// What training ends with is taken from the means: they have to be in their own places, not the weights'.
+    /// The end of training copies the averages to the weights, so they must be swapped back first.
     fn on_interrupt(&mut self, context: &mut Context<'_>) -> Result<()> {
         self.swap(context, false)
     }

@@ -1,20 +1,20 @@
-//! File names with places for numbers, in Python's format.
+//! File names with placeholders for numbers, in Python's format.
 
 use crate::error::{Error, Result};
 
-/// A number to put in.
+/// A number to format.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Number {
     Integer(i64),
     Float(f64),
-    /// One whose kind is not known yet: every format is taken.
+    /// Of unknown kind: accepts every format.
     Any,
 }
 
-/// The text with every `{name}` or `{name:format}` filled in; `{{` and `}}` are braces.
+/// The text with every `{name}` or `{name:format}` replaced; `{{` and `}}` are literal braces.
 ///
 /// # Errors
-/// [`Error::UnknownName`] for a name that `find` does not know, [`Error::Argument`] for a format that is none.
+/// [`Error::UnknownName`] for a name that `find` does not know, [`Error::Argument`] for an invalid format.
 pub(super) fn fill(template: &str, find: impl Fn(&str) -> Option<Number>) -> Result<String> {
     let wrong = |expected: &str| Error::argument("filepath", expected, format!("`{template}`"));
     let mut text = String::new();
@@ -40,7 +40,7 @@ pub(super) fn fill(template: &str, find: impl Fn(&str) -> Option<Number>) -> Res
     Ok(text)
 }
 
-/// A number in a format of `[0][width][.precision][d|f|e|%]`.
+/// Formats a number by `[0][width][.precision][d|f|e|%]`.
 fn show(number: Number, format: &str) -> Option<String> {
     let (format, kind) = match format.char_indices().next_back() {
         Some((at, kind)) if kind.is_ascii_alphabetic() || kind == '%' => (&format[..at], Some(kind)),
@@ -89,7 +89,7 @@ fn show(number: Number, format: &str) -> Option<String> {
     })
 }
 
-/// The format with its kind again.
+/// The format with its kind appended again.
 fn format_of(format: &str, kind: Option<char>) -> Option<String> {
     kind.map(|kind| format!("{format}{kind}"))
 }
@@ -108,7 +108,7 @@ mod tests {
         fill(template, find).ok()
     }
 
-    /// What Python's `str.format` makes of the same.
+    /// Expected: the results of Python's `str.format`.
     #[test]
     fn as_python_formats() {
         for (template, wanted) in [
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_format_is_refused() {
+    fn invalid_formats_are_refused() {
         for template in ["{epoch", "epoch}", "{loss}", "{val_loss:d}", "{epoch:q}", "{epoch:.}", "{epoch:999999d}"] {
             assert_eq!(filled(template), None, "{template}");
         }

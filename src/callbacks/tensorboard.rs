@@ -18,12 +18,12 @@ const TRAIN: &str = "train";
 const VALIDATION: &str = "validation";
 
 crate::describe! {
-    /// Writes what TensorBoard shows: Keras's `TensorBoard`.
+    /// Writes event files for TensorBoard: Keras's `TensorBoard`.
     ///
-    /// In the folders `train` and `validation` of `log_dir` stand, after each epoch, `epoch_loss` and the metrics, the
-    /// learning rate, and the weights' histograms; the scores of each evaluation over the steps; after batches
-    /// `batch_loss` and the metrics; and, as the graph, the model's configuration and its summary as a text. Keras's
-    /// `write_images`, `profile_batch`, `embeddings_freq` and `embeddings_metadata` there are not.
+    /// The folders `train` and `validation` of `log_dir` hold, after each epoch, `epoch_loss` and the metrics, the
+    /// learning rate, and histograms of the weights; the scores of each evaluation over the steps; after batches
+    /// `batch_loss` and the metrics; and, as the graph, the model's configuration with its summary as text. Keras's
+    /// `write_images`, `profile_batch`, `embeddings_freq` and `embeddings_metadata` are not supported.
     ///
     /// ```no_run
     /// use brasa::callbacks::TensorBoard;
@@ -36,15 +36,15 @@ crate::describe! {
     /// # }
     /// ```
     pub callback struct TensorBoard keeps Writers {
-        /// The folder. Another run's should be another.
+        /// The folder. Use a separate one for each run.
         log_dir: String = "logs".to_owned(),
-        /// After how many epochs the weights' histograms are written; 0 for never.
+        /// The number of epochs between histograms of the weights; 0 for never.
         histogram_freq: usize = 0,
         /// Whether the model's configuration and summary are written.
         write_graph: bool = true,
-        /// Whether the steps in a second are written.
+        /// Whether the steps per second are written.
         write_steps_per_second: bool = false,
-        /// When loss and metrics are written besides after each epoch: `"epoch"` for not at all, `"batch"` for each
+        /// When loss and metrics are written in addition to each epoch's: `"epoch"` for never, `"batch"` for each
         /// batch, or a number of batches.
         update_freq: UpdateFreq = UpdateFreq::Epoch,
     }
@@ -52,11 +52,12 @@ crate::describe! {
 
 /// When loss and metrics are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UpdateFreq {
     /// After each epoch only.
     #[default]
     Epoch,
-    /// After every so many batches too.
+    /// Also after every given number of batches.
     Batches(usize),
 }
 
@@ -92,9 +93,9 @@ impl Serialize for UpdateFreq {
 
 impl<'de> Deserialize<'de> for UpdateFreq {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let told = Json::deserialize(deserializer)?;
-        let batches = told.as_u64().and_then(|batches| usize::try_from(batches).ok());
-        match (told.as_str(), batches) {
+        let value = Json::deserialize(deserializer)?;
+        let batches = value.as_u64().and_then(|batches| usize::try_from(batches).ok());
+        match (value.as_str(), batches) {
             (Some(word @ ("epoch" | "batch")), _) => Ok(word.into()),
             (_, Some(batches)) => Ok(Self::Batches(batches)),
             _ => Err(serde::de::Error::custom("expected \"epoch\", \"batch\" or an integer above 0")),
@@ -102,7 +103,7 @@ impl<'de> Deserialize<'de> for UpdateFreq {
     }
 }
 
-/// What it remembers: its files, and how many batches it has seen.
+/// The state between epochs: the files, and the number of batches seen.
 #[derive(Debug, Default)]
 pub struct Writers {
     train: Option<EventFile>,
@@ -116,7 +117,7 @@ pub struct Writers {
 }
 
 impl Clone for Writers {
-    /// A copy writes files of its own.
+    /// A copy writes its own files.
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -128,7 +129,7 @@ impl TensorBoard {
         Self::default().log_dir(log_dir.into())
     }
 
-    /// The file of the training or the validation, made when it is first needed.
+    /// The file of the training or the validation, created on first use.
     fn file(&mut self, validation: bool) -> Result<&mut EventFile> {
         let (own, name) = match validation {
             true => (&mut self.state.validation, VALIDATION),
@@ -144,7 +145,7 @@ impl TensorBoard {
         self.state.train.iter_mut().chain(&mut self.state.validation).try_for_each(EventFile::flush)
     }
 
-    /// How the weights are spread.
+    /// Writes histograms of the weights.
     fn write_weights(&mut self, context: &Context<'_>, epoch: u64) -> Result<()> {
         let model = &*context.model;
         let (weights, specs) = (model.layer_weights("TensorBoard")?, model.weight_specs("TensorBoard")?);
@@ -200,7 +201,7 @@ impl Callback for TensorBoard {
                 Some(name) => (true, name),
                 None => (false, name),
             };
-            // Another callback may have put it among the logs.
+            // Another callback can have added it to the logs.
             if name != "learning_rate" {
                 let file = self.file(validation)?;
                 scalars(&format!("epoch_{name}"), value).try_for_each(|(tag, value)| file.scalar(&tag, step, value))?;
@@ -264,7 +265,7 @@ impl Callback for TensorBoard {
     }
 }
 
-/// The numbers of a metric under its tag; of several each under a tag of its own, with its place behind a slash.
+/// The number of a metric under its tag; several numbers each under `tag/index`.
 fn scalars(tag: &str, score: &Score) -> impl Iterator<Item = (String, f64)> + use<> {
     let tags: Vec<(String, f64)> = match score {
         Score::One(number) => vec![(tag.to_owned(), *number)],
@@ -300,7 +301,7 @@ mod tests {
         .collect()
     }
 
-    /// Two epochs of three batches, told to a callback as `fit` tells them.
+    /// Two epochs of three batches, with the calls that `fit` makes.
     fn train(mut callback: TensorBoard) {
         let mut model = Sequential::new();
         model.add(Dense::new(3).input_shape(2)).unwrap().add(Dense::new(1)).unwrap();
@@ -332,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_asked_for_is_written() {
+    fn all_requested_values_are_written() {
         let folder = tempfile::tempdir().unwrap();
         let log_dir = folder.path().to_str().unwrap();
         train(TensorBoard::new(log_dir).histogram_freq(2usize).update_freq(2usize).write_steps_per_second(true));
@@ -379,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_by_a_config() {
+    fn it_is_made_from_a_config() {
         let config = json!({"log_dir": "a", "update_freq": "batch", "histogram_freq": 1}).as_object().unwrap().clone();
         let callback = TensorBoard::from_config(config).unwrap();
         assert_eq!(

@@ -1,14 +1,14 @@
-//! Stopping when the loss is no number any more.
+//! Stopping when the loss is no longer finite.
 
 use super::{Callback, Context};
 use crate::error::{Error, Result};
 
 crate::describe! {
-    /// Stops training, without an error, when the loss is infinite or not a number: Keras's `TerminateOnNaN`.
+    /// Stops training, without an error, when the loss is infinite or NaN: Keras's `TerminateOnNaN`.
     ///
-    /// Without it such a loss is an error. It looks at the loss after every batch, which makes a GPU wait.
+    /// Without it such a loss is an error. It reads the loss after every batch, which makes a GPU wait.
     pub struct TerminateOnNaN {
-        /// Whether it is an error after all.
+        /// Whether such a loss is an error all the same.
         raise_error: bool = false,
     }
 }

@@ -25,10 +25,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// The form that the ending of a file's name stands for.
+    /// The format for a file name's extension.
     ///
     /// # Errors
-    /// [`Error::Argument`] for another ending.
+    /// [`Error::Argument`] for an unknown extension.
     pub fn of(path: &Path) -> Result<Self> {
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
         match extension.as_deref() {
@@ -48,13 +48,13 @@ impl Format {
 pub struct Answer {
     /// The input's name.
     pub input: String,
-    /// The target, where it is known: a class, or numbers.
+    /// The target, if known: a class, or numbers.
     pub truth: Option<Vec<f32>>,
-    /// The model's output, or why there is none.
+    /// The model's output, or the reason why there is none.
     pub output: std::result::Result<Vec<f32>, String>,
 }
 
-/// How the outputs of a model are shown.
+/// Formatting of a model's outputs.
 pub struct Shown {
     answers: Answers,
     /// How many classes are shown; none for the default.
@@ -62,7 +62,7 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// For a model of one output.
+    /// For a model with a single output.
     ///
     /// # Errors
     /// [`Error::State`] before its shape is known.
@@ -75,7 +75,7 @@ impl Shown {
         self.answers.name(class).map_or_else(|| class.to_string(), printable)
     }
 
-    /// Whether each input has one class, and not several labels or numbers.
+    /// Whether each input has exactly one class, not several labels or numbers.
     fn has_one_class(&self) -> bool {
         matches!(self.answers.meaning, Meaning::Classes { .. } | Meaning::Binary { .. })
     }
@@ -97,7 +97,7 @@ impl Shown {
         json
     }
 
-    /// The class that targets name: by its number, or as a one-hot row.
+    /// The true class of a target: a class index, or a one-hot row.
     fn true_class(&self, truth: &[f32]) -> Option<usize> {
         if !self.has_one_class() {
             return None;
@@ -110,7 +110,7 @@ impl Shown {
 
     fn text(&self, answer: &Answer) -> String {
         let input = printable(&answer.input);
-        let said = match &answer.output {
+        let prediction = match &answer.output {
             Err(error) => format!("error: {error}"),
             Ok(row) => match self.answers.classes(row, self.top.unwrap_or(TOP_CLASSES)) {
                 Some(classes) => {
@@ -126,7 +126,7 @@ impl Shown {
             Some(class) => self.called(class),
             None => truth.iter().map(f32::to_string).collect::<Vec<_>>().join(", "),
         });
-        truth.map_or_else(|| format!("{input}: {said}"), |truth| format!("{input}: {said} (true: {truth})"))
+        truth.map_or_else(|| format!("{input}: {prediction}"), |truth| format!("{input}: {prediction} (true: {truth})"))
     }
 
     /// The header of a table.
@@ -152,7 +152,7 @@ impl Shown {
         header
     }
 
-    /// How many classes a line of a table has.
+    /// The number of classes in a row of the table.
     fn ranks(&self) -> usize {
         let classes = self.answers.meaning.classes(self.answers.shape.iter().product()).unwrap_or(1);
         self.top.unwrap_or(1).min(classes)
@@ -189,7 +189,7 @@ impl Shown {
     }
 }
 
-/// Writes answers, one after another, as they come.
+/// Writes answers as they arrive.
 pub struct Writer<'a> {
     shown: &'a Shown,
     format: Format,
@@ -201,10 +201,10 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Begins to write to a sink.
+    /// Starts writing to a sink.
     ///
     /// # Errors
-    /// [`Error::Io`] with what the sink returned.
+    /// [`Error::Io`] if the sink fails.
     pub fn new(
         shown: &'a Shown,
         format: Format,
@@ -221,7 +221,7 @@ impl<'a> Writer<'a> {
         Ok(writer)
     }
 
-    /// Whether it writes lines for people.
+    /// Whether it writes plain text.
     pub fn is_text(&self) -> bool {
         self.format == Format::Text
     }
@@ -229,7 +229,7 @@ impl<'a> Writer<'a> {
     /// Writes an answer.
     ///
     /// # Errors
-    /// [`Error::Io`] with what the sink returned.
+    /// [`Error::Io`] if the sink fails.
     pub fn write(&mut self, answer: &Answer) -> Result<()> {
         let text = match self.format {
             Format::Text => self.shown.text(answer) + "\n",
@@ -247,7 +247,7 @@ impl<'a> Writer<'a> {
     /// Ends the document.
     ///
     /// # Errors
-    /// [`Error::Io`] with what the sink returned.
+    /// [`Error::Io`] if the sink fails.
     pub fn finish(mut self) -> Result<()> {
         if self.format == Format::Json {
             self.put("]\n")?;
@@ -255,10 +255,10 @@ impl<'a> Writer<'a> {
         self.flush()
     }
 
-    /// Hands on what has been written.
+    /// Flushes the sink.
     ///
     /// # Errors
-    /// [`Error::Io`] with what the sink returned.
+    /// [`Error::Io`] if the sink fails.
     pub fn flush(&mut self) -> Result<()> {
         self.sink.flush().map_err(Error::io("write to", &self.path))
     }
@@ -268,7 +268,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A line of a table. What would command a terminal is no part of it.
+/// A row of the table, without characters that could control a terminal.
 fn line_of(fields: &[String]) -> Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let fields = fields.iter().map(|field| printable(field));
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_likeliest_come_first() {
+    fn the_likeliest_class_comes_first() {
         let classes = shown(Meaning::Classes { logits: false }, &[3], &[]);
         assert_eq!(classes.answers.classes(&[0.1, 0.7, 0.2], 2).unwrap(), [(1, 0.7), (2, 0.2)]);
         assert_eq!(classes.answers.classes(&[0.25, 0.5, 0.25], 9).unwrap(), [(1, 0.5), (0, 0.25), (2, 0.25)]);

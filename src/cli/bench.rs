@@ -1,7 +1,7 @@
 //! `brasa bench`: how fast a model trains and predicts, and in how much memory.
 //!
-//! Each measurement runs in a process of its own, so that its memory and its first step are its own. The command starts
-//! them one after another; `--here` is what it tells them.
+//! Each measurement runs in a process of its own, so that memory and first step are measured separately. The command
+//! starts them one after another, with `--here`.
 
 mod data;
 mod measure;
@@ -18,11 +18,12 @@ use brasa::recipe::Recipe;
 use brasa::report::{Picture, plot_throughput};
 use brasa::text::with_commas;
 use brasa::{Error, Model, Result};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::compute::Compute;
+use super::help::{BACKENDS, COMPUTING, examples, offering};
 use super::output;
 use super::train::BUILT_IN;
 
@@ -32,9 +33,14 @@ use super::train::BUILT_IN;
 /// there. The samples are random unless --data names some. With a batch size of 1, a prediction is a call for a single
 /// sample.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa bench"
+    "brasa bench model.keras --task predict --batch-size 1,128 --backend cpu"
+    "brasa bench recipe.toml --task train --batch-size 1,8,64,512 --plot speed.svg"
+))]
 pub struct Bench {
     /// A recipe (.toml) or a saved model; without one, a convolutional network for MNIST.
-    #[arg(value_name = "MODEL|CONFIG")]
+    #[arg(value_name = "MODEL|RECIPE", value_hint = ValueHint::FilePath)]
     model: Option<PathBuf>,
 
     /// What to measure (default: both).
@@ -46,7 +52,7 @@ pub struct Bench {
     batch_size: Vec<NonZeroUsize>,
 
     /// Samples to measure with: an .npz with arrays x and y (default: random ones).
-    #[arg(long, value_name = "FILE.NPZ")]
+    #[arg(long, value_name = "FILE.NPZ", value_hint = ValueHint::FilePath)]
     data: Option<PathBuf>,
 
     /// How long a repetition takes; before the first one, half as long is spent without measuring.
@@ -57,13 +63,12 @@ pub struct Bench {
     #[arg(long, value_name = "N", default_value = "5")]
     repetitions: NonZeroUsize,
 
-    /// Measure this backend alone: auto, cpu, gpu, flex, ndarray, wgpu, vulkan, metal or cuda, perhaps with an index
-    /// (wgpu:1). Without it what BRASA_BACKEND names, else all.
-    #[arg(long, value_name = "NAME[:INDEX]")]
+    /// Measure this backend alone, perhaps with an index (wgpu:1). Without it what BRASA_BACKEND names, else all.
+    #[arg(long, value_name = "NAME[:INDEX]", value_parser = offering::<Backend>(BACKENDS), help_heading = COMPUTING)]
     backend: Option<Backend>,
 
     /// How many threads the CPU backends use (default: one for each processor).
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = COMPUTING)]
     threads: Option<NonZeroUsize>,
 
     /// Print one JSON document.
@@ -71,7 +76,7 @@ pub struct Bench {
     json: bool,
 
     /// Draw batch size against throughput (.svg or .png).
-    #[arg(long, value_name = "FILE", value_parser = picture_file)]
+    #[arg(long, value_name = "FILE", value_parser = picture_file, value_hint = ValueHint::FilePath)]
     plot: Option<PathBuf>,
 
     /// Measure in this process.
@@ -105,7 +110,7 @@ impl Task {
     }
 }
 
-/// What was measured.
+/// The result of a measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Measurement {
     backend: String,
@@ -114,7 +119,7 @@ struct Measurement {
     /// The median of the repetitions.
     samples_per_second: f64,
     milliseconds_per_step: f64,
-    /// The most memory that the process had at once; unknown where the system does not say.
+    /// The peak memory of the process; `None` if the system does not report it.
     peak_rss_bytes: Option<u64>,
     /// From the start of the process to the end of its first step.
     milliseconds_to_first_step: f64,
@@ -148,7 +153,7 @@ impl Measurement {
 }
 
 impl Bench {
-    /// `verbose` says how much the processes that measure are to log.
+    /// `verbose` is the log level of the measuring processes.
     pub fn run(self, verbose: u8) -> Result<ExitCode> {
         if let (true, Some(task), [batch_size]) = (self.here, self.task, self.batch_size.as_slice()) {
             return self.measure(task, batch_size.get()).map(|()| ExitCode::SUCCESS);
@@ -160,7 +165,7 @@ impl Bench {
         for (backend, (task, batch_size)) in asked {
             let measurement = match self.process(backend, task, batch_size, verbose)? {
                 Ok(measurement) => measurement,
-                // It has said what was wrong.
+                // It has already printed its error.
                 Err(failed) => {
                     code = failed;
                     break;
@@ -193,7 +198,7 @@ impl Bench {
         }
     }
 
-    /// Those asked for that the model can do.
+    /// The requested tasks that the model supports.
     fn tasks(&self) -> Result<Vec<Task>> {
         if self.load(&Backend::default().device()?)?.is_compiled() {
             return Ok(self.task.map_or_else(|| vec![Task::Train, Task::Predict], |task| vec![task]));
@@ -202,7 +207,7 @@ impl Bench {
         match self.task {
             Some(Task::Train) => {
                 let needs = format!("compiled: `{name}` has no loss and no optimizer");
-                Err(Error::State { action: "bench --task train", needs })
+                Err(Error::state("bench --task train", needs))
             }
             Some(Task::Predict) => Ok(vec![Task::Predict]),
             None => {
@@ -212,7 +217,7 @@ impl Bench {
         }
     }
 
-    /// The one asked for, or all that this machine has.
+    /// The requested backend, or all that this machine has.
     fn backends(&self) -> Result<Vec<Backend>> {
         if let Some(backend) = self.backend {
             return Ok(vec![backend]);
@@ -239,7 +244,7 @@ impl Bench {
         Ok(there)
     }
 
-    /// Measures in a process of its own; if that fails, its exit code.
+    /// Measures in a process of its own; returns its exit code if that fails.
     fn process(
         &self,
         backend: &Backend,
@@ -265,7 +270,7 @@ impl Bench {
         let mut process =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(Error::io("start", WHAT))?;
         let mut lines = process.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines);
-        // The first line says that the first step is done, the second what came out; an end in between is a failure.
+        // The first line reports the first step, the second the result; an end before that is a failure.
         let first = lines.next().transpose().map_err(Error::io("read from", WHAT))?;
         let to_first_step = begin.elapsed();
         let result = lines.next().transpose().map_err(Error::io("read from", WHAT))?;
@@ -301,7 +306,7 @@ impl Bench {
     }
 }
 
-/// A line for each task on each backend, in the order in which they were measured.
+/// A line for each task on each backend, in the order of measurement.
 fn picture(measured: &[Measurement]) -> Picture {
     let mut lines: Vec<(String, Vec<(usize, f64)>)> = Vec::new();
     for one in measured {
@@ -316,7 +321,7 @@ fn picture(measured: &[Measurement]) -> Picture {
     plot_throughput("samples a second", &lines)
 }
 
-/// Where a picture can go: known before minutes of measuring.
+/// Checks a picture's file name before minutes of measuring.
 fn picture_file(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     match path.extension().and_then(|ending| ending.to_str()) {
@@ -325,7 +330,7 @@ fn picture_file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// A number of seconds.
+/// Parses a number of seconds.
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if seconds > 0.0 && seconds < 86_400.0 => Ok(seconds),

@@ -1,4 +1,4 @@
-//! `brasa check`: whether a recipe would train, without training.
+//! `brasa check`: validates a recipe without training.
 
 use std::path::PathBuf;
 
@@ -7,18 +7,20 @@ use brasa::recipe::{Document, Recipe};
 use brasa::text::with_commas;
 use brasa::training::Evaluate;
 use brasa::{Error, Model, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde_json::json;
 
 use super::compute::Compute;
+use super::help::examples;
 use super::output;
-use super::train::prepared;
+use super::prepared::prepared;
 
 /// Read a recipe and its data, and compute a batch, without training: shapes, classes, files that are broken.
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa check recipe.toml" "brasa check recipe.toml --set 'data.path=other.csv'"))]
 pub struct Check {
     /// The recipe (.toml).
-    #[arg(value_name = "RECIPE")]
+    #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath)]
     recipe: PathBuf,
 
     /// Change the recipe: a dotted key and a TOML value, as in data.path="other.csv".
@@ -39,7 +41,7 @@ impl Check {
         self.set.iter().try_for_each(|assignment| document.assign(assignment))?;
         let recipe = Recipe::from_document(&document)?;
         let device = self.compute.device()?;
-        // All broken files are to be named, and not the first alone.
+        // Report all broken files, not only the first.
         let mut data = recipe.data().clone();
         let refuses = !std::mem::replace(&mut data.skip_broken, true);
         let (model, data) = prepared(&recipe, &data, &device)?;
@@ -117,7 +119,7 @@ impl Check {
     }
 }
 
-/// How many samples each class has, where classes have names.
+/// The number of samples in each class, if classes have names.
 fn class_counts(data: &dyn Source, classes: usize) -> Result<Vec<usize>> {
     let mut counts = vec![0; classes];
     if let (true, Some(targets)) = (classes > 0 && data.y_shape().iter().all(|size| *size == 1), data.targets()) {

@@ -1,4 +1,4 @@
-//! Where a command computes.
+//! The device a command computes on.
 
 use std::num::NonZeroUsize;
 
@@ -8,56 +8,57 @@ use brasa::burn::tensor::Device;
 use brasa::memory;
 use clap::Args;
 
+use super::help::{BACKENDS, COMPUTING, offering};
+
 /// The arguments of every command that computes.
 #[derive(Args, Debug)]
 pub struct Compute {
-    /// Where to compute: auto, cpu, gpu, flex, ndarray, wgpu, vulkan, metal or cuda, perhaps with an index (wgpu:1).
-    /// Without it what BRASA_BACKEND names, else cpu.
-    #[arg(long, value_name = "NAME[:INDEX]")]
+    /// Where to compute, perhaps with an index (wgpu:1). Without it what BRASA_BACKEND names, else cpu.
+    #[arg(long, value_name = "NAME[:INDEX]", value_parser = offering::<Backend>(BACKENDS), help_heading = COMPUTING)]
     backend: Option<Backend>,
 
     /// How many threads the CPU backends use (default: one for each processor).
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = COMPUTING)]
     threads: Option<NonZeroUsize>,
 
     /// The most memory that a model may use when it computes, such as 512MB or 4GiB (default: what is available).
-    #[arg(long, value_name = "BYTES", value_parser = memory::parse_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = memory::parse_bytes, help_heading = COMPUTING)]
     memory_limit: Option<u64>,
 }
 
 impl Compute {
-    /// As the arguments `--backend` and `--threads` say it.
+    /// From the arguments `--backend` and `--threads`.
     pub fn on(backend: Option<Backend>, threads: Option<NonZeroUsize>) -> Self {
         Self { backend, threads, memory_limit: None }
     }
 
-    /// The backend that was asked for on the command line.
+    /// The backend given on the command line.
     pub fn backend_argument(&self) -> Option<Backend> {
         self.backend
     }
 
-    /// The device. To be called once, before anything computes, as it makes the threads.
+    /// Opens the device. Must be called once, before any computation, as it creates the threads.
     ///
     /// # Errors
-    /// `Error::Device` if there is no such device; `Error::UnknownName` if `BRASA_BACKEND` names none; `Error::Argument`
-    /// if the threads cannot be started.
+    /// `Error::Device` if there is no such device; `Error::UnknownName` if `BRASA_BACKEND` holds an unknown name;
+    /// `Error::Argument` if the threads cannot be started.
     pub fn device(&self) -> Result<Device> {
         self.open().map(|(_, device)| device)
     }
 
-    /// The device and the backend that it is of.
+    /// The device and its backend.
     ///
     /// # Errors
     /// As [`device`](Self::device).
     pub fn open(&self) -> Result<(Backend, Device)> {
         memory::set_limit(self.memory_limit);
         use_threads(self.threads)?;
-        let asked = match self.backend {
+        let requested = match self.backend {
             Some(backend) => backend,
             None => Backend::from_environment()?,
         };
-        let (backend, device) = asked.resolve()?;
-        if asked.kind() == Kind::Auto {
+        let (backend, device) = requested.resolve()?;
+        if requested.kind() == Kind::Auto {
             super::output::note(&format!("auto: computing on {backend}"));
         }
         tracing::info!("computing on {backend} ({device:?})");

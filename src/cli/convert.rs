@@ -1,28 +1,34 @@
-//! `brasa convert`: a model or its weights in another form of file.
+//! `brasa convert`: a model or its weights in another file format.
 
 use std::path::PathBuf;
 
 use brasa::model::{Contents, FileFormat};
 use brasa::{Error, Model, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 
+use super::help::examples;
 use super::output;
 
 /// Write a model or its weights in another form; the names' endings choose the forms.
 ///
 /// .keras, .h5 and .safetensors hold a whole model, .json a model without weights, .weights.h5 weights alone.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa convert model.h5 model.keras"
+    "brasa convert model.keras model.safetensors"
+    "brasa convert model.weights.h5 model.keras --model model.json"
+))]
 pub struct Convert {
     /// The file to read.
-    #[arg(value_name = "IN")]
+    #[arg(value_name = "IN", value_hint = ValueHint::FilePath)]
     from: PathBuf,
 
     /// The file to write; one that is there is replaced.
-    #[arg(value_name = "OUT")]
+    #[arg(value_name = "OUT", value_hint = ValueHint::FilePath)]
     to: PathBuf,
 
     /// The model to which the weights belong, if IN holds weights alone or OUT is to have none of its own (.json).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     model: Option<PathBuf>,
 }
 
@@ -38,7 +44,7 @@ impl Convert {
         output::line(format!("{} → {}", output::shown(&self.from), output::shown(&self.to)))
     }
 
-    /// The model with its weights, as far as OUT is to have them.
+    /// The model, with the weights that OUT can hold.
     fn read(&self, from: FileFormat, to: FileFormat) -> Result<Model> {
         if let Some(model) = &self.model {
             let mut model = Model::load_architecture(model)?;

@@ -1,13 +1,15 @@
-//! `brasa devices`: what there is to compute on.
+//! `brasa devices`: the available backends and devices.
 
 use brasa::Result;
 use brasa::backend::devices;
 use clap::Args;
 
+use super::help::examples;
 use super::output;
 
 /// List the backends of this program and the devices that each finds.
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa devices"))]
 pub struct Devices {}
 
 impl Devices {

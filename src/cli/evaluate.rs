@@ -7,55 +7,61 @@ use std::sync::Mutex;
 use brasa::datasets::{Fingerprint, OneHot, Part, Source, read_samples, split_index};
 use brasa::formats::atomic::write_atomically;
 use brasa::recipe::{Data, DataSet, Loaded, Reading};
-use brasa::report::Classes;
+use brasa::report::{Classes, Labels};
 use brasa::text::with_commas;
 use brasa::training::{Evaluate as Arguments, Predict, Scores, Verbosity};
 use brasa::{Error, Model, Result};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use serde_json::{Value as Json, json};
 
 use super::answers::{Answer, Format, Shown, Writer};
 use super::compute::Compute;
+use super::help::{DATA, DATA_SETS, examples, offering};
 use super::model_file::{Known, data_of_run, model_file};
 use super::table::Table;
 use super::{needs_weights, output};
 
 /// Compute loss and metrics of a model; for a classifier also how well it tells its classes apart.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa evaluate runs/mnist_cnn-…"
+    "brasa evaluate model.keras --data photos/test --output wrong.csv"
+    "brasa evaluate model.keras --dataset mnist --json"
+))]
 pub struct Evaluate {
     /// The model (.keras, .h5 or .safetensors), saved with its loss and metrics, or the directory of a run.
-    #[arg(value_name = "MODEL|RUN")]
+    #[arg(value_name = "MODEL|RUN", value_hint = ValueHint::AnyPath)]
     model: PathBuf,
 
     /// The data: .npz, .csv, .tsv, or a folder with a folder of pictures for each class (default: that of the model's
     /// run).
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "data_dir"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "data_dir"], help_heading = DATA)]
     data: Option<PathBuf>,
 
     #[command(flatten)]
     table: Table,
 
-    /// A published data set: mnist or fashion_mnist.
-    #[arg(long, value_name = "NAME")]
+    /// A published data set.
+    #[arg(long, value_name = "NAME", value_parser = offering::<String>(DATA_SETS), help_heading = DATA)]
     dataset: Option<String>,
 
     /// The folder of the data set's files.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = DATA)]
     data_dir: Option<PathBuf>,
 
     /// Which part of the data (default: the test part if there is one, else that to validate with, else all).
-    #[arg(long, value_enum, value_name = "NAME")]
+    #[arg(long, value_enum, value_name = "NAME", help_heading = DATA)]
     split: Option<Split>,
 
     #[command(flatten)]
     known: Known,
 
     /// Leave out pictures that cannot be decoded.
-    #[arg(long)]
+    #[arg(long, help_heading = DATA)]
     skip_broken: bool,
 
     /// Write what the model says of each sample, beside what is true: .csv, .json, .jsonl or .txt.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
     /// Number of samples at once (default: 128, or what stateful layers need).
@@ -94,6 +100,7 @@ impl Split {
 
 impl Evaluate {
     pub fn run(mut self, quiet: bool) -> Result<()> {
+        super::interrupt::end_quietly()?;
         self.model = model_file(&self.model)?;
         needs_weights(&self.model)?;
         let format = self.output.as_deref().map(Format::of).transpose()?;
@@ -105,7 +112,7 @@ impl Evaluate {
                 Some(fault) => format!("compiled (`{name}`): {fault}"),
                 None => format!("compiled: `{name}` was saved without loss and metrics"),
             };
-            return Err(Error::State { action: "evaluate", needs });
+            return Err(Error::state("evaluate", needs));
         }
         self.known.put_into(&mut model)?;
         let (data, of_run) = self.data(&model)?;
@@ -116,7 +123,7 @@ impl Evaluate {
         if of_run && self.split.is_none() && !quiet {
             output::note(&format!("evaluating the run's own data ({})", split.name()));
         }
-        // Pictures are decoded once, though they are read for the scores, for the classes and for what is written.
+        // Pictures are read for the scores, the classes and the output file, but decoded only once.
         let mut part: Box<dyn Source> = match &data.set {
             DataSet::ImageFolder { .. } => Box::new(Remembering::new(part)),
             _ => part,
@@ -130,6 +137,10 @@ impl Evaluate {
         let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };
         let scores = model.evaluate_with(&*part, Arguments::new().batch_size(batch_size).verbose(verbosity))?;
         let classes = Classes::of(&model, &*part, batch_size, &class_names)?;
+        let labels = match classes {
+            Some(_) => None,
+            None => Labels::of(&model, &*part, batch_size, &class_names)?,
+        };
         if let (Some(path), Some(format)) = (&self.output, format) {
             let mut model = model.clone();
             model.data_info_mut().class_names = class_names.clone();
@@ -140,7 +151,13 @@ impl Evaluate {
             if let Some(classes) = classes {
                 report["class_names"] = json!(classes.names);
                 report["confusion_matrix"] = json!(classes.counts);
-                report["classes"] = classes_to_json(&classes);
+                let scores = |class| (classes.scores(class), classes.support(class));
+                report["classes"] = scores_to_json(&classes.names, scores);
+            }
+            if let Some(labels) = labels {
+                report["class_names"] = json!(labels.names);
+                let scores = |label| (labels.scores(label), labels.support(label));
+                report["classes"] = scores_to_json(&labels.names, scores);
             }
             return output::json(&report);
         }
@@ -148,6 +165,9 @@ impl Evaluate {
             output::line(format!("{name}: {}", output::score(&name, &value)))?;
         }
         output::line(format!("samples: {}", with_commas(scores.samples)))?;
+        if let Some(labels) = labels {
+            return output::line(format!("\n{labels}"));
+        }
         let Some(classes) = classes else { return Ok(()) };
         output::line(format!("\n{classes}"))?;
         mistakes(&classes, &names)
@@ -159,7 +179,7 @@ impl Evaluate {
         let mut data = if let Some(path) = &self.data {
             let mut set = DataSet::at(path)?;
             let is_table = matches!(set, DataSet::Csv { .. });
-            // A model that knows its table needs no recipe beside it.
+            // A model that holds its table's description needs no recipe beside it.
             let known = model.data_info().table.is_some();
             let table = if is_table && !known { self.table.clone().or_of_run(&self.model) } else { self.table.clone() };
             table.put_into(&mut set)?;
@@ -193,6 +213,15 @@ impl Evaluate {
             self.table.clone().put_into(&mut data.set)?;
             data
         };
+        let kind = data.set.name();
+        if let (Some(pixels), false) = (self.known.pixels, data.set.has_pictures()) {
+            let expected = format!("pictures as data, and no {kind}");
+            return Err(Error::argument("--pixels", expected, pixels));
+        }
+        if self.skip_broken && !matches!(data.set, DataSet::ImageFolder { .. }) {
+            let expected = format!("a folder of pictures as data, and no {kind}");
+            return Err(Error::argument("--skip-broken", expected, "it"));
+        }
         if self.known.pixels.is_some() {
             data.pixels = self.known.pixels;
         }
@@ -204,7 +233,7 @@ impl Evaluate {
     }
 }
 
-/// Says as what a table is read.
+/// Notes how a table is read.
 fn note_table(model: &Model, given: &Table) {
     let Some(info) = &model.data_info().table else { return };
     if given.target.is_none() && !info.targets.is_empty() {
@@ -212,7 +241,7 @@ fn note_table(model: &Model, given: &Table) {
     }
 }
 
-/// The part of the data that is asked for, else the one that says most, with the names of its samples.
+/// The requested part of the data, else the most informative one, with the names of its samples.
 fn part(loaded: Loaded, data: &Data, split: Option<Split>) -> Result<(Split, Box<dyn Source>, Vec<String>)> {
     let [train, validation, test] = loaded.names;
     let held_back = data.validation_split > 0.0 && loaded.validation.is_none();
@@ -250,7 +279,7 @@ fn part(loaded: Loaded, data: &Data, split: Option<Split>) -> Result<(Split, Box
     Ok((split, source, names))
 }
 
-/// Writes what the model says of each sample.
+/// Writes the prediction for each sample.
 fn write_answers(
     model: &Model,
     data: &dyn Source,
@@ -282,10 +311,10 @@ fn write_answers(
     })
 }
 
-/// How many mistakes are named.
+/// The number of mistakes listed.
 const MOST_MISTAKES: usize = 5;
 
-/// Names the samples whose class got the least probability, where samples have names.
+/// Lists the samples whose true class got the lowest probability, if samples have names.
 fn mistakes(classes: &Classes, names: &[String]) -> Result<()> {
     if names.is_empty() || classes.mistakes.is_empty() {
         return Ok(());
@@ -301,38 +330,32 @@ fn mistakes(classes: &Classes, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Scores as `--json` prints them.
+/// Scores in the form that `--json` prints.
 pub fn to_json(scores: &Scores) -> Json {
     let metrics: serde_json::Map<String, Json> =
         scores.metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     json!({ "loss": scores.loss, "metrics": metrics, "samples": scores.samples })
 }
 
-fn classes_to_json(classes: &Classes) -> Json {
-    let one = |class: usize| {
-        let [precision, recall, f1] = classes.scores(class);
-        json!({
-            "name": classes.names[class],
-            "precision": precision,
-            "recall": recall,
-            "f1": f1,
-            "support": classes.support(class),
-        })
+fn scores_to_json(names: &[String], scores: impl Fn(usize) -> ([Option<f64>; 3], usize)) -> Json {
+    let one = |(index, name): (usize, &String)| {
+        let ([precision, recall, f1], support) = scores(index);
+        json!({ "name": name, "precision": precision, "recall": recall, "f1": f1, "support": support })
     };
-    (0..classes.names.len()).map(one).collect()
+    names.iter().enumerate().map(one).collect()
 }
 
-/// The most bytes of samples that are remembered.
+/// The most bytes of samples that are cached.
 const MOST_REMEMBERED: usize = 1 << 30;
 
-/// The input of a sample and its target, once they were read.
+/// A sample's input and target, once read.
 type Kept = Option<Box<[f32]>>;
 
-/// A source that keeps what was read, if all of it fits.
+/// A source that caches its samples, if all of them fit.
 struct Remembering<S> {
     source: S,
     width: usize,
-    /// None where it does not fit.
+    /// `None` if they do not fit.
     kept: Option<Mutex<Vec<Kept>>>,
 }
 
@@ -360,7 +383,7 @@ impl<S: Source> Source for Remembering<S> {
 
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
         let Some(kept) = &self.kept else { return self.source.read(indices, x, y) };
-        // One number a target: the class of a picture.
+        // One number per target: the class of a picture.
         let width = self.width + 1;
         let lock = || kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let missing: Vec<usize> = {

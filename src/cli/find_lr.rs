@@ -1,4 +1,4 @@
-//! `brasa train --find-lr`: a test of learning rates in place of a training.
+//! `brasa train --find-lr`: a learning rate range test in place of a training.
 
 use std::path::Path;
 
@@ -12,21 +12,21 @@ use serde_json::json;
 
 use super::output;
 
-/// The picture that is written.
+/// The file name of the picture.
 const PICTURE: &str = "lr_finder.svg";
 
-/// How many rates the table shows.
+/// The most rows of the table.
 const ROWS: usize = 17;
 
-/// Tests learning rates on what the recipe trains on, and prints them with a proposal.
+/// Runs the learning rate range test on the recipe's training data, and prints the losses with a proposal.
 ///
 /// # Errors
 /// Those of the recipe's model and data, and of [`brasa::Model::find_learning_rate`].
 pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, quiet: bool) -> Result<()> {
-    let (model, loaded) = super::train::model_and_data(recipe, device)?;
+    let (model, loaded) = super::prepared::model_and_data(recipe, device)?;
     let settings = recipe.fit_settings();
     let data = loaded.train;
-    // What is validated with is not trained on.
+    // The validation split is not trained on.
     let split = recipe.data().validation_split;
     let end = if split > 0.0 { split_index(data.len(), split)? } else { data.len() };
     let train = Part::new(data, ..end)?;
@@ -57,7 +57,7 @@ pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, 
     }
     if !quiet {
         let (width, colours) = output::terminal();
-        // Not as a line, which shows no colours.
+        // Not by `line`, which strips colours.
         output::write((learning_rates_in_terminal(&rates, width, colours) + "\n").as_bytes())?;
         output::line(table(&rates))?;
     }
@@ -70,7 +70,7 @@ pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, 
     picture.map_or(Ok(()), |path| output::line(format!("Picture: {path}")))
 }
 
-/// Some of the rates, evenly spread, with their losses.
+/// The losses at some of the rates, evenly spaced.
 fn table(rates: &LearningRates) -> String {
     let mut text = "learning rate      loss  smoothed".to_owned();
     let every = rates.losses.len().div_ceil(ROWS).max(1);

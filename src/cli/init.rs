@@ -1,20 +1,26 @@
-//! `brasa init`: a recipe that works, for what somebody has.
+//! `brasa init`: a working recipe for given data.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use brasa::datasets::{ColumnProfile, Csv, ImageFolder, Source, is_tree};
+use brasa::datasets::{ColumnProfile, Csv, ImageFolder, Source, TextFolder, is_tree};
 use brasa::formats::atomic::write_atomically;
 use brasa::recipe::Recipe;
 use brasa::{Error, Result};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 
+use super::help::examples;
 use super::output;
 use super::train::BUILT_IN;
 
-/// Write a recipe for pictures, for a table, or for MNIST, to train with and to change.
+/// Write a recipe for pictures, for a table, for texts, or for MNIST, to train with and to change.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa init images photos"
+    "brasa init table people.csv --target survived"
+    "brasa init mnist --output digits.toml"
+))]
 pub struct Init {
     #[command(subcommand)]
     what: What,
@@ -26,13 +32,19 @@ enum What {
     Images(Images),
     /// For a table: what its columns hold is looked at.
     Table(Table),
+    /// For texts: a folder with a folder of .txt files for each class (or folders train, val and test of such folders), or
+    /// a table with a column of texts.
+    Text(Text),
     /// For the handwritten digits: a convolutional network.
+    #[command(after_help = examples!("brasa init mnist --output digits.toml"))]
     Mnist(Written),
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa init images photos --size 64"))]
 struct Images {
     /// The folder.
+    #[arg(value_hint = ValueHint::DirPath)]
     path: PathBuf,
 
     /// Side of the pictures as the model sees them, in pixels (default: by the pictures, at most 96).
@@ -44,8 +56,10 @@ struct Images {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa init table people.csv --target survived"))]
 struct Table {
     /// The table (.csv, .tsv).
+    #[arg(value_hint = ValueHint::FilePath)]
     path: PathBuf,
 
     /// The column of the targets (default: the last).
@@ -57,9 +71,26 @@ struct Table {
 }
 
 #[derive(Args, Debug)]
+struct Text {
+    /// The folder, or the table (.csv, .tsv).
+    path: PathBuf,
+
+    /// Of a table: the column of the texts (default: the one with the longest).
+    #[arg(long, value_name = "COLUMN")]
+    text: Option<String>,
+
+    /// Of a table: the column of the targets (default: the last that is not that of the texts).
+    #[arg(long, value_name = "COLUMN")]
+    target: Option<String>,
+
+    #[command(flatten)]
+    written: Written,
+}
+
+#[derive(Args, Debug)]
 struct Written {
-    /// The recipe to write (default: images.toml, table.toml or mnist.toml).
-    #[arg(long, short, value_name = "FILE")]
+    /// The recipe to write (default: images.toml, table.toml, text.toml or mnist.toml).
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
     /// Write over a recipe that is there.
@@ -72,6 +103,7 @@ impl Init {
         match self.what {
             What::Images(images) => images.written.write("images.toml", &images.recipe()?),
             What::Table(table) => table.written.write("table.toml", &table.recipe()?),
+            What::Text(text) => text.written.write("text.toml", &text.recipe()?),
             What::Mnist(written) => written.write("mnist.toml", BUILT_IN.1),
         }
     }
@@ -80,7 +112,7 @@ impl Init {
 impl Written {
     fn write(&self, default: &str, text: &str) -> Result<()> {
         let path = self.output.clone().unwrap_or_else(|| default.into());
-        // What is written has to be a recipe.
+        // The output must parse as a recipe.
         Recipe::parse(path.display().to_string(), text)?;
         if path.exists() && !self.force {
             let received = format!("`{}`, which is there", output::shown(&path));
@@ -92,7 +124,7 @@ impl Written {
     }
 }
 
-/// A text as TOML has it.
+/// A string in TOML's syntax.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -122,7 +154,7 @@ impl Images {
         let classes = folder.class_names().len();
         let has_validation = matches!(&tree, Some([_, Some(_), _]));
         let split = if has_validation { "" } else { "validation_split = 0.2\n" };
-        // Small data is seen in small steps, so that there are some in an epoch.
+        // Small data gets small batches, so that an epoch has several.
         let batch_size = match folder.len() {
             0..=300 => 8,
             301..=3000 => 32,
@@ -131,7 +163,7 @@ impl Images {
         let path = path_text(&self.path)?;
         let mut text = format!(
             "# {count} pictures of {classes} classes: {names}.\n\
-             # `brasa train` with this file trains; `brasa predict RUN PICTURE…` uses what came out.\n\n\
+             # `brasa train` with this file trains; `brasa predict RUN PICTURE…` uses the trained model.\n\n\
              [data]\ndataset = \"image_folder\"\npath = {path}\npixels = \"0..1\"\n{split}",
             count = folder.len(),
             names = comment(&folder.class_names().join(", ")),
@@ -158,20 +190,20 @@ impl Images {
     }
 }
 
-/// The end of each recipe: training stops where it gets no better.
+/// The end of each recipe: training stops when it no longer improves.
 const STOPPING: &str = "\n[[callbacks]]\nclass_name = \"EarlyStopping\"\nmonitor = \"val_loss\"\npatience = 8\n\
                         restore_best_weights = true\n";
 
-/// A text as it can stand in a comment.
+/// A text that fits in a comment.
 fn comment(text: &str) -> String {
     let text = brasa::text::printable(text);
     if text.chars().count() > 80 { text.chars().take(80).chain(['…']).collect() } else { text }
 }
 
-/// How many pictures are looked at.
+/// The number of pictures examined.
 const LOOKED_AT: usize = 30;
 
-/// The middle one of the larger sides of some pictures, and whether all that can be read are grey.
+/// The median of the larger sides of some pictures, and whether all readable ones are grey.
 fn looks(folder: &ImageFolder) -> (u32, bool) {
     let step = folder.pictures().len().div_ceil(LOOKED_AT).max(1);
     let (mut sides, mut grey) = (Vec::new(), true);
@@ -187,10 +219,10 @@ fn looks(folder: &ImageFolder) -> (u32, bool) {
 /// The most categories of a column that is proposed as an input.
 const MOST_CATEGORIES: usize = 30;
 
-/// The most different whole numbers of a target that are classes.
+/// The most distinct whole numbers of a target of classes.
 const MOST_CLASSES: usize = 20;
 
-/// What a column becomes.
+/// The use of a column.
 #[derive(PartialEq)]
 enum Use {
     Numbers,
@@ -251,8 +283,8 @@ impl Table {
         let batch_size = if rows <= 2000 { 16 } else { 64 };
         let _ = write!(
             text,
-            "# The rows are mixed before the last fifth of them is held back.\nsplit_seed = 1\nvalidation_split = 0.2\n\n\
-             # Each input is brought to mean 0 and variance 1, by what is trained on.\n\
+            "# The rows are shuffled before the last fifth is held back.\nsplit_seed = 1\nvalidation_split = 0.2\n\n\
+             # Each input is normalized to mean 0 and variance 1 by the training data.\n\
              [[layers]]\nclass_name = \"Normalization\"\nadapt = true\n\n\
              [[layers]]\nclass_name = \"Dense\"\nunits = 64\nactivation = \"relu\"\n\n\
              [[layers]]\nclass_name = \"Dense\"\nunits = 32\nactivation = \"relu\"\n\n{}\
@@ -263,7 +295,100 @@ impl Table {
     }
 }
 
-/// What becomes of a column of inputs.
+impl Text {
+    fn recipe(&self) -> Result<String> {
+        let path = path_text(&self.path)?;
+        if self.path.is_dir() {
+            return self.of_folder(&path);
+        }
+        let columns = Csv::new().header(true).profile(&self.path)?;
+        let place = |name: &String| {
+            let found = columns.iter().position(|column| column.name == *name);
+            found.ok_or_else(|| Error::unknown("column", name, columns.iter().map(|column| &column.name)))
+        };
+        let given = self.target.as_ref().map(place).transpose()?;
+        let longest = || {
+            let others = (0..columns.len()).filter(|index| Some(*index) != given && columns[*index].texts > 0);
+            others.max_by(|a, b| length_of(&columns[*a]).total_cmp(&length_of(&columns[*b])))
+        };
+        let Some(text) = self.text.as_ref().map(place).transpose()?.or_else(longest) else {
+            return Err(Error::data(format!("`{}`", self.path.display()), "a column of texts", "none"));
+        };
+        let Some(target) = given.or_else(|| (0..columns.len()).rev().find(|index| *index != text)) else {
+            let expected = "a column of texts and one of targets";
+            return Err(Error::data(format!("`{}`", self.path.display()), expected, "one column"));
+        };
+        if text == target {
+            return Err(Error::argument("--target", "another column than that of the texts", &columns[target].name));
+        }
+        let (text, target) = (&columns[text], &columns[target]);
+        let rows = text.numbers + text.texts + text.gaps;
+        let goal = Goal::of(target)?;
+        let head = format!(
+            "# {rows} texts; the target is {}.\n\n[data]\ndataset = \"csv\"\npath = {path}\ntext = {}\ntarget = {}\n\
+             # The rows are mixed before the last fifth of them is held back.\nsplit_seed = 1\nvalidation_split = 0.2\n",
+            goal.words(target),
+            quoted(&text.name),
+            quoted(&target.name),
+        );
+        Ok(of_texts(&head, &goal, rows))
+    }
+
+    fn of_folder(&self, path: &str) -> Result<String> {
+        if let Some(column) = self.text.as_ref().or(self.target.as_ref()) {
+            return Err(Error::argument("--text, --target", "a table, which has columns", column));
+        }
+        let tree = is_tree(&self.path)?;
+        let train = match &tree {
+            Some([Some(train), ..]) => train.clone(),
+            Some(_) => {
+                let expected = format!("a folder `train` in `{}`", self.path.display());
+                return Err(Error::data("texts to train on", expected, "none"));
+            }
+            None => self.path.clone(),
+        };
+        let folder = TextFolder::open(&train)?;
+        let names = folder.class_names();
+        if names.len() < 2 {
+            return Err(Error::data(
+                format!("`{}`", train.display()),
+                "a folder for each of two classes or more",
+                "one",
+            ));
+        }
+        let split = if matches!(&tree, Some([_, Some(_), _])) { "" } else { "validation_split = 0.2\n" };
+        let head = format!(
+            "# {count} texts of {classes} classes: {names}.\n\n[data]\ndataset = \"text_folder\"\npath = {path}\n{split}",
+            count = folder.len(),
+            classes = names.len(),
+            names = comment(&names.join(", ")),
+        );
+        Ok(of_texts(&head, &Goal::Classes(names.len()), folder.len()))
+    }
+}
+
+/// How many characters the fields of a column have on average, of those that were kept.
+fn length_of(column: &ColumnProfile) -> f64 {
+    let count: usize = column.values.values().sum();
+    let characters: usize = column.values.iter().map(|(text, times)| text.chars().count() * times).sum();
+    characters as f64 / count.max(1) as f64
+}
+
+/// A recipe that learns from which words are in a text, and which pairs of them.
+fn of_texts(head: &str, goal: &Goal, count: usize) -> String {
+    let batch_size = if count <= 2000 { 8 } else { 32 };
+    format!(
+        "{head}\n# Each text becomes a row of 0 and 1: which words it has, and which pairs of neighbouring words.\n\
+         [[layers]]\nclass_name = \"TextVectorization\"\nmax_tokens = 20000\nngrams = 2\noutput_mode = \"multi_hot\"\n\
+         input_shape = [1]\nadapt = true\n\n\
+         [[layers]]\nclass_name = \"Dense\"\nunits = 16\nactivation = \"relu\"\n\n\
+         [[layers]]\nclass_name = \"Dropout\"\nrate = 0.5\n\n{}\
+         [fit]\nepochs = 30\nbatch_size = {batch_size}\n{STOPPING}",
+        goal.end()
+    )
+}
+
+/// The use of an input column.
 fn use_of(column: &ColumnProfile, rows: usize) -> Use {
     match () {
         () if column.numbers == 0 && column.texts == 0 => Use::LeftOut("which is empty"),
@@ -279,7 +404,7 @@ fn use_of(column: &ColumnProfile, rows: usize) -> Use {
     }
 }
 
-/// What is learnt.
+/// The kind of target.
 enum Goal {
     Classes(usize),
     Binary,
@@ -324,7 +449,7 @@ impl Goal {
         }
     }
 
-    /// The last layer and how the model is compiled.
+    /// The last layer and the `[compile]` section.
     fn end(&self) -> String {
         let compiled = |loss: &str, metrics: &str| {
             format!(

@@ -1,4 +1,4 @@
-//! What is predicted: files, folders, patterns and standard input, one input after another.
+//! The inputs to predict from files, folders, patterns and standard input, one after another.
 
 use std::collections::{HashSet, VecDeque};
 use std::io::{Read, Seek, Write};
@@ -12,22 +12,22 @@ use brasa::{Error, Model, Result};
 use rayon::prelude::*;
 use tempfile::NamedTempFile;
 
-/// Standard input's word.
+/// The argument for standard input.
 const STDIN: &str = "-";
 
 /// The most bytes of standard input.
 const MOST_STDIN: u64 = 8 << 30;
 
-/// An input: what it is called, and its numbers or what is wrong with it.
+/// An input: its name, and its numbers or the error.
 pub struct Input {
     pub name: String,
     pub values: Result<Vec<f32>>,
 }
 
-/// What a text is called, and the text or what is wrong with it.
+/// A text's name, and the text or the error.
 pub type NamedText = (String, Result<String>);
 
-/// What inputs are read from.
+/// A source of inputs.
 enum Place {
     Picture { name: String, path: PathBuf },
     Array { name: String, rows: Box<dyn Rows>, next: usize },
@@ -35,35 +35,39 @@ enum Place {
     Wrong { name: String, error: Error },
 }
 
-/// The last rows of a table that is taken in windows.
+/// The last rows of a table that is read in windows.
 struct Series {
     window: Window,
     rows: VecDeque<Vec<f32>>,
-    /// Rows until a window ends that counts.
+    /// Rows until the next window ends.
     wait: usize,
 }
 
-/// All inputs in their order.
+/// All inputs in order.
 pub struct Inputs {
     places: VecDeque<Place>,
     reader: ReadImage,
     width: usize,
     pixels: PixelRange,
     invert: bool,
-    /// Whether any is a picture.
+    /// Whether any of them is a picture.
     pub has_pictures: bool,
-    /// How many there are, where that is known without reading them.
+    /// Whether any is a table.
+    pub has_tables: bool,
+    /// Whether any cannot be opened, whatever it is.
+    pub has_wrong: bool,
+    /// The number of inputs, if known without reading them.
     pub count: Option<usize>,
-    /// What was not obvious.
+    /// Notes for the user.
     pub notes: Vec<String>,
-    /// The texts, for a model of texts; there is nothing else then.
+    /// The texts, for a model of texts; there are no other inputs then.
     texts: Option<Vec<NamedText>>,
-    /// Standard input, which lies in a file as long as it is read.
+    /// Standard input, copied to a file that lives as long as it is read.
     _stdin: Option<NamedTempFile>,
 }
 
 impl Inputs {
-    /// Texts, for a model of them.
+    /// Text inputs, for a model of texts.
     pub fn of_texts(texts: Vec<NamedText>) -> Self {
         Self {
             places: VecDeque::new(),
@@ -72,6 +76,8 @@ impl Inputs {
             pixels: PixelRange::ZeroToOne,
             invert: false,
             has_pictures: false,
+            has_tables: false,
+            has_wrong: false,
             count: Some(texts.len()),
             notes: Vec::new(),
             texts: Some(texts),
@@ -79,12 +85,12 @@ impl Inputs {
         }
     }
 
-    /// Whether they are texts.
+    /// Whether the inputs are texts.
     pub fn are_texts(&self) -> bool {
         self.texts.is_some()
     }
 
-    /// The texts, once.
+    /// Takes the texts.
     pub fn take_texts(&mut self) -> Vec<NamedText> {
         self.texts.replace(Vec::new()).unwrap_or_default()
     }
@@ -92,7 +98,7 @@ impl Inputs {
     /// Finds the inputs that the arguments name.
     ///
     /// # Errors
-    /// Those of standard input, and of a model that takes no such inputs. What is wrong with a file is said in its place.
+    /// Those of standard input, and of a model that takes no such inputs. Errors of a file are reported as its input.
     pub fn find(arguments: &[PathBuf], model: &Model, invert: bool, csv: &Csv) -> Result<Self> {
         let sample = model.input_shape()?.sample().to_vec();
         let width = sample.iter().copied().try_fold(1usize, |count, size| count.checked_mul(size?));
@@ -129,6 +135,8 @@ impl Inputs {
             }
         }
         let has_pictures = places.iter().any(|place| matches!(place, Place::Picture { .. }));
+        let has_tables = places.iter().any(|place| matches!(place, Place::Table { .. }));
+        let has_wrong = places.iter().any(|place| matches!(place, Place::Wrong { .. }));
         let shape = if has_pictures { shape? } else { shape.unwrap_or((1, 1, 1)) };
         let counted = places.iter().map(|place| match place {
             Place::Picture { .. } | Place::Wrong { .. } => Some(1),
@@ -144,6 +152,8 @@ impl Inputs {
             pixels,
             invert,
             has_pictures,
+            has_tables,
+            has_wrong,
             count,
             notes,
             texts: None,
@@ -151,7 +161,7 @@ impl Inputs {
         })
     }
 
-    /// Up to so many inputs, the next in their order; none at the end.
+    /// The next inputs in order, `most` at most; empty at the end.
     pub fn batch(&mut self, most: usize) -> Vec<Input> {
         let mut batch = Vec::new();
         while batch.len() < most && !self.places.is_empty() {
@@ -191,7 +201,7 @@ impl Place {
             Self::Picture { .. } => None,
             Self::Wrong { name, error } => {
                 let error = std::mem::replace(error, Error::Syntax(String::new()));
-                // It is said once.
+                // Reported once.
                 let input = Input { name: std::mem::take(name), values: Err(error) };
                 (!input.name.is_empty()).then_some(input)
             }
@@ -216,7 +226,7 @@ impl Place {
                     *silent = false;
                     Some(input)
                 }
-                // It would be passed over without a word.
+                // Without an error it would be skipped silently.
                 None if std::mem::take(silent) => {
                     let expected = match window {
                         Some(series) => format!("at least {} rows, as the model's windows need", series.window.span()),
@@ -243,7 +253,7 @@ fn of_table(name: &str, rows: &mut TableRows, mut window: Option<&mut Series>) -
                 None => continue,
             },
             (Err(error), Some(series)) => {
-                // No window goes over it.
+                // No window spans a broken row.
                 series.rows.clear();
                 return Some(Input { name, values: Err(error) });
             }
@@ -253,7 +263,7 @@ fn of_table(name: &str, rows: &mut TableRows, mut window: Option<&mut Series>) -
 }
 
 impl Series {
-    /// The window that a row ends, if it ends one.
+    /// The window that ends with this row, if one does.
     fn push(&mut self, row: Vec<f32>) -> Option<Vec<f32>> {
         if self.rows.is_empty() {
             self.wait = self.window.span();
@@ -271,7 +281,7 @@ impl Series {
     }
 }
 
-/// What a file's form is.
+/// Opens files by their format.
 struct Opener<'a> {
     /// Numbers in one input.
     width: Option<usize>,
@@ -294,7 +304,7 @@ impl Opener<'_> {
     fn table(&self, name: &str, path: &Path, notes: &mut Vec<String>) -> Result<Place> {
         let width = self.width.unwrap_or(0);
         let window = self.info.and_then(|info| info.window);
-        // Of a window each row is a step.
+        // In a window each row is one step.
         let columns = window.map_or(width, |window| width / window.length().max(1));
         let csv = self.info.into_iter().fold(self.csv.clone(), |csv, info| csv.like(info));
         let rows = Box::new(csv.rows(path, columns)?);
@@ -304,8 +314,8 @@ impl Opener<'_> {
     }
 }
 
-/// The inputs of a file, of which no more than a batch is in memory. In Fortran's order, in which a sample is scattered over
-/// the file, it has to be the whole.
+/// The inputs of an `.npy` file, read batch by batch. In Fortran order, in which a sample is scattered over the file,
+/// the whole file is loaded.
 pub fn rows(path: &Path) -> Result<Box<dyn Rows>> {
     match NpyFile::open(path) {
         Ok(file) => Ok(Box::new(file)),
@@ -314,7 +324,7 @@ pub fn rows(path: &Path) -> Result<Box<dyn Rows>> {
     }
 }
 
-/// The only array of an archive, or that of the inputs.
+/// The only array of an archive, or its array `x`.
 fn samples(path: &Path) -> Result<Box<dyn Rows>> {
     let mut file = Npz::open(path)?;
     let names = file.names().to_vec();
@@ -329,7 +339,7 @@ fn samples(path: &Path) -> Result<Box<dyn Rows>> {
     Ok(Box::new(file.read(&name)?))
 }
 
-/// The files that an argument stands for: itself, the pictures in a folder, or those that fit a pattern.
+/// The files that an argument stands for: itself, the pictures in a folder, or the matches of a pattern.
 fn expand(argument: &Path) -> Result<Vec<PathBuf>> {
     if argument.is_dir() {
         let mut found = Vec::new();
@@ -345,7 +355,7 @@ fn expand(argument: &Path) -> Result<Vec<PathBuf>> {
     }
     let pattern = |error: glob::PatternError| Error::argument("INPUT", "a pattern of file names", error);
     let mut found: Vec<PathBuf> = Vec::new();
-    // As in a shell, what is hidden is meant only where the pattern says so.
+    // As in a shell, hidden files are matched only if the pattern names them.
     let given = text.split(std::path::is_separator).filter(|part| part.starts_with('.') || *part == "__MACOSX");
     let given: Vec<glob::Pattern> = given.filter_map(|part| glob::Pattern::new(part).ok()).collect();
     let hidden = |part: std::path::Component<'_>| match part {
@@ -365,7 +375,7 @@ fn expand(argument: &Path) -> Result<Vec<PathBuf>> {
         }
         if path.is_dir() { list(&path, &mut found)? } else { found.push(path) }
     }
-    // `**` finds a folder and what is in it.
+    // `**` matches a folder and the files in it.
     let mut seen = HashSet::new();
     found.retain(|path| seen.insert(path.clone()));
     if found.is_empty() {
@@ -374,7 +384,7 @@ fn expand(argument: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Adds the pictures in a folder and those below it, by name; nothing that is hidden, and no folder that is a link.
+/// Adds the pictures in a folder and its subfolders, by name, without hidden ones; links to folders are not followed.
 fn list(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
     let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>();
@@ -395,7 +405,7 @@ fn list(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Standard input in a file, whose name says what it is: an array, a picture, or else a table.
+/// Copies standard input to a file with an extension for its content: an array, a picture, or else a table.
 fn spool() -> Result<NamedTempFile> {
     let fault = Error::io("read", "standard input");
     let mut start = Vec::new();
@@ -418,14 +428,14 @@ fn spool() -> Result<NamedTempFile> {
     copied.map_err(fault)
 }
 
-/// The ending of a file's name by its first bytes.
+/// The file extension for the first bytes of a file.
 fn ending(start: &[u8]) -> &'static str {
     match start {
         [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => ".npy",
         [b'P', b'K', 3, 4, ..] => ".npz",
         [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] | [b'G', b'I', b'F', b'8', ..] => ".png",
         [b'R', b'I', b'F', b'F', ..] => ".png",
-        // A header may begin with the two letters, but has no zeros.
+        // A table's header can begin with these two letters, but contains no zeros.
         [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => ".png",
         _ => ".csv",
     }
@@ -436,14 +446,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_header_is_no_bitmap() {
+    fn a_table_header_is_not_a_bitmap() {
         assert_eq!(ending(b"BMI,age,height,y"), ".csv");
         assert_eq!(ending(b"BM\x36\x10\0\0\0\0\0\0\x36\0\0\0\x28\0"), ".png");
         assert_eq!((ending(b"BM"), ending(b"\x93NUMPY\x01\0")), (".csv", ".npy"));
     }
 
     #[test]
-    fn patterns_leave_out_what_is_hidden_and_name_nothing_twice() {
+    fn patterns_skip_hidden_files_and_duplicates() {
         let folder = tempfile::tempdir().unwrap();
         for name in ["a/1.png", "a/.2.png", ".b/3.png", "__MACOSX/4.png", "a/c/5.png", ".6.png"] {
             let path = folder.path().join(name);

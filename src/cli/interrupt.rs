@@ -3,22 +3,45 @@
 use brasa::training::StopHandle;
 use brasa::{Error, Result};
 
-/// The exit code of a run that was interrupted.
+/// The exit code of an interrupted run.
 pub const INTERRUPTED: u8 = 130;
 
-/// Listens for Ctrl-C from here on. The first asks the handle to stop, a second ends the process at once.
+/// Installs the handler for Ctrl-C. The first asks the handle to stop, a second ends the process at once.
 ///
 /// # Errors
-/// [`Error::Io`] if the system does not let it.
+/// [`Error::Io`] if the handler cannot be installed.
 pub fn listen() -> Result<StopHandle> {
     let handle = StopHandle::new();
     let pressed = handle.clone();
     let handler = move || {
         if pressed.stop() {
+            clear_line();
             std::process::exit(i32::from(INTERRUPTED));
         }
     };
     let listening = ctrlc::set_handler(handler);
     listening.map_err(|error| Error::io("listen for", "Ctrl-C")(std::io::Error::other(error)))?;
     Ok(handle)
+}
+
+/// Ends the process at the first Ctrl-C, without a bar that is left behind: for commands that have nothing to save.
+///
+/// # Errors
+/// [`Error::Io`] if the system does not let it.
+pub fn end_quietly() -> Result<()> {
+    let handler = || {
+        clear_line();
+        std::process::exit(i32::from(INTERRUPTED));
+    };
+    let listening = ctrlc::set_handler(handler);
+    listening.map_err(|error| Error::io("listen for", "Ctrl-C")(std::io::Error::other(error)))
+}
+
+/// Takes away the bar that a terminal shows.
+fn clear_line() {
+    use std::io::Write;
+    if std::io::IsTerminal::is_terminal(&std::io::stderr()) {
+        // There is nobody to be answered if it fails.
+        let _ = std::io::stderr().write_all(b"\r\x1b[2K");
+    }
 }

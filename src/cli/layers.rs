@@ -1,14 +1,16 @@
-//! `brasa layers`: the layers there are, from the one list of them.
+//! `brasa layers`: the built-in layers.
 
 use brasa::layers::{Common, Entry, built_in};
 use brasa::{Error, Result};
 use clap::Args;
 use serde_json::{Value as Json, json};
 
+use super::help::examples;
 use super::output;
 
 /// Show the layers there are, or one of them: its arguments, and examples with their shapes and weights.
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa layers" "brasa layers Conv2D"))]
 pub struct Layers {
     /// A class of layers, such as Conv2D.
     name: Option<String>,
@@ -89,7 +91,7 @@ fn join(shapes: &[brasa::Shape]) -> String {
     shapes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// A value as a recipe has it.
+/// A value in a recipe's syntax.
 fn toml(value: &Json) -> String {
     match value {
         Json::Object(map) => {
@@ -102,7 +104,7 @@ fn toml(value: &Json) -> String {
     }
 }
 
-/// A text in lines of so many characters.
+/// Wraps a text to lines of at most `width` characters.
 pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_written_as_toml_has_them() {
+    fn values_are_written_in_toml_syntax() {
         let value = json!({ "class_name": "L2", "l2": 0.5, "seed": null, "list": [1, "a"] });
         assert_eq!(toml(&value), "{ class_name = \"L2\", l2 = 0.5, list = [1, \"a\"] }");
     }

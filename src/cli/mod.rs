@@ -1,4 +1,4 @@
-//! The command line: what can be said, and what the process answers.
+//! The command line: arguments, commands and exit codes.
 //!
 //! Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
 //! 130 interrupted.
@@ -12,14 +12,17 @@ mod convert;
 mod devices;
 mod evaluate;
 mod find_lr;
+mod help;
 mod init;
 mod inputs;
 mod interrupt;
 mod layers;
+mod man;
 mod model_file;
 mod output;
 mod plot;
 mod predict;
+mod prepared;
 mod report;
 mod run_dir;
 mod run_name;
@@ -27,6 +30,7 @@ mod runs;
 mod serve;
 mod summary;
 mod table;
+mod topics;
 mod train;
 
 use std::num::NonZeroUsize;
@@ -40,7 +44,17 @@ use clap::{ArgAction, Parser, Subcommand};
 
 /// Keras for Rust: train, evaluate and use models.
 #[derive(Debug, Parser)]
-#[command(name = "brasa", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "brasa",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = help::MOST_COLUMNS,
+    after_help = help::examples!(
+        "brasa train" "brasa init images photos && brasa train images.toml" "brasa predict runs/images-… new.png"
+    )
+)]
+#[command(disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -70,16 +84,18 @@ enum Command {
     Devices(devices::Devices),
     Bench(bench::Bench),
     Completions(completions::Completions),
+    Help(topics::Help),
+    Man(man::Pages),
 }
 
-/// Parses the arguments, runs the command, and says how it ended.
+/// Parses the arguments, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.verbose);
     outlive_size_limit();
     match run(cli) {
         Ok(code) => code,
-        // Whoever read the output has closed it, as `head` does: that is no failure.
+        // The reader has closed the output, as `head` does: not a failure.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
@@ -105,12 +121,14 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Devices(command) => command.run(),
         Command::Bench(command) => return command.run(verbose),
         Command::Completions(command) => command.run(),
+        Command::Help(command) => command.run(),
+        Command::Man(command) => command.run(),
     }
     .map(|()| ExitCode::SUCCESS)
 }
 
-/// Makes a file that grows beyond the limit of the shell (`ulimit -f`) an error of its writing, with a message and what was
-/// there before, rather than the end of the process: the signal for it is received, and nothing more.
+/// Catches the signal for a file that grows beyond the limit of the shell (`ulimit -f`): the write then fails with an
+/// error, and the old file stays, where the signal would end the process.
 #[cfg(unix)]
 fn outlive_size_limit() {
     let received = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -122,8 +140,8 @@ fn outlive_size_limit() {
 #[cfg(not(unix))]
 fn outlive_size_limit() {}
 
-/// Logs to standard error what `-v` asks for, or else what `RUST_LOG` does, or else Brasa's warnings only (drivers that
-/// are tried and do not answer log errors of their own).
+/// Logs to standard error at the level of `-v`, else of `RUST_LOG`, else Brasa's warnings only (drivers that are probed
+/// without success log errors of their own).
 fn log(verbose: u8) {
     use tracing_subscriber::EnvFilter;
     let filter = match verbose {
@@ -137,14 +155,14 @@ fn log(verbose: u8) {
     let _ = builder.without_time().try_init();
 }
 
-/// How many samples are computed at once, where no other number is given.
+/// The batch size where none is given.
 fn batch_size(given: Option<NonZeroUsize>, model: &Model) -> usize {
     const MANY: usize = 128;
     let fixed = model.batch_size().filter(|_| model.is_stateful());
     given.map(NonZeroUsize::get).or(fixed).unwrap_or(MANY)
 }
 
-/// Refuses a file of a model that holds no weights: what it said would be chance.
+/// Refuses a model file without weights: its predictions would be random.
 fn needs_weights(path: &Path) -> Result<()> {
     if FileFormat::of(path)?.has_weights() {
         return Ok(());
@@ -161,5 +179,19 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example_of_itself() {
+        use clap::CommandFactory;
+        fn check(command: &clap::Command) {
+            let name = command.get_bin_name().unwrap_or(command.get_name());
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples.contains(&format!("  $ {name}")), "{name}: {examples}");
+            command.get_subcommands().for_each(check);
+        }
+        let mut brasa = Cli::command().disable_help_subcommand(true);
+        brasa.build();
+        check(&brasa);
     }
 }

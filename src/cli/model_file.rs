@@ -1,4 +1,4 @@
-//! Which model a command is about, and what is known of its data.
+//! The model file that a command works on, and the description of its data.
 
 use std::path::{Path, PathBuf};
 
@@ -6,15 +6,17 @@ use brasa::datasets::{PixelRange, check_class_names};
 use brasa::formats::read_text;
 use brasa::recipe::{Data, Recipe};
 use brasa::{Error, Model, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 
+use super::help::{DATA, PIXEL_RANGES, offering};
 use super::output;
-use super::run_dir::{CONFIG, MODEL};
+use super::run_dir::MODEL;
+use super::run_name::CONFIG;
 
-/// The longest file of class names.
+/// The largest file of class names.
 const MOST_BYTES: u64 = 1 << 24;
 
-/// The file of a model: the path itself, or what a run's directory has.
+/// The file of a model: the path itself, or the model in a run's directory.
 ///
 /// # Errors
 /// [`Error::Argument`] for a directory without a model.
@@ -30,7 +32,7 @@ pub fn model_file(path: &Path) -> Result<PathBuf> {
     Err(Error::argument("MODEL", "the file of a model or the directory of a run", received))
 }
 
-/// `[data]` of the run that a model's file lies in, if it does.
+/// `[data]` of the run whose directory holds the model, if any.
 pub fn data_of_run(model: &Path) -> Option<Data> {
     let path = model.with_file_name(CONFIG);
     if !path.is_file() {
@@ -39,7 +41,7 @@ pub fn data_of_run(model: &Path) -> Option<Data> {
     match Recipe::read(&path) {
         Ok(recipe) => Some(recipe.data().clone()),
         Err(error) => {
-            output::note(&format!("the recipe beside the model says nothing of its data: {error}"));
+            output::note(&format!("the recipe beside the model is ignored: {error}"));
             None
         }
     }
@@ -50,20 +52,21 @@ pub fn data_of_run(model: &Path) -> Option<Data> {
 pub struct Known {
     /// The names of the classes, in the order of their numbers: a,b,c, or a file with one a line (default: those that
     /// the model knows).
-    #[arg(long, value_name = "A,B,C|FILE")]
+    #[arg(long, value_name = "A,B,C|FILE", value_hint = ValueHint::FilePath, help_heading = DATA)]
     pub class_names: Option<String>,
 
-    /// The range of the numbers that pictures become: 0..1, 0..255 or -1..1 (default: that which the model knows; else
-    /// 0..255 where it begins with a Rescaling or Normalization of bytes, and 0..1 where not).
-    #[arg(long, value_name = "RANGE", allow_hyphen_values = true)]
+    /// The range of the numbers that pictures become (default: that which the model knows; else 0..255 where it begins
+    /// with a Rescaling or Normalization of bytes, and 0..1 where not).
+    #[arg(long, value_name = "RANGE", allow_hyphen_values = true, help_heading = DATA)]
+    #[arg(value_parser = offering::<PixelRange>(PIXEL_RANGES))]
     pub pixels: Option<PixelRange>,
 }
 
 impl Known {
-    /// The names of the classes, if they are given.
+    /// The names of the classes, if given.
     ///
     /// # Errors
-    /// [`Error::Io`] for a file that cannot be read, [`Error::Argument`] for names that are not each one class's.
+    /// [`Error::Io`] for a file that cannot be read, [`Error::Argument`] for names that are empty or not unique.
     pub fn names(&self) -> Result<Vec<String>> {
         let Some(given) = &self.class_names else { return Ok(Vec::new()) };
         let path = Path::new(given);
@@ -82,13 +85,18 @@ impl Known {
         Ok(names)
     }
 
-    /// Puts what is given into the model.
+    /// Applies the given values to the model.
     ///
     /// # Errors
-    /// As [`names`](Self::names); [`Error::Argument`] for another number of names than the model has classes.
+    /// As [`names`](Self::names); [`Error::Argument`] for another number of names than the model has classes, and for
+    /// names where it has none.
     pub fn put_into(&self, model: &mut Model) -> Result<()> {
         let names = self.names()?;
         if !names.is_empty() {
+            if !model.is_classifier() {
+                let expected = "a model that tells classes apart";
+                return Err(Error::argument("--class-names", expected, "a model of numbers"));
+            }
             let row = model.output_shape().ok().and_then(|shape| shape.known_sample().ok());
             let classes = match row.as_deref() {
                 Some([outputs]) => model.meaning().classes(*outputs),

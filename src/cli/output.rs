@@ -20,7 +20,7 @@ pub fn write(bytes: &[u8]) -> Result<()> {
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Error::io("write to", STDOUT))
 }
 
-/// Writes a line, or several, to standard output, without what a name in it would have the terminal do.
+/// Writes one or more lines to standard output, without control characters.
 ///
 /// # Errors
 /// As [`write`].
@@ -28,7 +28,7 @@ pub fn line(text: impl std::fmt::Display) -> Result<()> {
     write(format!("{}\n", printable_lines(&text.to_string())).as_bytes())
 }
 
-/// As [`line`], for what is said before the work is done: that nobody reads it is no reason not to do the work.
+/// As [`line`], for output before the work is done: the work continues even if nobody reads it.
 ///
 /// # Errors
 /// [`Error::Io`] if standard output is full.
@@ -39,7 +39,7 @@ pub fn aside(text: impl std::fmt::Display) -> Result<()> {
     }
 }
 
-/// Writes one JSON document to standard output, with what a text in it would have the terminal do escaped.
+/// Writes one JSON document to standard output, with control characters escaped.
 ///
 /// # Errors
 /// As [`write`].
@@ -47,7 +47,7 @@ pub fn json(value: &Json) -> Result<()> {
     json_text(&value.to_string())
 }
 
-/// As [`json`], for a document that is a text already.
+/// As [`json`], for a serialized document.
 ///
 /// # Errors
 /// As [`write`].
@@ -55,44 +55,44 @@ pub fn json_text(text: &str) -> Result<()> {
     write(format!("{}\n", escaped_json(text)).as_bytes())
 }
 
-/// A path as it can be shown on one line.
+/// A path that is safe to show on one line.
 pub fn shown(path: &Path) -> String {
     printable(&path.display().to_string())
 }
 
-/// Whether the error is that nobody reads standard output any more.
+/// Whether the error is that standard output was closed by its reader.
 pub fn is_closed(error: &Error) -> bool {
     matches!(error, Error::Io { path, source, .. }
         if path == Path::new(STDOUT) && source.kind() == ErrorKind::BrokenPipe)
 }
 
-/// How many characters fit into a line of standard output, and whether it shows colours.
+/// The width of standard output in characters, and whether it shows colours.
 pub fn terminal() -> (usize, bool) {
     let width = console::Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns));
     (width, console::colors_enabled())
 }
 
-/// Says why the command failed.
+/// Prints why the command failed.
 pub fn error(error: &Error) {
     message(console::style("error:").for_stderr().red().bold(), &error.to_string());
 }
 
-/// Says something that is worth knowing.
+/// Prints a note.
 pub fn note(text: &str) {
     message(console::style("note:").for_stderr().bold(), text);
 }
 
-/// Says several such things.
+/// Prints several notes.
 pub fn notes(texts: &[String]) {
     texts.iter().for_each(|text| note(text));
 }
 
-/// Writes to standard error. That it cannot be written there is no reason to do anything else.
+/// Writes to standard error; a failure to do so is ignored.
 fn message(kind: console::StyledObject<&str>, text: &str) {
     let _ = writeln!(io::stderr(), "{kind} {}", printable_lines(text));
 }
 
-/// A score as people read it: shares of one in percent, other numbers with four digits; several in brackets.
+/// A score for people: accuracies in percent, other numbers with four decimals; several in brackets.
 pub fn score(name: &str, value: &Score) -> String {
     value.show(|value| if name.contains("acc") { format!("{:.2} %", value * 100.0) } else { format!("{value:.4}") })
 }

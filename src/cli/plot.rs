@@ -1,18 +1,23 @@
-//! `brasa plot`: runs compared.
+//! `brasa plot`: compares runs.
 
 use std::path::PathBuf;
 
 use brasa::Result;
 use brasa::report::{Curves, compare, compare_in_terminal};
-use clap::Args;
+use clap::{Args, ValueHint};
 
+use super::help::examples;
 use super::output;
 
 /// Compare runs: the loss or other metrics over the epochs, in the terminal or as a picture.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa plot runs/a runs/b --metric loss --metric val_loss"
+    "brasa plot runs/a runs/b --metric val_accuracy --output runs.svg"
+))]
 pub struct Plot {
     /// The runs' directories, or tables of epochs (.csv).
-    #[arg(value_name = "RUN", required = true)]
+    #[arg(value_name = "RUN", required = true, value_hint = ValueHint::AnyPath)]
     runs: Vec<PathBuf>,
 
     /// What to compare, such as loss, accuracy or val_loss; may be given several times.
@@ -20,7 +25,7 @@ pub struct Plot {
     metric: Vec<String>,
 
     /// Write a picture (.svg or .png) in place of characters.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 }
 
@@ -29,7 +34,7 @@ impl Plot {
         let mut runs = self.runs.iter().map(Curves::read).collect::<Result<Vec<_>>>()?;
         let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
         for (run, path) in runs.iter_mut().zip(&self.runs) {
-            // Runs of one name are told apart by where they are.
+            // Runs of the same name are distinguished by their path.
             if names.iter().filter(|name| **name == run.name).count() > 1 {
                 run.name = path.display().to_string();
             }

@@ -1,4 +1,4 @@
-//! `brasa predict`: what a model makes of pictures, tables or arrays.
+//! `brasa predict`: predictions for pictures, tables, arrays or texts.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -8,13 +8,14 @@ use std::process::ExitCode;
 use brasa::datasets::{Csv, NpyWriter, Npz, PixelRange, Samples, load_npy, load_texts, save_npy, save_npz};
 use brasa::formats::atomic::write_atomically;
 use brasa::training::progress::Progress;
-use brasa::training::{Predict as Arguments, Verbosity};
+use brasa::training::{Meaning, Predict as Arguments, Verbosity};
 use brasa::{Error, Model, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde_json::json;
 
 use super::answers::{Answer, Format, Shown, Writer, stdout_name};
 use super::compute::Compute;
+use super::help::{DATA, examples};
 use super::inputs::{Inputs, rows};
 use super::model_file::{Known, model_file};
 use super::{needs_weights, output};
@@ -27,28 +28,34 @@ use super::{needs_weights, output};
 ///
 /// A model trained on MNIST expects light digits on a dark ground; --invert turns dark ones on a light ground into that.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa predict model.keras seven.png"
+    "brasa predict runs/images-… 'photos/*.jpg' --top 1"
+    "brasa predict model.keras new.csv --format jsonl"
+    "brasa predict model.keras --input x.npy --output y.npy"
+))]
 pub struct Predict {
     /// The model (.keras, .h5 or .safetensors), or the directory of a run.
-    #[arg(value_name = "MODEL|RUN")]
+    #[arg(value_name = "MODEL|RUN", value_hint = ValueHint::AnyPath)]
     model: PathBuf,
 
     /// Pictures (PNG, JPEG, BMP, GIF or WebP), folders of them, quoted patterns such as 'photos/*.jpg', tables (.csv,
     /// .tsv), arrays (.npy, .npz), or - for standard input.
-    #[arg(value_name = "INPUT", required_unless_present = "input", conflicts_with = "input")]
+    #[arg(value_name = "INPUT", required_unless_present = "input", conflicts_with = "input", value_hint = ValueHint::AnyPath)]
     inputs: Vec<PathBuf>,
 
     /// An array of inputs (.npy, any numeric type), taken as it is; the first axis counts the samples. A model of
     /// several inputs takes an .npz with an array NAME or x/NAME for each.
-    #[arg(long, value_name = "X.NPY|X.NPZ", requires = "output")]
+    #[arg(long, value_name = "X.NPY|X.NPZ", requires = "output", value_hint = ValueHint::FilePath)]
     input: Option<PathBuf>,
 
     /// Where to write the outputs: .csv, .json, .jsonl or .txt; .npy for the numbers as they are (float32), and .npz for
     /// those of several outputs, by their names.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
     /// Of a model of texts: the column of a table, or the key of JSON lines, that holds the texts (default: text).
-    #[arg(long, value_name = "NAME", conflicts_with = "input")]
+    #[arg(long, value_name = "NAME", conflicts_with = "input", help_heading = DATA)]
     column: Option<String>,
 
     /// How the outputs are written: text, json, jsonl or csv (default: text, or what the ending of --output says).
@@ -63,11 +70,11 @@ pub struct Predict {
     known: Known,
 
     /// Of a table without a known one: whether the first line names the columns (default: that is recognised).
-    #[arg(long, value_name = "true|false")]
+    #[arg(long, value_name = "true|false", help_heading = DATA)]
     header: Option<bool>,
 
     /// Swap light and dark of pictures.
-    #[arg(long, conflicts_with = "input")]
+    #[arg(long, conflicts_with = "input", help_heading = DATA)]
     invert: bool,
 
     /// Number of samples at once (default: 128, or what stateful layers need).
@@ -82,7 +89,7 @@ pub struct Predict {
     json: bool,
 }
 
-/// What was written.
+/// The counts of inputs written and of failures among them.
 #[derive(Default)]
 struct Written {
     inputs: usize,
@@ -91,12 +98,14 @@ struct Written {
 
 impl Predict {
     pub fn run(mut self, quiet: bool) -> Result<ExitCode> {
+        super::interrupt::end_quietly()?;
         self.model = model_file(&self.model)?;
         needs_weights(&self.model)?;
         let format = self.form()?;
         let device = self.compute.device()?;
         let mut model = Model::load_on(&self.model, &device)?;
         self.known.put_into(&mut model)?;
+        self.check_shown(&model, format)?;
         let only = match (&self.input, &self.inputs[..]) {
             (Some(input), _) => Some(input.clone()),
             (None, [input]) => Some(input.clone()),
@@ -105,9 +114,11 @@ impl Predict {
         let single = model.input_keys().len() == 1 && model.output_keys().len() == 1;
         match (only, &self.output, format) {
             (Some(input), Some(output), None) if is_npz(&input) || (is_npz(output) && is_npy(&input)) => {
+                self.check_read(false, false, false)?;
                 self.arrays(&model, &input, output).map(|()| ExitCode::SUCCESS)
             }
             (Some(input), Some(output), None) if is_npy(&input) => {
+                self.check_read(false, false, false)?;
                 self.array(&model, &input, output, quiet).map(|()| ExitCode::SUCCESS)
             }
             _ if !single => {
@@ -119,7 +130,40 @@ impl Predict {
         }
     }
 
-    /// The form of what is written; none for arrays.
+    /// Refuses options about what is shown where nothing of it is.
+    fn check_shown(&self, model: &Model, format: Option<Format>) -> Result<()> {
+        let numbers = format.is_none() || model.meaning() == Meaning::Numbers;
+        let received = if format.is_none() { "an array of all numbers" } else { "a model of numbers" };
+        match () {
+            () if numbers && self.top.is_some() => Err(Error::argument("--top", "classes to show", received)),
+            () if numbers && self.known.class_names.is_some() => {
+                Err(Error::argument("--class-names", "classes to show", received))
+            }
+            () if format == Some(Format::Csv)
+                && matches!(model.meaning(), Meaning::Labels { .. })
+                && self.top.is_some() =>
+            {
+                Err(Error::argument("--top", "one class of several, for a table", "a model of several labels"))
+            }
+            () => Ok(()),
+        }
+    }
+
+    /// Refuses options about a kind of inputs where there is none of it.
+    fn check_read(&self, pictures: bool, tables: bool, texts: bool) -> Result<()> {
+        let refused = |argument: &str, expected: &str| Err(Error::argument(argument, expected, "none"));
+        match () {
+            () if self.known.pixels.is_some() && !pictures => refused("--pixels", "pictures among the inputs"),
+            () if self.invert && !pictures => refused("--invert", "pictures among the inputs"),
+            () if self.header.is_some() && !tables => refused("--header", "a table among the inputs"),
+            () if self.column.is_some() && !texts => {
+                Err(Error::argument("--column", "a model of texts", "one of numbers"))
+            }
+            () => Ok(()),
+        }
+    }
+
+    /// The output format; `None` for arrays.
     fn form(&self) -> Result<Option<Format>> {
         if self.output.as_deref().is_some_and(|output| is_npy(output) || is_npz(output)) {
             return match self.format {
@@ -139,7 +183,7 @@ impl Predict {
         }
     }
 
-    /// Predicts one input after another, by batches, and writes what comes out as it comes.
+    /// Predicts the inputs batch by batch and writes the outputs as they are computed.
     fn each(&self, model: &Model, format: Option<Format>, quiet: bool) -> Result<ExitCode> {
         let shown = Shown::new(model, self.top.map(NonZeroUsize::get))?;
         let csv = self.header.into_iter().fold(Csv::new(), Csv::header);
@@ -149,17 +193,13 @@ impl Predict {
             false => Inputs::find(arguments, model, self.invert, &csv)?,
         };
         output::notes(&inputs.notes);
-        if self.column.is_some() && !inputs.are_texts() {
-            return Err(Error::argument("--column", "a model of texts", "one of numbers"));
-        }
-        if self.invert && !inputs.has_pictures {
-            return Err(Error::argument("--invert", "pictures among the inputs", "none"));
-        }
-        let said = model.data_info().pixels.is_some();
-        if inputs.has_pictures && !said && model.pixel_range() != PixelRange::ZeroToOne && !quiet {
+        let wrong = inputs.has_wrong;
+        self.check_read(inputs.has_pictures || wrong, inputs.has_tables || wrong, inputs.are_texts())?;
+        let range_given = model.data_info().pixels.is_some();
+        if inputs.has_pictures && !range_given && model.pixel_range() != PixelRange::ZeroToOne && !quiet {
             let range = model.pixel_range();
             output::note(&format!(
-                "pictures are read as {range}, as the model begins with a layer that takes bytes; --pixels says otherwise"
+                "pictures are read as {range}, as the model begins with a layer that takes bytes; --pixels overrides it"
             ));
         }
         let written = match (&self.output, format) {
@@ -191,7 +231,7 @@ impl Predict {
         if written.wrong == 0 {
             return Ok(ExitCode::SUCCESS);
         }
-        // What is wrong has been said in its place.
+        // Each error was already reported in its place.
         if written.inputs > 1 {
             let (wrong, inputs) = (written.wrong, written.inputs);
             output::note(&format!("{wrong} of {inputs} inputs could not be read"));
@@ -222,7 +262,7 @@ impl Predict {
         Ok(written)
     }
 
-    /// All outputs as one array, for which every input has to be good.
+    /// Writes all outputs as one array; any failed input is an error.
     fn to_array(&self, model: &Model, inputs: &mut Inputs, path: &Path, quiet: bool) -> Result<()> {
         let mut values = Vec::new();
         let mut count = 0;
@@ -258,7 +298,7 @@ impl Predict {
         Inputs::of_texts(texts)
     }
 
-    /// Hands the outputs for each input, in their order, to `each`.
+    /// Passes the outputs for each input, in order, to `each`.
     fn batches(
         &self,
         model: &Model,
@@ -324,7 +364,7 @@ impl Predict {
         Ok(())
     }
 
-    /// Says where a picture is not as those that MNIST's models know.
+    /// Notes pictures that look inverted for a model trained on MNIST.
     fn check_light(&self, model: &Model, name: &str, values: &[f32]) {
         let grey = model.input_shape().is_ok_and(|shape| matches!(shape.sample(), [_, _] | [_, _, Some(1)]));
         let info = model.data_info();
@@ -360,7 +400,7 @@ impl Predict {
         output::line(format!("{}: shape {shape:?}", output::shown(output)))
     }
 
-    /// Several inputs and outputs, by their names; an input that is the only one may have any.
+    /// Predicts with several inputs and outputs, by name; a single input can have any name.
     fn arrays(&self, model: &Model, input: &Path, output: &Path) -> Result<()> {
         let names = model.input_keys();
         let x = match &names[..] {
@@ -369,7 +409,7 @@ impl Predict {
                 let mut file = Npz::open(input)?;
                 let only = (names.len() == 1 && file.names().len() == 1).then(|| file.names()[0].clone());
                 let arrays = names.iter().map(|name| {
-                    // Those of data to train on, which has targets too.
+                    // The names in training data, which also has targets.
                     let mut forms = vec![format!("x/{name}")];
                     if names.len() == 1 {
                         forms.push("x".to_owned());
@@ -406,10 +446,10 @@ impl Predict {
     }
 }
 
-/// Outputs of one name are numbered.
+/// Appends numbers to duplicate names.
 fn numbered(names: Vec<String>) -> Vec<String> {
     let mut taken = HashSet::with_capacity(names.len());
-    // The next number of each name: counting from 1 again would be quadratic where many outputs share one.
+    // The next number of each name: counting from 1 again would be quadratic where many outputs share a name.
     let mut next: HashMap<String, usize> = HashMap::new();
     let free = |base: String| {
         if taken.insert(base.clone()) {
@@ -440,7 +480,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outputs_of_one_name_are_numbered() {
+    fn outputs_of_the_same_name_are_numbered() {
         let names = |names: &[&str]| numbered(names.iter().map(|name| (*name).to_owned()).collect());
         assert_eq!(names(&["a", "b", "a", "a"]), ["a", "b", "a_1", "a_2"]);
         assert_eq!(names(&["a", "a_1", "a", "a_1"]), ["a", "a_1", "a_2", "a_1_1"]);

@@ -4,17 +4,17 @@ use std::path::{Path, PathBuf};
 
 use brasa::datasets::{Column, Field, Part, Source, split_index};
 use brasa::recipe::{Loaded, Recipe};
-use brasa::report::{Classes, Report};
+use brasa::report::{Classes, Labels, Numbers, Report};
 use brasa::training::{History, Scores, StopHandle};
 use brasa::{Error, Model, Result};
 
-/// The file.
+/// The file name.
 pub(super) const REPORT: &str = "report.html";
 
-/// Of how many samples to train on the classes are shown where there is nothing else to show them of.
+/// Of how many samples to train on predictions are shown where there is nothing else to show them of.
 const MOST_TRAINED: usize = 10_000;
 
-/// What a run came to.
+/// The results of a run.
 pub struct Outcome<'a> {
     pub recipe: &'a Recipe,
     pub model: &'a Model,
@@ -22,17 +22,17 @@ pub struct Outcome<'a> {
     pub history: &'a History,
     pub scores: Option<&'a Scores>,
     pub seconds: Option<f64>,
-    /// Ends the comparison of the classes, and with it the page.
+    /// Stops the evaluation of the classes, and with it the page.
     pub stop: &'a StopHandle,
 }
 
 impl Outcome<'_> {
-    /// Writes the page into the run's directory, and returns where it is.
+    /// Writes the page into the run's directory, and returns its path.
     ///
     /// # Errors
     /// Those of reading the data, predicting, and writing.
     pub fn write(&self, run: &Path) -> Result<PathBuf> {
-        // A run that goes on without a recipe of its own has the copy in its directory, which is called config.
+        // A run resumed without a recipe file uses the copy in its directory, which is called config.
         let folder = run.file_name().map(|name| name.to_string_lossy().into_owned());
         let title = folder.filter(|_| self.recipe.name() == "config").unwrap_or_else(|| self.recipe.name().to_owned());
         let mut report = Report::new(self.model, self.history)?.title(title);
@@ -43,20 +43,28 @@ impl Outcome<'_> {
         if let Some(scores) = self.scores {
             report = report.scores("test", scores);
         }
-        if let Some((name, classes)) = self.classes()? {
+        let (name, data) = self.shown()?;
+        let data = UntilStopped { source: &*data, stop: self.stop };
+        let batch_size = self.recipe.fit_settings().batch_size;
+        let names = &self.data.info.class_names;
+        if let Some(classes) = Classes::of(self.model, &data, batch_size, names)? {
             report = report.classes(name, classes);
+        } else if let Some(labels) = Labels::of(self.model, &data, batch_size, names)? {
+            report = report.labels(name, labels);
+        } else if let Some(numbers) = Numbers::of(self.model, &data, batch_size)? {
+            report = report.numbers(name, numbers);
         }
         let path = run.join(REPORT);
         report.write(&path)?;
         Ok(path)
     }
 
-    /// How well the classes are told apart: of the test data, else of the validation data, else of some of those that
-    /// were trained on.
-    fn classes(&self) -> Result<Option<(&'static str, Classes)>> {
+    /// Of which samples it is shown how good the predictions are: of the test data, else of the validation data, else of
+    /// some of those that were trained on.
+    fn shown(&self) -> Result<(&'static str, Box<dyn Source + '_>)> {
         let train = &*self.data.train;
         let split = self.recipe.data().validation_split;
-        let (name, data): (_, Box<dyn Source + '_>) = match (&self.data.test, &self.data.validation) {
+        let shown: (_, Box<dyn Source + '_>) = match (&self.data.test, &self.data.validation) {
             (Some(test), _) => ("test", Box::new(&**test)),
             (None, Some(validation)) => ("validation", Box::new(&**validation)),
             (None, None) if split > 0.0 => {
@@ -64,13 +72,11 @@ impl Outcome<'_> {
             }
             (None, None) => ("training", Box::new(Part::new(train, ..train.len().min(MOST_TRAINED))?)),
         };
-        let data = UntilStopped { source: &*data, stop: self.stop };
-        let batch_size = self.recipe.fit_settings().batch_size;
-        Ok(Classes::of(self.model, &data, batch_size, &self.data.info.class_names)?.map(|classes| (name, classes)))
+        Ok(shown)
     }
 }
 
-/// A source that ends with an error once a stop is asked for.
+/// A source that fails once a stop is requested.
 struct UntilStopped<'a> {
     source: &'a dyn Source,
     stop: &'a StopHandle,
@@ -99,7 +105,7 @@ impl Source for UntilStopped<'_> {
 
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
         if self.stop.is_stopped() {
-            return Err(Error::Interrupted { action: "the report" });
+            return Err(Error::interrupted("the report"));
         }
         self.source.read(indices, x, y)
     }
@@ -114,14 +120,14 @@ impl Source for UntilStopped<'_> {
 
     fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
         if self.stop.is_stopped() {
-            return Err(Error::Interrupted { action: "the report" });
+            return Err(Error::interrupted("the report"));
         }
         self.source.read_fields(indices, x, y)
     }
 
     fn read_columns(&self, indices: &[usize], y: &mut [&mut [f32]]) -> Result<Option<Vec<Column>>> {
         if self.stop.is_stopped() {
-            return Err(Error::Interrupted { action: "the report" });
+            return Err(Error::interrupted("the report"));
         }
         self.source.read_columns(indices, y)
     }

@@ -15,31 +15,29 @@ use serde_json::Value as Json;
 
 use super::output;
 use super::report::REPORT;
-use super::run_name::{newest, next_name};
+use super::run_name::{CONFIG, newest, next_name};
 
-/// What a run writes; a directory that has one of them holds a run.
-pub(super) const CONFIG: &str = "config.toml";
 pub(super) const MODEL: &str = "model.keras";
 const HISTORY: &str = "history.csv";
-/// What a resume needs, in a folder of its own.
+/// The state needed to resume, in a folder of its own.
 const CHECKPOINTS: &str = "checkpoint";
 const LAST: &str = "last.ckpt";
 const LOCK: &str = "lock";
-/// The report of a run that is complete: the last thing that is written.
+/// The report of a complete run, written last.
 const FINISHED: &str = "finished.json";
 
-/// A run's directory. A new one that is not kept leaves nothing behind.
+/// The directory of a run. A new one is removed unless it is kept.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
-    /// The directories that were made for it, the outermost first.
+    /// The directories created for it, outermost first.
     made: Vec<PathBuf>,
     kept: bool,
-    /// Held as long as this process works on the run.
+    /// Held while this process works on the run.
     lock: Option<File>,
 }
 
-/// The report of the run in a directory, if it is finished.
+/// The report of the run in a directory, if the run is finished.
 ///
 /// # Errors
 /// [`Error::Io`].
@@ -48,7 +46,7 @@ pub(super) fn finished_in(path: &Path) -> Result<Option<String>> {
 }
 
 impl RunDir {
-    /// Makes the directory `out`, or one in `runs` with the recipe's name and the time.
+    /// Creates the directory `out`, or one in `runs` named after the recipe and the time.
     ///
     /// # Errors
     /// [`Error::Argument`] if `out` already holds a run, [`Error::Io`] if it cannot be written to or another process
@@ -59,7 +57,7 @@ impl RunDir {
             None => Self::new_in(Path::new("runs"), recipe, jiff::Timestamp::now())?,
         };
         run.take_lock()?;
-        // Another process may have begun a run there, and even ended it, before the lock was taken.
+        // Another process can have started a run there, and even finished it, before the lock was taken.
         if let Err(error) = holds_no_run(&run.path) {
             run.kept = true;
             return Err(error);
@@ -67,8 +65,8 @@ impl RunDir {
         Ok(run)
     }
 
-    /// The run to go on with: the one in `out`, or the newest of the recipe in `runs`. A directory `out` that holds no
-    /// run yet is one that begins.
+    /// The run to resume: the one in `out`, or the newest of the recipe in `runs`. If `out` holds no run yet, a new one
+    /// is created.
     ///
     /// # Errors
     /// [`Error::Argument`] if there is none, [`Error::Io`] if another process works on it.
@@ -78,7 +76,7 @@ impl RunDir {
             Some(path) => {
                 if let Some(found) = [MODEL, HISTORY].iter().find(|name| path.join(name).exists()) {
                     let received = format!("`{}`, which has a {found} and no {CONFIG}", output::shown(path));
-                    return Err(Error::argument("out", "the directory of a run that can be gone on with", received));
+                    return Err(Error::argument("out", "the directory of a run that can be resumed", received));
                 }
                 return Self::create(Some(path), recipe);
             }
@@ -90,7 +88,7 @@ impl RunDir {
         Ok(run)
     }
 
-    /// Removes what a process that was killed has left half written.
+    /// Removes partial files left by a process that was killed.
     fn sweep(&self) {
         for folder in [self.path.clone(), self.path.join(CHECKPOINTS)] {
             for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
@@ -103,13 +101,13 @@ impl RunDir {
         }
     }
 
-    /// Keeps other processes off the run until this one ends, however it ends.
+    /// Locks the run against other processes until this one ends, in whatever way.
     fn take_lock(&mut self) -> Result<()> {
         check_files(&self.path)?;
         let folder = self.path.join(CHECKPOINTS);
         match fs::create_dir(&folder) {
             Ok(()) => self.made.push(folder.clone()),
-            // By this run, or by another process a moment ago.
+            // Created by this run, or by another process a moment ago.
             Err(_) if folder.is_dir() => {}
             Err(error) => return Err(Error::io("create", folder)(error)),
         }
@@ -128,7 +126,7 @@ impl RunDir {
         Ok(())
     }
 
-    /// The recipe of the run, if it is written.
+    /// The recipe of the run, if it was written.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -144,17 +142,17 @@ impl RunDir {
         self.write(CONFIG, config.as_bytes())
     }
 
-    /// Where the recipe lies.
+    /// The path of the recipe.
     pub fn config_path(&self) -> PathBuf {
         self.path.join(CONFIG)
     }
 
-    /// Where the checkpoint lies.
+    /// The path of the checkpoint.
     pub fn checkpoint(&self) -> PathBuf {
         self.path.join(CHECKPOINTS).join(LAST)
     }
 
-    /// The report of the run, if it is complete: a JSON document, as the text that it is so that no digit is lost.
+    /// The report of the run, if it is complete: a JSON document, unparsed so that no digit is lost.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -162,7 +160,7 @@ impl RunDir {
         finished_in(&self.path)
     }
 
-    /// Says that the run is complete, with its report; or (`None`) that it goes on after all.
+    /// Marks the run as complete, with its report; `None` removes the mark.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -184,8 +182,8 @@ impl RunDir {
         Ok(Self { path: path.to_owned(), made, kept: false, lock: None })
     }
 
-    /// A directory named after the recipe and the time; a second run in the same second gets a number. Where the clock
-    /// has gone back, it is the time of the newest run: the one that began last has the largest name.
+    /// Creates a directory named after the recipe and the time; a second run in the same second gets a number. If the
+    /// clock was set back, the time is that of the newest run, so that the latest run has the largest name.
     fn new_in(runs: &Path, recipe: &str, now: jiff::Timestamp) -> Result<Self> {
         let mut made: Vec<PathBuf> = if is_missing(runs) { vec![runs.to_owned()] } else { Vec::new() };
         fs::create_dir_all(runs).map_err(Error::io("create", runs))?;
@@ -209,13 +207,13 @@ impl RunDir {
         &self.path
     }
 
-    /// Where the model lies.
+    /// The path of the model.
     pub fn model(&self) -> PathBuf {
         self.path.join(MODEL)
     }
 
-    /// Writes the history, one row an epoch, as Keras's `CSVLogger`: the epochs from 0, names sorted, `NA` for a gap,
-    /// `[0.5, 1]` for a metric of several numbers.
+    /// Writes the history, one row per epoch, as Keras's `CSVLogger`: the epochs from 0, names sorted, `NA` for a
+    /// missing value, `[0.5, 1]` for a metric of several numbers.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -239,20 +237,20 @@ impl RunDir {
         write_atomically(&path, |file| file.write_all(bytes).map_err(Error::io("write", &path)))
     }
 
-    /// From here on there is something worth keeping.
+    /// Marks the run as worth keeping.
     pub fn keep(&mut self) {
         self.kept = true;
     }
 }
 
 impl Drop for RunDir {
-    /// A run that failed before it had a result leaves the recipe's copy and the directories that were made for it no
-    /// longer there, so that the same command can be given again. Directories that hold anything else stay.
+    /// Removes the recipe's copy and the created directories of a run that failed before it had a result, so that the
+    /// same command can be repeated. Directories that hold anything else stay.
     fn drop(&mut self) {
         if self.kept || self.checkpoint().exists() {
             return;
         }
-        // Without the lock, the directory is another process's.
+        // Without the lock, the directory belongs to another process.
         let Some(lock) = self.lock.take() else { return };
         let _ = fs::remove_file(self.path.join(CONFIG));
         let _ = fs::remove_file(self.path.join(HISTORY));
@@ -260,13 +258,13 @@ impl Drop for RunDir {
         for path in self.made.iter().rev() {
             let _ = fs::remove_dir(path);
         }
-        // Last, as another process may then begin here.
+        // Released last, as another process can then use the directory.
         drop(lock);
     }
 }
 
-/// Refuses a directory of which a file is a link, a pipe, or the like, before anything is written: what it stands for is
-/// not this run's.
+/// Refuses a directory with a link, a pipe or the like in place of one of a run's files, before anything is written:
+/// the target does not belong to this run.
 fn check_files(run: &Path) -> Result<()> {
     let folder = run.join(CHECKPOINTS);
     let own = [CONFIG, MODEL, HISTORY, REPORT].map(|name| run.join(name));
@@ -289,14 +287,14 @@ fn check_files(run: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a directory in which there is a run.
+/// Refuses a directory that holds a run.
 fn holds_no_run(path: &Path) -> Result<()> {
     let Some(found) = [CONFIG, MODEL, HISTORY].iter().find(|name| path.join(name).exists()) else { return Ok(()) };
-    let received = format!("`{}`, which has a {found} (--resume goes on with a run)", path.display());
+    let received = format!("`{}`, which has a {found} (--resume continues it)", path.display());
     Err(Error::argument("out", "a directory that does not hold a run", received))
 }
 
-/// The text of a file, if there is one.
+/// The text of a file, if it exists.
 fn read_if_there(path: &Path) -> Result<Option<String>> {
     match read_text(path, Limits::default().json_bytes) {
         Ok(text) => Ok(Some(text)),
@@ -309,7 +307,7 @@ fn is_missing(path: &Path) -> bool {
     !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
-/// Writes the history as it grows.
+/// Writes the history after each epoch.
 pub struct HistoryFile<'a>(pub &'a RunDir);
 
 impl Callback for HistoryFile<'_> {
@@ -331,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn one_process_works_on_a_run() {
+    fn only_one_process_works_on_a_run() {
         let folder = tempfile::tempdir().unwrap();
         let first = created(folder.path(), "x = 1");
         let error = RunDir::resume(Some(folder.path()), "r").unwrap_err();
@@ -381,12 +379,12 @@ mod tests {
         let times = ["2025-01-31T23:59:59.1Z", "2025-01-31T23:59:59.9Z"];
         let (first, second) = (begun(times[0]), begun(times[1]));
         assert_eq!([&*first.1, &*second.1], ["cnn-20250131-235959", "cnn-20250131-235959-2"]);
-        // The clock goes back by a year, then runs on.
+        // The clock goes back by a year, then forward again.
         let (third, fourth) = (begun("2024-01-31T23:59:59Z"), begun("2025-02-01T00:00:00Z"));
         assert_eq!([&*third.1, &*fourth.1], ["cnn-20250131-235959-3", "cnn-20250201-000000"]);
     }
 
-    /// Targets of links are neither written nor removed, and pipes are not waited for.
+    /// Targets of links are neither written nor removed, and opening a pipe does not block.
     #[cfg(unix)]
     #[test]
     fn links_in_a_run_are_refused_before_anything_is_written() {
@@ -428,7 +426,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_pipe_in_a_run_is_not_waited_for() {
+    fn a_pipe_in_a_run_does_not_block() {
         let run = tempfile::tempdir().unwrap();
         fs::write(run.path().join(CONFIG), "x = 1").unwrap();
         fs::create_dir(run.path().join(CHECKPOINTS)).unwrap();
@@ -439,10 +437,10 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_another_process_has_made_meanwhile_stays() {
+    fn a_run_created_by_another_process_in_the_meantime_stays() {
         let folder = tempfile::tempdir().unwrap();
         let mut first = RunDir::at(folder.path()).unwrap();
-        // Both have seen an empty directory; the other has the lock, and ends.
+        // Both have seen an empty directory; the other has the lock, and finishes.
         let second = created(folder.path(), "x = 1");
         assert!(first.take_lock().unwrap_err().to_string().contains("another process"));
         drop(first);

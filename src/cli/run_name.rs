@@ -1,4 +1,4 @@
-//! The names of run directories that nobody has named: recipe, time and a number.
+//! Default names of run directories: recipe, time and a number.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use brasa::{Error, Result};
 
-use super::run_dir::CONFIG;
+/// The recipe's file name; a directory with this file holds a run.
+pub(super) const CONFIG: &str = "config.toml";
 
 /// The newest run of a recipe in `runs`, by the time in its name.
 pub(super) fn newest(runs: &Path, recipe: &str) -> Result<PathBuf> {
@@ -15,9 +16,8 @@ pub(super) fn newest(runs: &Path, recipe: &str) -> Result<PathBuf> {
     found.max().map(|(_, path)| path).ok_or_else(none)
 }
 
-/// What the directory of a new run in `runs` is called, and which number is the first that may be free; the number 1
-/// is not told. Where the clock has gone back the time is that of the newest run, so that the one that began last has
-/// the largest name.
+/// The name for a new run's directory in `runs`, and the first number that can be free; the number 1 is left out of
+/// names. If the clock was set back, the time is that of the newest run, so that the latest run has the largest name.
 pub(super) fn next_name(runs: &Path, recipe: &str, now: jiff::Timestamp) -> Result<(String, usize)> {
     let now = now.strftime("%Y%m%d-%H%M%S").to_string();
     let newest = names_of(runs, recipe)?.into_iter().map(|(time, _)| time).max();
@@ -32,7 +32,7 @@ pub(super) fn next_name(runs: &Path, recipe: &str, now: jiff::Timestamp) -> Resu
 /// Day, time and number in a name.
 type Time = (u64, u64, usize);
 
-/// What is called as the runs of a recipe are, with the times and numbers in the names.
+/// The entries named like runs of a recipe, with the times and numbers in their names.
 fn names_of(runs: &Path, recipe: &str) -> Result<Vec<(Time, PathBuf)>> {
     let entries = match fs::read_dir(runs) {
         Ok(entries) => entries,
@@ -46,7 +46,7 @@ fn names_of(runs: &Path, recipe: &str) -> Result<Vec<(Time, PathBuf)>> {
     Ok(named.collect())
 }
 
-/// Time and number in the name of a recipe's run: `cnn-20250131-235959-2`.
+/// Day, time and number in the name of a recipe's run: `cnn-20250131-235959-2`.
 fn time_of(name: &str, recipe: &str) -> Option<Time> {
     let mut parts = name.strip_prefix(recipe)?.strip_prefix('-')?.split('-');
     let mut number = |digits: usize| parts.next().filter(|part| part.len() == digits)?.parse().ok();

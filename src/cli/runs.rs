@@ -1,24 +1,32 @@
-//! `brasa runs`: the runs there are, the best of them, and what tells them apart.
+//! `brasa runs`: lists runs, finds the best, and compares recipes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use brasa::formats::read_text;
-use brasa::recipe::differences;
+use brasa::metrics::less_is_better;
+use brasa::recipe::{Document, differences};
 use brasa::report::Curves;
 use brasa::text::printable;
 use brasa::{Error, Result};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use serde_json::{Value as Json, json};
 
+use super::help::examples;
 use super::output;
-use super::run_dir::{CONFIG, finished_in};
+use super::run_dir::finished_in;
+use super::run_name::CONFIG;
 
-/// The longest recipe.
+/// The most bytes of a recipe.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// List runs, find the best of them, or compare them.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa runs"
+    "brasa runs best --metric val_accuracy"
+    "brasa runs compare runs/a runs/b"
+))]
 pub struct Runs {
     #[command(subcommand)]
     command: Option<What>,
@@ -35,9 +43,10 @@ enum What {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa runs list runs"))]
 struct List {
     /// The folder of the runs.
-    #[arg(default_value = "runs")]
+    #[arg(default_value = "runs", value_hint = ValueHint::DirPath)]
     folder: PathBuf,
 
     /// Print one JSON document.
@@ -46,25 +55,31 @@ struct List {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa runs best --metric val_accuracy"))]
 struct Best {
     /// The folder of the runs.
-    #[arg(default_value = "runs")]
+    #[arg(default_value = "runs", value_hint = ValueHint::DirPath)]
     folder: PathBuf,
 
-    /// By what: a name of the history, such as val_loss or val_accuracy (default: val_loss, else loss). The least
-    /// counts of losses and errors, of anything else the greatest.
+    /// By what: a name of the history, such as val_loss or val_accuracy (default: val_loss, else loss).
     #[arg(long, value_name = "NAME")]
     metric: Option<String>,
 
+    /// Whether the least or the greatest is the best (default: the least of losses and errors, the greatest of
+    /// accuracies and the like).
+    #[arg(long, value_enum, value_name = "MODE")]
+    mode: Option<Mode>,
+
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa runs compare runs/a runs/b --json"))]
 struct Compare {
     /// The runs' directories.
-    #[arg(value_name = "RUN", required = true, num_args = 2..)]
+    #[arg(value_name = "RUN", required = true, num_args = 2.., value_hint = ValueHint::DirPath)]
     runs: Vec<PathBuf>,
 
     /// Print one JSON document.
@@ -72,11 +87,11 @@ struct Compare {
     json: bool,
 }
 
-/// A run as it lies in its directory.
+/// A run read from its directory.
 struct Run {
     path: PathBuf,
     curves: Curves,
-    /// The report, if it is finished.
+    /// The report, if the run is finished.
     report: Option<Json>,
 }
 
@@ -97,7 +112,7 @@ impl Run {
         Ok(Self { path: path.to_owned(), curves: Curves::read(path)?, report })
     }
 
-    /// All in a folder, by name.
+    /// All runs in a folder, by name.
     fn all(folder: &Path) -> Result<Vec<Self>> {
         let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -107,7 +122,7 @@ impl Run {
         for path in paths {
             match Self::read(&path) {
                 Ok(run) => runs.push(run),
-                // One that has just begun has no history yet.
+                // A run that has just started has no history yet.
                 Err(error) => output::note(&format!("`{}` is left out: {error}", output::shown(&path))),
             }
         }
@@ -115,25 +130,25 @@ impl Run {
     }
 
     /// The best value of a metric over the epochs, with its epoch from 0.
-    fn best(&self, metric: &str) -> Option<(usize, f64)> {
+    fn best(&self, metric: &str, mode: Mode) -> Option<(usize, f64)> {
         let values = self.curves.values.get(metric)?;
         let known = values.iter().zip(&self.curves.epochs).filter_map(|(value, epoch)| Some((*epoch, (*value)?)));
         let known = known.filter(|(_, value)| value.is_finite());
-        known.reduce(|best, one| if better(metric, one.1, best.1) { one } else { best })
+        known.reduce(|best, one| if mode.better(one.1, best.1) { one } else { best })
     }
 
-    /// The metric that says most.
+    /// The metric to compare by.
     fn main_metric(&self) -> &'static str {
         if self.curves.values.contains_key("val_loss") { "val_loss" } else { "loss" }
     }
 
-    /// The scores of the test, if there was one.
+    /// The scores on the test data, if there is any.
     fn test(&self) -> Option<&Json> {
         self.report.as_ref()?.get("evaluation").filter(|scores| !scores.is_null())
     }
 
     fn json(&self) -> Json {
-        let (metric, best) = (self.main_metric(), self.best(self.main_metric()));
+        let (metric, best) = (self.main_metric(), self.best(self.main_metric(), Mode::Min));
         json!({
             "run": self.path.display().to_string(),
             "epochs": self.curves.epochs.len(),
@@ -145,7 +160,7 @@ impl Run {
 
     fn line(&self) -> String {
         let metric = self.main_metric();
-        let best = self.best(metric);
+        let best = self.best(metric, Mode::Min);
         let best = best.map(|(epoch, value)| format!("{metric} {value:.4} (epoch {})", epoch + 1)).unwrap_or_default();
         let test = self.test().map(|scores| {
             let metrics = scores.get("metrics").and_then(Json::as_object).into_iter().flatten();
@@ -159,15 +174,78 @@ impl Run {
             count => format!("{count} epochs"),
         };
         let parts = [output::shown(&self.path), epochs, best, test.unwrap_or_default(), state.to_owned()];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        laid_out(&parts, output::terminal().0.max(40))
     }
 }
 
-/// Whether a value of a metric is better than another: less of losses and errors, more of anything else.
-fn better(metric: &str, one: f64, other: f64) -> bool {
-    let name = metric.trim_start_matches("val_");
-    let less = ["loss", "error", "mse", "mae", "rmse", "mape", "msle", "poisson", "entropy", "hinge", "divergence"];
-    if less.iter().any(|part| name.contains(part)) { one < other } else { one > other }
+/// Parts of a line beside each other, and on the next line what does not fit.
+fn laid_out(parts: &[String], columns: usize) -> String {
+    let (mut text, mut column) = (String::new(), 0);
+    for part in parts {
+        let width = console::measure_text_width(part);
+        if column == 0 {
+            column = width;
+        } else if column + 2 + width <= columns {
+            text += "  ";
+            column += 2 + width;
+        } else {
+            text += "\n    ";
+            column = 4 + width;
+        }
+        text += part;
+    }
+    text
+}
+
+/// Which of two values is the better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// The least.
+    Min,
+    /// The greatest.
+    Max,
+}
+
+impl Mode {
+    fn better(self, one: f64, other: f64) -> bool {
+        match self {
+            Self::Min => one < other,
+            Self::Max => one > other,
+        }
+    }
+
+    /// That of a metric of the history, which the recipe of a run may have given a name of its own.
+    fn of(metric: &str, recipe: Option<&Document>) -> Option<Self> {
+        let metric = metric.strip_prefix("val_").unwrap_or(metric);
+        // Those of several outputs begin with the output's name, and the second of a name ends with a number.
+        let counted = metric.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+        let starts = [metric, counted].into_iter().flat_map(|name| {
+            let behind = name.match_indices('_').map(move |(place, _)| &name[place + 1..]);
+            std::iter::once(name).chain(behind)
+        });
+        let settings = recipe.and_then(|recipe| recipe.get("compile"));
+        let mut classes = starts.filter_map(|name| match settings.and_then(|settings| class_named(settings, name)) {
+            Some(class) => less_is_better(class),
+            None => less_is_better(name),
+        });
+        classes.next().map(|less| if less { Self::Min } else { Self::Max })
+    }
+}
+
+/// The class of the metric that was given a name, among the settings of `compile`.
+fn class_named<'a>(settings: &'a Json, name: &str) -> Option<&'a str> {
+    match settings {
+        Json::Array(list) => list.iter().find_map(|one| class_named(one, name)),
+        Json::Object(map) => {
+            let own = map.get("name").or_else(|| map.get("config")?.get("name")).and_then(Json::as_str);
+            match map.get("class_name").and_then(Json::as_str) {
+                Some(class) if own == Some(name) => Some(class),
+                _ => map.values().find_map(|one| class_named(one, name)),
+            }
+        }
+        _ => None,
+    }
 }
 
 impl List {
@@ -188,9 +266,18 @@ impl Best {
         let runs = Run::all(&self.folder)?;
         let default = if runs.iter().any(|run| run.main_metric() == "val_loss") { "val_loss" } else { "loss" };
         let metric = self.metric.as_deref().unwrap_or(default);
-        let scored = runs.iter().filter_map(|run| Some((run, run.best(metric)?)));
-        let best = scored.reduce(|best, one| if better(metric, one.1.1, best.1.1) { one } else { best });
-        let Some((run, (epoch, value))) = best else {
+        let with = |run: &&Run| run.curves.values.contains_key(metric);
+        let recipe = runs.iter().find(with).and_then(|run| Document::read(run.path.join(CONFIG)).ok());
+        let mode = self.mode.or_else(|| Mode::of(metric, recipe.as_ref()));
+        let scored = |mode: Mode| {
+            let scored = runs.iter().filter_map(|run| Some((run, run.best(metric, mode)?)));
+            scored.reduce(|best, one| if mode.better(one.1.1, best.1.1) { one } else { best })
+        };
+        if let (None, Some(_)) = (mode, runs.iter().find(with)) {
+            let expected = format!("min or max, as nothing tells which way `{metric}` improves");
+            return Err(Error::argument("--mode", expected, "nothing"));
+        }
+        let Some((run, (epoch, value))) = mode.and_then(scored) else {
             let mut names: Vec<&String> = runs.iter().flat_map(|run| run.curves.values.keys()).collect();
             names.sort();
             names.dedup();
@@ -243,8 +330,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn less_is_better_of_losses_and_errors() {
-        assert!(better("val_loss", 0.1, 0.2) && better("mae", 0.1, 0.2) && better("root_mean_squared_error", 1.0, 2.0));
-        assert!(better("val_accuracy", 0.9, 0.8) && better("auc", 0.9, 0.8));
+    fn what_does_not_fit_stands_on_the_next_line() {
+        let parts = ["runs/a".to_owned(), "30 epochs".into(), "val_loss 0.1 (epoch 3)".into(), "test: loss 0.2".into()];
+        assert_eq!(laid_out(&parts, 80), "runs/a  30 epochs  val_loss 0.1 (epoch 3)  test: loss 0.2");
+        assert_eq!(laid_out(&parts, 42), "runs/a  30 epochs  val_loss 0.1 (epoch 3)\n    test: loss 0.2");
+        assert_eq!(laid_out(&parts[..1], 2), "runs/a");
+    }
+
+    #[test]
+    fn metrics_have_a_direction_by_their_names_and_by_those_of_the_recipe() {
+        let recipe = "[compile]\nloss = \"mse\"\n[[compile.metrics]]\nclass_name = \"AUC\"\nname = \"roc\"\n\
+                      [[compile.metrics]]\nclass_name = \"FalsePositives\"\nname = \"alarms\"\n";
+        let recipe = Document::parse("r.toml", recipe).unwrap();
+        let of = |metric: &str| Mode::of(metric, Some(&recipe));
+        let less =
+            ["val_loss", "mae", "logcosh", "val_huber", "kld", "false_negatives", "head_mse", "price_loss", "alarms"];
+        assert!(less.iter().all(|metric| of(metric) == Some(Mode::Min)));
+        let more = ["val_accuracy", "auc_1", "head_auc", "true_positives", "val_roc", "head_mean_io_u"];
+        assert!(more.iter().all(|metric| of(metric) == Some(Mode::Max)));
+        assert_eq!((of("steps"), Mode::of("roc", None)), (None, None));
     }
 }

@@ -11,6 +11,7 @@ use brasa::{Error, Model, Result};
 use clap::Args;
 
 use super::compute::Compute;
+use super::help::examples;
 use super::model_file::{Known, model_file};
 use super::{needs_weights, output};
 
@@ -21,6 +22,7 @@ use super::{needs_weights, output};
 /// file that changes is loaded again, and takes the place of the old one when it has answered a first request. SIGTERM
 /// and Ctrl-C end the server once everything that was asked is answered.
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa serve model.keras" "brasa serve --model digits=digits.keras --listen 127.0.0.1:8080"))]
 pub struct Serve {
     /// Models (.keras, .h5 or .safetensors), or directories of runs; each is called by its file or directory.
     #[arg(value_name = "MODEL|RUN", required_unless_present = "model")]

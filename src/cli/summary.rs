@@ -9,22 +9,28 @@ use brasa::recipe::Recipe;
 use brasa::report::plot_summary;
 use brasa::text::{printable, with_commas};
 use brasa::{Error, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde_json::json;
 
+use super::help::{STYLES, examples, offering};
 use super::output;
 
 /// Show what is in a file: the layers of a model, their output shapes and parameters, or the weights and their shapes.
 ///
 /// No weight is read or made.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa summary model.keras --style keras3"
+    "brasa summary recipe.toml --plot network.svg"
+    "brasa summary model.weights.h5"
+))]
 pub struct Summary {
     /// A model (.keras, .h5, .safetensors, .json), weights alone (.weights.h5 and others) or a recipe (.toml).
-    #[arg(value_name = "MODEL|CONFIG")]
+    #[arg(value_name = "MODEL|RECIPE", value_hint = ValueHint::FilePath)]
     model: PathBuf,
 
-    /// classic, as Keras up to version 2.11, keras2, as up to 2.15, or keras3.
-    #[arg(long, default_value = "classic")]
+    /// How it is printed: as Keras did up to version 2.11 (classic) or up to 2.15 (keras2), or as Keras 3 does.
+    #[arg(long, default_value = "classic", value_parser = offering::<Style>(STYLES))]
     style: Style,
 
     /// Characters in a line.
@@ -40,7 +46,7 @@ pub struct Summary {
     show_trainable: bool,
 
     /// Draw the layers too, into a picture (.svg or .png).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     plot: Option<PathBuf>,
 
     /// Print one JSON document.
@@ -74,7 +80,7 @@ impl Summary {
     }
 }
 
-/// What a file holds or describes. A table needs no device other than the CPU.
+/// The contents of a file. A summary needs no device but the CPU.
 fn read(path: &Path) -> Result<Contents> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => {
@@ -85,7 +91,7 @@ fn read(path: &Path) -> Result<Contents> {
     }
 }
 
-/// One line for each weight, then their number and that of their values.
+/// Prints a line for each weight, then the number of weights and values.
 fn list(weights: &[StoredWeight], as_json: bool) -> Result<()> {
     let count = |weight: &StoredWeight| weight.shape.iter().fold(1usize, |count, size| count.saturating_mul(*size));
     let total = weights.iter().map(count).fold(0usize, usize::saturating_add);

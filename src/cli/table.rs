@@ -1,4 +1,4 @@
-//! How a table in a CSV file is read: what the command line says of it, else what the run of the model said.
+//! The reading of a table in a CSV file: options of the command line, else those of the model's run.
 
 use std::path::Path;
 
@@ -7,22 +7,23 @@ use brasa::{Error, Result};
 use clap::Args;
 use serde_json::Value as Json;
 
+use super::help::DATA;
 use super::output;
-use super::run_dir::CONFIG;
+use super::run_name::CONFIG;
 
 /// The arguments of every command that reads a table.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Table {
     /// Of a .csv: the column of the targets (default: that of the recipe or of the model's run, else the last).
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", help_heading = DATA)]
     pub target: Option<String>,
 
     /// Of a .csv: the column of texts, for a model of texts (default: that of the recipe or of the model's run).
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", help_heading = DATA)]
     pub text: Option<String>,
 
     /// Of a .csv: whether the first line names the columns (default: that is recognised).
-    #[arg(long, value_name = "true|false")]
+    #[arg(long, value_name = "true|false", help_heading = DATA)]
     pub header: Option<bool>,
 }
 
@@ -37,7 +38,7 @@ impl Table {
         let recipe = match Document::read(&path) {
             Ok(recipe) => recipe,
             Err(error) => {
-                output::note(&format!("the recipe beside the model says nothing of its data: {error}"));
+                output::note(&format!("the recipe beside the model is ignored: {error}"));
                 return self;
             }
         };
@@ -63,10 +64,10 @@ impl Table {
         self
     }
 
-    /// Puts these arguments into a data set.
+    /// Applies these options to a data set.
     ///
     /// # Errors
-    /// [`Error::Argument`] if one is given for a data set that is no table.
+    /// [`Error::Argument`] if an option is given for a data set that is not a table.
     pub fn put_into(self, set: &mut DataSet) -> Result<()> {
         match set {
             DataSet::Csv { table, .. } => {

@@ -4,28 +4,28 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use brasa::burn::tensor::Device;
 use brasa::callbacks::ProgressBar;
-use brasa::datasets::split_index;
 use brasa::metrics::Score;
-use brasa::recipe::{Data, DataSet, Document, Loaded, Reading, Recipe, differences};
+use brasa::recipe::{DataSet, Document, Loaded, Recipe, differences};
 use brasa::text::with_commas;
 use brasa::training::progress::format_duration;
 use brasa::training::{Checkpoint, CheckpointFreq, Evaluate, History, Scores, StopHandle};
 use brasa::{Error, Model, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde_json::{Value as Json, json};
 
 use super::compute::Compute;
 use super::evaluate::to_json;
+use super::help::{DATA, RUN, TRAINING, examples};
 use super::interrupt::{self, INTERRUPTED};
 use super::model_file::{Known, model_file};
+use super::prepared::model_and_data;
 use super::report::Outcome;
 use super::run_dir::{HistoryFile, RunDir};
 use super::table::Table;
 use super::{find_lr, output};
 
-/// What is trained without a recipe.
+/// The recipe used when none is given.
 pub const BUILT_IN: (&str, &str) = ("mnist_cnn.toml", include_str!("../../configs/mnist_cnn.toml"));
 
 /// Train the model of a recipe; without one, a convolutional network on MNIST.
@@ -33,18 +33,26 @@ pub const BUILT_IN: (&str, &str) = ("mnist_cnn.toml", include_str!("../../config
 /// Writes a run directory: config.toml (the recipe as it was resolved), model.keras, history.csv, report.html and
 /// checkpoint/, from which --resume goes on. Ctrl-C finishes the batch and saves; a second one ends at once.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa train"
+    "brasa train recipe.toml --epochs 10 --lr 0.001 --backend gpu"
+    "brasa train recipe.toml --set fit.batch_size=64 --out runs/small"
+    "brasa train --resume --out runs/small"
+    "brasa train recipe.toml --find-lr"
+))]
 pub struct Train {
     /// The recipe (.toml).
+    #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
 
     /// Go on from a saved model in place of the recipe's; without a recipe also with the model's own loss and
     /// optimizer.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = TRAINING)]
     model: Option<PathBuf>,
 
     /// Train on this in place of the recipe's data: .npz, .csv, .tsv, or a folder with a folder of pictures for each
     /// class (or folders train, val and test of such).
-    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
+    #[arg(long, value_name = "FILE", conflicts_with = "data_dir", value_hint = ValueHint::AnyPath, help_heading = DATA)]
     data: Option<PathBuf>,
 
     #[command(flatten)]
@@ -54,56 +62,56 @@ pub struct Train {
     known: Known,
 
     /// Leave out pictures that cannot be decoded, which are refused otherwise before training begins.
-    #[arg(long)]
+    #[arg(long, help_heading = DATA)]
     skip_broken: bool,
 
     /// The folder of the files of mnist or fashion_mnist.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = DATA)]
     data_dir: Option<PathBuf>,
 
     /// Up to which epoch to train.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
     epochs: Option<usize>,
 
     /// The learning rate, in place of the recipe's; a schedule is replaced, too.
-    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true, help_heading = TRAINING)]
     lr: Option<f64>,
 
     /// Number of samples in a step.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
     batch_size: Option<usize>,
 
     /// The seed of the weights and of the samples' order.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = TRAINING)]
     seed: Option<u64>,
 
     /// The part of the samples, taken from the end, to validate with.
-    #[arg(long, value_name = "FRACTION")]
+    #[arg(long, value_name = "FRACTION", help_heading = TRAINING)]
     validation_split: Option<f64>,
 
     /// Take the samples in their order.
-    #[arg(long)]
+    #[arg(long, help_heading = TRAINING)]
     no_shuffle: bool,
 
     /// Change the recipe: a dotted key and a TOML value, as in compile.optimizer.learning_rate=0.01.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = TRAINING)]
     set: Vec<String>,
 
     /// The run directory (default: runs/<recipe>-<time>).
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = RUN)]
     out: Option<PathBuf>,
 
     /// Go on with the run in --out (without it: the newest run of the recipe), from its last checkpoint or, if it has
     /// none yet, from the start. Without a recipe the run's own is taken. A finished run is left as it is.
-    #[arg(long)]
+    #[arg(long, help_heading = RUN)]
     resume: bool,
 
     /// With --resume: go on although the recipe or the data has changed.
-    #[arg(long, requires = "resume")]
+    #[arg(long, requires = "resume", help_heading = RUN)]
     accept_changes: bool,
 
     /// When the run's state is written: epoch, a number of batches, or a time such as 30s.
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", help_heading = RUN)]
     checkpoint_freq: Option<CheckpointFreq>,
 
     /// Train nothing, but try learning rates from 1e-7 to 10 and propose one; with --out also as a picture,
@@ -133,7 +141,7 @@ impl Train {
             return if self.json { output::json_text(&report) } else { Ok(()) }.map(|()| ExitCode::SUCCESS);
         }
         let (mut model, data) = model_and_data(&recipe, &device)?;
-        // Whoever reads the run later knows what was decided here.
+        // The run's recipe records the decisions made here.
         recipe.decide(&data.info);
         run.write_config(&recipe.to_toml()?)?;
         if !self.json && !quiet {
@@ -143,7 +151,7 @@ impl Train {
         let stop = interrupt::listen()?;
         let begin = Instant::now();
         let history = self.fit(&recipe, &run, &mut model, &data, &stop, quiet)?;
-        // How long a run took that was interrupted, nobody has measured.
+        // The duration of a run that was interrupted was not measured.
         let seconds = (!self.resume).then(|| begin.elapsed().as_secs_f64());
         run.keep();
         model.save(run.model())?;
@@ -164,11 +172,11 @@ impl Train {
             data: &data,
             history: &history,
             scores: scores.as_ref(),
-            // How long a run took that was gone on with, nobody has measured.
+            // Unknown for a resumed run.
             seconds,
             stop: &stop,
         };
-        // The model is saved, with or without its page.
+        // The model is already saved, with or without a report.
         if let Err(error) = outcome.write(run.path()) {
             if stop.is_stopped() {
                 return Ok(self.interrupted(&run));
@@ -201,11 +209,11 @@ impl Train {
         if let Some(validation) = &data.validation {
             fit = fit.validation_data(&**validation);
         }
-        // The last word, whatever the recipe's callbacks say.
+        // Added last, so that it overrides the recipe's callbacks.
         model.fit(&*data.train, if quiet { fit.callback(ProgressBar::default().verbose(0)) } else { fit })
     }
 
-    /// A new run of the recipe.
+    /// Creates a new run of the recipe.
     fn new_run(&self) -> Result<(Recipe, RunDir)> {
         let recipe = Recipe::from_document(&self.document(None)?)?;
         let run = RunDir::create(self.out.as_deref(), recipe.name())?;
@@ -213,7 +221,7 @@ impl Train {
         Ok((recipe, run))
     }
 
-    /// The run to go on with, and its recipe, which must be what it was.
+    /// The run to resume, and its recipe, which must not have changed.
     fn resumed(&self) -> Result<(Recipe, RunDir)> {
         let name = match self.config.as_ref().or(self.model.as_ref()) {
             Some(path) => path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
@@ -239,16 +247,16 @@ impl Train {
         Ok((recipe, run))
     }
 
-    /// Says how the run can be gone on with.
+    /// Notes how to resume the run.
     fn interrupted(&self, run: &RunDir) -> ExitCode {
         output::note(&format!("interrupted; the model as it was is saved in {}", output::shown(&run.model())));
         let backend =
             self.compute.backend_argument().map_or_else(String::new, |backend| format!(" --backend {backend}"));
-        output::note(&format!("to go on: brasa train --resume --out {}{backend}", quoted(run.path())));
+        output::note(&format!("to resume: brasa train --resume --out {}{backend}", quoted(run.path())));
         ExitCode::from(INTERRUPTED)
     }
 
-    /// Puts a learning rate into `[compile]`, whatever form its optimizer has there.
+    /// Sets a learning rate in `[compile]`, whatever the form of its optimizer.
     fn set_learning_rate(&self, document: &mut Document, rate: f64) -> Result<()> {
         let optimizer = match document.get("compile.optimizer") {
             Some(Json::String(name)) => json!({ "class_name": name, "learning_rate": rate }),
@@ -265,9 +273,9 @@ impl Train {
         document.set("compile.optimizer", optimizer)
     }
 
-    /// The recipe, else that of the run that is gone on with, with what the command line changes of it.
+    /// The recipe, else that of the resumed run, with the changes of the command line.
     fn document(&self, of_run: Option<Document>) -> Result<Document> {
-        // A seed that was chosen by chance is that of the run, and what was decided when its data was first read.
+        // A random seed, and the decisions made when the data was first read, are kept for the whole run.
         let decided = ["fit.seed", "data.class_names", "data.pixels"];
         let decided = decided.map(|key| (key, of_run.as_ref().and_then(|document| document.get(key).cloned())));
         let own_data = of_run.as_ref().and_then(|document| document.get("data.dataset").cloned());
@@ -302,7 +310,7 @@ impl Train {
                 outdated.extend(["pixels"]);
             }
             if let (DataSet::Csv { .. }, None, false, Some(model)) = (&set, &self.config, self.resume, &self.model) {
-                // Without a recipe, the table is of the kind that the model was trained on.
+                // Without a recipe, the table is read like the one that the model was trained on.
                 table = table.or_of_run(model);
             }
             for key in outdated {
@@ -349,54 +357,19 @@ impl Train {
     }
 }
 
-/// The model of a recipe and its samples.
-///
-/// # Errors
-/// Those of both.
-pub(super) fn model_and_data(recipe: &Recipe, device: &Device) -> Result<(Model, Loaded)> {
-    prepared(recipe, recipe.data(), device)
-}
-
-/// The model of a recipe and samples of other settings than its own, each as the other needs it.
-///
-/// # Errors
-/// Those of both.
-pub(super) fn prepared(recipe: &Recipe, data: &Data, device: &Device) -> Result<(Model, Loaded)> {
-    let mut model = recipe.model(device)?;
-    let data = data.load(&model, Reading::ToTrain)?;
-    output::notes(&data.notes);
-    tracing::info!("{} samples of shape {:?}", data.train.len(), data.train.x_shape());
-    if recipe.adapts() {
-        let split = recipe.data().validation_split;
-        // What is validated with says nothing.
-        let end = match split > 0.0 && data.validation.is_none() {
-            true => split_index(data.train.len(), split)?,
-            false => data.train.len(),
-        };
-        model = recipe.adapted_model(device, &*data.train, end)?;
-    }
-    if !model.is_built() {
-        model.build(data.train.x_shape().to_vec())?;
-    }
-    // Where the recipe has no shape of inputs, how many outputs there are is known now.
-    data.check_classes(&model)?;
-    *model.data_info_mut() = data.info.clone();
-    Ok((model, data))
-}
-
-/// A path as it can stand in a recipe.
+/// A path in a recipe.
 fn text(path: &std::path::Path) -> Result<&str> {
     path.to_str().ok_or_else(|| Error::unsupported(format!("the path `{}`", path.display()), "Unicode"))
 }
 
-/// A path as it can stand in a shell's command on one line.
+/// A path quoted for a shell, on one line.
 fn quoted(path: &std::path::Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-/// What a training came to.
+/// The results of a training.
 struct Report<'a> {
     history: History,
     seconds: Option<f64>,

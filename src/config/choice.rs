@@ -2,8 +2,8 @@
 
 /// Declares a choice among Keras classes, each with its arguments and their defaults.
 ///
-/// The choice can be told by name (`"he_normal"`), as a flat table or as Keras's object. A name that is none of them is
-/// kept, and refused with the list of the valid ones by `check`.
+/// The choice can be given by name (`"he_normal"`), as a flat table or as Keras's object. An unknown name is kept, and
+/// `check` rejects it with the list of the valid ones.
 macro_rules! describe_enum {
     (
         $(#[$outer:meta])*
@@ -16,7 +16,7 @@ macro_rules! describe_enum {
         #[non_exhaustive]
         $vis enum $name {
             $( $(#[$variant_doc])* $variant { $( $(#[$field_doc])* $field: $type ),* }, )*
-            /// A name that is none of them, kept until it can be refused.
+            /// An unknown name, kept until `check` rejects it.
             #[doc(hidden)]
             Unknown(String),
         }
@@ -30,7 +30,7 @@ macro_rules! describe_enum {
                 Self::CLASS_NAMES.iter().map(|class| $crate::config::snake_case(class)).collect()
             }
 
-            /// Refuses a name that is none of [`names`](Self::names).
+            /// Rejects a name that is not one of [`names`](Self::names).
             ///
             /// # Errors
             /// [`Error::UnknownName`](crate::Error::UnknownName) with the list.
@@ -113,7 +113,7 @@ pub(crate) use describe_enum;
 
 /// Declares a choice among names; the first is the default.
 ///
-/// A name that is none of them is kept, and refused with the list of the valid ones by `check`.
+/// An unknown name is kept, and `check` rejects it with the list of the valid ones.
 macro_rules! choice {
     (
         $(#[$outer:meta])*
@@ -130,7 +130,7 @@ macro_rules! choice {
             #[default]
             $first,
             $( $(#[$doc])* $variant, )*
-            /// A name that is none of them, kept until it can be refused.
+            /// An unknown name, kept until `check` rejects it.
             #[doc(hidden)]
             Unknown(String),
         }
@@ -148,7 +148,7 @@ macro_rules! choice {
                 }
             }
 
-            /// Refuses a name that is none of [`NAMES`](Self::NAMES).
+            /// Rejects a name that is not one of [`NAMES`](Self::NAMES).
             ///
             /// # Errors
             /// [`Error::UnknownName`](crate::Error::UnknownName) with the list.

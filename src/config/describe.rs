@@ -3,12 +3,11 @@
 /// Declares a description: a struct whose fields are Keras's arguments, each with its default, a builder method, and
 /// its place in the config.
 ///
-/// A field is `name: Type = default`; one without a default must be given. With `layer` before `struct` the description
-/// is a layer's and also has the arguments that every layer has ([`Common`](crate::layers::Common)); with `optimizer`
-/// it is an optimizer's, needs a field `learning_rate`, and has those of every optimizer
-/// ([`Base`](crate::optimizers::Base)); `with { weight_decay: Some(0.004) }` after the name gives those other defaults.
-/// With `callback` it is a callback's; `keeps T` after the name gives it a field `state: T`, a `Default`, for what it
-/// remembers.
+/// A field is `name: Type = default`; one without a default is required. With `layer` before `struct` the description
+/// is a layer's and also has the arguments of every layer ([`Common`](crate::layers::Common)); with `optimizer` it is
+/// an optimizer's, needs a field `learning_rate`, and has the arguments of every optimizer
+/// ([`Base`](crate::optimizers::Base)); `with { weight_decay: Some(0.004) }` after the name overrides their defaults.
+/// With `callback` it is a callback's; `keeps T` after the name adds a field `state: T` (`T: Default`) for its state.
 ///
 /// ```
 /// brasa::describe! {
@@ -161,7 +160,7 @@ macro_rules! describe {
     (@value $field:ident []) => { $crate::config::missing(stringify!($field))? };
     (@value $field:ident [$default:expr]) => { $default };
 
-    // A constructor from the fields without default; `Default` where there is none.
+    // A constructor from the required fields, or `Default` without any.
     (@new $name:ident [$($common:tt)*] [$($parameter:tt)*] [$($done:tt)*] $field:ident : $type:ty = [], $($rest:tt)*) => {
         $crate::describe!(@new $name [$($common)*] [$($parameter)* $field: $type,] [$($done)* $field,] $($rest)*);
     };
@@ -177,7 +176,7 @@ macro_rules! describe {
     };
     (@new $name:ident [$($common:tt)*] [$($parameter:tt)+] [$($done:tt)*]) => {
         impl $name {
-            /// The description with these arguments and the defaults of all others.
+            /// The description with these arguments and defaults for all others.
             fn required($($parameter)+) -> Self {
                 Self { $($common)* $($done)* }
             }

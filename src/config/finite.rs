@@ -1,4 +1,4 @@
-//! Refusing numbers that JSON does not have: serde_json would write `null` for them, which reads as "not given".
+//! Rejects numbers that JSON does not have: serde_json would write `null` for them, which reads as "not given".
 
 use std::fmt::{self, Display};
 
@@ -8,16 +8,16 @@ use serde::ser::{
     SerializeTupleVariant, Serializer,
 };
 
-/// The name of what checks its own numbers when it is written, such as a layer inside another: looking at it here too
-/// would double the work with each level.
+/// The name of a newtype that checks its own numbers when it is serialized, such as a nested layer: checking it here
+/// too would double the work with each level.
 pub(crate) const CHECKED: &str = "brasa::checked";
 
-/// Refuses a value that holds an infinite number or none.
+/// Rejects a value that contains an infinity or NaN.
 pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), Refused> {
     value.serialize(Finite)
 }
 
-/// Why a value was refused.
+/// The reason for a rejection.
 #[derive(Debug)]
 pub(super) struct Refused(String);
 
@@ -35,11 +35,11 @@ impl Error for Refused {
     }
 }
 
-/// Looks at numbers and writes nothing.
+/// A serializer that checks numbers and writes nothing.
 #[derive(Clone, Copy)]
 struct Finite;
 
-/// What holds no number of its own.
+/// Types that contain no floating-point number.
 macro_rules! passed {
     ($($method:ident($($type:ty),*);)*) => {$(
         fn $method(self, $(_: $type),*) -> Result<(), Refused> {
@@ -133,7 +133,7 @@ impl Serializer for Finite {
     }
 }
 
-/// Looks at each part of what has several.
+/// Checks each element of a compound value.
 macro_rules! parts {
     ($($trait:ident::$method:ident($($key:ty)?);)*) => {$(
         impl $trait for Finite {

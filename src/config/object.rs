@@ -5,14 +5,14 @@ use serde_json::{Value as Json, json};
 use super::Config;
 use crate::error::{Error, Result};
 
-/// Whether a module is Keras's own, by one of the names that it had.
+/// Whether a module is Keras's own, under any of its historical names.
 fn is_of_keras(module: &str) -> bool {
     let roots = ["keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras"];
     roots.iter().any(|root| module.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
-/// The class and config of an object told in any of its forms: a name (`"glorot_uniform"`), a flat table
-/// (`{ class_name = "L2", l2 = 0.01 }`), or Keras's `{"module", "class_name", "config", "registered_name"}`.
+/// The class and config of an object in any of its forms: a name (`"glorot_uniform"`), a flat table (`{ class_name =
+/// "L2", l2 = 0.01 }`), or Keras's `{"module", "class_name", "config", "registered_name"}`.
 pub(crate) fn object(kind: &'static str, value: Json) -> Result<(String, Config)> {
     let wrong = |value: &Json| Error::argument(kind, "a name or an object with `class_name`", super::brief(value));
     match value {
@@ -39,28 +39,20 @@ pub(crate) fn object(kind: &'static str, value: Json) -> Result<(String, Config)
     }
 }
 
-/// Arguments that early versions of Keras 3 do not know and refuse, with the value (as JSON) that they have there: with
-/// that value they are not written, so that every Keras 3 opens the file.
-const LATE: &[(&str, &str, &str)] = &[
-    ("ZeroPadding1D", "data_format", "\"channels_last\""),
-    ("Conv1DTranspose", "output_padding", "null"),
-    ("Conv2DTranspose", "output_padding", "null"),
-    ("Conv3DTranspose", "output_padding", "null"),
-    ("Resizing", "antialias", "false"),
-    ("SparseCategoricalCrossentropy", "axis", "-1"),
-    ("Dice", "axis", "null"),
-    ("Tversky", "axis", "null"),
-    ("SparseTopKCategoricalAccuracy", "from_sorted_ids", "false"),
-];
-
-/// Keras's written form of an object.
-pub(crate) fn keras_object(module: &str, class_name: &str, mut config: Config) -> Json {
-    for (_, key, default) in LATE.iter().filter(|(class, ..)| *class == class_name) {
+/// A config without those `late` arguments that have their default (given as JSON): early versions of Keras 3 reject
+/// these keys.
+pub(crate) fn known_early(mut config: Config, late: &[(&str, &str)]) -> Config {
+    for (key, default) in late {
         if config.get(*key).is_some_and(|value| format!("{value}") == *default) {
             config.shift_remove(*key);
         }
     }
-    // Early versions look this class up by its other name only.
+    config
+}
+
+/// Keras's serialized form of an object.
+pub(crate) fn keras_object(module: &str, class_name: &str, config: Config) -> Json {
+    // Early versions know this class by its other name only.
     let class_name = if class_name == "Orthogonal" { "OrthogonalInitializer" } else { class_name };
     json!({"module": module, "class_name": class_name, "config": config, "registered_name": null})
 }
@@ -70,17 +62,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_early_versions_do_not_know_is_written_only_if_it_says_something() {
+    fn late_arguments_are_written_only_if_not_default() {
         let written = |value: Json| {
             let config = Config::from_iter([("padding".to_owned(), json!(1)), ("data_format".to_owned(), value)]);
-            keras_object("keras.layers", "ZeroPadding1D", config)["config"].clone()
+            known_early(config, &[("data_format", "\"channels_last\"")])
         };
-        assert_eq!(written(json!("channels_last")), json!({"padding": 1}));
+        assert_eq!(Json::Object(written(json!("channels_last"))), json!({"padding": 1}));
         assert_eq!(written(json!("channels_first"))["data_format"], "channels_first");
     }
 
     #[test]
-    fn an_object_of_a_strange_module_is_refused() {
+    fn an_object_of_an_unknown_module_is_refused() {
         let object = object("initializer", json!({"module": "os", "class_name": "system", "config": {}}));
         assert!(matches!(object, Err(Error::Unsupported { .. })));
     }

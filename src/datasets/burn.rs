@@ -7,23 +7,24 @@ use std::marker::PhantomData;
 use burn_dataset::{Dataset as BurnDataset, DatasetError};
 
 use super::dataset::Dataset;
+#[cfg(feature = "images")]
 use super::image::ImageFolder;
 use super::npy_file::NpySource;
 use super::samples::{check_request, count_of};
 use super::source::{Part, Source};
 use crate::error::{Error, Result};
 
-/// A Burn dataset of items of any type, as a [`Source`] to train on and to evaluate with: a closure writes an item into
-/// `x` and `y`.
+/// A Burn dataset of items of any type as a [`Source`] for training and evaluation: a closure writes an item into `x`
+/// and `y`.
 ///
-/// The dataset may be in memory (`InMemDataset`), in an SQLite database, a data frame, or any of `burn_dataset`'s
-/// transforms (mapped, windowed, sampled, composed). The items of a batch are asked for at once (`get_many`). `fit`
-/// shuffles, splits and resumes as with any other source.
+/// The dataset can be in memory (`InMemDataset`), in an SQLite database, a data frame, or any of `burn_dataset`'s
+/// transforms (mapped, windowed, sampled, composed). A batch is read with one `get_many`. `fit` shuffles, splits and
+/// resumes as with any other source.
 ///
-/// Brasa's own [`Part`] takes the last samples for validation here too, and an epoch's order is drawn by Brasa: both
-/// work on indices and cost nothing an item, and that order is a function of seed and epoch alone, so that a run can be
-/// resumed. `ShuffledDataset` draws another one, with a generator that the crate `rand` may change;
-/// `PartialDataset` hands on item by item and panics where [`Part`] has an error. Both can be the dataset here.
+/// Brasa's own [`Part`] takes the last samples for validation here too, and Brasa draws the order of an epoch: both
+/// work on indices without a cost per item, and the order is a function of seed and epoch alone, so that a run can be
+/// resumed. `ShuffledDataset` draws another order, with a generator that the crate `rand` may change; `PartialDataset`
+/// reads item by item and panics where [`Part`] returns an error. Both can be used as the dataset here.
 ///
 /// ```
 /// use brasa::datasets::FromBurn;
@@ -65,8 +66,8 @@ where
     E: StdError + Send + Sync + 'static,
     F: Fn(I, &mut [f32], &mut [f32]) -> Result<()> + Send + Sync,
 {
-    /// A source of the items of `dataset`. `write` gets an item, the place for an input of shape `x_shape` and that for
-    /// a target of shape `y_shape` (`[]` for a label), in row-major order; both are zero before.
+    /// A source of the items of `dataset`. `write` receives an item, the buffer for an input of shape `x_shape` and
+    /// that for a target of shape `y_shape` (`[]` for a label), both in row-major order and zeroed.
     pub fn new(dataset: D, x_shape: impl Into<Vec<usize>>, y_shape: impl Into<Vec<usize>>, write: F) -> Self {
         Self { dataset, x_shape: x_shape.into(), y_shape: y_shape.into(), write, items: PhantomData }
     }
@@ -108,7 +109,7 @@ where
     }
 
     /// # Errors
-    /// [`Error::Data`] with what the dataset says if it has not the items; whatever the closure refuses.
+    /// [`Error::Data`] with the dataset's error; any error of the closure.
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
         check_request(indices, self.len(), &self.x_shape, x.len())?;
         check_request(indices, self.len(), &self.y_shape, y.len())?;
@@ -127,13 +128,13 @@ where
     }
 }
 
-/// An error with what caused it.
+/// An error with its chain of causes.
 fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        // `DatasetError` says what its cause says.
+        // `DatasetError` already includes the text of its cause.
         if !text.ends_with(&cause_text) {
             text = format!("{text}: {cause_text}");
         }
@@ -142,7 +143,7 @@ fn chain(error: &dyn StdError) -> String {
     text
 }
 
-/// An input and its target: the item of Brasa's data as a Burn dataset.
+/// An input and its target: the item type of Brasa's data as a Burn dataset.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Sample {
@@ -183,7 +184,7 @@ pub struct Sample {
 #[derive(Clone, Debug)]
 pub struct ToBurn<S>(pub S);
 
-/// The samples at `indices`, read at once.
+/// The samples at `indices`, in one read.
 fn samples<S: Source + ?Sized>(source: &S, indices: &[usize]) -> Result<Vec<Sample>, DatasetError> {
     let fields = [source.x_fields().len(), source.y_fields().len()];
     if fields != [1, 1] {
@@ -204,7 +205,7 @@ fn samples<S: Source + ?Sized>(source: &S, indices: &[usize]) -> Result<Vec<Samp
     Ok((0..indices.len()).map(|row| Sample { x: rows(&x, wide, row), y: rows(&y, narrow, row) }).collect())
 }
 
-/// The methods of a Burn dataset for what is a source or holds one. An index that is too large is an error here; Burn's
+/// Implements Burn's `Dataset` for a source or a type that holds one. An index out of range is an error here; Burn's
 /// own datasets panic.
 macro_rules! burn_dataset {
     ([$($parameter:ident)?] $type:ty, |$own:ident| $source:expr) => {
@@ -227,6 +228,7 @@ macro_rules! burn_dataset {
     };
 }
 burn_dataset!([] Dataset, |own| own);
+#[cfg(feature = "images")]
 burn_dataset!([] ImageFolder, |own| own);
 burn_dataset!([] NpySource, |own| own);
 burn_dataset!([S] Part<S>, |own| own);
@@ -260,7 +262,7 @@ mod tests {
         assert!(matches!(source.read(&[5], &mut x[..2], &mut y[..1]), Err(Error::Argument { .. })));
         assert!(matches!(source.read(&[0], &mut x, &mut y[..1]), Err(Error::Shape { .. })));
         source.read(&[], &mut [], &mut []).unwrap();
-        // Values that the closure does not write are 0.
+        // Values that the closure does not write stay 0.
         let half = FromBurn::new(items(5), [2], [], |(input, _): (u8, u8), x, _| {
             x[1] = f32::from(input);
             Ok(())
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_wrong_is_said() {
+    fn errors_are_passed_on() {
         let source = FromBurn::new(Fails, [1], [1], |_: u8, _, _| Ok(()));
         source.read(&[0, 3], &mut [0.0; 2], &mut [0.0; 2]).unwrap();
         let error = source.read(&[2], &mut [0.0], &mut [0.0]).unwrap_err().to_string();

@@ -1,11 +1,18 @@
-//! Where downloaded data sets are kept.
+//! The cache folder of downloaded data sets.
 
 use std::path::PathBuf;
 
-use etcetera::BaseStrategy;
-
-/// The folder in which downloaded data sets are kept: `brasa` in `$XDG_CACHE_HOME`, in `~/.cache`, or where the system
-/// keeps such things. `None` if there is no home directory.
+/// The cache folder of downloaded data sets: `brasa` in `$XDG_CACHE_HOME`, in `~/.cache`, or in the system's cache
+/// folder. `None` without a home directory.
+///
+/// Without the feature `download` it is that of `$XDG_CACHE_HOME` or `~/.cache` alone.
 pub fn cache_dir() -> Option<PathBuf> {
-    Some(etcetera::choose_base_strategy().ok()?.cache_dir().join("brasa"))
+    #[cfg(feature = "download")]
+    let cache = etcetera::BaseStrategy::cache_dir(&etcetera::choose_base_strategy().ok()?);
+    #[cfg(not(feature = "download"))]
+    let cache = match std::env::var_os("XDG_CACHE_HOME") {
+        Some(cache) => PathBuf::from(cache),
+        None => PathBuf::from(std::env::var_os("HOME")?).join(".cache"),
+    };
+    Some(cache.join("brasa"))
 }

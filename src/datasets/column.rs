@@ -1,4 +1,4 @@
-//! Values on the host: texts, whole numbers or floats, before the first layer that computes on a device.
+//! Values on the host (texts, integers or floats), before the first layer that computes on a device.
 
 use crate::error::{Error, Result};
 use crate::memory::check_room;
@@ -9,7 +9,7 @@ use crate::memory::check_room;
 pub enum Cells {
     /// Texts.
     Text(Vec<String>),
-    /// Whole numbers, exactly.
+    /// Integers, exactly.
     Int(Vec<i64>),
     /// Floats.
     Float(Vec<f32>),
@@ -30,7 +30,7 @@ impl Cells {
         self.len() == 0
     }
 
-    /// What they are, for messages.
+    /// The kind of value, for messages.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Text(_) => "texts",
@@ -40,8 +40,9 @@ impl Cells {
     }
 }
 
-/// A block of values on the host: what layers such as [`TextVectorization`](crate::layers::TextVectorization) take and
-/// give. Unlike a tensor it holds texts, and whole numbers without rounding.
+/// A block of values on the host: input and output of layers such as
+/// [`TextVectorization`](crate::layers::TextVectorization). Unlike a tensor it holds texts, and integers without
+/// rounding.
 ///
 /// ```
 /// use brasa::datasets::{Cells, Column};
@@ -57,10 +58,10 @@ pub struct Column {
 }
 
 impl Column {
-    /// Values of a shape, samples first.
+    /// Values with a shape, samples first.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shape has another number of values.
+    /// [`Error::Shape`] if the shape does not match the number of values.
     pub fn new(shape: impl Into<Vec<usize>>, cells: Cells) -> Result<Self> {
         let shape = shape.into();
         let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
@@ -96,7 +97,7 @@ impl Column {
         }
     }
 
-    /// The whole numbers; floats lose their fractions, as in Keras, and those beyond 64 bits become the lowest number.
+    /// The values as integers; floats are truncated, as in Keras, and those beyond 64 bits become `i64::MIN`.
     ///
     /// # Errors
     /// [`Error::Data`] for texts.
@@ -108,10 +109,10 @@ impl Column {
         }
     }
 
-    /// The numbers as floats.
+    /// The values as floats.
     ///
     /// # Errors
-    /// [`Error::Data`] for texts, and for whole numbers that no float is: they would be rounded.
+    /// [`Error::Data`] for texts, and for integers that `f32` does not represent exactly.
     pub fn into_floats(self) -> Result<Vec<f32>> {
         match self.cells {
             Cells::Text(texts) => Err(Error::data("inputs", "numbers", text_shown(&texts))),
@@ -120,10 +121,10 @@ impl Column {
                 check_room("numbers of a host layer", numbers.len())?;
                 let exact = |number: &i64| {
                     let float = *number as f32;
-                    // 2⁶³ would come back as 2⁶³ − 1.
+                    // 2⁶³ would convert back to 2⁶³ − 1.
                     let same = float as i64 == *number && *number != i64::MAX;
                     same.then_some(float).ok_or_else(|| {
-                        Error::data("whole numbers that become floats", "such as a float32 holds exactly", number)
+                        Error::data("integers converted to floats", "integers that float32 represents exactly", number)
                     })
                 };
                 numbers.iter().map(exact).collect()
@@ -132,14 +133,13 @@ impl Column {
     }
 }
 
-/// A text for a message: where numbers are wanted.
+/// Texts for a message, where numbers are expected.
 fn text_shown(texts: &[String]) -> String {
     let first = texts.first().map(|text| format!(", such as {:?}", crate::error::begun(text, 40)));
     format!("texts{}", first.unwrap_or_default())
 }
 
-/// A float without its fraction. What is beyond the range becomes the lowest number, as on the processors on which
-/// Keras runs.
+/// A truncated float. Values out of range become `i64::MIN`, as on the processors on which Keras runs.
 fn truncated(number: f32) -> i64 {
     const BEYOND: f32 = 9_223_372_036_854_775_808.0;
     if (-BEYOND..BEYOND).contains(&number) { number as i64 } else { i64::MIN }
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_are_no_numbers() {
+    fn texts_are_not_numbers() {
         let error = Column::from(["zwölf"]).into_floats().unwrap_err().to_string();
         assert!(error.contains("numbers") && error.contains("zwölf"), "{error}");
         assert!(Column::new([2, 2], Cells::Int(vec![1])).is_err());

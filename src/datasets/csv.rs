@@ -2,7 +2,6 @@
 
 mod analysis;
 mod first_line;
-mod info;
 mod opened;
 mod profile;
 mod rows;
@@ -14,23 +13,21 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::analysis::class_of_number;
+#[cfg(feature = "serve")]
 pub(crate) use self::first_line::is_gap;
-pub use self::info::{ColumnInfo, Fill, TableInfo};
 pub use self::profile::ColumnProfile;
 pub use self::rows::TableRows;
 use super::dataset::Dataset;
+use super::table_info::{ColumnInfo, Fill, MOST_CATEGORIES, TableInfo};
 use super::{Samples, check_class_names};
 use crate::error::{Error, Result};
 
-/// The most categories of a column of inputs: more are names or numbers of the rows.
-const MOST_CATEGORIES: usize = 100;
-
-/// The most classes of a column of targets.
+/// The most classes of a target column.
 const MOST_CLASSES: usize = 10_000;
 
 /// Reads a table: the column `target`, or the last one, is `y`, all others are `x`.
 ///
-/// [`Csv`] with its defaults: see there for how a header is recognised, for columns of texts and for gaps.
+/// [`Csv`] with its defaults: see there for header detection, text columns and gaps.
 ///
 /// ```no_run
 /// let houses = brasa::datasets::load_csv("houses.csv", Some("price"))?;
@@ -43,7 +40,7 @@ pub fn load_csv(path: impl AsRef<Path>, target: Option<&str>) -> Result<Dataset>
     target.into_iter().fold(Csv::new(), Csv::target).load(path)
 }
 
-/// What stands in for gaps in a column: empty fields, `NA`, `NaN`, `?` and the like.
+/// The replacement of gaps in a column: empty fields, `NA`, `NaN`, `?` and the like.
 ///
 /// ```
 /// use brasa::datasets::Missing;
@@ -53,15 +50,16 @@ pub fn load_csv(path: impl AsRef<Path>, target: Option<&str>) -> Result<Dataset>
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Missing {
-    /// Nothing: they are refused.
+    /// None: gaps are rejected.
     #[default]
     Refuse,
     /// The mean of the column's numbers.
     Mean,
-    /// The column's most frequent value, of equally frequent ones the least.
+    /// The column's most frequent value; of equally frequent ones the least.
     MostFrequent,
-    /// A category of their own, in a column of texts.
+    /// A category of its own, in a column of texts.
     Category,
 }
 
@@ -82,26 +80,26 @@ impl FromStr for Missing {
     }
 }
 
-/// How a table is read from a CSV file.
+/// Reads a table from a CSV file.
 ///
-/// Each row is one sample. A column of numbers is an input; a column of texts, in which no field is a number, is an input
-/// for each of its texts, 1 where the row has it and else 0 (one-hot). Numbers have to be finite and fit in float32.
-/// What is neither is an error with its line and column: a column of both, dates, more than 100 texts, a number such as
-/// `1.234,5`, and gaps unless [`missing`](Self::missing) says what stands in for them. Targets are single numbers, or, where the column
-/// holds texts, the numbers of the classes that these name, in alphabetical order; of several
-/// [`targets`](Self::targets) each sample has a row of numbers.
+/// Each row is one sample. A column of numbers is one input; a column of texts, in which no field is a number, is
+/// one-hot encoded: one input per distinct text. Numbers have to be finite and fit in float32. Anything else is an
+/// error with its line and column: a column of both, dates, more than 100 texts, a number such as `1.234,5`, and gaps
+/// unless [`missing`](Self::missing) gives a replacement. Targets are single numbers, or, where the column holds texts,
+/// class indices, the classes being in alphabetical order; with several [`targets`](Self::targets) each sample has a
+/// row of numbers.
 ///
 /// # The first line
-/// It is a header, which names the columns, or the first sample. [`header`](Self::header) says which. Otherwise:
+/// It is a header, which names the columns, or the first sample. [`header`](Self::header) decides. Otherwise:
 ///
-/// * Where a column is named, as the [`target`](Self::target) is, it is a header, as only a header has names.
-/// * A line of numbers alone is a sample, but for two kinds that programs write as headers: all fields in quotes while
-///   none of the next line is, and `0,1,2,…` counted up to at least 2, the names that pandas gives to columns without
-///   any (where it is not the only line).
-/// * A line without numbers is a header, unless all its fields are empty or marks for missing values (`NA`, `?`, …).
+/// * Where a column is referred to by name, as the [`target`](Self::target) is, it is a header.
+/// * A line of numbers only is a sample, with two exceptions that programs write as headers: all fields quoted while
+///   none of the next line is, and `0,1,2,…` counted up to at least 2, the names that pandas gives to unnamed columns
+///   (unless it is the only line).
+/// * A line without numbers is a header, unless all its fields are empty or missing-value markers (`NA`, `?`, …).
 /// * A line with numbers and other fields is a header if the numbers count up by one (`,0,1` or `id,2019,2020`), no
-///   field is a mark for a missing value, and only the first is empty. Otherwise it is a sample, which is then refused
-///   at the field that is no number: so no row with a gap is taken for a header.
+///   field is a missing-value marker, and only the first is empty. Otherwise it is a sample, which is then rejected
+///   at the field that is not a number: so no row with a gap is taken for a header.
 ///
 /// Where this was not obvious, [`load_with_note`](Self::load_with_note) says so.
 ///
@@ -131,15 +129,15 @@ pub struct Csv {
     missing: Missing,
     missing_of: BTreeMap<String, Missing>,
     class_names: Vec<String>,
-    /// The part at the end whose numbers do not count for what stands in for gaps.
+    /// The fraction at the end whose numbers are excluded from the replacements of gaps.
     held_back: f64,
-    /// Whether targets are inputs too.
+    /// Whether targets are also inputs.
     targets_too: bool,
     shuffled: Option<u64>,
     info: Option<TableInfo>,
 }
 
-/// A table that was read: what is in it, and how its columns became inputs.
+/// A table after reading: its samples, and how its columns became inputs.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Table {
@@ -147,27 +145,27 @@ pub struct Table {
     pub data: Dataset,
     /// How the columns became inputs.
     pub info: TableInfo,
-    /// The classes, in the order of their numbers, where the target names classes.
+    /// The classes, in the order of their indices, where the target is categorical.
     pub class_names: Vec<String>,
-    /// What was not obvious, a sentence each.
+    /// Remarks on what was not obvious, one sentence each.
     pub notes: Vec<String>,
     /// The line of each sample in the file.
     pub lines: Vec<u64>,
 }
 
 impl Csv {
-    /// The last column is the target; a header is recognised.
+    /// The last column is the target; a header is detected.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The name of the column that is the target (default: the last column).
+    /// The name of the target column (default: the last column).
     #[must_use]
     pub fn target(self, name: impl Into<String>) -> Self {
         self.targets([name.into()])
     }
 
-    /// The names of the columns that are the targets: with several of them a target is a row of numbers.
+    /// The names of the target columns: with several of them a target is a row of numbers.
     #[must_use]
     pub fn targets<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.targets = names.into_iter().map(Into::into).collect();
@@ -181,80 +179,80 @@ impl Csv {
         self
     }
 
-    /// What stands between two fields (default: a tab in a file called `.tsv` or `.tab`; else what the first line has,
-    /// of `,`, `;`, a tab and `|` the first).
+    /// The field separator (default: a tab in a file called `.tsv` or `.tab`; else the first of `,`, `;`, a tab and `|`
+    /// that the first line contains).
     #[must_use]
     pub fn separator(mut self, separator: char) -> Self {
         self.separator = Some(separator);
         self
     }
 
-    /// The columns that are inputs, in this order (default: all but the targets).
+    /// The input columns, in this order (default: all but the targets).
     #[must_use]
     pub fn columns<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.columns = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// Columns that are left out.
+    /// Columns to leave out.
     #[must_use]
     pub fn exclude<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.exclude = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// What stands in for gaps in the inputs (default: they are refused).
+    /// The replacement of gaps in the inputs (default: gaps are rejected).
     #[must_use]
     pub fn missing(mut self, rule: Missing) -> Self {
         self.missing = rule;
         self
     }
 
-    /// What stands in for gaps in one column.
+    /// The replacement of gaps in one column.
     #[must_use]
     pub fn missing_of(mut self, column: impl Into<String>, rule: Missing) -> Self {
         self.missing_of.insert(column.into(), rule);
         self
     }
 
-    /// The names of the target's classes, in the order of their numbers (default: the texts of the column in
-    /// alphabetical order). A target is a name, or the number of one.
+    /// The names of the target's classes, in the order of their indices (default: the texts of the column in
+    /// alphabetical order). A target is a name, or an index.
     #[must_use]
     pub fn class_names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
         self.class_names = names.into_iter().map(Into::into).collect();
         self
     }
 
-    /// The part of the samples, at the end, that is not trained on: its numbers do not count for means (default: 0).
+    /// The fraction of the samples, at the end, that is not trained on: it is excluded from means (default: 0).
     #[must_use]
     pub fn held_back(mut self, part: f64) -> Self {
         self.held_back = part;
         self
     }
 
-    /// Brings the rows into an order that depends on `seed` and their number alone (default: as they stand).
+    /// Shuffles the rows by a function of `seed` and their number alone (default: file order).
     #[must_use]
     pub fn shuffled(mut self, seed: u64) -> Self {
         self.shuffled = Some(seed);
         self
     }
 
-    /// Whether the targets are inputs, too, as they are for windows over time (default: no).
+    /// Whether the targets are also inputs, as they are for windows over time (default: no).
     #[must_use]
     pub fn targets_too(mut self, too: bool) -> Self {
         self.targets_too = too;
         self
     }
 
-    /// Reads as the table of `info` was read: the same columns, categories and stand-ins for gaps. What else is said of
-    /// columns and gaps does not count then.
+    /// Reads as the table of `info` was read: the same columns, categories and replacements. Other settings of columns
+    /// and gaps are ignored then.
     #[must_use]
     pub fn like(mut self, info: &TableInfo) -> Self {
         self.info = Some(info.clone());
         self
     }
 
-    /// Whether columns are named, so that there has to be a header.
+    /// Whether columns are referred to by name, which requires a header.
     fn names_columns(&self) -> bool {
         let own = [&self.targets, &self.columns, &self.exclude].iter().any(|names| !names.is_empty());
         own || !self.missing_of.is_empty() || self.info.as_ref().is_some_and(|info| info.header)
@@ -265,14 +263,15 @@ impl Csv {
     /// # Errors
     /// [`Error::Io`] if the file cannot be opened; [`Error::Broken`], with line and column, for a field that cannot be
     /// read (see above) and a row that is longer or shorter than the first; [`Error::UnknownName`] if no column has a
-    /// name that is told; [`Error::Argument`] for the name of a column without a header.
+    /// given name; [`Error::Argument`] for the name of a column without a header.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<Dataset> {
         let table = self.read(path)?;
         table.notes.iter().for_each(|note| tracing::warn!("{note}"));
         Ok(table.data)
     }
 
-    /// As [`load`](Self::load); also what was not obvious about the file, such as what the first line was taken for.
+    /// As [`load`](Self::load), with remarks on what was not obvious about the file, such as whether the first line is
+    /// a header.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -282,7 +281,7 @@ impl Csv {
         Ok((table.data, note))
     }
 
-    /// As [`load`](Self::load), with all that is known of the table.
+    /// As [`load`](Self::load), with everything known about the table.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -303,11 +302,11 @@ impl Csv {
         analysis::read(self, path)
     }
 
-    /// The inputs of a file row by row, for a model of `width` inputs: those of the table that [`like`](Self::like)
-    /// names, else all columns, which are numbers. Targets may be among the columns, or not.
+    /// Reads the inputs of a file row by row, for a model of `width` inputs: those of the table given to
+    /// [`like`](Self::like), else all columns, which must be numeric. The file can also have the target columns.
     ///
     /// # Errors
-    /// As [`load`](Self::load), but for what is wrong with one row.
+    /// As [`load`](Self::load), except for errors of a single row.
     pub fn rows(&self, path: impl AsRef<Path>, width: usize) -> Result<TableRows> {
         TableRows::open(self, path.as_ref(), width)
     }
@@ -317,7 +316,7 @@ impl Csv {
     }
 }
 
-/// Samples of so many values each.
+/// `count` samples of `width` values each.
 fn rows_of(width: usize, count: usize, values: Vec<f32>) -> Result<Samples> {
     Samples::new([count, width], values)
 }
@@ -329,7 +328,7 @@ mod tests {
     fn load(text: &str, target: Option<&str>) -> Result<Dataset> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), text).unwrap();
-        // The temporary name is not part of what is tested.
+        // The temporary name is irrelevant to the test.
         load_csv(file.path(), target).map_err(|error| match error {
             Error::Broken { at, reason, .. } => Error::broken("f.csv", at, reason),
             error => error,
@@ -431,19 +430,19 @@ mod tests {
             assert_eq!((x.len(), note), (6, None), "{obvious}");
         }
         assert_eq!(with("a,b,c"), (rows, None));
-        // Alone it is no header, and two columns are too few to tell.
+        // Alone it is not a header, and two columns are too few to tell.
         assert_eq!(noted(&Csv::new(), "0,1,2\n").unwrap().0, [0.0, 1.0]);
         assert_eq!(noted(&Csv::new(), "0,1\n1,3\n").unwrap().0, [0.0, 1.0]);
-        // All lines in quotes say nothing about the first.
+        // Quotes on all lines say nothing about the first.
         assert_eq!(noted(&Csv::new(), "\"3\",\"2\"\n\"5\",\"6\"\n").unwrap(), (vec![3.0, 5.0], None));
     }
 
     #[test]
-    fn it_can_be_said_whether_there_is_a_header() {
+    fn header_overrides_detection() {
         let text = "0,1,2\n0.5,1.5,10\n";
         assert_eq!(noted(&Csv::new().header(true), text).unwrap(), (vec![0.5, 1.5], None));
         assert_eq!(noted(&Csv::new().header(false), text).unwrap(), (vec![0.0, 1.0, 0.5, 1.5], None));
-        // The name of a column stands in a header only.
+        // Only a header names a column.
         assert_eq!(noted(&Csv::new().target("0"), text).unwrap(), (vec![1.5, 10.0], None));
         let error = noted(&Csv::new().target("0").header(false), text).unwrap_err();
         assert!(matches!(&error, Error::Argument { argument, .. } if argument == "target"), "{error}");
@@ -454,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_refused_with_its_place() {
+    fn non_finite_fields_are_refused_with_their_place() {
         for field in ["nan", "NaN", "inf", "-Infinity", "1e40", "-4e38"] {
             for (text, at) in [
                 (format!("a,b\n1,2\n{field},3\n"), "line 3, column 1 (`a`)"),
@@ -497,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_back_does_not_count_for_means() {
+    fn held_back_rows_do_not_count_for_means() {
         let csv = Csv::new().header(true).missing(Missing::Mean).held_back(0.25);
         let table = read(&csv, "a,y\n1,0\n,0\n5,0\n100,0\n").unwrap();
         assert_eq!(table.data.x().to_vec_f32(), [1.0, 3.0, 5.0, 100.0]);
@@ -531,7 +530,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_so_many_columns_at_most() {
+    fn the_number_of_columns_is_limited() {
         let line = |columns: usize| vec!["1"; columns].join(",") + "\n";
         assert!(message(&line(100_001), None).contains("up to 100000 columns"));
     }
@@ -554,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_go_on_after_one_that_is_wrong() {
+    fn rows_continue_after_one_that_is_wrong() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "1,2\nx,4\n5\n\n7,8").unwrap();
         let rows: Vec<(u64, Option<Vec<f32>>)> =

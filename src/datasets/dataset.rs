@@ -3,12 +3,12 @@
 use std::ops::RangeBounds;
 
 use super::fields::{Field, IntoFields};
-use super::samples::{IntoSamples, Samples};
+use super::samples::{IntoSamples, Samples, split_index};
 use super::source::{Source, checked_weights};
 use super::{Column, Fingerprint};
 use crate::error::{Error, Result};
 
-/// Inputs `x` and targets `y` in memory, as many of one as of the other. Cloning and slicing share the memory.
+/// Inputs `x` and targets `y` in memory, equally many. Cloning and slicing share the memory.
 ///
 /// ```
 /// use brasa::datasets::Dataset;
@@ -29,22 +29,22 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    /// There is at least one of each.
+    /// At least one of each.
     x: Vec<Named>,
     y: Vec<Named>,
-    /// None, one for all targets, or one for each.
+    /// Empty, one for all targets, or one for each.
     weights: Vec<Option<Samples>>,
 }
 
-/// A block of samples and the name of the input or output that it is for, if it has one.
+/// A block of samples and the name of its input or output, if it has one.
 type Named = (Option<String>, Samples);
 
 impl Dataset {
     /// A pair of inputs and targets, or of lists of them.
     ///
     /// # Errors
-    /// [`Error::Data`] if there are more of one than of the other, or none, and for texts as targets; [`Error::Device`] for a tensor that cannot
-    /// be read.
+    /// [`Error::Data`] if `x` and `y` differ in length or are empty, and for texts as targets; [`Error::Device`] for a
+    /// tensor that cannot be read.
     pub fn new(x: impl IntoFields, y: impl IntoFields) -> Result<Self> {
         Self::of_fields(x.into_fields()?, y.into_fields()?)
     }
@@ -67,8 +67,9 @@ impl Dataset {
         Ok(Self { x, y, weights: Vec::new() })
     }
 
-    /// The same samples with a weight for each, or with a block of weights: one a step, one a pixel. They count in the
-    /// loss and in `weighted_metrics`, of training, validation and evaluation alike, and for each of several outputs.
+    /// The same samples with a weight for each, or with a block of weights: one per step, one per pixel. They count in
+    /// the loss and in `weighted_metrics`, in training, validation and evaluation alike, and for each of several
+    /// outputs.
     ///
     /// ```
     /// use brasa::datasets::Dataset;
@@ -83,7 +84,7 @@ impl Dataset {
         Ok(Self { weights: vec![Some(weights)], ..self.clone() })
     }
 
-    /// The same samples with weights of their own for each target, in their order; `None` where all count 1.
+    /// The same samples with separate weights for each target, in their order; `None` where all count 1.
     ///
     /// ```
     /// use brasa::datasets::{Dataset, Samples};
@@ -93,7 +94,7 @@ impl Dataset {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Data`] as [`with_sample_weight`](Self::with_sample_weight), and unless there are as many as targets.
+    /// [`Error::Data`] as [`with_sample_weight`](Self::with_sample_weight), and unless there is one entry per target.
     pub fn with_sample_weights<W: IntoSamples>(&self, weights: impl IntoIterator<Item = Option<W>>) -> Result<Self> {
         let checked = |weights: Option<W>| {
             weights.map(|weights| checked_weights(weights.into_samples()?, self.len())).transpose()
@@ -109,7 +110,7 @@ impl Dataset {
         Ok(Self { weights, ..self.clone() })
     }
 
-    /// The weights of the samples, if they have some; those of the first of several targets.
+    /// The sample weights, if any; those of the first of several targets.
     pub fn sample_weight(&self) -> Option<Samples> {
         self.weights.first().cloned().flatten()
     }
@@ -161,7 +162,7 @@ impl Dataset {
         Ok(Self { x: all(&self.x)?, y: all(&self.y)?, weights: weights.collect::<Result<_>>()? })
     }
 
-    /// The samples to train on, and the last fraction `validation_split` to validate with, as Keras parts them.
+    /// The training samples, and the last fraction `validation_split` for validation, split as in Keras.
     ///
     /// # Errors
     /// Those of [`split_index`].
@@ -259,28 +260,6 @@ impl Source for Dataset {
     }
 }
 
-/// The index of the first validation sample: `floor(samples · (1 − validation_split))`, Keras's rule.
-///
-/// ```
-/// use brasa::datasets::split_index;
-/// assert_eq!(split_index(60_000, 0.1)?, 54_000);
-/// # Ok::<(), brasa::Error>(())
-/// ```
-///
-/// # Errors
-/// [`Error::Argument`] if the fraction is not between 0 and 1, [`Error::Data`] if either part would be empty.
-pub fn split_index(samples: usize, validation_split: f64) -> Result<usize> {
-    if !(validation_split > 0.0 && validation_split < 1.0) {
-        return Err(Error::argument("validation_split", "a number between 0 and 1, both excluded", validation_split));
-    }
-    let index = (samples as f64 * (1.0 - validation_split)).floor() as usize;
-    if index == 0 || index >= samples {
-        let expected = format!("enough samples to split off a fraction of {validation_split}");
-        return Err(Error::data("samples to train and validate with", expected, samples));
-    }
-    Ok(index)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,7 +287,7 @@ mod tests {
         assert!(matches!(split_index(1, 0.5), Err(Error::Data { .. })));
         assert!(matches!(split_index(0, 0.5), Err(Error::Data { .. })));
         assert!(matches!(split_index(10, 1e-17), Err(Error::Data { .. })));
-        // 0.8 is not exact in binary: floor(5 · (1 − 0.8)) is 0 in Python too.
+        // 0.8 is inexact in binary: floor(5 · (1 − 0.8)) is 0 in Python too.
         assert!(matches!(split_index(5, 0.8), Err(Error::Data { .. })));
         assert_eq!(split_index(5, 0.2).unwrap(), 4);
     }

@@ -1,4 +1,4 @@
-//! Files from the network, kept only if they are the ones expected.
+//! Downloads of files, kept only if their digests match.
 
 use std::{
     fs::File,
@@ -11,16 +11,16 @@ use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-use super::mnist::Digest;
+use super::digest::Digest;
 use crate::error::{Error, Result};
 
-/// More than any of the files has, packed or not: nothing longer is received or unpacked.
+/// An upper bound on the size of any of the files, compressed or not; receiving and decompressing stop there.
 const MOST_BYTES: u64 = 64 << 20;
 
 /// Downloads a file from the first mirror that has it into `folder`, and returns its path.
 ///
-/// It is received under a temporary name and gets its own once its digest is right, so that
-/// a transfer that breaks off leaves nothing behind.
+/// It is written under a temporary name and renamed once its digest is verified, so that an interrupted transfer leaves
+/// nothing behind.
 pub(super) fn download(mirrors: &[String], name: &str, digest: Digest, folder: &Path) -> Result<PathBuf> {
     std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
     let path = folder.join(name);
@@ -39,14 +39,14 @@ pub(super) fn download(mirrors: &[String], name: &str, digest: Digest, folder: &
     Err(Error::io("download", name)(io::Error::other(reasons.join("; "))))
 }
 
-/// Copies what is at `url` into `file`.
+/// Copies the contents of `url` into `file`.
 fn receive(url: &str, file: &mut File) -> io::Result<()> {
     let mut config = ureq::Agent::config_builder()
         .timeout_connect(Some(Duration::from_secs(20)))
         .timeout_per_read(Some(Duration::from_secs(60)))
         .user_agent(concat!("brasa/", env!("CARGO_PKG_VERSION")));
     if url.starts_with("http://127.0.0.1:") {
-        // A proxy would look for this address on its own machine.
+        // A proxy would resolve this address to its own machine.
         config = config.proxy(None);
     }
     let mut response = config.build().new_agent().get(url).call().map_err(io::Error::other)?;
@@ -56,7 +56,7 @@ fn receive(url: &str, file: &mut File) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Checks that `file` holds what it should.
+/// Verifies the digest of `file`.
 fn check(file: &mut File, digest: Digest) -> io::Result<()> {
     file.rewind()?;
     let mut reader = BufReader::new(file);
@@ -97,17 +97,17 @@ mod tests {
     use super::*;
     use crate::datasets::{fashion_mnist, idx::tests::gzip, mnist::Mnist};
 
-    /// What a server answers when it is asked for a file.
+    /// The answer of the test server to a request for a file.
     #[derive(Clone)]
     enum Answer {
         Whole(Vec<u8>),
-        /// It promises all bytes and hangs up after half of them.
+        /// It announces all bytes and hangs up after half of them.
         Half(Vec<u8>),
-        /// It promises nothing, sends half of the bytes, and hangs up.
+        /// It announces no length, sends half of the bytes, and hangs up.
         HalfWithoutLength(Vec<u8>),
     }
 
-    /// A server on this machine, and the paths that it was asked for.
+    /// A server on this machine, and the paths requested from it.
     struct Server {
         url: String,
         asked: Arc<Mutex<Vec<String>>>,
@@ -123,16 +123,16 @@ mod tests {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let path = request(&stream);
-                // Before the answer, so that the client finds it written down.
+                // Before the answer, so that the client finds it recorded.
                 paths.lock().unwrap().push(path.clone());
-                // A client that hangs up is no concern of the server.
+                // A client that hangs up does not concern the server.
                 let _ = answer(stream, answers.get(&path));
             }
         });
         Server { url, asked }
     }
 
-    /// The path that is asked for.
+    /// The requested path.
     fn request(stream: &TcpStream) -> String {
         let mut lines = BufReader::new(stream).lines().map_while(Result::ok);
         let first = lines.next().unwrap_or_default();
@@ -154,7 +154,7 @@ mod tests {
         stream.write_all(&bytes[..sent])
     }
 
-    /// Some bytes that do not pack well, and the SHA-256 of them.
+    /// Some incompressible bytes and their SHA-256.
     fn sample() -> (Vec<u8>, &'static str) {
         let bytes: Vec<u8> = (0..100_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let digest = sha256(&mut &bytes[..]).unwrap();
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_the_file_leaves_nothing_behind() {
+    fn a_wrong_file_leaves_nothing_behind() {
         let (bytes, digest) = sample();
         let packed = gzip(&bytes);
         let other = gzip(b"another file");
@@ -219,7 +219,7 @@ mod tests {
         let broken = serve([("file".into(), Answer::Half(bytes.clone()))]);
         let good = serve([("file".into(), Answer::Whole(bytes))]);
         let folder = tempfile::tempdir().unwrap();
-        // Nobody listens on a port that was just given back.
+        // Nothing listens on a port that was just released.
         let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let mirrors = [format!("http://{gone}"), broken.url, good.url];
         download(&mirrors, "file", Digest::Unpacked(digest), folder.path()).unwrap();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn mnist_comes_whole_and_once() {
+    fn mnist_is_downloaded_once() {
         // The package's own files are served; the current directory has no `data/fashion_mnist` to be found before.
         let data = Path::new("data/mnist");
         let files = names(data).into_iter().filter(|name| name.ends_with("-ubyte.gz"));
@@ -251,7 +251,7 @@ mod tests {
         mnist.load().unwrap();
         assert_eq!(server.asked.lock().unwrap()[4..], ["t10k-labels-idx1-ubyte.gz"]);
 
-        // The digits are not the clothes.
+        // The digits are not the clothes: their digests differ.
         let error = Mnist::fashion().cache_dir(cache.path()).mirrors([&server.url]).load().unwrap_err();
         assert!(error.to_string().contains("expected SHA-256"), "{error}");
         assert!(names(&cache.path().join("fashion_mnist")).is_empty());

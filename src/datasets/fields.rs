@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 /// One of the inputs or targets of a [`Source`](super::Source).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// The name of the model's input or output that it is for; `None` if it is matched by position.
+    /// The name of the model's input or output; `None` if it is matched by position.
     pub name: Option<String>,
     /// The shape of one sample, without the batch.
     pub shape: Vec<usize>,
@@ -100,10 +100,10 @@ impl<K: Into<String>, S: IntoSamples> IntoFields for Vec<(K, S)> {
 
 /// The index of the field for each of the names: matched by name where fields have names, else by position.
 ///
-/// `what` says what the fields are (`input`, `target`); those that are not `needed` may be missing.
+/// `what` is the kind of the fields (`input`, `target`); fields that are not `needed` can be missing.
 ///
 /// # Errors
-/// [`Error::Data`] for fields that are missing, too many, unknown or named twice.
+/// [`Error::Data`] for fields that are missing, too many, unknown or given twice.
 pub(crate) fn places(
     what: &str,
     fields: &[Field],
@@ -113,7 +113,7 @@ pub(crate) fn places(
     let named = fields.iter().filter(|field| field.name.is_some()).count();
     let list = names.join(", ");
     if named == 0 {
-        // Keras takes targets for the outputs that have a loss alone, too.
+        // Keras also accepts targets for only the outputs that have a loss.
         let wanted: Vec<usize> = (0..names.len()).filter(|index| needed(*index)).collect();
         if fields.len() == names.len() {
             return Ok((0..names.len()).map(Some).collect());
@@ -135,7 +135,7 @@ pub(crate) fn places(
         if !names.contains(name) {
             return Err(Error::data(format!("{what}s"), format!("names among {list}"), format!("`{name}`")));
         }
-        // A layer may be an output more than once.
+        // A layer can be an output more than once.
         names.iter().zip(&mut found).filter(|(own, _)| *own == name).for_each(|(_, found)| *found = Some(place));
     }
     match found.iter().enumerate().find(|(index, place)| place.is_none() && needed(*index)) {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_found_by_name_or_by_place() {
+    fn fields_are_found_by_name_or_position() {
         let by_name = [Field::named("b", [2]), Field::named("a", [1])];
         assert_eq!(places("input", &by_name, &names(), |_| true).unwrap(), [Some(1), Some(0)]);
         let by_place = [Field::new([1]), Field::new([2])];

@@ -1,4 +1,4 @@
-//! What tells one data set from another of the same sizes.
+//! Fingerprints that distinguish data sets of the same size.
 
 use std::fs::File;
 use std::io::Read;
@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// A sum of 64 bits over numbers, the same on every machine. It tells data that was changed from data that was not; it is
-/// no protection against somebody who looks for another data set with the same sum.
+/// A 64-bit checksum over numbers, the same on every machine. It detects changed data; it is not cryptographic and does
+/// not resist deliberate collisions.
 ///
 /// ```
 /// use brasa::datasets::Fingerprint;
@@ -25,7 +25,7 @@ pub struct Fingerprint {
     count: usize,
 }
 
-/// Odd numbers with bits all over.
+/// Odd multipliers with well-mixed bits.
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 const LAST_FACTOR: u64 = 0xff51_afd7_ed55_8ccd;
 
@@ -36,7 +36,7 @@ impl Default for Fingerprint {
 }
 
 impl Fingerprint {
-    /// The sum over nothing yet.
+    /// The fingerprint of nothing yet.
     pub fn new() -> Self {
         Self { lanes: [1, 2, 3, 4], count: 0 }
     }
@@ -45,7 +45,7 @@ impl Fingerprint {
     pub fn add(&mut self, number: u64) {
         let lane = &mut self.lanes[self.count % 4];
         let mixed = (*lane ^ number).wrapping_mul(FACTOR);
-        // The product carries no bit downwards.
+        // Multiplication carries no bit downwards.
         *lane = mixed ^ (mixed >> 32);
         self.count += 1;
     }
@@ -55,7 +55,7 @@ impl Fingerprint {
         numbers.into_iter().for_each(|number| self.add(number));
     }
 
-    /// Adds bytes, and how many they are.
+    /// Adds bytes and their number.
     pub fn add_bytes(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         self.add_all(words.iter().map(|word| u64::from_le_bytes(*word)));
@@ -63,7 +63,7 @@ impl Fingerprint {
         self.add(bytes.len() as u64);
     }
 
-    /// The sum over everything so far.
+    /// The fingerprint of everything added so far.
     pub fn finish(&self) -> u64 {
         let mut sum = self.count as u64;
         for lane in self.lanes {
@@ -76,10 +76,10 @@ impl Fingerprint {
 
     /// Adds a file's length.
     ///
-    /// When it was changed does not count: a copy of the same data is the same data.
+    /// The modification time does not count: a copy of the same data is the same data.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file system does not tell.
+    /// [`Error::Io`] if the file's metadata cannot be read.
     pub(super) fn add_length(&mut self, path: &Path) -> Result<()> {
         self.add(std::fs::metadata(path).map_err(Error::io("read", path))?.len());
         Ok(())
@@ -89,6 +89,7 @@ impl Fingerprint {
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read.
+    #[cfg_attr(not(feature = "images"), allow(dead_code))]
     pub(super) fn add_start(&mut self, path: &Path) -> Result<()> {
         const START: u64 = 64 << 10;
         let mut start = Vec::new();
@@ -98,7 +99,7 @@ impl Fingerprint {
         Ok(())
     }
 
-    /// Adds the content of a file: all of a short one, and of a longer one its length and stretches of it.
+    /// Adds the content of a file: all of a short one; the length and samples of a long one.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read.
@@ -141,7 +142,7 @@ mod tests {
             sum.add_bytes(bytes);
             sum.finish()
         };
-        // The same on every machine and in every version: it stands in files.
+        // Stored in files, so it must be the same on every machine and in every version.
         assert_eq!(of(&bytes), of(&bytes.clone()));
         let mut seen = std::collections::HashSet::from([of(&bytes), of(&bytes[..99]), of(&[])]);
         for bit in 0..800 {

@@ -17,15 +17,15 @@ use super::{
 use crate::error::{Error, Result};
 use crate::formats::regular::open_file;
 
-/// More axes than any data set has, and few enough for every array library.
+/// More than any data set has, and few enough for every array library.
 const MOST_AXES: u8 = 16;
 
-/// Reads an IDX file, plain or gzipped, whatever it is called.
+/// Reads an IDX file, plain or gzipped, independent of its name.
 ///
 /// The first axis counts the samples: MNIST's images come as `[60000, 28, 28]`, its labels as `[60000]`.
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be opened, [`Error::Broken`] if it is not a complete IDX file and nothing else.
+/// [`Error::Io`] if the file cannot be opened, [`Error::Broken`] if it is not exactly one complete IDX file.
 pub fn load_idx(path: impl AsRef<Path>) -> Result<Samples> {
     let path = path.as_ref();
     let (file, size) = open_file(path)?;
@@ -36,10 +36,10 @@ pub fn load_idx(path: impl AsRef<Path>) -> Result<Samples> {
     parsed.map_err(|(at, reason)| Error::broken(path.display().to_string(), at, reason))
 }
 
-/// Where a file is broken, and how.
+/// The place and the reason of a flaw in a file.
 type Flaw = (&'static str, String);
 
-/// Parses an IDX file that cannot have more than `most` bytes.
+/// Parses an IDX file of at most `most` bytes.
 fn parse(reader: &mut dyn Read, most: u64) -> Result<Samples, Flaw> {
     let header = |error: std::io::Error| ("its header", error.to_string());
 
@@ -143,7 +143,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn sizes_that_lie_are_refused_before_memory_is_asked_for() {
+    fn false_sizes_are_refused_before_allocation() {
         for shape in [&[u32::MAX][..], &[u32::MAX; 16], &[0, u32::MAX, u32::MAX, u32::MAX], &[1 << 30, 8]] {
             let file = idx(0x0e, shape, &[0; 64]);
             for file in [gzip(&file), file] {
@@ -151,13 +151,13 @@ pub(super) mod tests {
                 assert!(error.contains("is more than a file of this length can hold"), "{error}");
             }
         }
-        // What is packed a thousandfold is read no further than its header says.
+        // Decompression stops at the size that the header declares.
         let bomb = gzip(&idx(0x08, &[10], &vec![0; 50_000_000]));
         assert!(load(&bomb).unwrap_err().to_string().contains("expected 10 bytes of values, received more"));
     }
 
     #[test]
-    fn what_is_not_idx_is_refused() {
+    fn other_files_are_refused() {
         for file in
             [&b"P5 28 28 255"[..], &[0, 0, 7, 1, 0, 0, 0, 0], &[0, 0, 8, 0], &[0, 0, 8, 17], &[0, 1, 8, 1, 0, 0, 0, 0]]
         {

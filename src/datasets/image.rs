@@ -1,4 +1,4 @@
-//! Pictures as arrays, and folders of pictures as data sets.
+//! Images as arrays, and folders of images as data sets.
 
 use std::{
     fs,
@@ -14,22 +14,23 @@ use super::{Fingerprint, PixelRange, Samples, check_class_names, samples::check_
 use crate::error::{Error, Result};
 use crate::formats::{Limits, regular::open_file};
 
-/// The longest side that a picture is resized to, in pixels.
+/// The longest side to which an image is resized, in pixels.
 const MOST_PIXELS_A_SIDE: u32 = 16_384;
 
-/// What files of pictures are called, and what is decoded.
+/// The file extensions of images that can be decoded.
 const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
 
-/// Reads a picture (PNG, JPEG, BMP, WebP, or the first of a GIF) as `height × width × channels` values from 0 to 1.
+/// Reads an image (PNG, JPEG, BMP, WebP, or the first frame of a GIF) as `height × width × channels` values from 0 to
+/// 1.
 ///
-/// The picture is resized if it has another size, with a triangle filter; its proportions are not kept. One channel is
-/// the brightness, `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601, as in Keras's `load_img`); three are red, green and
-/// blue. Transparency is ignored, as Keras does.
+/// An image of another size is resized with a triangle filter, without keeping its aspect ratio. One channel is the
+/// brightness, `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601, as in Keras's `load_img`); three are red, green and blue.
+/// Transparency is ignored, as in Keras.
 ///
-/// A greyscale PNG of 16 bits keeps them: its values are divided by 65,535. Of colours of 16 bits, and of grey with
-/// transparency, the upper 8 bits count, as in Keras's `load_img`.
+/// A 16-bit greyscale PNG keeps its precision: its values are divided by 65,535. Of 16-bit colours, and of grey with
+/// transparency, the upper 8 bits are used, as in Keras's `load_img`.
 ///
-/// [`ReadImage`] reads in other ranges and from bytes.
+/// [`ReadImage`] supports other ranges and decodes bytes.
 ///
 /// ```no_run
 /// let pixels = brasa::datasets::load_image("seven.png", (28, 28, 1))?;
@@ -38,15 +39,15 @@ const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read, [`Error::Broken`] if it is damaged, [`Error::Unsupported`] if it is no such
-/// picture or larger than is decoded (64 × 2²⁰ pixels), [`Error::Argument`] for a shape without pixels or of other than 1
-/// or 3 channels.
+/// [`Error::Io`] if the file cannot be read, [`Error::Broken`] if it is damaged, [`Error::Unsupported`] if it is not an
+/// image in one of these formats or exceeds the limit (64 × 2²⁰ pixels), [`Error::Argument`] for a shape without pixels
+/// or with other than 1 or 3 channels.
 pub fn load_image(path: impl AsRef<Path>, shape: (usize, usize, usize)) -> Result<Vec<f32>> {
     ReadImage::new(shape).file(path)
 }
 
-/// As [`load_image`], within other limits: [`Limits::pixels`] bounds the picture, and with 8 bytes for each of them the
-/// memory for all pictures that are decoded at once, by however many threads.
+/// As [`load_image`], with other limits: [`Limits::pixels`] bounds the image and, at 8 bytes per pixel, the memory of
+/// all images that are being decoded, by any number of threads.
 ///
 /// # Errors
 /// As [`load_image`].
@@ -69,7 +70,7 @@ pub fn decode_image(bytes: &[u8], shape: (usize, usize, usize)) -> Result<Vec<f3
     ReadImage::new(shape).bytes("a picture", bytes)
 }
 
-/// How pictures become numbers; see [`load_image`].
+/// How images become numbers; see [`load_image`].
 ///
 /// ```no_run
 /// use brasa::datasets::{PixelRange, ReadImage};
@@ -85,7 +86,7 @@ pub struct ReadImage {
 }
 
 impl ReadImage {
-    /// Pictures become `(height, width, channels)` numbers from 0 to 1.
+    /// Images become `(height, width, channels)` numbers from 0 to 1.
     pub fn new(shape: (usize, usize, usize)) -> Self {
         Self { shape, pixels: PixelRange::default(), limits: Limits::default() }
     }
@@ -114,7 +115,7 @@ impl ReadImage {
         self.read(path, BufReader::new(open_file(path)?.0))
     }
 
-    /// Decodes the bytes of a file; `name` is what messages call it.
+    /// Decodes the bytes of a file; `name` is its name in messages.
     ///
     /// # Errors
     /// As [`load_image`].
@@ -144,7 +145,7 @@ impl ReadImage {
     }
 }
 
-/// The upper 8 bits of a picture of 16. The decoder's own conversion rounds, where Pillow cuts off.
+/// The upper 8 bits of a 16-bit image. The decoder's own conversion rounds, where Pillow truncates.
 fn eight_bits(picture: DynamicImage) -> DynamicImage {
     let (width, height) = (picture.width(), picture.height());
     let upper = |values: Vec<u16>| values.into_iter().map(|value| (value >> 8) as u8).collect::<Vec<u8>>();
@@ -160,7 +161,7 @@ fn eight_bits(picture: DynamicImage) -> DynamicImage {
     converted.unwrap_or(picture)
 }
 
-/// Height and width of a shape that a picture can take.
+/// Height and width of a valid image shape.
 fn check_shape((height, width, channels): (usize, usize, usize)) -> Result<(u32, u32)> {
     let side = |side: usize| u32::try_from(side).ok().filter(|side| (1..=MOST_PIXELS_A_SIDE).contains(side));
     match (side(height), side(width), channels) {
@@ -172,15 +173,15 @@ fn check_shape((height, width, channels): (usize, usize, usize)) -> Result<(u32,
     }
 }
 
-/// Decodes a picture, whatever its file is called; says whether it is grey of 16 bits without a channel of transparency.
-/// The room that it takes is kept until it is no longer needed.
+/// Decodes an image, independent of its file name; the flag is true for 16-bit grey without an alpha channel. The room
+/// holds the image's memory reservation.
 fn decode(
     path: &Path,
     mut file: impl BufRead + Seek,
     shape: (usize, usize, usize),
     limits: &Limits,
 ) -> Result<(DynamicImage, bool, Room)> {
-    // The decoder makes a channel of one transparent value, so that only the header tells.
+    // The decoder turns a transparent value into an alpha channel, so only the header tells.
     let deep_grey = is_deep_grey(file.fill_buf().map_err(Error::io("read", path))?);
     let reader = ImageReader::new(file).with_guessed_format().map_err(Error::io("read", path))?;
     let reader = named(reader, path);
@@ -189,7 +190,7 @@ fn decode(
     Ok((picture, deep_grey, room))
 }
 
-/// Width and height of a picture, and whether it is grey, as its header says; nothing is decoded.
+/// Width and height of an image, and whether it is grey, from its header; nothing is decoded.
 ///
 /// # Errors
 /// As [`load_image`].
@@ -203,7 +204,7 @@ pub fn image_size(path: impl AsRef<Path>) -> Result<(u32, u32, bool)> {
     Ok((width, height, !decoder.color_type().has_color()))
 }
 
-/// The reader with the form that the file's name tells, if its content tells none.
+/// The reader, with the format from the file's extension if its content does not identify one.
 fn named<R: BufRead + Seek>(mut reader: ImageReader<R>, path: &Path) -> ImageReader<R> {
     if reader.format().is_none()
         && let Ok(format) = image::ImageFormat::from_path(path)
@@ -213,7 +214,7 @@ fn named<R: BufRead + Seek>(mut reader: ImageReader<R>, path: &Path) -> ImageRea
     reader
 }
 
-/// Whether a file begins as a PNG of colour type 0 (grey) with 16 bits a value.
+/// Whether a file begins as a PNG of colour type 0 (grey) with 16 bits per value.
 fn is_deep_grey(start: &[u8]) -> bool {
     start.starts_with(b"\x89PNG\r\n\x1a\n") && start.get(12..16) == Some(b"IHDR") && start.get(24..26) == Some(&[16, 0])
 }
@@ -226,7 +227,7 @@ fn brightness(picture: &RgbImage) -> GrayImage {
     })
 }
 
-/// The picture in another size, or as it is.
+/// Resizes an image, unless it already has the size.
 fn resize<P: image::Pixel<Subpixel: 'static> + 'static>(
     picture: ImageBuffer<P, Vec<P::Subpixel>>,
     width: u32,
@@ -238,15 +239,15 @@ fn resize<P: image::Pixel<Subpixel: 'static> + 'static>(
     image::imageops::resize(&picture, width, height, FilterType::Triangle)
 }
 
-/// A folder of pictures that are read when they are asked for. Each sub-folder is a class, its name the class's.
+/// A folder of images, read on demand. Each sub-folder is a class with the folder's name.
 ///
-/// Classes are numbered by their names' alphabetical order; a target is the number of its class. Pictures in deeper
-/// folders belong to the sub-folder above them. Hidden files and folders (whose name begins with a dot, such as the
-/// `._0.png` that macOS leaves beside `0.png`), the folder `__MACOSX`, and files that are not called as pictures are
-/// (`bmp`, `gif`, `jpeg`, `jpg`, `png`, `webp`), are left out and [counted](Self::left_out).
+/// Classes are indexed in alphabetical order; a target is the index of its class. Images in nested folders belong to
+/// the sub-folder above them. Hidden files and folders (whose name begins with a dot, such as the `._0.png` that macOS
+/// leaves beside `0.png`), the folder `__MACOSX`, and files without an image extension (`bmp`, `gif`, `jpeg`, `jpg`,
+/// `png`, `webp`) are skipped and [counted](Self::left_out).
 ///
-/// The order is that of the paths, one class after another: [`shuffled`](Self::shuffled) mixes it, so that the last
-/// pictures, with which a validation split validates, are of every class.
+/// The order is that of the paths, one class after another: [`shuffled`](Self::shuffled) mixes it, so that a validation
+/// split, which takes the last images, contains every class.
 ///
 /// ```no_run
 /// use brasa::datasets::{ImageFolder, Part, Source};
@@ -259,17 +260,17 @@ fn resize<P: image::Pixel<Subpixel: 'static> + 'static>(
 pub struct ImageFolder {
     shape: [usize; 3],
     class_names: Vec<String>,
-    /// Each picture with the number of its class.
+    /// Each image with its class index.
     pictures: Vec<(PathBuf, usize)>,
     left_out: usize,
     read: ReadImage,
 }
 
 impl ImageFolder {
-    /// Lists the pictures in a folder, to be read as `(height, width, channels)`.
+    /// Lists the images in a folder, to be read as `(height, width, channels)`.
     ///
     /// # Errors
-    /// [`Error::Io`] if a folder cannot be read, [`Error::Data`] if there is no picture, and for a shape those of
+    /// [`Error::Io`] if a folder cannot be read, [`Error::Data`] if there is no image, and for a shape those of
     /// [`load_image`].
     pub fn open(folder: impl AsRef<Path>, shape: (usize, usize, usize)) -> Result<Self> {
         check_shape(shape)?;
@@ -290,30 +291,29 @@ impl ImageFolder {
         Ok(Self { shape: shape.into(), class_names, pictures, left_out, read: ReadImage::new(shape) })
     }
 
-    /// The same pictures in an order that depends on `seed` alone.
+    /// The same images in an order that depends on `seed` alone.
     pub fn shuffled(mut self, seed: u64) -> Self {
         shuffle(&mut self.pictures, seed);
         self
     }
 
-    /// The same pictures, read within other limits.
+    /// The same images, read with other limits.
     pub fn limits(mut self, limits: &Limits) -> Self {
         self.read = self.read.limits(limits);
         self
     }
 
-    /// The same pictures with numbers in another range than 0 to 1.
+    /// The same images with numbers in another range than 0 to 1.
     pub fn pixels(mut self, pixels: PixelRange) -> Self {
         self.read = self.read.pixels(pixels);
         self
     }
 
-    /// The same pictures with classes numbered in the order of `names`, such as those of the data that a model was
-    /// trained on. Names without a folder are classes without pictures.
+    /// The same images with classes indexed in the order of `names`, such as those of the data that a model was trained
+    /// on. Names without a folder are classes without images.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] for a folder that is none of them, [`Error::Argument`] for names that are not each one
-    /// class's.
+    /// [`Error::UnknownName`] for a folder that is not among them, [`Error::Argument`] for names that are not distinct.
     pub fn with_class_names(mut self, names: &[String]) -> Result<Self> {
         check_class_names(names)?;
         let number = |own: &String| {
@@ -326,12 +326,12 @@ impl ImageFolder {
         Ok(self)
     }
 
-    /// How many files and folders were left out, as they are hidden or not called as pictures are.
+    /// The number of files and folders skipped because they are hidden or lack an image extension.
     pub fn left_out(&self) -> usize {
         self.left_out
     }
 
-    /// Decodes every picture, and returns those that cannot be, in their order, each with what is wrong.
+    /// Decodes every image and returns those that fail, in order, each with its error.
     pub fn broken(&self) -> Vec<(PathBuf, Error)> {
         let shape = self.shape.into();
         let fault = |(path, _): &(PathBuf, usize)| {
@@ -342,10 +342,10 @@ impl ImageFolder {
         self.pictures.par_iter().filter_map(fault).collect()
     }
 
-    /// The same pictures without those at these paths.
+    /// The same images without those at these paths.
     ///
     /// # Errors
-    /// [`Error::Data`] if none is left.
+    /// [`Error::Data`] if no image remains.
     pub fn without(mut self, paths: &[PathBuf]) -> Result<Self> {
         self.pictures.retain(|(path, _)| !paths.contains(path));
         if self.pictures.is_empty() {
@@ -354,20 +354,20 @@ impl ImageFolder {
         Ok(self)
     }
 
-    /// The names of the classes, in the order of their numbers.
+    /// The names of the classes, in the order of their indices.
     pub fn class_names(&self) -> &[String] {
         &self.class_names
     }
 
-    /// The pictures in their order, each with the number of its class.
+    /// The images in order, each with its class index.
     pub fn pictures(&self) -> &[(PathBuf, usize)] {
         &self.pictures
     }
 }
 
 /// The folders for training, validation and testing in a folder that has them: `train`, `val` (or `valid` or
-/// `validation`) and `test`, of which one at least has folders of its own. A folder with any other folder in it has one
-/// for each class, whatever they are called.
+/// `validation`) and `test`, at least one of which has sub-folders. If the folder has any other sub-folder, its
+/// sub-folders are classes, whatever their names.
 ///
 /// # Errors
 /// [`Error::Io`] if a folder cannot be read.
@@ -384,7 +384,7 @@ pub fn is_tree(folder: &Path) -> Result<Option<[Option<PathBuf>; 3]>> {
     Ok((classes > 0).then_some(parts))
 }
 
-/// Brings a list into an order that depends on `seed` and its length alone.
+/// Shuffles a list by a function of `seed` and its length alone.
 pub(super) fn shuffle<T>(list: &mut [T], seed: u64) {
     let mut state = seed;
     for last in (1..list.len()).rev() {
@@ -401,7 +401,7 @@ fn split_mix(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// What is in a folder, by name, without what is hidden and what macOS packs beside the files of an archive.
+/// The entries of a folder by name, without hidden ones and those that macOS adds to archives.
 pub(super) fn entries(folder: &Path, left_out: &mut usize) -> Result<Vec<(String, PathBuf)>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
@@ -417,13 +417,12 @@ pub(super) fn entries(folder: &Path, left_out: &mut usize) -> Result<Vec<(String
     Ok(entries)
 }
 
-/// Refuses classes that are links to one another, or to the folder that they are in: each picture would be there many
-/// times.
+/// Rejects class folders that link to one another or to their parent folder: their images would be counted repeatedly.
 pub(super) fn check_apart(folder: &Path, classes: &[(String, PathBuf)]) -> Result<()> {
     let real = |path: &Path| fs::canonicalize(path).map_err(Error::io("read", path));
     let whole = real(folder)?;
     let mut found = classes.iter().map(|(name, path)| Ok((real(path)?, name))).collect::<Result<Vec<_>>>()?;
-    // In this order a folder stands right before what is in it.
+    // Sorted, a folder directly precedes its contents.
     found.sort();
     let is_above = |pair: &[(PathBuf, &String)]| pair[1].0.starts_with(&pair[0].0);
     let refused = match found.iter().find(|(path, _)| whole.starts_with(path)) {
@@ -437,8 +436,7 @@ pub(super) fn check_apart(folder: &Path, classes: &[(String, PathBuf)]) -> Resul
     Err(Error::data(format!("folder `{}`", folder.display()), expected, refused))
 }
 
-/// Adds the pictures in a class's folder and the folders below it. Links to folders are not followed: they may go
-/// round.
+/// Adds the images in a class's folder and below it. Links to folders are not followed: they can form cycles.
 fn list(folder: &Path, class: usize, pictures: &mut Vec<(PathBuf, usize)>, left_out: &mut usize) -> Result<()> {
     for (_, path) in entries(folder, left_out)? {
         let kind = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
@@ -453,7 +451,7 @@ fn list(folder: &Path, class: usize, pictures: &mut Vec<(PathBuf, usize)>, left_
     Ok(())
 }
 
-/// Whether a file is called as a picture is: `bmp`, `gif`, `jpeg`, `jpg`, `png`, `webp`.
+/// Whether a file has an image extension: `bmp`, `gif`, `jpeg`, `jpg`, `png`, `webp`.
 pub fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
@@ -476,7 +474,7 @@ impl Source for ImageFolder {
         check_request(indices, self.len(), &self.shape, x.len())?;
         check_request(indices, self.len(), &[], y.len())?;
         let [height, width, channels] = self.shape;
-        // Decoding takes far longer than copying: one picture a thread.
+        // Decoding takes far longer than copying, hence one image per thread.
         let rows = x.par_chunks_exact_mut(height * width * channels).zip(indices);
         rows.try_for_each(|(row, &index)| {
             row.copy_from_slice(&self.read.file(&self.pictures[index].0)?);
@@ -490,12 +488,12 @@ impl Source for ImageFolder {
         Some(self.pictures.iter().map(|(_, class)| *class).collect::<Vec<_>>().into())
     }
 
-    /// By the classes, and by the name, the length and the time of the last change of each picture, in their order.
+    /// From the classes, and the name, length and modification time of each image, in order.
     fn fingerprint(&self) -> Result<Option<u64>> {
         let mut sum = Fingerprint::new();
         self.class_names.iter().for_each(|name| sum.add_bytes(name.as_bytes()));
         sum.add_bytes(self.read.pixels.name().as_bytes());
-        // Reading all of them would take as long as an epoch.
+        // Reading all images would take as long as an epoch.
         const LOOKED_INTO: usize = 256;
         let step = self.pictures.len().div_ceil(LOOKED_INTO).max(1);
         for (index, (path, class)) in self.pictures.iter().enumerate() {
@@ -516,7 +514,7 @@ mod tests {
 
     use super::*;
 
-    /// A folder with classes `cat` and `dog`, a picture in a deeper folder, and things that are no pictures.
+    /// A folder with classes `cat` and `dog`, an image in a nested folder, and files that are not images.
     fn zoo() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let at = |path: &str| folder.path().join(path);
@@ -540,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn one_and_three_channels_of_a_colour_picture() {
+    fn one_and_three_channels_of_a_colour_image() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.png");
         let mut picture = RgbImage::from_pixel(2, 1, Rgb([255, 0, 51]));
@@ -561,7 +559,7 @@ mod tests {
         assert_eq!(load_image(&path, (1, 1, 3)).unwrap(), [0.2; 3]);
     }
 
-    /// A PNG of one row with 16 bits a value.
+    /// A PNG of one row with 16 bits per value.
     fn deep_png(path: &Path, colour: image::ExtendedColorType, channels: usize, values: &[u16]) {
         use image::{ImageEncoder, codecs::png::PngEncoder};
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_ne_bytes()).collect();
@@ -579,12 +577,12 @@ mod tests {
         assert_eq!(load_image(&path, (1, 7, 1)).unwrap(), expected);
         let three: Vec<f32> = expected.iter().flat_map(|value| [*value; 3]).collect();
         assert_eq!(load_image(&path, (1, 7, 3)).unwrap(), three);
-        // Resized, the values lie between those that are there, not on one of 256 levels.
+        // Resized values lie between the originals, not on one of 256 levels.
         deep_png(&path, image::ExtendedColorType::L16, 1, &[1000, 1100]);
         let mean = load_image(&path, (1, 1, 1)).unwrap()[0] * 65_535.0;
         assert!((mean - 1050.0).abs() <= 1.0, "{mean}");
 
-        // One value that counts as transparent (a chunk `tRNS` before the pixels) changes nothing.
+        // One value declared transparent (a chunk `tRNS` before the pixels) changes nothing.
         deep_png(&path, image::ExtendedColorType::L16, 1, &values);
         let mut file = fs::read(&path).unwrap();
         let chunk = b"tRNS\x03\xe8";
@@ -602,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn other_pictures_of_16_bits_are_cut_to_8_as_pillow_cuts_them() {
+    fn other_16_bit_images_are_truncated_as_in_pillow() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.png");
         // Pillow 13: 383 is 1 and 65,279 is 254, where rounding would give 1 and 254, and 128 would give 0 or 1.
@@ -641,10 +639,10 @@ mod tests {
     }
 
     #[test]
-    fn every_format_that_is_named_is_decoded() {
+    fn every_listed_format_is_decoded() {
         let folder = tempfile::tempdir().unwrap();
         for extension in EXTENSIONS {
-            // The format is in the content, not in the name.
+            // The format is determined by the content, not by the name.
             let (path, named) = (folder.path().join("picture"), folder.path().join(format!("p.{extension}")));
             RgbImage::from_pixel(8, 8, Rgb([255; 3])).save(&named).unwrap();
             fs::rename(&named, &path).unwrap();
@@ -654,7 +652,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_pictures_and_shapes_are_errors() {
+    fn hostile_images_and_shapes_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.png");
         GrayImage::from_fn(40, 40, |x, y| Luma([(x * y) as u8])).save(&path).unwrap();
@@ -711,7 +709,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_link_makes_no_class_of_another() {
+    fn links_between_classes_are_refused() {
         use std::os::unix::fs::symlink;
         for (target, said) in
             [(".", "the whole"), ("..", "the whole"), ("cat", "`cat`"), ("dog", "`dog`"), ("cat/young", "`cat`")]
@@ -732,7 +730,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_gives_an_order() {
+    fn the_order_depends_on_the_seed() {
         let zoo = zoo();
         let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap();
         let orders: Vec<_> = (0..20).map(|seed| folder.clone().shuffled(seed).pictures().to_vec()).collect();
@@ -742,12 +740,12 @@ mod tests {
             order.sort();
             assert_eq!(order, folder.pictures(), "every picture once, with its class");
         }
-        // The first number that the authors' program gives for this seed.
+        // The first number of the authors' reference program for this seed.
         assert_eq!(split_mix(&mut 1_234_567), 6_457_827_717_110_365_317);
     }
 
     #[test]
-    fn the_size_stands_in_the_header() {
+    fn the_size_is_read_from_the_header() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.png");
         GrayImage::new(3, 2).save(&path).unwrap();
@@ -759,7 +757,7 @@ mod tests {
     }
 
     #[test]
-    fn trees_are_told_from_classes() {
+    fn trees_are_distinguished_from_classes() {
         let folder = tempfile::tempdir().unwrap();
         let make = |path: &str| fs::create_dir_all(folder.path().join(path)).unwrap();
         make("train/cat");
@@ -774,13 +772,13 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_numbered_as_they_are_told() {
+    fn given_class_names_determine_the_indices() {
         let zoo = zoo();
         let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap().pixels(PixelRange::ZeroTo255);
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let told = folder.clone().with_class_names(&names(&["dog", "horse", "cat", "empty"])).unwrap();
+        let renamed = folder.clone().with_class_names(&names(&["dog", "horse", "cat", "empty"])).unwrap();
         let (mut x, mut y) = ([0.0; 8], [0.0; 2]);
-        told.read(&[1, 3], &mut x, &mut y).unwrap();
+        renamed.read(&[1, 3], &mut x, &mut y).unwrap();
         assert_eq!((x[0], x[4], y), (51.0, 255.0, [2.0, 0.0]));
         let error = folder.clone().with_class_names(&names(&["dog", "cats", "empty"])).unwrap_err().to_string();
         assert!(error.contains("`cat`, did you mean `cats`?"), "{error}");
@@ -788,7 +786,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_pictures_are_found_and_left_out() {
+    fn broken_images_are_found_and_skipped() {
         let zoo = zoo();
         fs::write(zoo.path().join("dog/d.png"), b"\x89PNG\r\n\x1a\n and no more").unwrap();
         let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap();
@@ -802,7 +800,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_picture_is_named_when_it_is_read() {
+    fn a_damaged_image_is_named_when_read() {
         let zoo = zoo();
         let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap();
         fs::write(zoo.path().join("dog/d.png"), b"\x89PNG\r\n\x1a\n and no more").unwrap();
@@ -811,7 +809,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_pictures_is_an_error() {
+    fn a_folder_without_images_is_an_error() {
         let empty = tempfile::tempdir().unwrap();
         assert!(matches!(ImageFolder::open(empty.path(), (2, 2, 1)), Err(Error::Data { .. })));
         assert!(matches!(ImageFolder::open(empty.path().join("none"), (2, 2, 1)), Err(Error::Io { .. })));

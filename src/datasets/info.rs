@@ -1,4 +1,4 @@
-//! What a model knows of the data that it was trained on.
+//! What a model stores about the data that it was trained on.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::TableInfo;
 use crate::error::{Error, Result};
 
-/// The numbers that the darkest and the lightest value of a picture become.
+/// The range to which the darkest and the lightest pixel value are mapped.
 ///
 /// ```
 /// use brasa::datasets::PixelRange;
@@ -19,12 +19,13 @@ use crate::error::{Error, Result};
 /// # Ok::<(), brasa::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum PixelRange {
     /// `0..1`: bytes divided by 255.
     #[default]
     #[serde(rename = "0..1")]
     ZeroToOne,
-    /// `0..255`: bytes as they are, as Keras's `image_dataset_from_directory` hands them over.
+    /// `0..255`: bytes unchanged, as in Keras's `image_dataset_from_directory`.
     #[serde(rename = "0..255")]
     ZeroTo255,
     /// `-1..1`: bytes divided by 127.5, less 1.
@@ -44,7 +45,7 @@ impl PixelRange {
         }
     }
 
-    /// The number for a byte of a picture.
+    /// The number for a byte of an image.
     pub fn of_byte(self, byte: u8) -> f32 {
         let byte = f32::from(byte);
         match self {
@@ -54,7 +55,7 @@ impl PixelRange {
         }
     }
 
-    /// The number for a share of full light, from 0 to 1.
+    /// The number for a relative brightness from 0 to 1.
     pub fn of_share(self, share: f32) -> f32 {
         match self {
             Self::ZeroToOne => share,
@@ -63,7 +64,7 @@ impl PixelRange {
         }
     }
 
-    /// The share of full light that a number stands for.
+    /// The relative brightness of a number.
     pub fn share_of(self, number: f32) -> f32 {
         match self {
             Self::ZeroToOne => number,
@@ -88,11 +89,11 @@ impl FromStr for PixelRange {
     }
 }
 
-/// What a model knows of its data: [`Model::data_info`](crate::Model::data_info).
+/// What a model stores about its data: [`Model::data_info`](crate::Model::data_info).
 ///
-/// It is kept in the model's file: the member `brasa.json` of a `.keras` archive, which Keras passes over, the attribute
-/// `brasa` of an `.h5` file, and the text `brasa` of a `.safetensors` file. Size and colour of pictures are the model's
-/// input shape.
+/// It is saved in the model's file: as the member `brasa.json` of a `.keras` archive, which Keras ignores, the
+/// attribute `brasa` of an `.h5` file, and the metadata entry `brasa` of a `.safetensors` file. Size and channels of
+/// images are in the model's input shape.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
@@ -103,29 +104,29 @@ pub struct DataInfo {
     /// The names of the classes, by class index; empty if they are not known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
-    /// The range in which pictures are handed to the model; none if nobody has said.
+    /// The range of the images that the model expects; `None` if unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pixels: Option<PixelRange>,
-    /// How the columns of a table become inputs, if it was trained on one.
+    /// How the columns of a table become inputs, if the model was trained on one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub table: Option<TableInfo>,
-    /// What else the file says, which is kept.
+    /// Unknown keys of the file, which are preserved.
     #[serde(flatten)]
     pub other: Map<String, Json>,
 }
 
 impl DataInfo {
-    /// Whether nothing is known.
+    /// Whether it contains nothing.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 
-    /// As it stands in a file; none if nothing is known.
+    /// The JSON of a file; `None` if it contains nothing.
     pub(crate) fn to_json(&self) -> Option<Json> {
         (!self.is_empty()).then(|| serde_json::to_value(self).unwrap_or_default())
     }
 
-    /// From a file's text; `null` is nothing.
+    /// Parses the JSON of a file; `null` is empty.
     pub(crate) fn from_json(file: &str, at: &str, json: Json) -> Result<Self> {
         if json.is_null() {
             return Ok(Self::default());
@@ -139,14 +140,13 @@ impl DataInfo {
     }
 }
 
-/// The most characters of a class's name.
+/// The longest class name, in characters.
 const LONGEST_NAME: usize = 1000;
 
-/// Class names as they can be: at least one, each with a name of its own.
+/// Checks class names: at least one, all distinct.
 ///
 /// # Errors
-/// [`Error::Argument`] for none, for an empty name, for one of more than 1,000 characters, and for a name that is there
-/// twice.
+/// [`Error::Argument`] for an empty list, an empty name, one of more than 1,000 characters, and a duplicate.
 pub fn check_class_names(names: &[String]) -> Result<()> {
     if let Some(name) = names.iter().find(|name| name.chars().nth(LONGEST_NAME).is_some()) {
         let expected = format!("names of up to {LONGEST_NAME} characters");
@@ -159,7 +159,7 @@ pub fn check_class_names(names: &[String]) -> Result<()> {
         None if sorted.first().is_none_or(|name| name.is_empty()) => "an empty name, or none".to_owned(),
         None => return Ok(()),
     };
-    Err(Error::argument("class_names", "a name of its own for each class", received))
+    Err(Error::argument("class_names", "a distinct name for each class", received))
 }
 
 #[cfg(test)]
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_known_here_is_kept() {
+    fn unknown_keys_are_kept() {
         let text = r#"{"class_names":["a","b"],"pixels":"0..255","vocabulary":["x"]}"#;
         let info = DataInfo::from_json("f", "brasa.json", serde_json::from_str(text).unwrap()).unwrap();
         assert_eq!((info.class_names.len(), info.pixels), (2, Some(PixelRange::ZeroTo255)));
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn each_class_has_a_name_of_its_own() {
+    fn class_names_are_distinct() {
         let names =
             |names: &[&str]| check_class_names(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         assert!(names(&["a", "b"]).is_ok());

@@ -7,14 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{cache::cache_dir, dataset::Dataset, idx::load_idx};
+use super::{cache::cache_dir, dataset::Dataset, digest::Digest, idx::load_idx};
 use crate::error::{Error, Result};
 
 /// Loads MNIST: 60,000 digits to train on and 10,000 to test with.
 ///
-/// Inputs have shape `(28, 28, 1)` and values from 0 to 1, targets are the digits as integers. The files are looked for
-/// in `data/mnist` below the current directory, below the program's directory and its parents, and in the
-/// [cache](super::cache_dir); if they are nowhere, they are downloaded into the cache.
+/// Inputs have shape `(28, 28, 1)` and values from 0 to 1, targets are the digits as integers. The files are searched
+/// for in `data/mnist` below the current directory, below the program's directory and its parents, and in the
+/// [cache](super::cache_dir); if they are not found, they are downloaded into the cache.
 ///
 /// ```no_run
 /// let (train, test) = brasa::datasets::mnist::load()?;
@@ -27,7 +27,7 @@ pub fn load() -> Result<(Dataset, Dataset)> {
     Mnist::digits().load()
 }
 
-/// Loads the four MNIST files in a folder, gzipped or not. They may hold fewer images, or images of another size.
+/// Loads the four MNIST files in a folder, gzipped or not, with any number and size of images.
 ///
 /// # Errors
 /// Those of [`Mnist::load`].
@@ -35,7 +35,7 @@ pub fn load_from(folder: impl Into<PathBuf>) -> Result<(Dataset, Dataset)> {
     Mnist::digits().data_dir(folder).load()
 }
 
-/// One of the data sets in MNIST's format, and where to look for it.
+/// One of the data sets in MNIST's format, and the places to search for it.
 ///
 /// ```no_run
 /// use brasa::datasets::mnist::Mnist;
@@ -56,19 +56,9 @@ pub struct Mnist {
 struct Release {
     name: &'static str,
     mirrors: &'static [&'static str],
-    /// Of the files in the order of [`FILES`].
+    /// The digests of [`FILES`], in the same order.
     #[cfg_attr(not(feature = "download"), expect(dead_code, reason = "compared only after a download"))]
     digests: [Digest; 4],
-}
-
-/// The SHA-256 of a published file.
-#[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(feature = "download"), expect(dead_code, reason = "compared only after a download"))]
-pub(super) enum Digest {
-    /// Of the file as it is published.
-    Packed(&'static str),
-    /// Of the file once it is unpacked: mirrors pack it differently.
-    Unpacked(&'static str),
 }
 
 /// The files' names, without `.gz`: images and labels to train on, images and labels to test with.
@@ -116,13 +106,13 @@ impl Mnist {
         Self::of(&FASHION)
     }
 
-    /// Looks for the files in this folder and nowhere else.
+    /// Searches this folder only.
     pub fn data_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.data_dir = Some(folder.into());
         self
     }
 
-    /// Keeps downloads in a folder below this one, rather than below [`cache_dir`].
+    /// Stores downloads in a folder below this one, instead of [`cache_dir`].
     pub fn cache_dir(mut self, folder: impl Into<PathBuf>) -> Self {
         self.cache_dir = Some(folder.into());
         self
@@ -134,17 +124,17 @@ impl Mnist {
         self
     }
 
-    /// Whether to look in `data` below the current directory and the program's. Without, there is the cache only.
+    /// Whether to search `data` below the current directory and the program's. If not, only the cache is searched.
     pub fn search(mut self, search: bool) -> Self {
         self.search = search;
         self
     }
 
-    /// Finds or downloads the files, and reads the samples to train on and those to test with.
+    /// Finds or downloads the files, and reads the training and the test samples.
     ///
     /// # Errors
-    /// [`Error::Data`] if there are no files, or only some of them; [`Error::Broken`] if one is damaged or does not
-    /// fit the others; [`Error::Io`] if one cannot be read or downloaded.
+    /// [`Error::Data`] if files are missing; [`Error::Broken`] if one is damaged or does not match the others;
+    /// [`Error::Io`] if one cannot be read or downloaded.
     pub fn load(&self) -> Result<(Dataset, Dataset)> {
         let [train_x, train_y, test_x, test_y] = self.files()?;
         let (train, test) = (pair(&train_x, &train_y)?, pair(&test_x, &test_y)?);
@@ -171,7 +161,7 @@ impl Mnist {
         self.cached(folders)
     }
 
-    /// Where the files may be, the cache excepted.
+    /// The folders to search, without the cache.
     fn folders(&self) -> Vec<PathBuf> {
         if !self.search {
             return Vec::new();
@@ -184,7 +174,7 @@ impl Mnist {
         folders
     }
 
-    /// The files in the cache, downloaded if they are not there.
+    /// The files in the cache, downloaded if missing.
     fn cached(&self, mut searched: Vec<PathBuf>) -> Result<[PathBuf; 4]> {
         let Some(folder) = self.cache_dir.as_ref().map(|cache| cache.join(self.release.name)) else {
             return Err(self.nowhere(&searched, "none, and no home directory to download them to"));
@@ -222,7 +212,7 @@ impl Mnist {
     }
 }
 
-/// The files that a folder has; `None` if it has none of them.
+/// The files in a folder; `None` without any of them.
 fn find(folder: &Path) -> Option<[Option<PathBuf>; 4]> {
     let found = FILES.map(|name| {
         // Some archives spell the names with a dot.
@@ -280,7 +270,7 @@ mod tests {
         counts
     }
 
-    /// A folder with two small images to train on and one to test with; `change` may spoil a file.
+    /// A folder with two small training images and one test image; `change` can corrupt a file.
     fn folder(change: impl Fn(&str, Vec<u8>) -> Vec<u8>) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let files = [
@@ -305,7 +295,7 @@ mod tests {
         assert_eq!(train.y().take(5).to_vec_f32(), [5.0, 0.0, 4.0, 1.0, 9.0]);
         assert_eq!(test.y().take(1).to_vec_f32(), [7.0]);
 
-        // The mean that everyone quotes, and the range.
+        // The well-known mean, and the range.
         let pixels = train.x().to_vec_f32();
         let mean = pixels.iter().map(|&pixel| f64::from(pixel)).sum::<f64>() / pixels.len() as f64;
         assert!((mean - 0.130_660_5).abs() < 1e-6, "{mean}");
@@ -358,7 +348,7 @@ mod tests {
         let error = load_from(empty.path()).unwrap_err();
         assert!(matches!(error, Error::Data { .. }) && error.to_string().contains("data set `mnist`"), "{error}");
 
-        // Not in the package and not to be downloaded: every place that was looked in is named.
+        // Neither in the package nor downloadable: every searched place is named.
         let nowhere = Mnist::fashion().cache_dir(empty.path()).mirrors::<String>([]).load().unwrap_err().to_string();
         let cache = empty.path().join("fashion_mnist").display().to_string();
         assert!(nowhere.contains("`data/fashion_mnist` or") && nowhere.contains(&cache), "{nowhere}");

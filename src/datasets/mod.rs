@@ -1,29 +1,32 @@
-//! Data to learn from: arrays in memory, and readers of the usual files.
+//! Data sets: arrays in memory, and readers for common file formats.
 //!
 //! * [`Samples`] is a block of numbers whose first axis counts the samples; [`Dataset`] is a pair of them, `x` and `y`.
-//! * [`Source`] is what training reads from: a [`Dataset`], or anything that can read samples by their indices,
+//! * [`Source`] is the trait that training reads from: a [`Dataset`], or anything that reads samples by index,
 //!   such as a [`NpySource`] or an [`ImageFolder`], which leave the data on disk.
 //! * [`mnist`] and [`fashion_mnist`] are found, or downloaded, by name. Other files: [`load_npy`], [`load_npz`],
 //!   [`load_idx`], [`load_csv`] ([`Csv`] with options), [`load_image`].
 //!
-//! With the cargo feature `dataset` (on by default) any dataset of the crate `burn-dataset` is trained on as a
-//! `FromBurn`, and Brasa's data are Burn datasets for Burn's `DataLoader` (`ToBurn`, `Sample`).
+//! With the cargo feature `dataset` (on by default) any dataset of the crate `burn-dataset` can be trained on through
+//! `FromBurn`, and Brasa's data sets are Burn datasets for Burn's `DataLoader` (`ToBurn`, `Sample`).
 //!
-//! Files are not trusted: sizes are checked before memory is asked for, and a damaged file is an
+//! Files are untrusted: sizes are checked before allocation, and a damaged file is an
 //! [`Error::Broken`](crate::Error::Broken) that names it.
 
 #[cfg(feature = "dataset")]
 mod burn;
 mod cache;
 mod column;
+#[cfg(feature = "csv")]
 mod csv;
 mod dataset;
+mod digest;
 #[cfg(feature = "download")]
 mod download;
 pub mod fashion_mnist;
 mod fields;
 mod fingerprint;
 mod idx;
+#[cfg(feature = "images")]
 mod image;
 mod info;
 pub mod mnist;
@@ -32,36 +35,50 @@ mod npy_file;
 mod npz;
 mod number;
 mod one_hot;
+#[cfg(feature = "images")]
 mod pixels;
 mod ranged;
 mod samples;
 mod source;
+mod table_info;
+#[cfg(feature = "csv")]
 mod texts;
 mod time_series;
 
 #[cfg(feature = "dataset")]
 pub use self::burn::{FromBurn, Sample, ToBurn};
-pub(crate) use self::csv::{class_of_number, is_gap};
+#[cfg(feature = "recipes")]
+pub(crate) use self::csv::class_of_number;
+#[cfg(feature = "serve")]
+pub(crate) use self::csv::is_gap;
+#[cfg(feature = "csv")]
+pub use self::csv::{ColumnProfile, Csv, Missing, Table, TableRows, load_csv};
 pub(crate) use self::fields::places;
-pub(crate) use self::source::read_column;
+#[cfg(feature = "images")]
+pub use self::image::{
+    ImageFolder, ReadImage, decode_image, image_size, is_picture, is_tree, load_image, load_image_with,
+};
+#[cfg(feature = "recipes")]
+pub(crate) use self::source::{read_all_columns, read_column};
+#[cfg(feature = "recipes")]
 pub(crate) use self::texts::texts_shuffled;
+#[cfg(feature = "csv")]
+pub use self::texts::{Text, TextFolder, load_text_csv, load_texts};
 pub use self::{
     cache::cache_dir,
     column::{Cells, Column},
-    csv::{ColumnInfo, ColumnProfile, Csv, Fill, Missing, Table, TableInfo, TableRows, load_csv},
-    dataset::{Dataset, split_index},
+    dataset::Dataset,
     fields::{Field, IntoFields},
     fingerprint::Fingerprint,
     idx::load_idx,
-    image::{ImageFolder, ReadImage, decode_image, image_size, is_picture, is_tree, load_image, load_image_with},
     info::{DataInfo, PixelRange, check_class_names},
-    npy::{NpyWriter, load_npy, save_npy},
+    npy::{NpyWriter, decode_npy, load_npy, save_npy},
     npy_file::{NpyFile, NpySource},
-    npz::{Npz, load_npz, save_npz},
+    npz::{Npz, decode_npz, load_npz, save_npz},
     one_hot::OneHot,
     ranged::Ranged,
-    samples::{IntoSamples, Number, Samples},
+    samples::{IntoSamples, Number, Samples, split_index},
     source::{Part, Rows, Source, Weighted, read_samples},
-    texts::{Text, TextFolder, load_text_csv, load_texts},
+    table_info::{ColumnInfo, Fill, TableInfo},
     time_series::{TimeSeries, Window},
 };

@@ -1,8 +1,8 @@
 //! NumPy's `.npy` files.
 //!
 //! Format: <https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html>. The header is parsed here rather
-//! than by a library because it is not trusted: its length, its shape and the length of the file have to agree
-//! before memory is asked for.
+//! than by a library because it is untrusted: its length, its shape and the length of the file have to agree before
+//! anything is allocated.
 
 use std::{
     io::{BufReader, Read, Write},
@@ -16,19 +16,19 @@ use super::{
 use crate::error::{Error, Result};
 use crate::formats::{atomic::write_atomically, regular::open_file};
 
-/// The longest header read; NumPy's own limit.
+/// The longest header accepted; NumPy's own limit.
 const MOST_HEADER_BYTES: usize = 10_000;
 
-/// As many axes as NumPy allows.
+/// The most axes; NumPy's own limit.
 const MOST_AXES: usize = 64;
 
-/// What the header of an array says.
+/// The header of an array.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Header {
     pub encoding: Encoding,
     pub columns_first: bool,
     pub shape: Vec<usize>,
-    /// Length of the header, the first bytes included.
+    /// The length of the header, including the magic bytes.
     pub length: usize,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Header {
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be opened, [`Error::Broken`] if it is not a complete array and nothing else,
+/// [`Error::Io`] if the file cannot be opened, [`Error::Broken`] if it is not exactly one complete array,
 /// [`Error::Unsupported`] if its values are not numbers.
 pub fn load_npy(path: impl AsRef<Path>) -> Result<Samples> {
     let path = path.as_ref();
@@ -48,17 +48,36 @@ pub fn load_npy(path: impl AsRef<Path>) -> Result<Samples> {
     read_npy(&mut BufReader::new(file), size, &path.display().to_string())
 }
 
-/// Reads an array of `size` bytes in all, as its file system or archive says.
+/// As [`load_npy`], for the bytes of a file, such as those of `include_bytes!` or of an upload.
+///
+/// ```
+/// use brasa::datasets::{NpyWriter, decode_npy};
+/// let mut bytes = Vec::new();
+/// let mut writer = NpyWriter::new(&mut bytes, "y.npy", &[2, 1])?;
+/// writer.write(&[1.0, 2.0])?;
+/// writer.finish()?;
+/// assert_eq!(decode_npy(&bytes)?.shape(), [2, 1]);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`load_npy`], but for those of the system.
+pub fn decode_npy(bytes: &[u8]) -> Result<Samples> {
+    let mut rest = bytes;
+    read_npy(&mut rest, bytes.len() as u64, "the bytes of an array")
+}
+
+/// Reads an array of `size` bytes in total, according to its file system or archive.
 pub(super) fn read_npy(reader: &mut dyn Read, size: u64, file: &str) -> Result<Samples> {
     let header = Header::read(reader, size, file)?;
     let samples = header.encoding.read(header.shape, header.columns_first, reader);
     samples.map_err(|reason| Error::broken(file, "its values", reason))
 }
 
-/// Writes `values` as an `.npy` file of little-endian `float32`, whole or not at all; NumPy reads it with `numpy.load`.
+/// Writes `values` atomically as an `.npy` file of little-endian `float32`; NumPy reads it with `numpy.load`.
 ///
 /// # Errors
-/// [`Error::Shape`] if the shape has another number of values, [`Error::Io`] if the file cannot be written.
+/// [`Error::Shape`] if the shape does not match the number of values, [`Error::Io`] if the file cannot be written.
 pub fn save_npy(path: impl AsRef<Path>, shape: &[usize], values: &[f32]) -> Result<()> {
     let path = path.as_ref();
     if count_of(shape) != Some(values.len()) {
@@ -71,7 +90,7 @@ pub fn save_npy(path: impl AsRef<Path>, shape: &[usize], values: &[f32]) -> Resu
     })
 }
 
-/// Writes an `.npy` file of little-endian `float32` piece by piece, for arrays larger than the memory.
+/// Writes an `.npy` file of little-endian `float32` incrementally, for arrays larger than memory.
 ///
 /// ```
 /// use brasa::datasets::NpyWriter;
@@ -87,15 +106,15 @@ pub fn save_npy(path: impl AsRef<Path>, shape: &[usize], values: &[f32]) -> Resu
 pub struct NpyWriter<W> {
     sink: W,
     path: PathBuf,
-    /// How many values are still to come.
+    /// The number of values still to be written.
     left: usize,
 }
 
 impl<W: Write> NpyWriter<W> {
-    /// Writes the header for an array of this shape; `path` is what messages call the file.
+    /// Writes the header for an array of this shape; `path` is the file's name in messages.
     ///
     /// # Errors
-    /// [`Error::Io`] with what the sink returned, [`Error::Shape`] for a shape that no machine can hold.
+    /// [`Error::Io`] with the sink's error, [`Error::Shape`] if the size of the shape overflows.
     pub fn new(mut sink: W, path: impl Into<PathBuf>, shape: &[usize]) -> Result<Self> {
         let path = path.into();
         let left = count_of(shape).ok_or_else(|| Error::shape("a shape that can be held", format!("{shape:?}")))?;
@@ -106,7 +125,7 @@ impl<W: Write> NpyWriter<W> {
     /// Writes the next values.
     ///
     /// # Errors
-    /// [`Error::Io`] with what the sink returned, [`Error::Shape`] for more values than the array has.
+    /// [`Error::Io`] with the sink's error, [`Error::Shape`] for more values than the array has.
     pub fn write(&mut self, values: &[f32]) -> Result<()> {
         let left = self.left.checked_sub(values.len());
         self.left = left.ok_or_else(|| Error::shape(format!("{} more values", self.left), values.len()))?;
@@ -114,10 +133,10 @@ impl<W: Write> NpyWriter<W> {
         write().map_err(Error::io("write", &self.path))
     }
 
-    /// Checks that the array is whole.
+    /// Checks that the array is complete.
     ///
     /// # Errors
-    /// [`Error::Shape`] if values are missing, [`Error::Io`] with what the sink returned.
+    /// [`Error::Shape`] if values are missing, [`Error::Io`] with the sink's error.
     pub fn finish(mut self) -> Result<()> {
         if self.left > 0 {
             return Err(Error::shape("as many values as the shape has", format!("{} fewer", self.left)));
@@ -128,7 +147,7 @@ impl<W: Write> NpyWriter<W> {
 
 /// A header of format version 1, padded so that the values begin at a multiple of 64 bytes.
 fn header_bytes(descr: &str, shape: &[usize]) -> Vec<u8> {
-    // A tuple of one ends in a comma.
+    // A tuple of one element ends in a comma.
     let sizes: String = shape.iter().map(|size| format!("{size}, ")).collect();
     let sizes = if shape.len() == 1 { sizes.trim_end() } else { sizes.trim_end_matches(", ") };
     let dictionary = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({sizes}), }}");
@@ -140,7 +159,7 @@ fn header_bytes(descr: &str, shape: &[usize]) -> Vec<u8> {
 }
 
 impl Header {
-    /// Reads the header of an array of `size` bytes in all, and checks that they are as many as it declares.
+    /// Reads the header of an array of `size` bytes in total, and checks it against the size.
     pub fn read(reader: &mut dyn Read, size: u64, file: &str) -> Result<Self> {
         let broken = |reason: String| Error::broken(file, "its header", reason);
         let cut = |error: std::io::Error| broken(error.to_string());
@@ -180,7 +199,7 @@ impl Header {
     }
 }
 
-/// The encoding that NumPy calls `descr`.
+/// The encoding for NumPy's `descr`.
 fn encoding(descr: &str) -> Option<Encoding> {
     let (order, name) = descr.split_at_checked(1)?;
     let kind = match name {
@@ -222,7 +241,7 @@ fn dictionary(text: &str) -> Option<(&str, bool, Vec<usize>)> {
         rest = rest.trim_start().strip_prefix(':')?.trim_start();
         match key {
             "descr" if descr.is_none() => {
-                // A list is a record of several fields: shown as it is in the message that it is not supported.
+                // A list is a structured dtype, reported as unsupported.
                 let value;
                 (value, rest) = if rest.starts_with('[') { ("record", after_list(rest)?) } else { quoted(rest)? };
                 descr = Some(value);
@@ -248,13 +267,13 @@ fn dictionary(text: &str) -> Option<(&str, bool, Vec<usize>)> {
     }
 }
 
-/// A string in single or double quotes, and what follows it.
+/// A string in single or double quotes, and the text after it.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|quote| matches!(quote, '\'' | '"'))?;
     text[1..].split_once(quote)
 }
 
-/// What follows a list that begins here.
+/// The text after the list that begins here.
 fn after_list(text: &str) -> Option<&str> {
     let mut depth = 0_usize;
     for (index, character) in text.char_indices() {
@@ -303,7 +322,7 @@ pub(super) mod tests {
         read_npy(&mut &bytes[..], bytes.len() as u64, "f.npy")
     }
 
-    /// An `.npy` file with a header of this text.
+    /// An `.npy` file with this text as header.
     fn with_header(text: &str, values: &[u8]) -> Vec<u8> {
         let length = (text.len() as u16).to_le_bytes();
         [&b"\x93NUMPY\x01\x00"[..], &length, text.as_bytes(), values].concat()
@@ -337,7 +356,7 @@ pub(super) mod tests {
         assert_eq!(read(&npy("|b1", &[3], &[0, 1, 2])).unwrap().to_vec_f32(), [0.0, 1.0, 1.0]);
     }
 
-    /// Hands out odd numbers of bytes, as a socket or a decompressor may.
+    /// Returns odd numbers of bytes, as a socket or a decompressor can.
     struct Crumbs<'a>(&'a [u8]);
 
     impl Read for Crumbs<'_> {
@@ -360,7 +379,7 @@ pub(super) mod tests {
             let samples = read(&file, file.len()).unwrap().to_vec_f32();
             let expected = numbers.clone().map(|i| if descr == "<i2" { f32::from(i as i16) } else { i as f32 });
             assert!(samples.into_iter().eq(expected), "{descr}");
-            // The file became shorter while it was read.
+            // The file was truncated while being read.
             let error = read(&file[..file.len() - 1], file.len()).unwrap_err().to_string();
             assert!(error.contains(&(values.len() - 1).to_string()) || error.contains("99999"), "{error}");
         }
@@ -380,7 +399,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_saved_is_what_is_loaded() {
+    fn saving_and_loading_round_trips() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("out.npy");
         let values: Vec<f32> = (0..12).map(|i| 1.0 / (i as f32 + 1.0)).collect();
@@ -412,7 +431,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn headers_that_lie_or_make_no_sense_are_errors() {
+    fn false_and_malformed_headers_are_errors() {
         let shaped = |shape: &str| format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
         for text in [
             shaped("(3,)"),

@@ -1,11 +1,17 @@
-//! Arrays that stay on disk, for data larger than the memory.
+//! Arrays that stay on disk, for data larger than memory.
 
 use std::{
     fs::File,
     path::{Path, PathBuf},
 };
 
-use super::{Cells, Column, Fingerprint, npy::Header, number::Kind, samples::check_request, source::Source};
+use super::{
+    Cells, Column, Fingerprint,
+    npy::Header,
+    number::Kind,
+    samples::check_request,
+    source::{Rows, Source},
+};
 use crate::error::{Error, Result};
 use crate::formats::regular::open_file;
 use crate::memory::check_room;
@@ -13,7 +19,7 @@ use crate::memory::check_room;
 /// The most bytes of consecutive rows read at once.
 const RUN_BYTES: usize = 1 << 20;
 
-/// An `.npy` file that stays on disk; rows are read when they are asked for.
+/// An `.npy` file that stays on disk; rows are read on demand.
 #[derive(Debug)]
 pub struct NpyFile {
     path: PathBuf,
@@ -25,7 +31,7 @@ impl NpyFile {
     /// Opens the file and checks its header and its length.
     ///
     /// # Errors
-    /// Those of [`load_npy`](super::load_npy); [`Error::Unsupported`] for an array of several axes in Fortran's order,
+    /// Those of [`load_npy`](super::load_npy); [`Error::Unsupported`] for an array of several axes in Fortran order,
     /// whose rows are scattered over the file, and [`Error::Shape`] for one without axes.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
@@ -61,10 +67,10 @@ impl NpyFile {
         &self.header.shape[1..]
     }
 
-    /// Writes the rows at `indices` one after another into `out`. Rows that follow each other are read at once.
+    /// Writes the rows at `indices` one after another into `out`. Adjacent rows are read at once.
     ///
     /// # Errors
-    /// Those of [`Samples::gather`](super::Samples::gather), and [`Error::Io`] if the file cannot be read any more.
+    /// Those of [`Samples::gather`](super::Samples::gather), and [`Error::Io`] if the file can no longer be read.
     pub fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
         check_request(indices, self.len(), self.sample_shape(), out.len())?;
         let width: usize = self.sample_shape().iter().product();
@@ -77,8 +83,8 @@ impl NpyFile {
         })
     }
 
-    /// The rows at `indices` as they are, whole numbers of 64 bits included; floats of 64 bits as whole numbers if all of
-    /// these are.
+    /// The rows at `indices` in their own type, 64-bit integers included; 64-bit floats become integers if all of them
+    /// are whole.
     ///
     /// # Errors
     /// As [`gather`](Self::gather).
@@ -103,7 +109,7 @@ impl NpyFile {
         Column::new(shape, Cells::Float(out))
     }
 
-    /// Reads the rows at `indices`, hands on the bytes of some and how many rows they are, as long as more are wanted.
+    /// Reads the rows at `indices` in runs, calling `each` with a run's bytes and row count until it returns `false`.
     fn for_each_run(&self, indices: &[usize], mut each: impl FnMut(&mut [u8], usize) -> bool) -> Result<()> {
         let bytes = self.sample_shape().iter().product::<usize>() * self.header.encoding.size();
         if bytes == 0 {
@@ -124,7 +130,7 @@ impl NpyFile {
 }
 
 impl NpySource {
-    /// Adds what tells both files from others.
+    /// Adds a fingerprint of both files.
     fn add_to(&self, sum: &mut Fingerprint) -> Result<()> {
         for array in [&self.x, &self.y] {
             sum.add_file(&array.path, &array.file, read_at)?;
@@ -133,13 +139,13 @@ impl NpySource {
     }
 }
 
-/// Fills `buffer` from an offset, without a shared position, so that several threads may read.
+/// Fills `buffer` from an offset without a shared file position, so that several threads can read.
 #[cfg(unix)]
 fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
 }
 
-/// Fills `buffer` from an offset; every call names its own, so that several threads may read.
+/// Fills `buffer` from an offset; every call gives its own, so that several threads can read.
 #[cfg(windows)]
 fn read_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
     while !buffer.is_empty() {
@@ -153,7 +159,16 @@ fn read_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Resu
     Ok(())
 }
 
-/// A pair of `.npy` files that stay on disk, for data larger than the memory.
+/// On other systems, reads by seeking, with a separate file handle per read.
+#[cfg(not(any(unix, windows)))]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = file.try_clone()?;
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(buffer)
+}
+
+/// A pair of `.npy` files that stay on disk, for data larger than memory.
 ///
 /// ```no_run
 /// use brasa::datasets::{NpySource, Source};
@@ -171,7 +186,7 @@ impl NpySource {
     /// Opens the inputs and the targets.
     ///
     /// # Errors
-    /// Those of [`NpyFile::open`]; [`Error::Data`] if there are more of one than of the other.
+    /// Those of [`NpyFile::open`]; [`Error::Data`] if the files differ in length.
     pub fn open(x: impl AsRef<Path>, y: impl AsRef<Path>) -> Result<Self> {
         let (x, y) = (NpyFile::open(x)?, NpyFile::open(y)?);
         if x.len() != y.len() {
@@ -209,6 +224,24 @@ impl Source for NpySource {
         let mut sum = Fingerprint::new();
         self.add_to(&mut sum)?;
         Ok(Some(sum.finish()))
+    }
+}
+
+impl Rows for NpyFile {
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        Self::sample_shape(self)
+    }
+
+    fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
+        Self::gather(self, indices, out)
+    }
+
+    fn gather_column(&self, indices: &[usize]) -> Result<Column> {
+        Self::gather_column(self, indices)
     }
 }
 
@@ -254,11 +287,11 @@ mod tests {
     }
 
     #[test]
-    fn every_type_reads_as_it_loads() {
+    fn every_type_reads_as_load_npy_does() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for descr in ["|b1", "|u1", "|i1", "<u2", ">i2", "<u4", ">i4", "<u8", ">i8", "<f2", ">f4", "<f8"] {
             let size: usize = descr[2..].parse().unwrap();
-            // Bytes below 0x3c, so that none of the numbers is infinite.
+            // Bytes below 0x3c, so that no number is infinite.
             let bytes: Vec<u8> = (0..4 * size).map(|i| (i * 37 % 60) as u8).collect();
             std::fs::write(file.path(), npy(descr, &[2, 2], &bytes)).unwrap();
             let mut out = [f32::NAN; 4];

@@ -12,9 +12,9 @@ use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::formats::atomic::write_atomically;
 use crate::formats::keras::{Bounded, open_archive};
-use crate::formats::regular::open_file;
+use crate::formats::regular::{Content, open_file};
 
-/// An `.npz` archive, as `numpy.savez` and `numpy.savez_compressed` write it; arrays are read when asked for.
+/// An `.npz` archive, as written by `numpy.savez` and `numpy.savez_compressed`; arrays are read on demand.
 ///
 /// ```no_run
 /// let mut archive = brasa::datasets::Npz::open("data.npz")?;
@@ -43,10 +43,23 @@ impl Npz {
     /// [`Error::Io`] if the file cannot be opened, [`Error::Broken`] if it is not a zip archive.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = path.display().to_string();
         let (opened, length) = open_file(path)?;
-        let archive = open_archive(&file, "its list of arrays", opened, &Limits::default())?;
-        // A name that is not UTF-8 cannot be asked for.
+        Self::from_content(path.display().to_string(), opened, length)
+    }
+
+    /// As [`open`](Self::open), for the bytes of a file, such as those of `include_bytes!` or of an upload.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for those of the system.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self> {
+        let bytes = bytes.into();
+        let length = bytes.len() as u64;
+        Self::from_content("the bytes of an archive".to_owned(), bytes, length)
+    }
+
+    fn from_content(file: String, content: impl Into<Content>, length: u64) -> Result<Self> {
+        let archive = open_archive(&file, "its list of arrays", content, &Limits::default())?;
+        // A name that is not UTF-8 cannot be requested.
         let members = archive.file_names().filter_map(Result::ok);
         let names = members.filter_map(|name| name.strip_suffix(".npy").map(str::to_owned)).collect();
         Ok(Self { file, length, archive, names })
@@ -60,7 +73,7 @@ impl Npz {
     /// Reads one array.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] if there is none of that name, [`Error::Broken`] if it is damaged,
+    /// [`Error::UnknownName`] without an array of that name, [`Error::Broken`] if it is damaged,
     /// [`Error::Unsupported`] if its values are not numbers.
     pub fn read(&mut self, name: &str) -> Result<Samples> {
         if !self.names.iter().any(|known| known == name) {
@@ -72,7 +85,7 @@ impl Npz {
             .by_name(&format!("{name}.npy"))
             .map_err(|error| zip_error(&self.file, &format!("array `{name}`"), error))?;
         let size = reader.size();
-        // What an array takes when packed is only said in the archive; no part of it is longer than the whole.
+        // The compressed size is only claimed by the archive, but no member is longer than the archive.
         if size > most_unpacked(reader.compressed_size().min(self.length)) {
             return Err(Error::broken(member, "its size", format!("{size} bytes cannot come from so short a file")));
         }
@@ -83,7 +96,7 @@ impl Npz {
 fn zip_error(file: &str, at: &str, error: ZipError) -> Error {
     match error {
         ZipError::Io(source) if !matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
-            Error::Io { action: "read", path: file.into(), source }
+            Error::Io { action: "read", path: file.into(), source: source.into() }
         }
         ZipError::UnsupportedArchive(what) => {
             Error::unsupported(format!("{what} in `{file}`"), "archives that are stored or deflated")
@@ -92,8 +105,8 @@ fn zip_error(file: &str, at: &str, error: ZipError) -> Error {
     }
 }
 
-/// Saves arrays by name in an `.npz` archive, as NumPy's `savez` does. The file is complete or, if anything fails, as it
-/// was before.
+/// Saves arrays by name in an `.npz` archive, like NumPy's `savez`. The write is atomic: if it fails, an existing file
+/// stays unchanged.
 ///
 /// ```no_run
 /// use brasa::ndarray::ArrayD;
@@ -103,7 +116,7 @@ fn zip_error(file: &str, at: &str, error: ZipError) -> Error {
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] with what the system refuses, [`Error::Shape`] for a shape that no machine can hold.
+/// [`Error::Io`] if the file cannot be written, [`Error::Shape`] if the size of a shape overflows.
 pub fn save_npz<'a>(
     path: impl AsRef<Path>,
     arrays: impl IntoIterator<Item = (&'a str, &'a ArrayD<f32>)>,
@@ -122,12 +135,12 @@ pub fn save_npz<'a>(
     write_atomically(path, |file| file.write_all(&bytes).map_err(Error::io("write", path)))
 }
 
-/// Reads a data set from an `.npz` file: arrays `x` and `y`, or `x_train`, `y_train` and, if they are there,
-/// `x_test`, `y_test`, the names in Keras's own `mnist.npz`. The second data set is the one to test with. An array
-/// `sample_weight` (`sample_weight_train`, `sample_weight_test`) has the weights of the samples.
+/// Reads a data set from an `.npz` file: arrays `x` and `y`, or `x_train`, `y_train` and optionally `x_test`, `y_test`,
+/// the names in Keras's own `mnist.npz`. The second data set is for testing. An array `sample_weight`
+/// (`sample_weight_train`, `sample_weight_test`) contains the weights of the samples.
 ///
-/// For models of several inputs or outputs there are arrays `x/NAME`, `y/NAME` and `sample_weight/NAME`, by the names of
-/// the inputs and outputs, in place of one.
+/// Models of several inputs or outputs use arrays `x/NAME`, `y/NAME` and `sample_weight/NAME`, with the names of the
+/// inputs and outputs.
 ///
 /// ```no_run
 /// let (train, test) = brasa::datasets::load_npz("xy.npz")?;
@@ -137,7 +150,25 @@ pub fn save_npz<'a>(
 /// # Errors
 /// Those of [`Npz::open`] and [`Npz::read`]; [`Error::Data`] if the arrays have other names or unequal lengths.
 pub fn load_npz(path: impl AsRef<Path>) -> Result<(Dataset, Option<Dataset>)> {
-    let mut archive = Npz::open(path)?;
+    datasets_of(Npz::open(path)?)
+}
+
+/// As [`load_npz`], for the bytes of a file, such as those of `include_bytes!` or of an upload.
+///
+/// ```no_run
+/// # let upload: Vec<u8> = Vec::new();
+/// let (train, test) = brasa::datasets::decode_npz(upload)?;
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`load_npz`], but for those of the system.
+pub fn decode_npz(bytes: impl Into<Vec<u8>>) -> Result<(Dataset, Option<Dataset>)> {
+    datasets_of(Npz::from_bytes(bytes)?)
+}
+
+/// The data sets to train and to test with that an archive holds.
+fn datasets_of(mut archive: Npz) -> Result<(Dataset, Option<Dataset>)> {
     let has = |key: &str| archive.names.iter().any(|name| is_of(name, key));
     let (train, test) = match (has("x") && has("y"), has("x_train") && has("y_train")) {
         (true, false) => (["x", "y", "sample_weight"], None),
@@ -164,13 +195,13 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<(Dataset, Option<Dataset>)> {
     Ok((archive.dataset(train)?, test.map(|keys| archive.dataset(keys)).transpose()?))
 }
 
-/// Whether the array is that of the key, or `KEY/NAME`.
+/// Whether the array's name is the key or `KEY/NAME`.
 fn is_of(name: &str, key: &str) -> bool {
     name.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 impl Npz {
-    /// The data set of the arrays of these keys: inputs, targets, and weights if there are some.
+    /// The data set of the arrays with these keys: inputs, targets, and optional weights.
     fn dataset(&mut self, [x, y, weights]: [&str; 3]) -> Result<Dataset> {
         let (inputs, targets, weights) = (self.blocks(x)?, self.blocks(y)?, self.blocks(weights)?);
         if let Some((key, _)) = [(x, &inputs), (y, &targets)].into_iter().find(|(_, blocks)| blocks.is_empty()) {
@@ -209,7 +240,7 @@ impl Npz {
         }
     }
 
-    /// The array of this key, or the arrays `KEY/NAME`, sorted.
+    /// The array with this key, or the arrays `KEY/NAME`, sorted.
     fn blocks(&mut self, key: &str) -> Result<Vec<Block>> {
         let mut names: Vec<String> = self.names.iter().filter(|name| is_of(name, key)).cloned().collect();
         names.sort();
@@ -226,7 +257,7 @@ impl Npz {
     }
 }
 
-/// An array's name, that of the input or output that it is for, and its samples.
+/// An array's name, the name of its input or output, and its samples.
 type Block = (String, Option<String>, Samples);
 
 #[cfg(test)]
@@ -240,7 +271,7 @@ mod tests {
         Path::new("tests/fixtures/data").join(name)
     }
 
-    /// An archive of arrays of bytes, deflated.
+    /// A deflated archive of byte arrays.
     fn npz(arrays: &[(&str, &[usize], &[u8])]) -> Vec<u8> {
         let mut writer = ZipWriter::new(std::io::Cursor::new(Vec::new()));
         for (name, shape, values) in arrays {
@@ -281,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn arrays_that_make_no_data_set() {
+    fn arrays_that_do_not_form_a_data_set() {
         for arrays in [
             &[("x", &[1_usize][..], &[0_u8][..])][..],
             &[("a", &[1], &[0]), ("b", &[1], &[0])],
@@ -306,7 +337,7 @@ mod tests {
         for at in 0..whole.len() {
             let mut damaged = whole.clone();
             damaged[at] ^= 0x55;
-            // A date may change unnoticed, a value may not.
+            // A corrupt date can go unnoticed, a corrupt value cannot.
             if let Ok((data, _)) = load(&damaged) {
                 assert_eq!(data.x().to_vec_f32(), expected.x().to_vec_f32(), "byte {at}");
                 assert_eq!(data.y().to_vec_f32(), expected.y().to_vec_f32(), "byte {at}");
@@ -315,14 +346,14 @@ mod tests {
     }
 
     #[test]
-    fn a_size_that_lies_is_refused_before_memory_is_asked_for() {
+    fn a_false_size_is_refused_before_allocation() {
         let mut archive = npz(&[("x", &[4], &[1, 2, 3, 4]), ("y", &[4], &[0; 4])]);
-        // The unpacked size is 24 bytes into each entry of the central directory.
+        // The uncompressed size is at byte 24 of each entry of the central directory.
         let entry = archive.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
         archive[entry + 24..entry + 28].copy_from_slice(&0xfff0_0000_u32.to_le_bytes());
         let error = load(&archive).unwrap_err().to_string();
         assert!(error.contains("cannot come from so short a file"), "{error}");
-        // So is the packed size before it, that says how much the unpacked one may be.
+        // A false compressed size before it, which bounds the uncompressed one, is rejected too.
         archive[entry + 20..entry + 24].copy_from_slice(&0xfff0_0000_u32.to_le_bytes());
         let error = load(&archive).unwrap_err().to_string();
         assert!(error.contains("cannot come from so short a file"), "{error}");

@@ -1,4 +1,4 @@
-//! Numbers as files hold them: twelve types, two byte orders.
+//! Numbers as stored in files: twelve types, two byte orders.
 
 use std::io::Read;
 
@@ -7,10 +7,10 @@ use half::f16;
 use super::samples::{Number, Samples, count_of, is_whole};
 use crate::error::Result;
 
-/// Bytes that are read at a time: whole numbers of every type.
+/// The buffer size in bytes, a multiple of every type's size.
 const PIECE: usize = 1 << 16;
 
-/// The types of numbers that NumPy and IDX files hold.
+/// The number types of NumPy and IDX files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Bool,
@@ -27,7 +27,7 @@ pub(super) enum Kind {
     F64,
 }
 
-/// How the numbers of a file are written.
+/// The encoding of the numbers in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Encoding {
     pub kind: Kind,
@@ -35,7 +35,7 @@ pub(super) struct Encoding {
 }
 
 impl Encoding {
-    /// Bytes of one number.
+    /// Bytes per number.
     pub fn size(self) -> usize {
         match self.kind {
             Kind::Bool | Kind::U8 | Kind::I8 => 1,
@@ -45,16 +45,16 @@ impl Encoding {
         }
     }
 
-    /// Bytes of an array of this shape, unless it is beyond what one array can have.
+    /// Bytes of an array of this shape; `None` if that exceeds the limit of one array.
     pub fn bytes_of(self, shape: &[usize]) -> Option<usize> {
         count_of(shape)?.checked_mul(self.size())
     }
 
-    /// Reads the array of this shape, and the end after it, in the nearest type that [`Samples`] stores; `Err` says
-    /// what came instead. The file's form of an array is never held whole; unsigned numbers of 64 bits and
-    /// Fortran's order take a second array for a moment.
+    /// Reads an array of this shape up to the end of the input, in the nearest type that [`Samples`] stores; `Err` has
+    /// the reason. The encoded array is never held in full; unsigned 64-bit numbers and Fortran order temporarily need
+    /// a second array.
     ///
-    /// With `columns_first` the numbers are in Fortran's order. An array without axes is one sample.
+    /// With `columns_first` the numbers are in Fortran order. An array without axes is one sample.
     pub fn read(self, shape: Vec<usize>, columns_first: bool, reader: &mut dyn Read) -> Result<Samples, String> {
         let count = count_of(&shape).ok_or_else(|| format!("{shape:?} is more than memory can hold"))?;
         let mut source = Pieces { encoding: self, count, reader };
@@ -82,7 +82,7 @@ impl Encoding {
         samples.map_err(|error| error.to_string())
     }
 
-    /// The numbers in `bytes` as `f32`, as many as `out` has room for; `bytes` is scratch memory.
+    /// Decodes `bytes` into `out` as `f32`; `bytes` is used as scratch memory.
     pub fn decode_f32(self, bytes: &mut [u8], out: &mut [f32]) {
         self.to_native(bytes);
         match self.kind {
@@ -101,7 +101,8 @@ impl Encoding {
         }
     }
 
-    /// The numbers in `bytes` as whole numbers, added to `out`; `false` if they are others. `bytes` is scratch memory.
+    /// Appends the numbers in `bytes` to `out` as integers; `false` if one is not an integer. `bytes` is used as
+    /// scratch memory.
     pub fn decode_i64(self, bytes: &mut [u8], out: &mut Vec<i64>) -> bool {
         self.to_native(bytes);
         match self.kind {
@@ -119,7 +120,7 @@ impl Encoding {
         }
     }
 
-    /// Puts the bytes of each number into this machine's order.
+    /// Converts the numbers to native byte order.
     fn to_native(self, bytes: &mut [u8]) {
         if self.big_endian != cfg!(target_endian = "big") && self.size() > 1 {
             bytes.chunks_exact_mut(self.size()).for_each(<[u8]>::reverse);
@@ -132,12 +133,12 @@ fn fill<const N: usize>(bytes: &[u8], out: &mut [f32], read: impl Fn([u8; N]) ->
     out.iter_mut().zip(bytes.as_chunks().0).for_each(|(out, bytes)| *out = read(*bytes));
 }
 
-/// Adds the numbers in `bytes` to `out`, as long as each is one.
+/// Appends the numbers in `bytes` to `out` until one cannot be read.
 fn extend<const N: usize>(bytes: &[u8], out: &mut Vec<i64>, read: impl Fn([u8; N]) -> Option<i64>) -> bool {
     bytes.as_chunks().0.iter().all(|bytes| read(*bytes).map(|number| out.push(number)).is_some())
 }
 
-/// Numbers of a file, read piece by piece.
+/// Numbers of a file, read in pieces.
 struct Pieces<'a> {
     encoding: Encoding,
     count: usize,
@@ -145,7 +146,7 @@ struct Pieces<'a> {
 }
 
 impl Pieces<'_> {
-    /// All of them, and nothing after them.
+    /// Reads all numbers and requires the end of the input after them.
     fn numbers<const N: usize, T>(&mut self, read: impl Fn([u8; N]) -> T) -> Result<Vec<T>, String> {
         let bytes = self.count.saturating_mul(N);
         let mut numbers = Vec::new();
@@ -162,7 +163,7 @@ impl Pieces<'_> {
             self.encoding.to_native(&mut piece);
             numbers.extend(piece.as_chunks().0.iter().map(|bytes| read(*bytes)));
         }
-        // Reading on to the end also makes gzip and zip compare their checksums.
+        // Reading to the end makes gzip and zip verify their checksums.
         match self.reader.read(&mut [0]) {
             Ok(0) => Ok(numbers),
             Ok(_) => Err(format!("expected {bytes} bytes of values, received more")),
@@ -171,7 +172,7 @@ impl Pieces<'_> {
     }
 }
 
-/// Shape and order of an array whose values are still to come.
+/// Shape and order of an array whose values follow.
 struct Raw {
     shape: Vec<usize>,
     columns_first: bool,
@@ -185,7 +186,7 @@ impl Raw {
         if !self.columns_first {
             return Samples::new(self.shape, values);
         }
-        // An array in Fortran's order is the transpose of one in C's order with the axes reversed.
+        // An array in Fortran order is the transpose of one in C order with the axes reversed.
         let reversed: Vec<usize> = self.shape.into_iter().rev().collect();
         let received = format!("{} values of shape {reversed:?}", values.len());
         let array = ndarray::ArrayD::from_shape_vec(reversed, values)
@@ -194,8 +195,8 @@ impl Raw {
     }
 }
 
-/// Deflate makes nothing smaller than one part in 1032, so that a packed file of a known size
-/// cannot hold more than this; a file that claims to is broken, and no memory is asked for.
+/// Deflate compresses by a factor of at most 1032, so a compressed file of known size cannot contain more than this; a
+/// file that claims to is broken, and nothing is allocated.
 pub(super) fn most_unpacked(packed: u64) -> u64 {
     packed.saturating_mul(1032).saturating_add(1024)
 }

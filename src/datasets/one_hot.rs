@@ -1,10 +1,10 @@
-//! Class numbers as one-hot rows.
+//! Class indices as one-hot rows.
 
 use super::samples::count_of;
 use super::{Column, Field, Source};
 use crate::error::{Error, Result};
 
-/// A source whose class numbers are read as one-hot rows: 1 at the class, 0 elsewhere.
+/// A source whose class indices are read as one-hot rows: 1 at the class, 0 elsewhere.
 ///
 /// ```
 /// use brasa::datasets::{Dataset, OneHot, Source};
@@ -22,10 +22,10 @@ pub struct OneHot<S> {
 }
 
 impl<S: Source> OneHot<S> {
-    /// The samples of `source`, whose targets are numbers of `classes` classes, counted from 0.
+    /// The samples of `source`, whose targets are indices of `classes` classes, from 0.
     ///
     /// # Errors
-    /// [`Error::Data`] for targets of more than one number a sample.
+    /// [`Error::Data`] for targets of more than one number per sample.
     pub fn new(source: S, classes: usize) -> Result<Self> {
         let targets = source.y_fields();
         if targets.len() != 1 || count_of(&targets[0].shape) != Some(1) {
@@ -118,7 +118,7 @@ mod tests {
     use crate::datasets::Dataset;
 
     #[test]
-    fn numbers_of_no_class_are_refused() {
+    fn class_indices_out_of_range_are_refused() {
         let of = |label: f32| OneHot::new(Dataset::new(vec![1.0f32], vec![label]).unwrap(), 3).unwrap();
         for label in [3.0, -1.0, 0.5, f32::NAN] {
             let error = of(label).read(&[0], &mut [0.0], &mut [0.0; 3]).unwrap_err().to_string();
@@ -128,7 +128,7 @@ mod tests {
         assert!(OneHot::new(OneHot::new(rows, 2).unwrap(), 2).is_err());
     }
 
-    /// A source that says its samples have more values than any memory.
+    /// A source whose claimed sample size exceeds any memory.
     struct Vast([usize; 2]);
 
     impl Source for Vast {

@@ -1,4 +1,4 @@
-//! How much memory pictures may take, each of them and all that are decoded at once.
+//! Memory limits for images: for each, and for all that are being decoded.
 
 use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,23 +8,23 @@ use image::{ImageDecoder, ImageError, ImageReader};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
 
-/// Bytes for each pixel of the largest picture: what one may take while it is decoded, brought to grey or to three
-/// channels of eight bits, and resized, and what all of those take together that threads decode at once.
+/// Bytes per pixel of the largest image: the limit for one image while it is decoded, converted to grey or three 8-bit
+/// channels and resized, and for all that threads decode concurrently.
 const BYTES_A_PIXEL: u64 = 8;
 
-/// What a decoder may take beside the picture itself.
+/// The memory limit of a decoder besides the image itself.
 const DECODER_BYTES: u64 = 64 << 20;
 
-/// The bytes that all pictures being decoded take.
+/// The bytes of all images that are being decoded.
 static IN_USE: Mutex<u64> = Mutex::new(0);
 static FREED: Condvar = Condvar::new();
 
-/// Room for one picture; given back when it is dropped.
+/// The memory reservation of one image; released on drop.
 #[derive(Debug)]
 pub(super) struct Room(u64);
 
 impl Room {
-    /// Waits until there is room for so many bytes. A picture for which there never is has it for itself.
+    /// Waits until `bytes` can be reserved. An image that exceeds `most` waits until it is alone.
     fn wait_for(bytes: u64, most: u64) -> Self {
         let mut used = in_use();
         while *used > 0 && used.saturating_add(bytes) > most {
@@ -48,18 +48,18 @@ fn in_use() -> MutexGuard<'static, u64> {
     IN_USE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What decoders may take before the size of the picture is known.
+/// The limits of a decoder before the image's size is known.
 pub(super) fn header_limits() -> image::Limits {
     let mut limits = image::Limits::default();
     limits.max_alloc = Some(DECODER_BYTES);
     limits
 }
 
-/// The decoder of a picture that is to become one of height, width and channels, and room for it; nothing is decoded yet.
+/// The decoder of an image to be read as height, width and channels, and its reservation; nothing is decoded yet.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a picture of more pixels or bytes than the limits allow, and what the decoder says of its
-/// header.
+/// [`Error::Unsupported`] for an image of more pixels or bytes than the limits allow, and the decoder's errors about
+/// its header.
 pub(super) fn decoder<'a, R: std::io::BufRead + std::io::Seek + 'a>(
     path: &Path,
     mut reader: ImageReader<R>,
@@ -76,7 +76,7 @@ pub(super) fn decoder<'a, R: std::io::BufRead + std::io::Seek + 'a>(
             format!("up to {} (`Limits::pixels`)", limits.pixels),
         ));
     }
-    // As it is decoded, in bytes of colour and of grey, halfway through resizing (four numbers of 32 bits), and resized.
+    // Decoded, as 8-bit colour and grey, halfway through resizing (four 32-bit numbers), and resized.
     let decoded = decoder.total_bytes();
     let halfway = u64::from(own_width).saturating_mul(height as u64).saturating_mul(16);
     let resized = (width as u64).saturating_mul(height as u64).saturating_mul(16);
@@ -95,7 +95,7 @@ pub(super) fn decoder<'a, R: std::io::BufRead + std::io::Seek + 'a>(
     Ok((decoder, room))
 }
 
-/// What a decoder says, as an error about the file.
+/// A decoder's error as an error about the file.
 pub(super) fn about(path: &Path, error: ImageError) -> Error {
     match error {
         ImageError::Unsupported(error) => {
@@ -129,7 +129,7 @@ mod tests {
                 });
             }
         });
-        // Other tests decode pictures meanwhile, which only makes it less.
+        // Other tests decode images concurrently, which can only lower the count.
         assert!((1..=2).contains(&highest.load(Ordering::SeqCst)), "{highest:?}");
         drop(Room::wait_for(u64::MAX, 1));
     }

@@ -1,9 +1,9 @@
-//! Pictures in another range than that in which they are stored.
+//! Images in another range than the stored one.
 
 use super::{PixelRange, Samples, Source};
 use crate::error::Result;
 
-/// The samples of a source of pictures whose numbers go from 0 to 1, in another range.
+/// The samples of a source of images with values from 0 to 1, mapped to another range.
 ///
 /// ```
 /// use brasa::datasets::{Dataset, PixelRange, Ranged, Source};
@@ -20,7 +20,7 @@ pub struct Ranged<S> {
 }
 
 impl<S: Source> Ranged<S> {
-    /// The samples of `source`, from 0 to 1 there, in `range`.
+    /// The samples of `source`, which are from 0 to 1, in `range`.
     pub fn new(source: S, range: PixelRange) -> Self {
         Self { source, range }
     }

@@ -14,11 +14,11 @@ pub use self::convert::IntoSamples;
 use super::{Cells, Column, Fingerprint};
 use crate::error::{Error, Result};
 
-/// Numbers or [texts](Self::texts) in memory, the first axis counting the samples, stored in the type they came in.
+/// Numbers or [texts](Self::texts) in memory, the first axis counting the samples, stored in their original type.
 ///
-/// They become `f32` only on the way out, a batch at a time: 70,000 MNIST images take 55 MB rather than 220 MB.
-/// Cloning and slicing share the memory. Integers above 2²⁴ lose their last digits in `f32`, but
-/// not on the way to layers that work on the host ([`gather_column`](Self::gather_column)).
+/// They are converted to `f32` only when read, a batch at a time: 70,000 MNIST images take 55 MB rather than 220 MB.
+/// Cloning and slicing share the memory. Integers above 2²⁴ lose precision in `f32`, but not for layers that work on
+/// the host ([`gather_column`](Self::gather_column)).
 ///
 /// ```
 /// use brasa::datasets::Samples;
@@ -35,14 +35,14 @@ pub struct Samples {
     /// The number of samples, then the shape of one. Never empty.
     shape: Vec<usize>,
     stored: Stored,
-    /// Where the first sample begins, in elements.
+    /// The offset of the first sample, in elements.
     start: usize,
-    /// What each number is divided by on the way out. A division, not a multiplication by the inverse,
-    /// because `x / 255` is what Keras users write, and the two differ in the last bit.
+    /// The divisor applied on reading. A division, not a multiplication by the inverse: `x / 255` is what Keras users
+    /// write, and the two differ in the last bit.
     divisor: f32,
 }
 
-/// The numbers as they came. Not reachable from outside.
+/// The stored numbers. Not reachable from outside.
 #[derive(Clone)]
 pub enum Stored {
     U8(Arc<Vec<u8>>),
@@ -50,11 +50,11 @@ pub enum Stored {
     I64(Arc<Vec<i64>>),
     F32(Arc<Vec<f32>>),
     F64(Arc<Vec<f64>>),
-    /// No numbers.
+    /// Texts instead of numbers.
     Text(Arc<Vec<String>>),
 }
 
-/// Runs `$body` with `$values` bound to the stored vector of numbers, whatever its type, or `$text` with that of texts.
+/// Runs `$body` with `$values` bound to the stored vector of numbers of any type, or `$text` with that of texts.
 macro_rules! with_stored {
     ($stored:expr, $values:ident => $body:expr, text $texts:ident => $text:expr) => {
         match $stored {
@@ -77,7 +77,7 @@ mod sealed {
 }
 use sealed::Sealed;
 
-/// The types of numbers that [`Samples`] stores as they are: `u8`, `i32`, `i64`, `f32`, `f64`.
+/// The number types that [`Samples`] stores without conversion: `u8`, `i32`, `i64`, `f32`, `f64`.
 pub trait Number: Sealed + Copy + Send + Sync + 'static {}
 
 macro_rules! number {
@@ -110,15 +110,15 @@ number! {
 }
 
 impl Samples {
-    /// Samples from a shape, the number of samples first, and its values in row-major order.
+    /// Samples from a shape, the number of samples first, and values in row-major order.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shape has no axis, or another number of values.
+    /// [`Error::Shape`] if the shape has no axis, or does not match the number of values.
     pub fn new<T: Number>(shape: impl Into<Vec<usize>>, values: Vec<T>) -> Result<Self> {
         Self::from_stored(shape.into(), T::store(values))
     }
 
-    /// Texts, from a shape as in [`new`](Self::new); a vector of texts is one text a sample.
+    /// Texts, from a shape as in [`new`](Self::new); a vector of texts is one text per sample.
     ///
     /// ```
     /// use brasa::datasets::Samples;
@@ -134,12 +134,12 @@ impl Samples {
         Self::from_stored(shape.into(), Stored::Text(Arc::new(values)))
     }
 
-    /// Whether they are texts and not numbers.
+    /// Whether they are texts.
     pub fn is_text(&self) -> bool {
         matches!(self.stored, Stored::Text(_))
     }
 
-    /// Refuses texts where numbers are wanted.
+    /// Rejects texts where numbers are expected.
     ///
     /// # Errors
     /// [`Error::Data`] for texts.
@@ -161,7 +161,7 @@ impl Samples {
         Ok(Self { shape, stored, start: 0, divisor: 1.0 })
     }
 
-    /// Adds the shape and every value.
+    /// Adds the shape and every value to a fingerprint.
     pub(super) fn add_to(&self, sum: &mut Fingerprint) {
         sum.add_all(self.shape.iter().map(|size| *size as u64));
         sum.add(u64::from(self.divisor.to_bits()));
@@ -191,7 +191,7 @@ impl Samples {
         &self.shape
     }
 
-    /// The shape of one sample; `[]` if it is a single number, as a label is.
+    /// The shape of one sample; `[]` for a single number, such as a label.
     pub fn sample_shape(&self) -> &[usize] {
         &self.shape[1..]
     }
@@ -213,10 +213,10 @@ impl Samples {
         }
     }
 
-    /// The same samples, each number divided by `divisor` on the way out; the stored numbers stay as they are.
+    /// The same samples, each number divided by `divisor` on reading; the stored numbers stay unchanged.
     ///
     /// # Errors
-    /// [`Error::Argument`] if `divisor` is zero, infinite or not a number.
+    /// [`Error::Argument`] if `divisor` is zero, subnormal, infinite or NaN.
     pub fn divided_by(mut self, divisor: f32) -> Result<Self> {
         if !divisor.is_normal() {
             return Err(Error::argument("divisor", "a finite number other than 0", divisor));
@@ -229,7 +229,7 @@ impl Samples {
     /// The same values as samples of another shape, such as `[28, 28, 1]` for `[28, 28]`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if it has another number of values.
+    /// [`Error::Shape`] if the number of values differs.
     pub fn with_sample_shape(mut self, sample_shape: &[usize]) -> Result<Self> {
         let shape = [&self.shape[..1], sample_shape].concat();
         if count_of(&shape).is_none() || count_of(sample_shape) != Some(self.sample_len()) {
@@ -273,7 +273,7 @@ impl Samples {
         Ok(())
     }
 
-    /// The samples at `indices` as they are, texts and whole numbers included.
+    /// The samples at `indices` in their own type, texts and integers included.
     ///
     /// ```
     /// use brasa::datasets::{Cells, Samples};
@@ -313,7 +313,7 @@ impl Samples {
         Column::new([&[indices.len()], self.sample_shape()].concat(), cells)
     }
 
-    /// Texts and numbers as samples.
+    /// Samples from texts or numbers.
     pub(crate) fn of_column(column: Column) -> Result<Self> {
         let (shape, cells) = column.into_parts();
         match cells {
@@ -323,12 +323,12 @@ impl Samples {
         }
     }
 
-    /// All samples as they are.
+    /// All samples in their own type.
     pub(crate) fn column(&self) -> Result<Column> {
         self.gather_column(&(0..self.len()).collect::<Vec<_>>())
     }
 
-    /// All values in row-major order; texts, which have none, as NaN.
+    /// All values in row-major order; texts as NaN.
     pub fn to_vec_f32(&self) -> Vec<f32> {
         let count = self.len() * self.sample_len();
         let mut out = vec![0.0; count];
@@ -343,9 +343,9 @@ impl Samples {
     }
 }
 
-/// Whether a float of 64 bits stands for a whole number, of which it tells those apart that are so large.
+/// Whether an `f64` is an integer in the range where it represents all integers exactly.
 pub(super) fn is_whole(number: f64) -> bool {
-    /// From here on whole numbers fall together.
+    /// Above this, integers are no longer distinct.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     number.fract() == 0.0 && number.abs() <= EXACT
 }
@@ -363,7 +363,7 @@ fn gather<T: Number>(values: &[T], width: usize, divisor: f32, indices: &[usize]
     }
 }
 
-/// Two slices of one length, walked together: a loop without bounds checks, which the compiler vectorises.
+/// Converts between two slices of equal length: a loop without bounds checks, which the compiler vectorises.
 fn convert<T: Number>(from: &[T], divisor: f32, to: &mut [f32]) {
     if divisor == 1.0 {
         to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32());
@@ -372,21 +372,21 @@ fn convert<T: Number>(from: &[T], divisor: f32, to: &mut [f32]) {
     }
 }
 
-/// The most samples without values.
+/// The most samples of an empty shape.
 const MOST_EMPTY: usize = 1 << 24;
 
-/// The number of values of a shape, unless it is beyond what one array can have.
+/// The number of values of a shape; `None` if that exceeds the limit of one array.
 ///
 /// Zeros count as one while checking, so that no order of the multiplications can overflow later.
 pub(crate) fn count_of(shape: &[usize]) -> Option<usize> {
     let largest = shape.iter().filter(|&&size| size != 0).try_fold(1_usize, |count, &size| count.checked_mul(size))?;
     let is_empty = shape.contains(&0);
-    // Samples without values take no memory, but each is looked at.
+    // Samples without values take no memory, but loops visit each.
     let too_many = is_empty && shape.first().is_some_and(|samples| *samples > MOST_EMPTY);
     (largest <= isize::MAX as usize / 8 && !too_many).then_some(if is_empty { 0 } else { largest })
 }
 
-/// Checks a request for samples: every index below `len`, and room for exactly these samples.
+/// Checks a read request: every index below `len`, and a buffer of exactly the needed size.
 pub(crate) fn check_request(indices: &[usize], len: usize, sample_shape: &[usize], room: usize) -> Result<()> {
     if let Some(index) = indices.iter().max().filter(|&&index| index >= len) {
         return Err(Error::argument("indices", format!("indices below the number of samples, {len}"), index));
@@ -400,7 +400,7 @@ pub(crate) fn check_request(indices: &[usize], len: usize, sample_shape: &[usize
     Ok(())
 }
 
-/// First index and end of a range among `len` samples.
+/// Start and end of a range among `len` samples.
 pub(crate) fn bounds(range: impl RangeBounds<usize>, len: usize) -> Result<(usize, usize)> {
     let start = match range.start_bound() {
         Bound::Included(&start) => start,
@@ -424,6 +424,28 @@ impl fmt::Debug for Samples {
     }
 }
 
+/// The index of the first validation sample: `floor(samples · (1 − validation_split))`, Keras's rule.
+///
+/// ```
+/// use brasa::datasets::split_index;
+/// assert_eq!(split_index(60_000, 0.1)?, 54_000);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Argument`] if the fraction is not between 0 and 1, [`Error::Data`] if either part would be empty.
+pub fn split_index(samples: usize, validation_split: f64) -> Result<usize> {
+    if !(validation_split > 0.0 && validation_split < 1.0) {
+        return Err(Error::argument("validation_split", "a number between 0 and 1, both excluded", validation_split));
+    }
+    let index = (samples as f64 * (1.0 - validation_split)).floor() as usize;
+    if index == 0 || index >= samples {
+        let expected = format!("enough samples to split off a fraction of {validation_split}");
+        return Err(Error::data("samples to train and validate with", expected, samples));
+    }
+    Ok(index)
+}
+
 #[cfg(test)]
 mod tests {
     use ndarray::{Array3, ArrayD};
@@ -432,7 +454,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_stored_type_comes_out() {
+    fn every_stored_type_is_read() {
         assert_eq!(Samples::from(vec![255_u8]).to_vec_f32(), [255.0]);
         assert_eq!(Samples::from(vec![-3_i32]).to_vec_f32(), [-3.0]);
         assert_eq!(Samples::from(vec![-3_i64]).to_vec_f32(), [-3.0]);
@@ -441,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_without_values_are_not_without_number() {
+    fn the_number_of_empty_samples_is_limited() {
         assert_eq!(Samples::new([3, 0], Vec::<f32>::new()).unwrap().len(), 3);
         assert!(Samples::new([1 << 40, 0], Vec::<f32>::new()).is_err());
     }

@@ -1,18 +1,17 @@
-//! What training reads from.
+//! The trait of data that training reads.
 
 use std::{ops::RangeBounds, sync::Arc};
 
 use super::{
     Cells, Column, Field, Fingerprint,
-    dataset::split_index,
-    samples::{IntoSamples, Samples, bounds, check_request},
+    samples::{IntoSamples, Samples, bounds, check_request, split_index},
 };
 use crate::error::{Error, Result};
 use crate::shape::check_count;
 
-/// Samples that can be read by their indices, in any order and from several threads: what `fit` and `evaluate` take.
+/// Samples that can be read by index, in any order and from several threads, as `fit` and `evaluate` require.
 ///
-/// A [`Dataset`](super::Dataset) holds them in memory. A source of your own may read them from anywhere:
+/// A [`Dataset`](super::Dataset) holds them in memory. Your own source can read them from anywhere:
 ///
 /// ```
 /// use brasa::{Result, datasets::Source};
@@ -54,22 +53,23 @@ pub trait Source: Send + Sync {
     /// The shape of one target, without the batch: `[]` for a label.
     fn y_shape(&self) -> &[usize];
 
-    /// Writes the inputs and targets at `indices` one after another into `x` and `y`, which hold exactly these.
+    /// Writes the inputs and targets at `indices` one after another into `x` and `y`, which have exactly the needed
+    /// size.
     ///
     /// # Errors
-    /// Whatever keeps the samples from being read; an index that is too large.
+    /// Any error of reading the samples; an index out of range.
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()>;
 
-    /// The shape of one sample's weights, if the samples have weights: `[]` for one number a sample, `[steps]` for one a
-    /// step, `[height, width]` for one a pixel. By default there are none.
+    /// The shape of one sample's weights, if the samples have weights: `[]` for one number per sample, `[steps]` for
+    /// one per step, `[height, width]` for one per pixel. `None` by default.
     ///
-    /// A sample that weighs 2 counts twice in the loss and in `weighted_metrics`, one that weighs 0 does not count.
+    /// A sample of weight 2 counts twice in the loss and in `weighted_metrics`, one of weight 0 does not count.
     fn weight_shape(&self) -> Option<&[usize]> {
         None
     }
 
-    /// Writes the weights of the samples at `indices` one after another into `weights`, which holds exactly these; it
-    /// is only called if there is a [`weight_shape`](Self::weight_shape).
+    /// Writes the weights of the samples at `indices` one after another into `weights`, which has exactly the needed
+    /// size; only called if there is a [`weight_shape`](Self::weight_shape).
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -79,17 +79,16 @@ pub trait Source: Send + Sync {
         Ok(())
     }
 
-    /// The targets, if they lie in memory: they are then checked before training begins, and not only when their batch
-    /// comes.
+    /// The targets, if they are in memory: they are then checked before training begins, not batch by batch.
     fn targets(&self) -> Option<Samples> {
         None
     }
 
-    /// The inputs of a model that has several, by name or in order. By default there is one, of the shape
+    /// The inputs of a model that has several, by name or in order. By default one, of the shape
     /// [`x_shape`](Self::x_shape).
     ///
-    /// A source of several inputs or targets has [`y_fields`](Self::y_fields) and [`read_fields`](Self::read_fields) of
-    /// its own, too; its `x_shape`, `y_shape` and `read` are then for the first of each.
+    /// A source of several inputs or targets also overrides [`y_fields`](Self::y_fields) and
+    /// [`read_fields`](Self::read_fields); its `x_shape`, `y_shape` and `read` then refer to the first of each.
     ///
     /// ```
     /// use brasa::Result;
@@ -149,9 +148,9 @@ pub trait Source: Send + Sync {
         }
     }
 
-    /// As [`read_fields`](Self::read_fields), with the inputs as they are, texts and whole numbers included: what a model
-    /// asks for whose first layers work on the host. The targets go into `y`. `None`, as by default, if the inputs are
-    /// floats, and to be read as such.
+    /// As [`read_fields`](Self::read_fields), with the inputs in their own type, texts and integers included, for
+    /// models whose first layers work on the host. The targets are written to `y`. `None`, the default, if the inputs
+    /// are floats, to be read as such.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -160,14 +159,14 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
-    /// The shapes of one sample's weights, as [`weight_shape`](Self::weight_shape): none, one for all targets, or one
-    /// for each target, which may be none.
+    /// The shapes of one sample's weights, as [`weight_shape`](Self::weight_shape): empty, one for all targets, or one
+    /// for each target, `None` for a target without weights.
     fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {
         self.weight_shape().map(|shape| Some(shape.to_vec())).into_iter().collect()
     }
 
     /// Writes the weights of the samples at `indices` into a buffer for each of the
-    /// [`weight_fields`](Self::weight_fields), which is empty where there are none.
+    /// [`weight_fields`](Self::weight_fields), which is empty for targets without weights.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -175,23 +174,22 @@ pub trait Source: Send + Sync {
         weights.iter_mut().try_for_each(|weights| self.read_weights(indices, weights))
     }
 
-    /// The targets of each output, if they lie in memory, as [`targets`](Self::targets).
+    /// The targets of each output, if they are in memory, as [`targets`](Self::targets).
     fn all_targets(&self) -> Option<Vec<Samples>> {
         self.targets().map(|targets| vec![targets])
     }
 
-    /// A sum that tells these samples from others of the same sizes (see [`Fingerprint`](super::Fingerprint)): a run that
-    /// goes on from a checkpoint refuses data with another one. None, as by default, is not compared.
+    /// A checksum of the samples (see [`Fingerprint`](super::Fingerprint)): a run resumed from a checkpoint rejects
+    /// data with another one. `None`, the default, is not compared.
     ///
     /// # Errors
-    /// Whatever keeps the samples from being read.
+    /// Any error of reading the samples.
     fn fingerprint(&self) -> Result<Option<u64>> {
         Ok(None)
     }
 }
 
-/// Inputs that can be read by their indices, without targets: what [`Model::predict_each`](crate::Model::predict_each)
-/// takes.
+/// Inputs that can be read by index, without targets, as [`Model::predict_each`](crate::Model::predict_each) requires.
 pub trait Rows: Sync {
     /// The number of samples.
     fn len(&self) -> usize;
@@ -204,14 +202,14 @@ pub trait Rows: Sync {
     /// The shape of one sample.
     fn sample_shape(&self) -> &[usize];
 
-    /// Writes the samples at `indices` one after another into `out`, which holds exactly these.
+    /// Writes the samples at `indices` one after another into `out`, which has exactly the needed size.
     ///
     /// # Errors
-    /// Whatever keeps the samples from being read; an index that is too large.
+    /// Any error of reading the samples; an index out of range.
     fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()>;
 
-    /// The samples at `indices` as they are, texts and whole numbers included: what a model asks for whose first layers
-    /// work on the host.
+    /// The samples at `indices` in their own type, texts and integers included, for models whose first layers work on
+    /// the host.
     ///
     /// # Errors
     /// As [`gather`](Self::gather).
@@ -220,24 +218,6 @@ pub trait Rows: Sync {
         let mut out = vec![0.0; shape.iter().product()];
         self.gather(indices, &mut out)?;
         Column::new(shape, Cells::Float(out))
-    }
-}
-
-impl Rows for super::NpyFile {
-    fn len(&self) -> usize {
-        Self::len(self)
-    }
-
-    fn sample_shape(&self) -> &[usize] {
-        Self::sample_shape(self)
-    }
-
-    fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
-        Self::gather(self, indices, out)
-    }
-
-    fn gather_column(&self, indices: &[usize]) -> Result<Column> {
-        Self::gather_column(self, indices)
     }
 }
 
@@ -259,7 +239,7 @@ impl Rows for Samples {
     }
 }
 
-/// A pointer to a source is a source.
+/// Implements [`Source`] for a pointer to a source.
 macro_rules! pointer_is_source {
     ($($pointer:ty),*) => {$(
         impl<S: Source + ?Sized> Source for $pointer {
@@ -331,7 +311,7 @@ impl<S: Source> Part<S> {
         Ok(Self { source, start, len: end - start })
     }
 
-    /// The samples to train on, and the last fraction `validation_split` to validate with, as Keras parts them.
+    /// The training samples, and the last fraction `validation_split` for validation, split as in Keras.
     ///
     /// # Errors
     /// Those of [`split_index`].
@@ -442,12 +422,12 @@ impl<S: Source> Weighted<S> {
     /// The samples of `source` with a weight (or a block of weights) for each.
     ///
     /// # Errors
-    /// [`Error::Data`](crate::Error::Data) for another number of weights, or weights that are not finite;
-    /// [`Error::Argument`](crate::Error::Argument) if the source has weights already.
+    /// [`Error::Data`](crate::Error::Data) if the number of weights differs, or for weights that are not finite;
+    /// [`Error::Argument`](crate::Error::Argument) if the source already has weights.
     pub fn new(source: S, weights: impl IntoSamples) -> Result<Self> {
         let weights = checked_weights(weights.into_samples()?, source.len())?;
         if !source.weight_fields().is_empty() {
-            return Err(Error::argument("sample_weight", "weights once", "weights, and data that has its own"));
+            return Err(Error::argument("sample_weight", "weights given once", "weights, and data with its own"));
         }
         Ok(Self { source, weights })
     }
@@ -511,8 +491,30 @@ impl<S: Source> Source for Weighted<S> {
     }
 }
 
-/// The inputs of some samples as they are, texts and whole numbers of 64 bits included, and their targets, one row of
-/// numbers for each field: of a source with one input.
+/// All inputs of some samples as they are.
+///
+/// # Errors
+/// Those of reading.
+#[cfg(feature = "recipes")]
+pub(crate) fn read_all_columns<S: Source + ?Sized>(data: &S, indices: &[usize]) -> Result<Vec<Column>> {
+    let shape_of = |sample: &[usize]| [&[indices.len()], sample].concat();
+    let room = |fields: &[Field]| -> Result<Vec<Vec<f32>>> {
+        fields.iter().map(|field| Ok(vec![0.0; check_count(&shape_of(&field.shape))?])).collect()
+    };
+    let fields = data.x_fields();
+    let mut targets = room(&data.y_fields())?;
+    let mut rows: Vec<&mut [f32]> = targets.iter_mut().map(Vec::as_mut_slice).collect();
+    if let Some(columns) = data.read_columns(indices, &mut rows)? {
+        return Ok(columns);
+    }
+    let mut x = room(&fields)?;
+    data.read_fields(indices, &mut x.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(), &mut rows)?;
+    let column = |(field, numbers): (&Field, Vec<f32>)| Column::new(shape_of(&field.shape), Cells::Float(numbers));
+    fields.iter().zip(x).map(column).collect()
+}
+
+/// The inputs of some samples in their own type, texts and 64-bit integers included, and their targets, one row of
+/// numbers per field; for sources with one input.
 ///
 /// # Errors
 /// [`Error::Data`](crate::Error::Data) for several inputs, and those of reading.
@@ -536,8 +538,8 @@ pub(crate) fn read_column<S: Source + ?Sized>(data: &S, indices: &[usize]) -> Re
     Ok((column, targets))
 }
 
-/// The inputs of some samples as they are, texts and whole numbers of 64 bits included, and their targets in a row: of a
-/// source with one input and one target.
+/// The inputs of some samples in their own type, texts and 64-bit integers included, and their targets in a row; for
+/// sources with one input and one target.
 ///
 /// ```
 /// use brasa::datasets::{Cells, Dataset, read_samples};
@@ -554,7 +556,7 @@ pub fn read_samples<S: Source + ?Sized>(data: &S, indices: &[usize]) -> Result<(
     Ok((Samples::of_column(column)?, targets.pop().unwrap_or_default()))
 }
 
-/// Refuses weights for another number of samples, and those that are not finite.
+/// Rejects weights whose number differs from that of the samples, and those that are not finite.
 pub(crate) fn checked_weights(weights: Samples, samples: usize) -> Result<Samples> {
     if weights.len() != samples {
         let received = format!("{} of shape {:?}", weights.len(), weights.shape());
@@ -577,7 +579,7 @@ mod tests {
     use crate::datasets::Dataset;
 
     #[test]
-    fn weights_go_with_their_samples() {
+    fn weights_stay_with_their_samples() {
         let data = Dataset::new(vec![1.0f32, 2.0, 3.0], vec![0, 1, 0]).unwrap();
         let weights = ndarray::array![[1.0f32, 2.0], [3.0, 4.0], [5.0, 6.0]];
         let weighted = Weighted::new(&data, &weights).unwrap();

@@ -1,7 +1,7 @@
 //! Texts: folders of files, columns of tables, lines.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use csv::{Reader, ReaderBuilder, StringRecord};
@@ -17,14 +17,14 @@ use crate::memory::check_room;
 /// The longest text of a file, in bytes.
 const MOST_BYTES: u64 = 1 << 28;
 
-/// The most classes that a table may name.
+/// The most classes of a table.
 const MOST_CLASSES: usize = 10_000;
 
-/// A folder of texts that are read when they are asked for. Each sub-folder is a class, its name the class's; each file
-/// whose name ends in `.txt` is a text.
+/// A folder of texts, read on demand. Each sub-folder is a class with the folder's name; each file whose name ends in
+/// `.txt` is a text.
 ///
-/// Classes are numbered by their names' alphabetical order; a target is the number of its class. Texts in deeper folders
-/// belong to the sub-folder above them. Hidden files and folders are left out. The order is that of the paths;
+/// Classes are indexed in alphabetical order; a target is the index of its class. Texts in nested folders belong to the
+/// sub-folder above them. Hidden files and folders are skipped. The order is that of the paths;
 /// [`shuffled`](Self::shuffled) mixes it.
 ///
 /// ```no_run
@@ -36,7 +36,7 @@ const MOST_CLASSES: usize = 10_000;
 #[derive(Clone, Debug)]
 pub struct TextFolder {
     class_names: Vec<String>,
-    /// Each text with the number of its class.
+    /// Each text with its class index.
     texts: Vec<(PathBuf, usize)>,
 }
 
@@ -61,7 +61,7 @@ impl TextFolder {
         Ok(Self { class_names, texts })
     }
 
-    /// Whether a folder has texts for classes, and no picture among them: beside pictures, texts are notes.
+    /// Whether a folder has one sub-folder of texts per class, and no image: next to images, texts are notes.
     pub fn is_one(folder: impl AsRef<Path>) -> bool {
         let folder = folder.as_ref();
         let classes = || entries(folder, &mut 0).unwrap_or_default().into_iter().filter(|(_, path)| path.is_dir());
@@ -75,20 +75,25 @@ impl TextFolder {
         self
     }
 
-    /// The names of the classes, in the order of their numbers.
+    /// The texts in their order, each with the number of its class.
+    pub fn texts(&self) -> &[(PathBuf, usize)] {
+        &self.texts
+    }
+
+    /// The names of the classes, in the order of their indices.
     pub fn class_names(&self) -> &[String] {
         &self.class_names
     }
 }
 
-/// Whether there is a picture in a folder or in those below it.
+/// Whether there is an image in a folder or below it.
 fn has_picture(folder: &Path) -> bool {
     let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|kind| kind.is_dir());
     let entries = entries(folder, &mut 0).unwrap_or_default();
     entries.into_iter().any(|(_, path)| if is_folder(&path) { has_picture(&path) } else { is_picture(&path) })
 }
 
-/// Adds the texts in a class's folder and the folders below it. Links to folders are not followed: they may go round.
+/// Adds the texts in a class's folder and below it. Links to folders are not followed: they can form cycles.
 fn list(folder: &Path, class: usize, texts: &mut Vec<(PathBuf, usize)>) -> Result<()> {
     for (_, path) in entries(folder, &mut 0)? {
         let kind = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
@@ -130,7 +135,7 @@ impl Source for TextFolder {
         Ok(Some(vec![texts.into()]))
     }
 
-    /// By the classes, and by the name and the length of each text, in their order.
+    /// From the classes, and the name and length of each text, in order.
     fn fingerprint(&self) -> Result<Option<u64>> {
         let mut sum = Fingerprint::new();
         self.class_names.iter().for_each(|name| sum.add_bytes(name.as_bytes()));
@@ -143,9 +148,9 @@ impl Source for TextFolder {
     }
 }
 
-/// Reads a column of texts and the targets beside it from a CSV file whose first line names its columns. Targets are
-/// those of the column `target`, or of the last one: numbers, or names of classes, which are numbered in alphabetical
-/// order. Returns the names of the classes, too.
+/// Reads a text column and the targets next to it from a CSV file whose first line names its columns. The targets are
+/// in the column `target`, or in the last one: numbers, or class names, which are indexed in alphabetical order. Also
+/// returns the class names.
 ///
 /// ```no_run
 /// let (reviews, classes) = brasa::datasets::load_text_csv("reviews.csv", "review", Some("sentiment"))?;
@@ -153,8 +158,8 @@ impl Source for TextFolder {
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be opened, [`Error::Broken`] with the line of what is wrong, [`Error::UnknownName`]
-/// for a column that it does not have.
+/// [`Error::Io`] if the file cannot be opened, [`Error::Broken`] with the line of an error, [`Error::UnknownName`] for
+/// an unknown column.
 pub fn load_text_csv(path: impl AsRef<Path>, text: &str, target: Option<&str>) -> Result<(Dataset, Vec<String>)> {
     let path = path.as_ref();
     let mut table = TextTable::open(path)?;
@@ -192,7 +197,7 @@ pub fn load_text_csv(path: impl AsRef<Path>, text: &str, target: Option<&str>) -
     Ok((Dataset::new(texts, numbers)?, classes))
 }
 
-/// Texts with their targets in an order that depends on `seed` and their number alone.
+/// Shuffles texts with their targets by a function of `seed` and their number alone.
 pub(crate) fn texts_shuffled(data: &Dataset, seed: u64) -> Result<Dataset> {
     let mut order: Vec<usize> = (0..data.len()).collect();
     shuffle(&mut order, seed);
@@ -212,12 +217,26 @@ struct TextTable {
     line: u64,
 }
 
+/// What stands between the names of columns in the first line of a file. Texts have any of these in them, names hardly.
+fn separator_in(file: &mut fs::File) -> std::io::Result<u8> {
+    /// How much of a file is looked at.
+    const START: u64 = 1 << 16;
+    let mut start = Vec::new();
+    file.take(START).read_to_end(&mut start)?;
+    file.rewind()?;
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok([b',', b';', b'\t', b'|'].into_iter().find(|separator| line.contains(separator)).unwrap_or(b','))
+}
+
 impl TextTable {
     fn open(path: &Path) -> Result<Self> {
-        let (file, length) = open_file(path)?;
+        let (mut file, length) = open_file(path)?;
         check_room("the texts of a table", usize::try_from(length / 4).unwrap_or(usize::MAX))?;
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
-        let separator = if ["tsv", "tab"].contains(&extension.as_str()) { b'\t' } else { b',' };
+        let separator = match ["tsv", "tab"].contains(&extension.as_str()) {
+            true => b'\t',
+            false => separator_in(&mut file).map_err(Error::io("read", path))?,
+        };
         let reader = ReaderBuilder::new().has_headers(false).delimiter(separator).from_reader(file);
         let file = path.display().to_string();
         let mut table = Self { reader, file, names: Vec::new(), record: StringRecord::new(), line: 1 };
@@ -234,7 +253,7 @@ impl TextTable {
         }
     }
 
-    /// The place of a column.
+    /// The index of a column.
     fn column(&self, name: &str) -> Result<usize> {
         let mut found = self.names.iter().enumerate().filter(|(_, own)| *own == name).map(|(place, _)| place);
         match (found.next(), found.next()) {
@@ -256,18 +275,19 @@ impl TextTable {
     }
 }
 
-/// A text to predict for, and where it is from.
+/// A text to predict for, and its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Text {
-    /// The file, with the line where it holds several.
+    /// The file, with the line if it contains several texts.
     pub place: String,
     /// The text.
     pub text: String,
 }
 
-/// The texts in a file: a `.csv` has one in each row, in the column `column` (by default `text`, or the only one); a
-/// `.jsonl` one on each line, a string or an object with that key; any other file is one text. `-` is the standard input,
-/// a text a line.
+/// The texts in a file: a `.csv` has one per row, in the column `column` (by default `text`, or the only one); a
+/// `.jsonl` has one per line, a string or an object with that key; any other file is one text. `-` is the standard
+/// input, one text per line.
 ///
 /// ```
 /// use brasa::datasets::load_texts;
@@ -279,8 +299,8 @@ pub struct Text {
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read, [`Error::Broken`] with the line of what is wrong, [`Error::UnknownName`] for a
-/// column that it does not have.
+/// [`Error::Io`] if it cannot be read, [`Error::Broken`] with the line of an error, [`Error::UnknownName`] for an
+/// unknown column.
 pub fn load_texts(path: impl AsRef<Path>, column: Option<&str>) -> Result<Vec<Text>> {
     let path = path.as_ref();
     let file = path.display().to_string();
@@ -304,9 +324,9 @@ pub fn load_texts(path: impl AsRef<Path>, column: Option<&str>) -> Result<Vec<Te
         "jsonl" | "ndjson" => {
             let key = column.unwrap_or("text");
             lines(&file, BufReader::new(open_file(path)?.0), |line| {
-                let told: serde_json::Value =
-                    serde_json::from_str(line).map_err(|error| format!("no JSON: {error}"))?;
-                let text = told.as_str().or_else(|| told.get(key)?.as_str());
+                let value: serde_json::Value =
+                    serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"))?;
+                let text = value.as_str().or_else(|| value.get(key)?.as_str());
                 text.map(str::to_owned).ok_or_else(|| format!("expected a string, or an object with `{key}`"))
             })
         }
@@ -314,7 +334,7 @@ pub fn load_texts(path: impl AsRef<Path>, column: Option<&str>) -> Result<Vec<Te
     }
 }
 
-/// The texts on lines; empty lines are left out.
+/// The texts on lines; empty lines are skipped.
 fn lines(
     file: &str,
     mut reader: impl BufRead,
@@ -365,6 +385,10 @@ mod tests {
         assert_eq!((data.y().to_vec_f32(), classes.len()), (vec![5.0, 1.0], 0));
         assert!(load_text_csv(&path, "texts", None).unwrap_err().to_string().contains("did you mean `text`"));
         assert!(load_text_csv(&path, "mood", None).is_err());
+        let (_folder, path) = written("t.csv", "text;mood\n\"good, cheap\";happy\nso, so;angry\n");
+        let (data, classes) = load_text_csv(&path, "text", None).unwrap();
+        assert_eq!((data.y().to_vec_f32(), classes.len()), (vec![1.0, 0.0], 2));
+        assert_eq!(data.x().gather_column(&[1]).unwrap(), ["so, so"].into());
         let (_folder, path) = written("t.csv", "text,mood\na,x\nb,\n");
         assert!(load_text_csv(&path, "text", None).unwrap_err().to_string().contains("line 3"));
         let (_folder, path) = written("t.csv", "text,mood\na\n");
@@ -372,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_every_form() {
+    fn texts_of_every_format() {
         let texts = |name: &str, content: &str, column: Option<&str>| {
             let (_folder, path) = written(name, content);
             load_texts(&path, column).map(|texts| texts.into_iter().map(|text| text.text).collect::<Vec<_>>())

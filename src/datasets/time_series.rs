@@ -6,7 +6,7 @@ use super::samples::check_request;
 use super::{Fingerprint, IntoSamples, Samples, Source};
 use crate::error::{Error, Result};
 
-/// How windows lie over the steps of a series.
+/// The position of windows over the steps of a series.
 ///
 /// ```
 /// use brasa::datasets::Window;
@@ -23,7 +23,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// Windows of so many steps, one begun at each step, whose target is the step after the last.
+    /// Windows of `length` steps, one starting at each step, whose target is the step after the last.
     pub fn new(length: usize) -> Self {
         Self { length, stride: 1, sampling_rate: 1, ahead: 1 }
     }
@@ -42,7 +42,7 @@ impl Window {
         self
     }
 
-    /// How many steps after the last of a window its target is (default 1).
+    /// The distance from the last step of a window to its target (default 1).
     #[must_use]
     pub fn ahead(mut self, ahead: usize) -> Self {
         self.ahead = ahead;
@@ -64,18 +64,18 @@ impl Window {
         self.sampling_rate
     }
 
-    /// Steps of the series from the first of a window to its last, both counted.
+    /// Steps of the series from the first of a window to its last, inclusive.
     pub fn span(&self) -> usize {
         self.length.saturating_sub(1).saturating_mul(self.sampling_rate).saturating_add(1)
     }
 
-    /// How many windows with a target there are in a series of so many steps.
+    /// The number of windows with a target in a series of `steps` steps.
     pub fn count(&self, steps: usize) -> usize {
         let starts = steps.saturating_sub(self.span().saturating_add(self.ahead).saturating_sub(1));
         starts.div_ceil(self.stride.max(1))
     }
 
-    /// Refuses windows without steps.
+    /// Rejects windows without steps.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -88,9 +88,9 @@ impl Window {
     }
 }
 
-/// Windows over a series, each with a target: what Keras's `timeseries_dataset_from_array` makes.
+/// Windows over a series, each with a target, as made by Keras's `timeseries_dataset_from_array`.
 ///
-/// [`new`](Self::new) takes Keras's arguments, where the target of the window that begins at step `i` is `targets[i]`;
+/// [`new`](Self::new) takes Keras's arguments: the target of the window that starts at step `i` is `targets[i]`;
 /// [`ahead`](Self::ahead) takes targets by step.
 ///
 /// ```
@@ -107,23 +107,23 @@ pub struct TimeSeries {
     data: Samples,
     targets: Samples,
     window: Window,
-    /// The step of the target of the window that begins at step 0.
+    /// The step of the target of the window that starts at step 0.
     shift: usize,
     count: usize,
     shape: Vec<usize>,
 }
 
 impl TimeSeries {
-    /// As Keras: `data` by step, and the target of the window that begins at each step; those of the last steps, at which
-    /// no whole window begins, may be left out.
+    /// As in Keras: `data` by step, and the target of the window that starts at each step; those of the last steps, at
+    /// which no complete window starts, can be omitted.
     ///
     /// # Errors
-    /// [`Error::Argument`] for windows without steps, [`Error::Data`] if there is not one.
+    /// [`Error::Argument`] for windows without steps, [`Error::Data`] if there is no complete window.
     pub fn new(data: impl IntoSamples, targets: impl IntoSamples, window: Window) -> Result<Self> {
         Self::of(data.into_samples()?, targets.into_samples()?, window, 0)
     }
 
-    /// `data` and `targets` by step: the target of a window is that of the step [`ahead`](Window::ahead) of its last.
+    /// `data` and `targets` by step: the target of a window is [`ahead`](Window::ahead) steps after its last one.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -184,8 +184,8 @@ impl Source for TimeSeries {
 mod tests {
     use super::*;
 
-    /// What `keras.utils.timeseries_dataset_from_array(data, targets, …)` of Keras 3.15 gave for `data = arange(20)` and
-    /// `targets = 10 * data`.
+    /// The output of `keras.utils.timeseries_dataset_from_array(data, targets, …)` of Keras 3.15 for `data =
+    /// arange(20)` and `targets = 10 * data`.
     #[test]
     fn windows_are_those_of_keras() {
         let data: Vec<f32> = (0..20).map(|step| step as f32).collect();

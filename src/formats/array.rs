@@ -1,4 +1,4 @@
-//! Numbers as they stand in a file: a shape and its elements, row by row.
+//! Arrays as stored in files: a shape and its elements in row-major order.
 
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -9,9 +9,9 @@ use crate::shape::Shape;
 /// integers and stay exact.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Elements {
-    /// `float32`; also what `float16`, `bfloat16` and `float64` become when they are read.
+    /// `float32`; `float16`, `bfloat16` and `float64` are converted to it on reading.
     F32(Vec<f32>),
-    /// `int32`; also what `int8`, `int16`, `uint8` and `uint16` become when they are read.
+    /// `int32`; `int8`, `int16`, `uint8` and `uint16` are converted to it on reading.
     I32(Vec<i32>),
     /// `int64`.
     I64(Vec<i64>),
@@ -60,7 +60,7 @@ impl From<Vec<u32>> for Elements {
     }
 }
 
-/// A shape and its elements, the last dimension varying fastest. A scalar has the shape `[]`.
+/// A shape and its elements in row-major order. A scalar has the shape `[]`.
 ///
 /// ```
 /// use brasa::formats::Array;
@@ -81,7 +81,7 @@ impl Array {
     /// An array of the given shape.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the shape does not hold exactly as many elements as were given.
+    /// [`Error::Shape`] if the shape does not match the number of elements.
     pub fn new(shape: impl Into<Vec<usize>>, elements: impl Into<Elements>) -> Result<Self> {
         let (shape, elements) = (shape.into(), elements.into());
         if element_count(&shape) != Some(elements.len()) {
@@ -103,7 +103,7 @@ impl Array {
         &self.elements
     }
 
-    /// Its elements as `f32`: without a copy when that is what they are, integers rounded to the nearest `f32`.
+    /// Its elements as `f32`: without a copy if they already are, integers rounded to the nearest `f32`.
     pub fn into_f32(self) -> Vec<f32> {
         match self.elements {
             Elements::F32(values) => values,
@@ -113,11 +113,11 @@ impl Array {
         }
     }
 
-    /// The one element as an integer; `None` if there is not exactly one, or if it is no whole number.
+    /// The only element as an integer; `None` if there is not exactly one, or if it is not an integer.
     pub fn as_integer(&self) -> Option<i64> {
         match &self.elements {
             Elements::F32(values) => match values[..] {
-                // Beyond 2^24 a float32 does not tell neighbouring integers apart.
+                // Beyond 2^24 not every integer is a float32.
                 [value] if value.fract() == 0.0 && value.abs() <= 16_777_216.0 => Some(value as i64),
                 _ => None,
             },
@@ -127,7 +127,7 @@ impl Array {
         }
     }
 
-    /// How many elements are infinite or not a number.
+    /// The number of elements that are infinite or NaN.
     pub fn non_finite(&self) -> usize {
         match &self.elements {
             Elements::F32(values) => values.iter().filter(|value| !value.is_finite()).count(),
@@ -143,12 +143,12 @@ fn single<T: Copy>(values: &[T]) -> Option<T> {
     }
 }
 
-/// Number of elements of a shape; `None` if no machine can hold so many.
+/// The number of elements of a shape; `None` on overflow.
 pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size))
 }
 
-/// Bytes of memory that an array of this shape takes as `float32`; `None` beyond any machine.
+/// The memory of an array of this shape as `float32`, in bytes; `None` on overflow.
 pub(crate) fn memory_of(shape: &[usize]) -> Option<u64> {
     u64::try_from(element_count(shape)?.checked_mul(size_of::<f32>())?).ok()
 }
@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn integers_are_exact_and_fractions_are_none() {
+    fn integers_are_exact_and_fractions_are_refused() {
         let one = |elements: Elements| Array::new([], elements).unwrap().as_integer();
         assert_eq!(one(vec![i64::MAX].into()), Some(i64::MAX));
         assert_eq!(one(vec![u32::MAX].into()), Some(4_294_967_295));

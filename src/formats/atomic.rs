@@ -1,4 +1,4 @@
-//! Files that appear whole or not at all.
+//! Atomic file writes.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
@@ -9,23 +9,23 @@ use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
 
-/// How the name of an unfinished file begins and ends.
+/// Prefix and suffix of the name of an unfinished file.
 const PREFIX: &str = ".brasa-";
 const SUFFIX: &str = ".partial";
 
-/// How long an unfinished file must have lain untouched to be taken for a dead process's. Its lock says as much at
+/// The time after which an unmodified unfinished file is considered abandoned by a dead process. Its lock would tell at
 /// once, but not every network file system shows one machine the locks of another.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
-/// Writes a file so that, whatever happens, `path` holds either the whole new content or what it held before.
+/// Writes a file atomically: `path` holds either the complete new content or what it held before.
 ///
-/// The content goes to a temporary file in the same folder; when `write` is done it is flushed to the disk
-/// and takes the place of `path` in one step. When `write` fails (a full disk, a lost connection, a panic)
-/// the temporary file is removed. A symbolic link is followed: the file that it points to is replaced.
+/// The content is written to a temporary file in the same folder; when `write` returns, it is flushed to disk and
+/// renamed to `path`. When `write` fails (a full disk, a lost connection, a panic) the temporary file is removed. A
+/// symbolic link is followed: the file that it points to is replaced.
 ///
-/// A process that is killed leaves its temporary file, `.brasa-….partial`. The next writing into the same folder
-/// removes such files if they have not changed for an hour and no living process holds them: whoever writes one has it
-/// locked until it is done, and the system takes the lock from the dead.
+/// A process that is killed leaves its temporary file, `.brasa-….partial`. The next write into the same folder removes
+/// such files if they have not changed for an hour and are not locked: a writer holds the lock until it is done, and
+/// the system releases it when the process dies.
 ///
 /// ```
 /// use std::io::Write;
@@ -38,8 +38,8 @@ const ABANDONED: Duration = Duration::from_secs(60 * 60);
 /// ```
 ///
 /// # Errors
-/// What `write` returns; [`Error::Io`] if the folder is missing or not writable, if `path` is something other
-/// than a regular file, or if the disk does not take the data.
+/// The error of `write`; [`Error::Io`] if the folder is missing or not writable, if `path` is not a regular file, or if
+/// the disk does not accept the data.
 pub fn write_atomically<T>(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<T>,
@@ -58,8 +58,7 @@ pub fn write_atomically<T>(
     buffered.flush().map_err(Error::io("write", path))?;
     drop(buffered);
     temporary.as_file().sync_all().map_err(Error::io("write", path))?;
-    // Where locks bind, this one would keep readers from the new file; where there are none, there is none to give
-    // back.
+    // Mandatory locks would keep readers from the new file; file systems without locks have nothing to release.
     let _ = temporary.as_file().unlock();
     temporary.persist(&target).map_err(|error| Error::io("replace", path)(error.error))?;
     sync_folder(folder).map_err(Error::io("write", path))?;
@@ -70,22 +69,22 @@ pub fn write_atomically<T>(
 fn create_in(folder: &Path) -> std::io::Result<NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(PREFIX).suffix(SUFFIX);
-    // A temporary file is private unless told otherwise; a model is as readable as any other file of the user.
+    // Temporary files are private by default; a model is as readable as any other file of the user.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let temporary = builder.tempfile_in(folder)?;
-    // Some file systems know no locks. There the file is never taken for abandoned, as nobody else gets one either.
+    // Some file systems have no locks. There the file is never considered abandoned, as nobody else gets a lock either.
     let _ = temporary.as_file().try_lock();
     Ok(temporary)
 }
 
-/// Removes what killed processes have left in the folder. What cannot be removed is no reason not to write.
+/// Removes files left by killed processes in the folder. A failure to remove one does not prevent writing.
 fn remove_abandoned(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
-        // Not a link, nor a pipe, which would make the opening wait.
+        // Neither a link nor a pipe, which would block on opening.
         if ours && entry.file_type().is_ok_and(|kind| kind.is_file()) && is_abandoned(&entry.path()) {
             tracing::debug!("removing `{}`, which a process that was killed has left", entry.path().display());
             let _ = std::fs::remove_file(entry.path());
@@ -93,7 +92,7 @@ fn remove_abandoned(folder: &Path) {
     }
 }
 
-/// Whether nobody writes the file any more.
+/// Whether the file has no writer.
 fn is_abandoned(path: &Path) -> bool {
     let Ok(file) = OpenOptions::new().write(true).open(path) else { return false };
     let changed = file.metadata().and_then(|metadata| metadata.modified());
@@ -101,7 +100,7 @@ fn is_abandoned(path: &Path) -> bool {
     old && file.try_lock().is_ok()
 }
 
-/// The file that `path` means, links followed.
+/// The file that `path` refers to, after following links.
 fn target_of(path: &Path) -> Result<PathBuf> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_file() => std::fs::canonicalize(path).map_err(Error::io("write", path)),
@@ -115,13 +114,13 @@ fn target_of(path: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Makes the new name itself survive a power cut.
+/// Makes the rename itself durable.
 #[cfg(unix)]
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
-/// Other systems have no such call on a folder; the rename itself is theirs to keep.
+/// Other systems have no such call for folders; there the rename's durability is up to the system.
 #[cfg(not(unix))]
 fn sync_folder(_folder: &Path) -> std::io::Result<()> {
     Ok(())
@@ -178,7 +177,7 @@ mod tests {
         assert_eq!(names(folder.path()), ["a.bin"]);
     }
 
-    /// A file such as a killed process leaves, last changed some seconds ago.
+    /// A file as left by a killed process, last modified some seconds ago.
     fn leave(folder: &Path, name: &str, seconds: u64) -> File {
         let file = File::create(folder.join(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
@@ -186,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_process_left_is_removed() {
+    fn files_of_killed_processes_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.bin");
         let hour = ABANDONED.as_secs();
@@ -201,12 +200,12 @@ mod tests {
     }
 
     #[test]
-    fn what_somebody_still_writes_stays() {
+    fn files_with_a_living_writer_are_kept() {
         let folder = tempfile::tempdir().unwrap();
         let (slow, quick) = (folder.path().join("slow.bin"), folder.path().join("quick.bin"));
         write_atomically(&slow, |file| {
             file.write_all(b"slow").and_then(|()| file.flush()).unwrap();
-            // As if the writer had then been stopped for two hours.
+            // As if the writer had then been suspended for two hours.
             file.get_mut().set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
             write_atomically(&quick, |_| Ok(()))
         })

@@ -1,4 +1,4 @@
-//! Files that are taken for models and are something else: what they are, and what to do.
+//! Detection of files that are mistaken for models: their actual format, and what to do.
 
 use std::io::Read;
 use std::path::Path;
@@ -7,14 +7,14 @@ use crate::error::{Error, Result};
 use crate::formats::regular::open_file;
 use crate::text::printable;
 
-/// How much of a file's beginning says what it is.
+/// The number of leading bytes that identify a file.
 const START: u64 = 512;
 
-/// Refuses a file whose content is of another kind than its name says, by the name of that kind.
+/// Rejects a file of a known foreign format, naming that format.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a kind that is known; [`Error::Io`] if the file cannot be read. Everything else is left to
-/// its reader.
+/// [`Error::Unsupported`] for a known format; [`Error::Io`] if the file cannot be read. Everything else is left to the
+/// file's reader.
 pub(crate) fn check(path: &Path) -> Result<()> {
     if path.is_dir() {
         let has = |name: &str| path.join(name).exists();
@@ -28,7 +28,19 @@ pub(crate) fn check(path: &Path) -> Result<()> {
     let mut start = Vec::new();
     let (file, _) = open_file(path)?;
     file.take(START).read_to_end(&mut start).map_err(Error::io("read", path))?;
-    match kind_of(&start) {
+    check_start(path, &start)
+}
+
+/// As [`check`], for the bytes of a file; `name` is what messages call it.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a kind that is known.
+pub(crate) fn check_bytes(name: &Path, bytes: &[u8]) -> Result<()> {
+    check_start(name, &bytes[..bytes.len().min(START as usize)])
+}
+
+fn check_start(path: &Path, start: &[u8]) -> Result<()> {
+    match kind_of(start) {
         Some((kind, instead)) => Err(refusal(path, kind, instead)),
         None => Ok(()),
     }
@@ -38,7 +50,7 @@ fn refusal(path: &Path, kind: &str, instead: &str) -> Error {
     Error::unsupported(format!("`{}`, which is {kind}", printable(&path.display().to_string())), instead)
 }
 
-/// What a file is by its first bytes, and what to do instead; `None` for what may be a model.
+/// The format of a file by its first bytes, and what to do instead; `None` if it can be a model.
 fn kind_of(start: &[u8]) -> Option<(&'static str, &'static str)> {
     const BY_KERAS: &str = "a file that Keras's `model.save` made (`.keras`, `.h5`)";
     let begins = |with: &[u8]| start.starts_with(with);
@@ -47,7 +59,7 @@ fn kind_of(start: &[u8]) -> Option<(&'static str, &'static str)> {
         () if begins(b"version https://git-lfs") => {
             ("a Git LFS pointer, a few lines in the place of the file", "the file itself (`git lfs pull` fetches it)")
         }
-        // The version of the protocol, then an opcode: a frame, a tuple, a class or a dictionary.
+        // The protocol version, then an opcode: a frame, a tuple, a class or a dictionary.
         () if begins(b"\x80") && matches!(start, [_, 2..=5, b'\x95' | b'}' | b']' | b'c' | b'(' | b'\x8c', ..]) => {
             ("a Python pickle, which is a program that makes an object", BY_KERAS)
         }
@@ -66,8 +78,8 @@ fn kind_of(start: &[u8]) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Whether a message of protocol buffers begins as ONNX's: a version of the form above 2, then the name of the program
-/// that wrote it (field 2) or the version's other neighbours.
+/// Whether a protocol buffers message begins like ONNX's: a format version above 2, then the name of the program that
+/// wrote it (field 2) or another plausible field.
 fn is_onnx(start: &[u8]) -> bool {
     let [0x08, 3..=32, 0x12, length, rest @ ..] = start else { return false };
     let name = rest.get(..usize::from(*length)).unwrap_or(rest);
@@ -79,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_are_known_by_their_beginning() {
+    fn files_are_recognised_by_their_first_bytes() {
         let kind = |start: &[u8]| kind_of(start).map(|(kind, _)| kind);
         let named = |start: &[u8], word: &str| assert!(kind(start).is_some_and(|kind| kind.contains(word)), "{word}");
         named(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n", "Git LFS");

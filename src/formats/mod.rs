@@ -1,19 +1,25 @@
-//! Files: Keras's own formats, and writing that never leaves half a file behind.
+//! File formats: Keras's own, and atomic writes.
 //!
-//! Nothing here knows layers or tensors: a file is read into plain [`Array`]s and JSON, and written from them.
-//! [`Model::save`](crate::Model::save) and [`Sequential::load`](crate::Sequential::load) stand on it; use it
-//! by itself to look into files without a model, or to write them for other programs.
+//! This module does not depend on layers or tensors: a file is read into plain [`Array`]s and JSON, and written from
+//! them. [`Model::save`](crate::Model::save) and [`Sequential::load`](crate::Sequential::load) build on it; use it
+//! directly to inspect files without a model, or to write them for other programs.
 //!
-//! Files are not trusted: what one may ask for is bounded by [`Limits`].
+//! Files are untrusted: the resources that reading one can take are bounded by [`Limits`].
 
 mod array;
+#[doc(hidden)]
 pub mod atomic;
 pub(crate) mod foreign;
+#[doc(hidden)]
 pub mod keras;
 pub(crate) mod limits;
+#[cfg(feature = "recipes")]
+pub(crate) mod recipe_text;
 pub(crate) mod regular;
+#[doc(hidden)]
 pub mod safetensors;
 #[cfg(feature = "tensorboard")]
+#[doc(hidden)]
 pub mod tfevents;
 
 pub use array::{Array, Elements};

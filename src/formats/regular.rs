@@ -1,22 +1,59 @@
-//! Opening files of unknown origin.
+//! Opening untrusted files.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{Error as IoError, ErrorKind};
+use std::io::{Cursor, Error as IoError, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::error::{Error, Result};
 
-/// Opens a regular file for reading; its length in bytes.
+/// What a reader reads from: a file, or its bytes in memory.
+#[derive(Debug)]
+pub(crate) enum Content {
+    File(File),
+    Memory(Cursor<Vec<u8>>),
+}
+
+impl From<File> for Content {
+    fn from(file: File) -> Self {
+        Self::File(file)
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Memory(Cursor::new(bytes))
+    }
+}
+
+impl Read for Content {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::File(file) => file.read(buffer),
+            Self::Memory(bytes) => bytes.read(buffer),
+        }
+    }
+}
+
+impl Seek for Content {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        match self {
+            Self::File(file) => file.seek(to),
+            Self::Memory(bytes) => bytes.seek(to),
+        }
+    }
+}
+
+/// Opens a regular file for reading; returns its length in bytes, too.
 ///
-/// Everything else is refused before it is opened: a pipe would wait for a writer, a device may have no end.
+/// Everything else is rejected before it is opened: a pipe would wait for a writer, a device can be endless.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be opened or is no regular file.
+/// [`Error::Io`] if it cannot be opened or is not a regular file.
 pub(crate) fn open_file(path: &Path) -> Result<(File, u64)> {
     let opened = |error| Error::io("open", path)(error);
     check(&std::fs::metadata(path).map_err(opened)?).map_err(opened)?;
     let file = without_waiting().read(true).open(path).map_err(opened)?;
-    // It may have been exchanged meanwhile.
+    // It can have been replaced meanwhile.
     let metadata = file.metadata().map_err(opened)?;
     check(&metadata).map_err(opened)?;
     Ok((file, metadata.len()))
@@ -25,9 +62,8 @@ pub(crate) fn open_file(path: &Path) -> Result<(File, u64)> {
 /// The text of a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// [`Error::Io`] if it cannot be read or is no regular file, [`Error::Unsupported`] if it is longer.
+/// [`Error::Io`] if it cannot be read or is not a regular file, [`Error::Unsupported`] if it is longer.
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
-    use std::io::Read;
     let (file, length) = open_file(path)?;
     let too_long = || {
         let what = format!("the size of `{}`", path.display());
@@ -46,11 +82,11 @@ fn check(metadata: &Metadata) -> std::io::Result<()> {
     match () {
         () if kind.is_file() => Ok(()),
         () if kind.is_dir() => Err(ErrorKind::IsADirectory.into()),
-        () => Err(IoError::new(ErrorKind::InvalidInput, "it is no regular file")),
+        () => Err(IoError::new(ErrorKind::InvalidInput, "it is not a regular file")),
     }
 }
 
-/// Opening a pipe would wait until somebody writes to it.
+/// Opening a pipe would block until it has a writer.
 #[cfg(target_os = "linux")]
 fn without_waiting() -> OpenOptions {
     use std::os::unix::fs::OpenOptionsExt;
@@ -69,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_regular_file_is_refused() {
+    fn only_regular_files_are_opened() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("text");
         std::fs::write(&path, "größer").unwrap();
@@ -83,7 +119,7 @@ mod tests {
             let link = folder.path().join("link");
             std::os::unix::fs::symlink(device, &link).unwrap();
             let error = open_file(&link).unwrap_err().to_string();
-            assert!(error.contains("it is no regular file"), "{error}");
+            assert!(error.contains("it is not a regular file"), "{error}");
             std::fs::remove_file(link).unwrap();
         }
     }

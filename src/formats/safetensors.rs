@@ -1,7 +1,7 @@
-//! `.safetensors`: tensors by name behind a JSON header, with texts beside them.
+//! `.safetensors`: named tensors after a JSON header, with metadata texts.
 //!
-//! The header is checked by the [`safetensors`] crate: offsets follow one another, fit the shapes and end with the
-//! file. Here come the budgets, and the types that Brasa has.
+//! The [`safetensors`] crate checks the header: offsets are contiguous, match the shapes and end with the file. This
+//! module adds the limits and the conversion of types.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -17,10 +17,10 @@ use super::keras::{count_values, name_of, read_limited};
 use super::limits::{Limits, NAME_BYTES};
 use crate::error::{Error, Result};
 
-/// The length of the header stands in the first bytes.
+/// The file begins with the length of the header.
 const LENGTH_BYTES: usize = 8;
 
-/// What messages call the place.
+/// The header's name in messages.
 const HEADER: &str = "its header";
 
 const SUPPORTED: &str = "F16, BF16, F32, F64, I8, I16, I32, I64, U8, U16 and U32";
@@ -40,7 +40,7 @@ const SUPPORTED: &str = "F16, BF16, F32, F64, I8, I16, I32, I64, U8, U16 and U32
 pub struct SafetensorsFile {
     name: String,
     bytes: Vec<u8>,
-    /// Where the tensors' data begins.
+    /// The offset of the tensors' data.
     start: usize,
     tensors: BTreeMap<String, TensorInfo>,
     texts: BTreeMap<String, String>,
@@ -57,14 +57,14 @@ impl SafetensorsFile {
     /// Reads a file and checks its header.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Broken`] if it is damaged or no such file, [`Error::Unsupported`]
-    /// if it exceeds `limits`.
+    /// [`Error::Io`] if it cannot be read, [`Error::Broken`] if it is damaged or of another format,
+    /// [`Error::Unsupported`] if it exceeds `limits`.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         let path = path.as_ref();
         Self::from_bytes(path, read_limited(path, limits.file_bytes)?, limits)
     }
 
-    /// Takes the bytes of such a file; `name` is what messages call it.
+    /// Opens the bytes of such a file; `name` is its name in messages.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -78,9 +78,9 @@ impl SafetensorsFile {
             ));
         }
         check_values(&name, &bytes, limits)?;
-        // Offsets near the largest number overflow in the crate's last check, which is a panic in some builds.
+        // Huge offsets overflow in the crate's last check, which panics in builds with overflow checks.
         let (length, metadata) = std::panic::catch_unwind(|| SafeTensors::read_metadata(&bytes))
-            .map_err(|_| Error::broken(&name, HEADER, "it cannot be made sense of"))?
+            .map_err(|_| Error::broken(&name, HEADER, "it cannot be parsed"))?
             .map_err(|error| Error::broken(&name, HEADER, error))?;
         let tensors: BTreeMap<String, TensorInfo> =
             metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
@@ -98,7 +98,7 @@ impl SafetensorsFile {
         Ok(Self { start: LENGTH_BYTES + length, name, bytes, tensors, texts, limits: limits.clone() })
     }
 
-    /// What messages call the file.
+    /// The file's name in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -108,17 +108,17 @@ impl SafetensorsFile {
         self.tensors.iter().map(|(name, info)| (name.as_str(), &info.shape[..]))
     }
 
-    /// The shape of a tensor, if there is one of this name.
+    /// The shape of the tensor with this name, if it exists.
     pub fn shape(&self, name: &str) -> Option<&[usize]> {
         self.tensors.get(name).map(|info| &info.shape[..])
     }
 
-    /// A text that stands beside the tensors (in `__metadata__`).
+    /// A metadata text (in `__metadata__`).
     pub fn text(&self, name: &str) -> Option<&str> {
         self.texts.get(name).map(String::as_str)
     }
 
-    /// The budgets that the file was opened with.
+    /// The limits that the file was opened with.
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -126,8 +126,8 @@ impl SafetensorsFile {
     /// A tensor, which must have exactly the expected shape.
     ///
     /// # Errors
-    /// [`Error::Weights`] if there is no such tensor or it has another shape, [`Error::Unsupported`] for a type that
-    /// Brasa does not read, and beyond the budget.
+    /// [`Error::Weights`] if the tensor does not exist or has another shape, [`Error::Unsupported`] for an unsupported
+    /// type, and beyond the limit.
     pub fn read(&self, name: &str, expected: &[usize]) -> Result<Array> {
         let Some(info) = self.tensors.get(name) else {
             return Err(Error::Weights { problems: vec![format!("`{name}`: missing")] });
@@ -144,7 +144,7 @@ impl SafetensorsFile {
                 format!("up to {} bytes (`Limits::weight_bytes`)", self.limits.weight_bytes),
             ));
         }
-        // The header was checked: the data lies within the file and has the length of the shape.
+        // The header was checked: the data are within the file and match the shape.
         let (from, to) = info.data_offsets;
         let data = self.start.checked_add(from).zip(self.start.checked_add(to));
         let data = data
@@ -157,7 +157,7 @@ impl SafetensorsFile {
     }
 }
 
-/// Counts the values of the header before the parser makes a table of them.
+/// Counts the values of the header before the parser builds a table of them.
 fn check_values(name: &str, bytes: &[u8], limits: &Limits) -> Result<()> {
     let header = bytes
         .split_first_chunk::<LENGTH_BYTES>()
@@ -165,7 +165,7 @@ fn check_values(name: &str, bytes: &[u8], limits: &Limits) -> Result<()> {
     header.map_or(Ok(()), |header| count_values(name, HEADER, header, limits))
 }
 
-/// The data in the types that Brasa has; `None` for another type.
+/// Converts the data to a supported type; `None` for an unsupported one.
 fn elements(dtype: Dtype, data: &[u8]) -> Option<Elements> {
     fn each<const N: usize, T>(data: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
         data.as_chunks::<N>().0.iter().map(|bytes| convert(*bytes)).collect()
@@ -186,9 +186,9 @@ fn elements(dtype: Dtype, data: &[u8]) -> Option<Elements> {
     })
 }
 
-/// Writes a `.safetensors` file, whole or not at all: tensors by name, and one text beside them.
+/// Writes a `.safetensors` file atomically: named tensors and metadata texts.
 ///
-/// The same content makes the same bytes.
+/// The same content yields the same bytes.
 ///
 /// # Errors
 /// [`Error::Argument`] if two tensors have the same name; [`Error::Io`] if the file cannot be written.
@@ -197,7 +197,7 @@ pub fn write_safetensors(path: impl AsRef<Path>, tensors: &[(String, Array)], te
     write_atomically(path, |file| write_safetensors_to(file, path, tensors, texts))
 }
 
-/// Writes the content of a `.safetensors` file to `sink`; `path` is what messages call it.
+/// Writes the content of a `.safetensors` file to `sink`; `path` is the file's name in messages.
 ///
 /// # Errors
 /// As [`write_safetensors`].
@@ -208,10 +208,10 @@ pub fn write_safetensors_to(
     texts: &[(&str, String)],
 ) -> Result<()> {
     let mut tensors: Vec<_> = tensors.iter().collect();
-    // The widest types first, so that all data is aligned; the crate's own order.
+    // The widest types first, so that all data are aligned; the crate's own order.
     tensors.sort_by(|(a, one), (b, other)| dtype(other).cmp(&dtype(one)).then_with(|| a.cmp(b)));
     if let Some(pair) = tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(Error::argument("tensors", "names of which no two are alike", &pair[0].0));
+        return Err(Error::argument("tensors", "distinct names", &pair[0].0));
     }
     let mut end = 0usize;
     let infos = tensors.iter().map(|(name, array)| {
@@ -222,7 +222,7 @@ pub fn write_safetensors_to(
     });
     let texts: HashMap<String, String> = texts.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
     let texts = (!texts.is_empty()).then_some(texts);
-    let invalid = |error: SafeTensorError| Error::argument("tensors", "tensors that a header can tell", error);
+    let invalid = |error: SafeTensorError| Error::argument("tensors", "tensors that the header can describe", error);
     let metadata = Metadata::new(texts, infos.collect()).map_err(invalid)?;
     let mut header = serde_json::to_vec(&metadata).map_err(|error| invalid(error.into()))?;
     header.resize(header.len().next_multiple_of(LENGTH_BYTES), b' ');
@@ -239,7 +239,7 @@ pub fn write_safetensors_to(
 }
 
 fn write_elements(sink: &mut impl Write, elements: &Elements) -> std::io::Result<()> {
-    /// Values at a time, so that a large tensor is not held twice.
+    /// Values per piece, so that a large tensor is not held twice.
     const STRETCH: usize = 1 << 16;
     fn each<T: Copy, const N: usize>(
         sink: &mut impl Write,
@@ -303,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_the_crate_agrees() {
+    fn writing_and_reading_round_trips_as_in_the_crate() {
         let written = bytes(&tensors());
         assert_eq!(written, bytes(&tensors()), "the same bytes each time");
         let other = SafeTensors::deserialize(&written).unwrap();
@@ -318,7 +318,7 @@ mod tests {
         assert!(matches!(file.read("none", &[4]), Err(Error::Weights { .. })));
     }
 
-    /// A file with the given header and so many bytes of data.
+    /// A file with the given header and `data` bytes of data.
     fn with_header(header: &str, data: usize) -> Vec<u8> {
         let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
         bytes.extend_from_slice(header.as_bytes());
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_lie_are_refused() {
+    fn false_headers_are_refused() {
         let one = |shape: &str, from: u64, to: u64| {
             format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}}}"#)
         };
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn budgets_are_kept() {
+    fn limits_are_enforced() {
         let whole = bytes(&tensors());
         let with = |change: fn(&mut Limits)| {
             let mut limits = Limits::default();

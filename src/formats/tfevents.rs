@@ -1,7 +1,7 @@
-//! Event files, which TensorBoard reads: numbers, histograms and texts by tag and step.
+//! Event files for TensorBoard: scalars, histograms and texts by tag and step.
 //!
-//! A file is a row of records, each with its length and two checksums (TensorFlow's `record_writer.h`); a record is a
-//! protocol buffer (`event.proto`, `summary.proto`, `tensor.proto`), of which only what is written here is declared.
+//! A file is a sequence of records, each with its length and two checksums (TensorFlow's `record_writer.h`); a record
+//! is a protocol buffer (`event.proto`, `summary.proto`, `tensor.proto`), of which only the fields in use are declared.
 
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, ErrorKind, Write};
@@ -12,22 +12,22 @@ use prost::Message;
 
 use crate::error::{Error, Result};
 
-/// The reading, for tests: TensorBoard is what reads these files.
+/// A reader for tests: otherwise TensorBoard reads these files.
 #[cfg(test)]
 pub(crate) mod read;
 
-/// What the first record of a file says.
+/// The version in the first record of a file.
 const VERSION: &str = "brain.Event:2";
 
-/// The bins of a histogram, as TensorFlow writes it.
+/// The number of bins of a histogram, as in TensorFlow.
 const BINS: usize = 30;
 
-/// TensorFlow's numbers for the kinds of tensors.
+/// TensorFlow's tensor types.
 const DT_FLOAT: i32 = 1;
 const DT_DOUBLE: i32 = 2;
 const DT_STRING: i32 = 7;
 
-/// TensorBoard's kinds of data.
+/// TensorBoard's data classes.
 const SCALAR: i32 = 1;
 const TENSOR: i32 = 2;
 
@@ -119,7 +119,7 @@ pub struct EventFile {
 }
 
 impl EventFile {
-    /// A new file in a folder, which is made if it is not there; the file's name tells TensorBoard what it is.
+    /// Creates a new file in a folder, which is created if missing; TensorBoard recognises the file by its name.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -128,7 +128,7 @@ impl EventFile {
         std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         let seconds = now() as u64;
         for count in 0_u32.. {
-            // TensorBoard reads the files of a folder in the order of their names.
+            // TensorBoard reads the files of a folder in alphabetical order.
             let name = format!("events.out.tfevents.{seconds:010}.brasa.{}.{count}.v2", std::process::id());
             let path = folder.join(name);
             match OpenOptions::new().write(true).create_new(true).open(&path) {
@@ -144,12 +144,12 @@ impl EventFile {
         Err(Error::io("create", folder)(ErrorKind::AlreadyExists.into()))
     }
 
-    /// Where it is.
+    /// The file's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Writes a number.
+    /// Writes a scalar.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -158,7 +158,7 @@ impl EventFile {
         self.tensor(tag, step, "scalars", SCALAR, tensor)
     }
 
-    /// Writes how numbers are spread; infinite ones and those that are none do not count.
+    /// Writes the distribution of numbers; infinities and NaN are excluded.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -169,7 +169,7 @@ impl EventFile {
         self.tensor(tag, step, "histograms", TENSOR, tensor)
     }
 
-    /// Writes a text, which is shown as Markdown.
+    /// Writes a text, which TensorBoard shows as Markdown.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -186,7 +186,7 @@ impl EventFile {
     }
 
     fn tensor(&mut self, tag: &str, step: u64, plugin: &str, data_class: i32, tensor: TensorProto) -> Result<()> {
-        // TensorFlow puts the version of the content, 0, as an empty message.
+        // TensorFlow writes version 0 of the content as an empty message.
         let plugin_data = PluginData { plugin_name: plugin.into(), content: Vec::new() };
         let metadata = SummaryMetadata { plugin_data: Some(plugin_data), data_class };
         let value = SummaryValue { tag: tag.into(), tensor: Some(tensor), metadata: Some(metadata) };
@@ -202,7 +202,7 @@ impl EventFile {
         self.file.write_all(&parts.concat()).map_err(Error::io("write", &self.path))
     }
 
-    /// Hands what was written to the system, so that TensorBoard can see it.
+    /// Flushes the records to the system, so that TensorBoard can see them.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -221,7 +221,7 @@ fn strings(text: &str) -> TensorProto {
     TensorProto { dtype: DT_STRING, string_val: vec![text.as_bytes().to_vec()], ..shaped(&[]) }
 }
 
-/// Equal bins from the least to the largest number; equal numbers have a bin of width 1 around them.
+/// Equal bins from the least to the largest number; identical numbers get a bin of width 1 around them.
 fn bins(values: &[f32]) -> Vec<[f64; 3]> {
     let finite = || values.iter().filter(|value| value.is_finite()).map(|value| f64::from(*value));
     let (low, high) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), value| (a.min(value), b.max(value)));
@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read() {
+    fn writing_and_reading_round_trips() {
         let folder = tempfile::tempdir().unwrap();
         let mut file = EventFile::create(folder.path().join("a/b")).unwrap();
         file.scalar("loss", 7, 0.25).unwrap();
@@ -284,7 +284,7 @@ mod tests {
         let mut file = EventFile::create(folder.path()).unwrap();
         file.flush().unwrap();
         let bytes = std::fs::read(file.path()).unwrap();
-        // wall_time: field 1 of 8 bytes; file_version: field 3, 13 letters.
+        // wall_time: field 1 of 8 bytes; file_version: field 3, 13 characters.
         assert_eq!(
             (bytes[..8].to_vec(), bytes[12], bytes[21..23].to_vec()),
             (24u64.to_le_bytes().to_vec(), 0x09, vec![0x1a, 13])
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_seen_and_a_cut_is_not() {
+    fn damage_is_an_error_and_truncation_is_not() {
         let folder = tempfile::tempdir().unwrap();
         let mut file = EventFile::create(folder.path()).unwrap();
         file.scalar("a", 0, 1.0).unwrap();
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn histograms_of_little() {
+    fn histograms_of_few_numbers() {
         assert_eq!(bins(&[]), Vec::<[f64; 3]>::new());
         assert_eq!(bins(&[f32::INFINITY]), Vec::<[f64; 3]>::new());
         assert_eq!(bins(&[2.0, 2.0]), [[1.5, 2.5, 2.0]]);

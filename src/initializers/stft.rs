@@ -1,4 +1,4 @@
-//! `STFT`: the kernel with which a convolution computes a short-time Fourier transform.
+//! `STFT`: the kernel of a convolution that computes a short-time Fourier transform.
 
 use std::f64::consts::PI;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::also_argument;
 use crate::error::{Error, Result};
 
-/// The window functions that there are, by their names in SciPy.
+/// The supported window functions, by their names in SciPy.
 const NAMES: [&str; 14] = [
     "barthann",
     "bartlett",
@@ -25,7 +25,7 @@ const NAMES: [&str; 14] = [
     "triang",
 ];
 
-/// What weighs the samples of a frame: a function by its name in `scipy.signal.windows`, or a number for each sample.
+/// A window: a function by its name in `scipy.signal.windows`, or a number for each sample.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[non_exhaustive]
@@ -63,7 +63,7 @@ impl crate::config::Argument<Option<Window>> for Vec<f32> {
 }
 
 impl Window {
-    /// Refuses a name that no function has, and numbers that are not one for each of `length` samples.
+    /// Refuses an unknown name, and any number of values but `length`.
     pub(crate) fn check(&self, length: usize) -> Result<()> {
         match self {
             Self::Name(name) if NAMES.contains(&name.as_str()) => Ok(()),
@@ -75,7 +75,7 @@ impl Window {
         }
     }
 
-    /// The weights of a frame's samples. A periodic window is that of a frame one longer, without its last weight.
+    /// The weights of a frame's samples. A periodic window is a symmetric one of one more sample, without the last.
     pub(crate) fn weights(&self, length: usize, periodic: bool) -> Result<Vec<f32>> {
         self.check(length)?;
         let name = match self {
@@ -155,7 +155,7 @@ pub(super) fn stft(
     let values = (0..length).flat_map(|time| {
         let weight = weights.as_ref().map_or(1.0, |weights| weights[time]);
         (0..frequencies).map(move |frequency| {
-            // Rounded where Keras rounds: an angle may be large.
+            // Rounded as in Keras: an angle can be large.
             let angle = -2.0 * time as f32 * (frequency as f32 / all) * std::f32::consts::PI;
             part(f64::from(angle)) as f32 * weight / scale
         })

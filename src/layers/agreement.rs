@@ -1,4 +1,4 @@
-//! Layers whose forward and backward pass are kernels agree with their portable forms, on both CPU backends.
+//! Kernel paths of layers agree with their portable paths, forward and backward, on both CPU backends.
 
 use burn::tensor::Device;
 use proptest::prelude::*;
@@ -21,17 +21,17 @@ fn random(sizes: &[usize], seed: u64, range: std::ops::Range<f32>, device: &Devi
     Value::from_vec(numbers, sizes, device).unwrap()
 }
 
-/// The outputs, the gradients of inputs and weights for random gradients of the outputs, and the updates. Inputs of a
-/// recurrent layer after the first are states to start from.
+/// The outputs, the gradients of inputs and weights for random output gradients, and the updates. Inputs of a recurrent
+/// layer after the first are initial states.
 fn results(layer: &dyn Layer, sizes: &[&[usize]], device: &Device, training: bool, seed: u64) -> Vec<Vec<f32>> {
-    // A third of the cases of layers of several inputs have a mask of the second one's steps.
+    // A third of the cases with several inputs have a mask for the second one's steps.
     let masked = sizes.len() > 1 && !layer.takes_initial_state() && seed.is_multiple_of(3);
     let masks = || {
         let mut masks = vec![None; sizes.len()];
         if masked {
             let [samples, steps] = [sizes[1][0], sizes[1][1]];
             let numbers = random(&[samples, steps], seed + 500, -1.0..1.0, device).to_vec().unwrap();
-            // No step of the first sample counts.
+            // All steps of the first sample are masked out.
             let counts = numbers.iter().enumerate().map(|(i, number)| f32::from(i >= steps && *number > 0.0));
             masks[1] = Some(Value::from_vec(counts.collect(), &[samples, steps], device).unwrap());
         }
@@ -65,7 +65,7 @@ fn results(layer: &dyn Layer, sizes: &[&[usize]], device: &Device, training: boo
     for value in weights.iter().chain(&inputs).filter(|value| value.is_tracked()) {
         results.push(value.take_gradient(&mut gradients).unwrap().to_vec().unwrap());
     }
-    // Without gradients there may be another kernel.
+    // Without gradients another kernel may be dispatched.
     let plain: Vec<Value> = weights.iter().map(|weight| weight.clone().detach()).collect();
     let mut call = Call::inference(&plain).given(masks(), &arguments);
     let outputs = layer.forward_all(inputs.into_iter().map(Value::detach).collect(), &mut call).unwrap();
@@ -84,7 +84,7 @@ fn check_all(layer: impl Layer, sizes: &[&[usize]], training: bool, seed: u64) {
         let fast = results(&layer, sizes, &device, training, seed);
         let portable = ops::portably(|| results(&layer, sizes, &device, training, seed));
         assert_eq!(fast.len(), portable.len());
-        // What is 0 but for rounding, as the gradient of a key's bias, is as far off as what it is a sum of.
+        // The error of a value that cancels to about 0, such as the gradient of a key's bias, scales with its summands.
         let least = portable.iter().flatten().fold(1e-2f32, |most, v| most.max(0.1 * v.abs()));
         for (which, (fast, portable)) in fast.iter().zip(&portable).enumerate() {
             assert_eq!(fast.len(), portable.len());
@@ -100,7 +100,7 @@ fn padding(same: bool) -> Padding {
     if same { Padding::Same } else { Padding::Valid }
 }
 
-/// Activations that kernels apply, and one that they do not.
+/// Activations with a fused kernel, and one without.
 fn activation() -> impl Strategy<Value = Activation> {
     prop_oneof![
         Just(Activation::Linear),
@@ -141,7 +141,7 @@ proptest! {
     }
 
     #[test]
-    fn lines(
+    fn convolutions_and_poolings_in_one_dimension(
         (batch, steps, channels, size) in (1..4usize, 5..9usize, 1..20usize, 1..4usize),
         (step, dilated, kind) in (1..3usize, any::<bool>(), 0..3usize),
         (activation, bias, seed) in (activation(), any::<bool>(), 0..1000u64),

@@ -1,4 +1,4 @@
-//! What a call gives a layer besides the values of its inputs.
+//! The arguments of a layer's call besides the values of its inputs.
 
 use std::ops::Range;
 
@@ -7,65 +7,65 @@ use serde_json::Value as Json;
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-/// The argument of a call that holds the states to start from.
+/// The call argument for initial states.
 pub(crate) const INITIAL_STATE: &str = "initial_state";
 
-/// The argument of a call that holds masks in place of those that its inputs carry.
+/// The call argument for masks that replace those carried by the inputs.
 pub(crate) const MASK: &str = "mask";
 
-/// How the inputs of a call are to be understood: how many are positional, which have names, and the arguments that are
-/// no tensors, such as `use_causal_mask`.
+/// The structure of a call's inputs: how many are positional, which are named, and the arguments that are not tensors,
+/// such as `use_causal_mask`.
 ///
-/// The inputs of a call are one row of tensors: the positional ones first, then those with names. A layer of one input
-/// need not look at this.
+/// The inputs of a call are one list of tensors: the positional ones first, then the named ones. A layer with one input
+/// can ignore this.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arguments {
     named: Vec<(String, Vec<bool>)>,
     options: Config,
-    /// The last of the positional inputs, if they were given by the names of their parameters.
+    /// The parameter names of the last positional inputs, if they were passed by name.
     by_name: Vec<String>,
 }
 
 impl Arguments {
-    /// No names and no options: all inputs are positional.
+    /// No named arguments and no options: all inputs are positional.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether there are neither names nor options.
+    /// Whether there are neither named arguments nor options.
     pub fn is_empty(&self) -> bool {
         self.named.is_empty() && self.options.is_empty()
     }
 
-    /// Adds a named argument that stands for tensors at the end of the inputs; `present` says for each element of a
-    /// list whether it is a tensor or `None`.
+    /// Adds a named argument whose tensors are at the end of the inputs; `present` says for each element of a list
+    /// whether it is a tensor or `None`.
     pub fn push_named(&mut self, name: &str, present: Vec<bool>) {
         self.named.push((name.to_owned(), present));
     }
 
-    /// Takes a named argument away; its tensors are for the caller to remove.
+    /// Removes a named argument; the caller removes its tensors.
     pub(crate) fn remove_named(&mut self, name: &str) {
         self.named.retain(|(own, _)| own != name);
     }
 
-    /// Sets an argument that is no tensor.
+    /// Sets an argument that is not a tensor.
     pub fn set_option(&mut self, name: &str, value: impl Into<Json>) {
         self.options.insert(name.to_owned(), value.into());
     }
 
-    /// Says that the last positional inputs were given by these names of their parameters, as in `layer(query=x)`.
-    /// A layer sees no difference; Keras goes through a graph in another order.
+    /// Records that the last positional inputs were passed by these parameter names, as in `layer(query=x)`. A layer
+    /// sees no difference, but Keras traverses a graph in another order.
     pub(crate) fn set_by_name(&mut self, names: Vec<String>) {
         self.by_name = names;
     }
 
-    /// The names by which the last positional inputs were given.
+    /// The parameter names of the last positional inputs that were passed by name.
     pub(crate) fn by_name(&self) -> &[String] {
         &self.by_name
     }
 
-    /// All values of a call in the order in which Keras lists them: first what is positional, then what has a name,
-    /// sorted by the names whatever the order in which they were given. A mask has the name `mask`.
+    /// All values of a call in Keras's order: positional ones first, then named ones sorted by name, whatever the order
+    /// in which they were passed. A mask has the name `mask`.
     pub(crate) fn in_order<T: Copy>(&self, inputs: &[T], masks: &[Option<T>]) -> Vec<T> {
         let positional = self.positional(inputs.len());
         let first = positional.saturating_sub(self.by_name.len());
@@ -81,20 +81,20 @@ impl Arguments {
         inputs[..first].iter().copied().chain(named).collect()
     }
 
-    /// The named arguments in order, and which elements of each are tensors.
+    /// The named arguments in order, each with which of its elements are tensors.
     pub fn named(&self) -> impl Iterator<Item = (&str, &[bool])> {
         self.named.iter().map(|(name, present)| (name.as_str(), present.as_slice()))
     }
 
-    /// The arguments that are no tensors.
+    /// The arguments that are not tensors.
     pub fn options(&self) -> &Config {
         &self.options
     }
 
-    /// Whether an argument that is a flag is set.
+    /// Whether a boolean argument is set.
     ///
     /// # Errors
-    /// [`Error::Argument`] if it is no boolean.
+    /// [`Error::Argument`] if it is not a boolean.
     pub fn flag(&self, name: &str) -> Result<bool> {
         match self.options.get(name) {
             None | Some(Json::Null) => Ok(false),
@@ -103,12 +103,12 @@ impl Arguments {
         }
     }
 
-    /// How many of `inputs` inputs are positional.
+    /// The number of positional inputs among `inputs` inputs.
     pub fn positional(&self, inputs: usize) -> usize {
         inputs.saturating_sub(self.named.iter().map(|(_, present)| count(present)).sum())
     }
 
-    /// Where the tensors of a named argument are among `inputs` inputs.
+    /// The range of a named argument's tensors among `inputs` inputs.
     pub fn range(&self, name: &str, inputs: usize) -> Option<Range<usize>> {
         let mut first = self.positional(inputs);
         for (own, present) in &self.named {
@@ -121,8 +121,8 @@ impl Arguments {
         None
     }
 
-    /// For each element of a named argument where its tensor is among `inputs` inputs, `None` for an element that is
-    /// none.
+    /// The index of each element's tensor of a named argument among `inputs` inputs; `None` for an element without a
+    /// tensor.
     pub fn elements(&self, name: &str, inputs: usize) -> Vec<Option<usize>> {
         let Some(Range { start, .. }) = self.range(name, inputs) else { return Vec::new() };
         let present = self.named.iter().find(|(own, _)| own == name).map_or(&[][..], |(_, present)| present);
@@ -137,10 +137,10 @@ impl Arguments {
             .collect()
     }
 
-    /// Refuses names and options other than these.
+    /// Refuses named arguments and options other than these.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] with the first.
+    /// [`Error::Unsupported`] for the first other one.
     pub fn expect_only(&self, known: &[&str]) -> Result<()> {
         let options = self.options.iter().filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str());
         let mut names = self.named.iter().map(|(name, _)| name.as_str()).chain(options);
@@ -174,9 +174,9 @@ mod tests {
         assert_eq!(arguments.range("other", 5), None);
     }
 
-    /// As Keras 3.15.1 goes through `layer(q, value=v, key=k, initial_state=[h, c], mask=[None, m])`.
+    /// The order of Keras 3.15.1 for `layer(q, value=v, key=k, initial_state=[h, c], mask=[None, m])`.
     #[test]
-    fn keras_sorts_what_has_a_name() {
+    fn named_arguments_are_sorted_as_by_keras() {
         let mut arguments = Arguments::new();
         arguments.push_named("initial_state", vec![true, true]);
         arguments.set_by_name(vec!["value".into(), "key".into()]);

@@ -1,4 +1,4 @@
-//! What a forward pass has at hand besides its input.
+//! The context of a forward pass: weights, mode, random numbers, masks and the results besides the output.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -13,17 +13,18 @@ use crate::ops::Value;
 use crate::random::{Random, random};
 use crate::regularizers::Regularizer;
 
-/// A new value for a weight that the layer itself changes.
+/// A new value for a weight that the layer itself updates.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Update {
-    /// Which of the layer's weights.
+    /// The index of the weight.
     pub weight: usize,
     /// Its new value.
     pub value: Value,
 }
 
 impl Update {
-    /// The weight with its new value; the gradient goes to the weight as it was, as if it had been assigned.
+    /// The weight with its new value; the gradient still reaches the weight, as after an assignment.
     pub(crate) fn applied_to(&self, weight: &Value) -> Value {
         let value = self.value.clone().detach();
         match weight.is_autodiff() {
@@ -33,20 +34,20 @@ impl Update {
     }
 }
 
-/// The path of a layer: its number in the model, that of a layer inside it, and so on.
+/// The path of a layer: its index in the model, that of a layer inside it, and so on.
 pub(crate) type LayerPath = Vec<u64>;
 
-/// The states that stateful layers of a model keep from batch to batch. A copy has states of its own.
+/// The states that a model's stateful layers keep between batches. A clone has its own states.
 #[derive(Debug, Default)]
 pub(crate) struct KeptStates(Mutex<BTreeMap<LayerPath, Vec<Value>>>);
 
 impl KeptStates {
-    /// All of them.
+    /// All states, by layer.
     pub fn all(&self) -> BTreeMap<LayerPath, Vec<Value>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Puts others in their place.
+    /// Replaces all states.
     pub fn replace(&self, states: BTreeMap<LayerPath, Vec<Value>>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = states;
     }
@@ -66,14 +67,14 @@ impl Clone for KeptStates {
     }
 }
 
-/// Parts of a path from here on tell calls of a shared layer from each other.
+/// Path components from here on distinguish the calls of a shared layer.
 pub(crate) const FIRST_CALL: u64 = 1 << 32;
 
-/// One forward pass through one layer: its weights, whether it is training, its random numbers, the mask; and what it
-/// leaves behind besides the output: new values for weights, penalties, the mask for the next layer.
+/// One forward pass through one layer: its weights, the training mode, its random numbers, the mask; and its results
+/// besides the output: new values for weights, penalties, the mask of the output.
 ///
-/// A layer inside another is passed through with a [`part`](Self::part) of the wrapper's call; [`Wrapped`](super::Wrapped)
-/// does what most wrappers need.
+/// A layer inside another is called with a [`part`](Self::part) of the wrapper's call; [`Wrapped`](super::Wrapped) does
+/// what most wrappers need.
 #[derive(Debug)]
 pub struct Call<'a> {
     weights: &'a [Value],
@@ -81,34 +82,34 @@ pub struct Call<'a> {
     trainable: bool,
     key: Vec<u64>,
     draws: u64,
-    /// Which time steps count, shape `(batch, steps)`, 1 or 0; `None` if all do. Steps that have steps of their own, as
-    /// the words of sentences, have a mask of shape `(batch, steps, …)`. What stands here after the forward pass is the
-    /// mask of the output, if the layer [supports masking](super::Layer::supports_masking).
+    /// The mask of the time steps, shape `(batch, steps)`, 1 or 0; `None` if all steps count. Nested steps, such as the
+    /// words of sentences, have a mask of shape `(batch, steps, …)`. Its value after the forward pass is the mask of
+    /// the output, if the layer [supports masking](super::Layer::supports_masking).
     pub mask: Option<Value>,
     /// The masks of all inputs of a layer that has several; the first is [`mask`](Self::mask).
     masks: Vec<Option<Value>>,
-    /// Whether the mask is an argument of the call, and not the one that the input carries.
+    /// Whether the mask was passed as an argument of the call rather than carried by the input.
     mask_is_given: bool,
     /// The masks of the outputs, if the layer has set them itself.
     output_masks: Option<Vec<Option<Value>>>,
     arguments: Cow<'a, Arguments>,
     updates: Vec<Update>,
     penalties: Vec<Value>,
-    /// Leave out the activation with which the layer ends, and whether the layer has asked.
+    /// Whether to leave out the layer's final activation, and whether the layer has asked.
     skip_final_activation: bool,
     asked: Cell<bool>,
-    /// An activation to apply at the end, for the next layer, which then does nothing.
+    /// The next layer's activation, to be applied here; the next layer is then the identity.
     pub(crate) next_activation: Option<Activation>,
-    /// Leave out the layer's own penalty on its outputs.
+    /// Whether to leave out the layer's own activity penalty.
     pub(crate) skip_activity_loss: bool,
-    /// Leave out all penalties, in this call and its parts: no loss is computed.
+    /// Whether to leave out all penalties, in this call and its parts, because no loss is computed.
     pub(crate) without_loss: bool,
     /// Where stateful layers keep their states; without it they begin with zeros.
     kept: Option<&'a KeptStates>,
 }
 
 impl<'a> Call<'a> {
-    /// A pass outside training.
+    /// A pass in inference mode.
     pub fn inference(weights: &'a [Value]) -> Self {
         Self {
             weights,
@@ -132,18 +133,18 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A pass in training; `key` tells the layer's random numbers from all others: the seed, the step and the layer.
+    /// A pass in training mode; `key` is the rng key: the seed, the step and the layer.
     pub fn training(weights: &'a [Value], trainable: bool, key: &[u64]) -> Self {
         Self { training: true, trainable, key: key.to_vec(), ..Self::inference(weights) }
     }
 
-    /// A pass through a layer inside this one that has the weights in `range`, with this call's mask. Its random numbers,
-    /// and the states that it keeps, are its own, told from those of other parts by `key`, which is below 2³².
+    /// A pass through an inner layer with the weights in `range` and this call's mask. `key`, below 2³², is folded into
+    /// the rng key and the path of its states, so that each part has its own.
     ///
-    /// What the part leaves behind is taken over by [`absorb`](Self::absorb), its mask by whoever wants it.
+    /// The part's results are taken over by [`absorb`](Self::absorb), except its mask, which is the caller's to take.
     ///
     /// # Panics
-    /// If the layer has not asked for so many weights.
+    /// If the range exceeds the layer's weights.
     pub fn part(&mut self, range: Range<usize>, key: u64) -> Call<'a> {
         let weights = &self.weights[range];
         self.part_with(weights, key)
@@ -165,7 +166,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// With these arguments, and the masks of all inputs.
+    /// With these arguments and the masks of all inputs.
     #[must_use]
     pub fn given<'b>(self, masks: Vec<Option<Value>>, arguments: &'b Arguments) -> Call<'b>
     where
@@ -174,23 +175,23 @@ impl<'a> Call<'a> {
         Call { mask: masks.first().cloned().flatten(), masks, arguments: Cow::Borrowed(arguments), ..self }
     }
 
-    /// With masks that are arguments of the call, and not those that the inputs carry.
+    /// Marks the masks as arguments of the call rather than carried by the inputs.
     #[must_use]
     pub fn masks_given(self, given: bool) -> Self {
         Call { mask_is_given: given, ..self }
     }
 
-    /// Whether the mask is an argument of the call, and not the one that the input carries.
+    /// Whether the mask was passed as an argument of the call rather than carried by the input.
     pub fn mask_is_given(&self) -> bool {
         self.mask_is_given
     }
 
-    /// The masks of the inputs of a layer that has several, in their order.
+    /// The masks of the inputs of a layer that has several, in order.
     pub fn masks(&self) -> &[Option<Value>] {
         &self.masks
     }
 
-    /// The arguments of the call besides its inputs' values.
+    /// The arguments of the call besides the values of its inputs.
     pub fn arguments(&self) -> &Arguments {
         &self.arguments
     }
@@ -200,12 +201,12 @@ impl<'a> Call<'a> {
         self.output_masks.as_deref()
     }
 
-    /// Sets the mask of each output; a layer of one output can set [`mask`](Self::mask) in its place.
+    /// Sets the mask of each output; a layer with one output can set [`mask`](Self::mask) instead.
     pub fn set_output_masks(&mut self, masks: Vec<Option<Value>>) {
         self.output_masks = Some(masks);
     }
 
-    /// A pass through a part with these weights, whose random numbers have this path of indices.
+    /// A pass through a part with these weights; the path is folded into its rng key.
     pub(crate) fn part_at<'b>(&self, weights: &'b [Value], path: &[u64]) -> Call<'b>
     where
         'a: 'b,
@@ -220,12 +221,12 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Without a place for states: stateful layers inside begin with zeros.
+    /// Drops the states: stateful layers inside begin with zeros.
     pub(crate) fn without_states(&mut self) {
         self.kept = None;
     }
 
-    /// With a place where stateful layers keep their states.
+    /// With these states for stateful layers.
     #[must_use]
     pub(crate) fn keeping(self, states: &'a KeptStates) -> Self {
         Call { kept: Some(states), ..self }
@@ -233,16 +234,16 @@ impl<'a> Call<'a> {
 
     /// The layer's path in the model, the same for all calls of a shared layer.
     fn path(&self) -> LayerPath {
-        // In training the seed and the step come first.
+        // In training mode the key begins with the seed and the step.
         let own = if self.training { self.key.get(2..).unwrap_or_default() } else { &self.key[..] };
         own.iter().copied().filter(|part| *part < FIRST_CALL).collect()
     }
 
-    /// The states that the layer has kept from the batch before: none at first and outside of a model, else of the given
-    /// sizes. The model's batches are then of one size, as [`Layer::is_stateful`] says.
+    /// The layer's states after the previous batch: empty at first and outside of a model, otherwise of the given
+    /// sizes. All batches of a stateful model have the same size, see [`Layer::is_stateful`].
     ///
     /// # Errors
-    /// [`Error::Data`] for a batch of another size than that before.
+    /// [`Error::Data`] for a batch of another size than the previous one.
     pub fn kept_states(&self, sizes: &[Vec<usize>]) -> Result<Vec<Value>> {
         let Some(states) = self.kept.and_then(|kept| kept.of(&self.path())) else { return Ok(Vec::new()) };
         let found: Vec<Vec<usize>> = states.iter().map(Value::sizes).collect();
@@ -253,19 +254,19 @@ impl<'a> Call<'a> {
         Ok(states)
     }
 
-    /// Keeps states for the next batch. No gradient goes back through them.
+    /// Keeps states for the next batch, detached from the graph.
     pub fn keep_states(&self, states: &[Value]) {
         if let Some(kept) = self.kept {
             kept.set(self.path(), states.iter().map(|state| state.clone().detach()).collect());
         }
     }
 
-    /// Makes a part one that may not be trained, if `trainable` is false; a part of what may not be trained never may.
+    /// Freezes a part if `trainable` is false; a part of a frozen call stays frozen.
     pub fn restrict(&mut self, trainable: bool) {
         self.trainable &= trainable;
     }
 
-    /// Takes over the updates and penalties that a part left behind whose weights begin at `first`.
+    /// Takes over the updates and penalties of a part whose weights begin at `first`.
     pub fn absorb(&mut self, part: Call<'_>, first: usize) {
         self.absorb_at(part, |weight| weight + first);
     }
@@ -277,16 +278,16 @@ impl<'a> Call<'a> {
         self.penalties.extend(part.penalties);
     }
 
-    /// Whether to leave out the activation with which the layer ends.
+    /// Whether to leave out the layer's final activation.
     ///
-    /// A layer that names one in [`Layer::final_activation`](super::Layer::final_activation) has to ask, and to obey: the
-    /// loss is then computed from what comes before the activation. If it does not ask, the pass is an error.
+    /// A layer with a [`Layer::final_activation`](super::Layer::final_activation) must ask and obey: the loss is then
+    /// computed from the logits. A pass that does not ask is an error.
     pub fn skip_final_activation(&self) -> bool {
         self.asked.set(true);
         self.skip_final_activation
     }
 
-    /// Applies the activation with which the layer ends, unless it is [to be left out](Self::skip_final_activation).
+    /// Applies the layer's final activation, unless it is [to be left out](Self::skip_final_activation).
     ///
     /// # Errors
     /// Those of [`Activation::apply`].
@@ -294,12 +295,12 @@ impl<'a> Call<'a> {
         if self.skip_final_activation() { Ok(output) } else { activation.apply(output) }
     }
 
-    /// Has the layer leave out the activation with which it ends; or, for a part, the layer with which a wrapper ends.
+    /// Sets whether the layer leaves out its final activation; for a part, whether the wrapper's last layer does.
     pub fn set_skip_final_activation(&mut self, skip: bool) {
         self.skip_final_activation = skip;
     }
 
-    /// Refuses a layer that was to leave out its last activation and did not even ask.
+    /// Refuses a layer that was to leave out its final activation and did not ask.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -320,7 +321,7 @@ impl<'a> Call<'a> {
     /// The layer's weight `index`.
     ///
     /// # Panics
-    /// If the layer has not asked for so many.
+    /// If the index exceeds the layer's weights.
     pub fn weight(&self, index: usize) -> Value {
         self.weights[index].clone()
     }
@@ -330,15 +331,15 @@ impl<'a> Call<'a> {
         self.training
     }
 
-    /// Whether the model is training and this layer may change.
+    /// Whether the model is training and this layer is not frozen.
     pub fn trainable(&self) -> bool {
         self.training && self.trainable
     }
 
-    /// Random numbers for this layer and step; `seed` replaces the model's if the layer has its own.
+    /// Random numbers for this layer and step; `seed` is the layer's own seed, which replaces the model's.
     ///
-    /// They are a function of the seed, the step, the layer's place in the model and of how often the layer has asked in
-    /// this pass, and so the same when a run is repeated or resumed. Outside training they are the same in each pass.
+    /// They are a function of the seed, the step, the layer's place in the model and the number of earlier requests in
+    /// this pass, and so the same when a run is repeated or resumed. In inference mode they are the same in each pass.
     pub fn rng(&mut self, seed: Option<u64>) -> Random {
         let mut key = self.key.clone();
         if let (Some(first), Some(seed)) = (key.first_mut(), seed) {
@@ -349,27 +350,27 @@ impl<'a> Call<'a> {
         random(&key)
     }
 
-    /// Leaves a new value for one of the layer's weights; it takes effect after the pass, before the optimizer's step.
+    /// Sets a new value for one of the layer's weights; it takes effect after the pass, before the optimizer's step.
     pub fn update(&mut self, weight: usize, value: Value) {
         self.updates.push(Update { weight, value });
     }
 
-    /// The new values left so far.
+    /// The updates so far.
     pub fn updates(&self) -> &[Update] {
         &self.updates
     }
 
-    /// Adds to the loss of this step (a value of one element).
+    /// Adds a penalty (one element) to the loss of this step.
     pub fn add_loss(&mut self, penalty: Value) {
         self.penalties.push(penalty);
     }
 
-    /// What was added to the loss so far.
+    /// The penalties so far.
     pub fn losses(&self) -> &[Value] {
         &self.penalties
     }
 
-    /// Adds the penalty on the layer's outputs, which Keras divides by the number of samples.
+    /// Adds the penalty on the layer's outputs, divided by the number of samples as in Keras.
     ///
     /// # Errors
     /// Whatever the regularizer refuses.
@@ -382,7 +383,7 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    /// What the pass left behind: updates, penalties, and the masks of `outputs` outputs. A mask that the layer has not
+    /// The results of the pass: updates, penalties, and the masks of `outputs` outputs. A mask that the layer has not
     /// set is that of its first input, if it `keeps` masks.
     pub(crate) fn finish(self, outputs: usize, keeps: bool) -> (Vec<Update>, Vec<Value>, Vec<Option<Value>>) {
         let mask = self.mask.filter(|_| keeps);

@@ -1,25 +1,25 @@
-//! Layers that are computed in one step with the layers after them.
+//! Layers that are fused with the layers after them.
 //!
-//! A plan asks each layer whether it can [`absorb`](super::Layer::absorb) the one that alone uses its output. What it
-//! answers is said in the layer's own file; nothing can see the difference but for rounding.
+//! A plan asks each layer whether it can [`absorb`](super::Layer::absorb) the only layer that uses its output. Each
+//! layer's file has its fusions; the results are the same up to rounding.
 
 use std::fmt::Debug;
 
-use super::Call;
+use super::{Call, Freezing, Frozen};
 use crate::error::Result;
 use crate::ops::Value;
 
-/// A layer and the layers after it that it computes in the same step.
+/// A fused step: a layer and the layers after it.
 pub trait Fused: Debug + Send + Sync {
-    /// This step with one more layer in it, if it can take that too.
+    /// This step fused with one more layer, if it can absorb it.
     fn absorb(&self, next: &dyn super::Layer, training: bool) -> Option<Box<dyn Fused>> {
         let _ = (next, training);
         None
     }
 
-    /// The weights that the step computes with, made of those of its layers; `None` where they are used as they are.
+    /// The weights for the fused computation, prepared from those of its layers; `None` if they are used unchanged.
     ///
-    /// It is called once for as long as the weights stay the same.
+    /// Called once for as long as the weights stay the same.
     ///
     /// # Errors
     /// Whatever an operation refuses.
@@ -28,8 +28,15 @@ pub trait Fused: Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Computes the output of the last of the layers. The call has the weights that
+    /// The step as one of a [`Predictor`](crate::model::Predictor), if it has a compiled form; the weights are those that
     /// [`prepare`](Self::prepare) made, or those of all layers in a row.
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let _ = freezing;
+        None
+    }
+
+    /// Computes the output of the last layer. The call has the weights made by [`prepare`](Self::prepare), or those of
+    /// all layers concatenated.
     ///
     /// # Errors
     /// Whatever an operation refuses.

@@ -1,4 +1,4 @@
-//! The stage on the host: what layers of texts and whole numbers do before the first layer that computes on a device.
+//! The host stage: layers of texts and integers, run before the first layer that computes on a device.
 
 use serde_json::Value as Json;
 
@@ -6,24 +6,24 @@ use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result};
 use crate::ops::Value;
 
-/// Which values a layer of the host takes.
+/// The type of values that a host layer takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Takes {
-    /// Texts alone.
+    /// Texts only.
     Text,
-    /// Numbers alone.
+    /// Numbers only.
     Numbers,
     /// Either.
     Any,
 }
 
-/// What a layer does that works on the host, on texts or exact whole numbers: the other half of a
-/// [`Layer`](super::Layer) that [`on_host`](super::Layer::on_host) hands out.
+/// The host-side half of a [`Layer`](super::Layer), on texts or exact integers, returned by
+/// [`on_host`](super::Layer::on_host).
 ///
-/// Such layers at the head of a model's inputs are run before the first layer that computes on the device: in training
-/// on the thread that loads batches, in prediction before each batch. Numbers that they give go on as floats; texts can
-/// go into other layers of the host alone.
+/// Host layers next to a model's inputs run before the first layer on the device: in training on the data loading
+/// thread, in prediction before each batch. Numbers that they return become floats; texts can only be passed to other
+/// host layers.
 ///
 /// ```
 /// use brasa::datasets::{Cells, Column};
@@ -31,7 +31,7 @@ pub enum Takes {
 /// use brasa::prelude::*;
 ///
 /// brasa::describe! {
-///     /// How many bytes each text has.
+///     /// The number of bytes of each text.
 ///     pub layer struct Length {}
 /// }
 ///
@@ -58,54 +58,55 @@ pub enum Takes {
 /// # Ok::<(), brasa::Error>(())
 /// ```
 pub trait HostLayer {
-    /// Which values it takes.
+    /// The type of values that it takes.
     fn takes(&self) -> Takes;
 
-    /// Whether it gives texts.
+    /// Whether it returns texts.
     fn gives_text(&self) -> bool {
         false
     }
 
-    /// What it makes of its inputs, samples first.
+    /// Transforms its inputs, samples first.
     ///
     /// # Errors
-    /// [`Error::Data`] for values that it does not take, [`Error::Argument`] without what it has to learn first.
+    /// [`Error::Data`] for values that it does not take, [`Error::Argument`] if it has not been adapted.
     fn transform(&self, inputs: &[Column]) -> Result<Column>;
 
-    /// Its vocabulary as files have it, if it has one.
+    /// Its vocabulary in the form of files, if it has one.
     #[doc(hidden)]
     fn stored_vocabulary(&self) -> Result<Option<StoredVocabulary>> {
         Ok(None)
     }
 }
 
-/// A vocabulary as files have it.
+/// A vocabulary in the form of files.
 #[doc(hidden)]
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct StoredVocabulary {
     /// The number of tokens, special ones included.
     pub size: usize,
-    /// The tokens, special ones included, a line each, if they were found in data and lines can hold them.
+    /// The tokens, special ones included, one per line, if they were learned from data and fit on lines.
     pub lines: Option<String>,
-    /// The tokens as a config has them, and their weights, where it could not have the own ones: special tokens alone.
+    /// The tokens for the config, and their weights, if the config cannot have the layer's own: special tokens only.
     pub in_config: Option<(Json, Option<Vec<f32>>)>,
     /// The weights of `tf_idf`, as long as the output.
     pub weights: Option<Vec<f32>>,
-    /// A part of the layer in which Keras has all that a second time.
+    /// A part of the layer under which Keras stores all that a second time.
     pub also_in: Option<&'static str>,
 }
 
-/// The forward pass of a layer of the host that stands behind others: its inputs come back from the device, where no
-/// texts are.
+/// The forward pass of a host layer behind layers on the device: its inputs are copied back to the host, and cannot be
+/// texts.
 ///
 /// # Errors
-/// [`Error::Data`] for a layer that takes or gives texts.
+/// [`Error::Data`] for a layer that takes or returns texts.
 pub(crate) fn forward_on_host(layer: &dyn HostLayer, inputs: Vec<Value>) -> Result<Value> {
     let device = inputs.first().map(Value::device).ok_or_else(super::no_input)?;
     let column = |input: Value| Column::new(input.sizes(), Cells::Float(input.detach().to_vec()?));
     let columns = inputs.into_iter().map(column).collect::<Result<Vec<_>>>()?;
     if layer.takes() == Takes::Text {
-        let expected = "texts, which go to the model's inputs and from them to this layer alone";
+        let expected = "texts, which can only come from a model's inputs";
         return Err(Error::data("inputs", expected, "numbers"));
     }
     let output = layer.transform(&columns)?;

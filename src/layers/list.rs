@@ -1,65 +1,20 @@
-//! The one list of built-in layers, and the register of users' own.
+//! The list of built-in layers, and the registry of custom ones.
 
 use serde_json::Value as Json;
 
+use super::built_in::{BuiltIn, Example, ExampleOfSeveral, LAYERS};
 use super::{
     Common, Layer, activation, applications, attention, augmentation, convolution, core, drop_neutral, dtype_name,
     merging, normalization, pooling, preprocessing, recurrent, regularization, reshaping, spectrogram,
 };
-use crate::config::{Config, Configure, keras_object};
+use crate::config::{Config, Configure, keras_object, known_early};
 use crate::error::{Error, Result, words};
 use crate::formats::limits::NAME_BYTES;
 use crate::model::{Model, Sequential, nested_model};
 use crate::register::{Register, own_object};
 use crate::shape::Shape;
 
-/// A layer with an input that it accepts: what the contract test runs.
-#[derive(Clone, Debug)]
-pub struct Example {
-    /// The layer.
-    pub layer: Box<dyn Layer>,
-    /// The shape of its input.
-    pub input: Shape,
-    /// For a layer that takes whole numbers only: those below this.
-    pub classes: Option<usize>,
-}
-
-/// A layer of several inputs, with the shapes of inputs that it accepts.
-pub type ExampleOfSeveral = (Box<dyn Layer>, Vec<Shape>);
-
-/// The module of Keras's layers.
-const LAYERS: &str = "keras.layers";
-
-/// A layer of the list: it shows itself in a few examples, which the contract test runs.
-pub trait BuiltIn: Layer + Configure + Clone + 'static {
-    /// The module of Keras that has the class.
-    const MODULE: &'static str = LAYERS;
-
-    /// The name under which Keras exports the class, which is its own unless a layer says otherwise.
-    const EXPORTED: &'static str = Self::CLASS_NAME;
-
-    /// The layer with various arguments, each with an input shape that fits.
-    fn examples() -> Vec<(Self, Shape)> {
-        Vec::new()
-    }
-
-    /// The layer with various arguments, each with the shapes of several inputs.
-    fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
-        Vec::new()
-    }
-
-    /// The layer with various arguments that has it take texts, each with an input shape that fits.
-    fn examples_of_text() -> Vec<(Self, Shape)> {
-        Vec::new()
-    }
-
-    /// For a layer that takes whole numbers only: those below this.
-    fn classes(&self) -> Option<usize> {
-        None
-    }
-}
-
-/// A class in the list.
+/// A class of the list.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// Keras's class name.
@@ -68,6 +23,8 @@ pub struct Entry {
     pub arguments: &'static [&'static str],
     module: &'static str,
     exported: &'static str,
+    late: &'static [(&'static str, &'static str)],
+    renew: fn(&mut Config, bool),
     from_config: fn(Config) -> Result<Box<dyn Layer>>,
     examples: fn() -> Vec<Example>,
     examples_of_several: fn() -> Vec<ExampleOfSeveral>,
@@ -78,10 +35,25 @@ fn example<L: BuiltIn>((layer, input): (L, Shape)) -> Example {
     Example { classes: layer.classes(), layer: layer.into(), input }
 }
 
-/// The dtype of a config, if it is not one of floats: integer, boolean or string.
-fn integer_type(config: &Config) -> Option<String> {
+/// The dtype of a config, if it is not a floating-point one: integer, boolean or string.
+fn other_dtype(config: &Config) -> Option<String> {
     let name = config.get("dtype").and_then(dtype_name)?;
     (name.starts_with("int") || name.starts_with("uint") || ["bool", "string"].contains(&name)).then(|| name.to_owned())
+}
+
+/// Creates the layer of this config. A `dtype` other than the floating-point ones is kept for files if the class
+/// `takes` it.
+fn from_config<L: Layer + Configure>(mut config: Config, takes: fn(&str) -> bool) -> Result<Box<dyn Layer>> {
+    let dtype = other_dtype(&config).filter(|name| takes(name));
+    if dtype.is_some() {
+        config.remove("dtype");
+    }
+    let mut common = Common::take(&mut config)?;
+    common.dtype = dtype.or(common.dtype);
+    drop_neutral(&mut config, L::ARGUMENTS)?;
+    let mut layer = L::from_config(config)?;
+    *layer.common_mut() = common;
+    Ok(Box::new(layer))
 }
 
 impl Entry {
@@ -89,26 +61,11 @@ impl Entry {
         Self {
             class_name: L::CLASS_NAME,
             arguments: L::ARGUMENTS,
-            from_config: |mut config| {
-                let takes_integers =
-                    ["InputLayer", "Discretization", "CategoryEncoding", "Hashing"].contains(&L::CLASS_NAME);
-                // Brasa's values are floats; whole numbers up to 2²⁴ are the same in them.
-                let integers = integer_type(&config).filter(|name| {
-                    // Booleans and strings are accepted as inputs only; no layer computes with them.
-                    takes_integers && (!["bool", "string"].contains(&&**name) || L::CLASS_NAME == "InputLayer")
-                });
-                if integers.is_some() {
-                    config.remove("dtype");
-                }
-                let mut common = Common::take(&mut config)?;
-                common.dtype = integers.or(common.dtype);
-                drop_neutral(&mut config, L::ARGUMENTS)?;
-                let mut layer = L::from_config(config)?;
-                *layer.common_mut() = common;
-                Ok(Box::new(layer))
-            },
+            from_config: |config| from_config::<L>(config, |_| false),
             module: LAYERS,
             exported: L::CLASS_NAME,
+            late: &[],
+            renew: |_, _| (),
             examples: Vec::new,
             examples_of_several: Vec::new,
             examples_of_text: Vec::new,
@@ -119,6 +76,9 @@ impl Entry {
         Self {
             module: L::MODULE,
             exported: L::EXPORTED,
+            late: L::LATE,
+            renew: L::renew,
+            from_config: |config| from_config::<L>(config, L::takes_dtype),
             examples: || L::examples().into_iter().map(example).collect(),
             examples_of_text: || L::examples_of_text().into_iter().map(example).collect(),
             examples_of_several: || {
@@ -129,7 +89,7 @@ impl Entry {
         }
     }
 
-    /// The layer with the arguments of a config, those of every layer included.
+    /// Creates the layer from a config, the common arguments included.
     ///
     /// # Errors
     /// [`Error::Argument`], [`Error::UnknownName`], [`Error::Unsupported`].
@@ -137,7 +97,12 @@ impl Entry {
         (self.from_config)(config)
     }
 
-    /// The examples of a built-in layer of one input; none for a user's own.
+    /// Converts a config of an earlier Keras to today's arguments: [`BuiltIn::renew`].
+    pub(crate) fn renew(&self, config: &mut Config, keras_2: bool) {
+        (self.renew)(config, keras_2);
+    }
+
+    /// The examples of a built-in layer of one input; empty for a custom layer.
     pub fn examples(&self) -> Vec<Example> {
         (self.examples)()
     }
@@ -153,7 +118,7 @@ impl Entry {
     }
 }
 
-/// Every built-in layer. A new one is a file and a line here.
+/// All built-in layers. To add one, write its file and add a line here.
 pub fn built_in() -> &'static [Entry] {
     const LIST: &[Entry] = &[
         Entry::built_in::<core::Input>(),
@@ -300,14 +265,14 @@ pub fn built_in() -> &'static [Entry] {
 
 static OWN: Register<Entry> = Register::new();
 
-/// Makes a user's own layer known by its class name, so that files and recipes that name it load.
+/// Registers a custom layer by its class name, so that files and recipes can load it.
 ///
-/// A built-in class keeps its meaning.
+/// A built-in class takes precedence.
 pub fn register<L: Layer + Configure + Clone + 'static>() {
     OWN.insert(L::CLASS_NAME, Entry::of::<L>());
 }
 
-/// Keras's layers that take images with their labels, which no layer of a model sees.
+/// Keras's layers that take images together with their labels, which no layer of a model receives.
 const MIXING: [&str; 2] = ["CutMix", "MixUp"];
 
 /// A class, built in or registered.
@@ -324,7 +289,8 @@ pub(crate) fn entry(class_name: &str) -> Result<Entry> {
         return Ok(entry);
     }
     if MIXING.contains(&class_name) {
-        let supported = "layers that leave labels alone; what mixes images and their labels is the data's `Source`";
+        let supported =
+            "layers that do not change labels; mixing images with their labels belongs in the data's `Source`";
         return Err(Error::unsupported(
             format!("layer class `{class_name}`, which mixes labels, in a model"),
             supported,
@@ -334,7 +300,7 @@ pub(crate) fn entry(class_name: &str) -> Result<Entry> {
     Err(Error::unknown("layer class", class_name, names))
 }
 
-/// Keras's other names for the same class.
+/// Resolves Keras's aliases of a class.
 fn canonical(class_name: &str) -> String {
     let class_name = class_name.replace("Convolution", "Conv");
     match class_name.as_str() {
@@ -349,10 +315,10 @@ fn canonical(class_name: &str) -> String {
     }
 }
 
-/// The layer that a Keras file describes: `{"class_name", "config", …}`.
+/// Creates the layer that a Keras file describes: `{"class_name", "config", …}`.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a class that Brasa does not have, [`Error::Layer`] for what the layer refuses.
+/// [`Error::Unsupported`] for a class that Brasa does not have, [`Error::Layer`] for a config that the layer refuses.
 pub(crate) fn from_keras(object: Json) -> Result<Box<dyn Layer>> {
     let (class, config) = crate::config::object("layer", object)?;
     let name = config.get("name").and_then(Json::as_str).unwrap_or("(unnamed)").to_owned();
@@ -365,7 +331,7 @@ pub(crate) fn from_keras(object: Json) -> Result<Box<dyn Layer>> {
     })
 }
 
-/// A layer as Keras writes it.
+/// Serializes a layer as Keras does.
 pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
     let class = layer.class_name();
     let config = layer.full_config()?;
@@ -373,7 +339,7 @@ pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
         return Ok(model.as_object(config));
     }
     if let Some(entry) = built_in().iter().find(|entry| entry.class_name == class) {
-        return Ok(keras_object(entry.module, entry.exported, config));
+        return Ok(keras_object(entry.module, entry.exported, known_early(config, entry.late)));
     }
     Ok(own_object(class, config))
 }
@@ -383,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aliases_mean_the_class() {
+    fn aliases_resolve_to_the_class() {
         assert_eq!(canonical("MaxPool2D"), "MaxPooling2D");
         assert_eq!(canonical("GlobalAvgPool2D"), "GlobalAveragePooling2D");
         assert_eq!(canonical("Convolution2DTranspose"), "Conv2DTranspose");
@@ -392,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_mixes_labels_is_refused_with_the_reason() {
+    fn layers_that_mix_labels_are_refused_with_the_reason() {
         for class in MIXING {
             let error = from_keras(serde_json::json!({"class_name": class, "config": {}})).unwrap_err().to_string();
             assert!(error.contains(class) && error.contains("labels") && error.contains("Source"), "{error}");

@@ -1,7 +1,8 @@
-//! The layers: one file each, and the one list of them.
+//! The layers, one file each, and the list of them.
 //!
-//! A layer is a description with Keras's argument names, a pure shape rule, a list of the weights it needs, and a
-//! forward pass. Adding one is a file and a line in [`built_in`]; a user's own layer is the same without the line:
+//! A layer is a description with Keras's argument names, a pure shape inference rule, a list of the weights it needs,
+//! and a forward pass. Adding one is a file and a line in [`built_in`]; a user's own layer is the same without the
+//! line:
 //!
 //! ```
 //! use brasa::layers::{Call, Layer, WeightSpec};
@@ -30,7 +31,7 @@
 //!     }
 //! }
 //!
-//! brasa::layers::register::<Scale>(); // a file that names `Scale` loads from here on
+//! brasa::layers::register::<Scale>(); // files that name `Scale` now load
 //!
 //! let mut model = Sequential::new();
 //! model.add(Scale::default().initial(0.5).input_shape(3))?.add(Dense::new(1))?;
@@ -41,7 +42,9 @@
 #[cfg(test)]
 mod agreement;
 mod arguments;
+mod built_in;
 mod call;
+mod frozen;
 mod fused;
 pub(crate) mod host;
 mod list;
@@ -88,6 +91,7 @@ pub use self::augmentation::{
     RandomGaussianBlur, RandomGrayscale, RandomHue, RandomInvert, RandomPerspective, RandomPosterization,
     RandomRotation, RandomSaturation, RandomSharpness, RandomShear, RandomTranslation, RandomZoom, Solarization,
 };
+pub use self::built_in::{BuiltIn, Example, ExampleOfSeveral};
 pub use self::call::{Call, Update};
 pub(crate) use self::call::{FIRST_CALL, KeptStates, LayerPath};
 pub use self::convolution::{
@@ -97,9 +101,11 @@ pub use self::convolution::{
 pub use self::core::{
     ActivationLayer, Dense, EinsumDense, Embedding, Identity, Input, Lambda, Masking, ReversibleEmbedding,
 };
+pub(crate) use self::frozen::{Activated, Epilogue, copied, each_part};
+pub use self::frozen::{Freezing, Frozen, FrozenStep};
 pub use self::fused::Fused;
 pub use self::host::{HostLayer, StoredVocabulary, Takes};
-pub use self::list::{BuiltIn, Entry, Example, ExampleOfSeveral, built_in, register};
+pub use self::list::{Entry, built_in, register};
 pub(crate) use self::list::{entry, from_keras, to_keras};
 pub use self::merging::{Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract};
 pub use self::normalization::{
@@ -136,25 +142,25 @@ pub use self::spectrogram::{MelSpectrogram, STFTSpectrogram};
 pub use self::wrapped::Wrapped;
 pub(crate) use self::wrapped::is_trainable;
 
-/// The arguments that every Keras layer has.
+/// The arguments of every Keras layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Common {
     /// The layer's name; without one the model gives it `dense`, `dense_1`, …
     pub name: Option<String>,
-    /// Whether training may change its weights.
+    /// Whether its weights are trainable.
     pub trainable: bool,
     /// The shape of one sample, for the first layer of a model.
     pub input_shape: Option<Shape>,
-    /// The number of samples in each batch, where it is fixed, as stateful layers need it; for the first layer of a model.
+    /// The fixed number of samples per batch, as stateful layers need it; for the first layer of a model.
     pub batch_size: Option<usize>,
-    /// The type or policy of types by which Keras computes, such as `mixed_bfloat16`, where a file names another than
-    /// `float32`. It is written back; Brasa computes in float32.
+    /// Keras's dtype or dtype policy, such as `mixed_bfloat16`, where a file has another than `float32`. It is written
+    /// back; Brasa computes in float32.
     pub dtype: Option<String>,
-    /// The weights that it had in the model that it was popped from.
+    /// The weights that the layer had in the model that it was popped from.
     pub(crate) brought: Brought,
 }
 
-/// Weights that a layer brings along. They are no part of its description.
+/// Weights that a layer keeps from an earlier model. They are not part of its description.
 #[derive(Clone, Default)]
 pub(crate) struct Brought(pub Vec<Value>);
 
@@ -184,14 +190,14 @@ impl Default for Common {
 }
 
 impl Common {
-    /// The names under which these arguments stand in a config.
+    /// The names of these arguments in a config.
     pub const ARGUMENTS: &'static [&'static str] =
         &["name", "trainable", "dtype", "input_shape", "batch_size", "batch_shape", "batch_input_shape"];
 
-    /// Takes these arguments out of a config.
+    /// Takes these arguments from a config.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a wrong value, [`Error::Unsupported`] for a type other than one of floats.
+    /// [`Error::Argument`] for a wrong value, [`Error::Unsupported`] for a dtype that is not floating-point.
     pub fn take(config: &mut Config) -> Result<Self> {
         let mut common = Self::default();
         if let Some(name) = config.remove("name").filter(|name| !name.is_null()) {
@@ -224,7 +230,7 @@ impl Common {
                 common.input_shape = Some(Shape::batch_of(sizes[1..].to_vec()));
                 common.batch_size = sizes[0];
                 if given.is_some() {
-                    return Err(Error::argument("batch_size", format!("none beside `{key}`, which has it"), "both"));
+                    return Err(Error::argument("batch_size", format!("`batch_size` or `{key}`, not both"), "both"));
                 }
             }
         }
@@ -232,7 +238,7 @@ impl Common {
         Ok(common)
     }
 
-    /// Refuses batches without a sample.
+    /// Refuses empty batches.
     pub(crate) fn check_batch_size(&self) -> Result<()> {
         match self.batch_size {
             Some(0) => Err(Error::argument("batch_size", "an integer above 0", 0)),
@@ -241,7 +247,7 @@ impl Common {
     }
 }
 
-/// Refuses a name that is longer than anybody reads.
+/// Refuses an overlong name.
 ///
 /// # Errors
 /// [`Error::Argument`].
@@ -256,7 +262,7 @@ pub(crate) fn check_length(name: &str) -> Result<()> {
     ))
 }
 
-/// Refuses a shape of more dimensions than values have, the batch counted.
+/// Refuses a shape of a higher rank than values can have, the batch included.
 ///
 /// # Errors
 /// [`Error::Argument`].
@@ -268,10 +274,10 @@ pub(crate) fn check_rank(argument: &str, rank: usize) -> Result<()> {
     Err(Error::argument(argument, expected, format!("one of {rank}")))
 }
 
-/// Whether a value says no more than that an argument is not used.
+/// Whether a value means that an argument is not used.
 type IsNeutral = fn(&serde_json::Value) -> bool;
 
-/// Keys that Keras of some version writes for arguments that Brasa's layers do not have.
+/// Keys that some Keras version writes for arguments that Brasa's layers do not have.
 const NEUTRAL: &[(&str, IsNeutral)] = &[
     ("autocast", serde_json::Value::is_boolean),
     ("quantization_config", serde_json::Value::is_null),
@@ -283,7 +289,7 @@ const NEUTRAL: &[(&str, IsNeutral)] = &[
     ("renorm_momentum", serde_json::Value::is_number),
     ("synchronized", is_false),
     ("rms_scaling", is_false),
-    // How it is computed, not what.
+    // Choices of the implementation, which do not change the result.
     ("flash_attention", |value| value.is_boolean() || value.is_null()),
     ("implementation", serde_json::Value::is_number),
     ("use_cudnn", |_| true),
@@ -295,18 +301,26 @@ const NEUTRAL: &[(&str, IsNeutral)] = &[
     ("ragged", is_false),
 ];
 
-/// Keras's layers without weights that do not take the argument `trainable`, and would not load with it.
-const WITHOUT_TRAINABLE: [&str; 6] =
-    ["Discretization", "HashedCrossing", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
+/// Adds the layer's name to an error.
+pub(crate) fn in_layer<T>(layer: &dyn Layer, result: Result<T>) -> Result<T> {
+    result.map_err(|source| match source {
+        source @ Error::Layer { .. } if layer.is_model() => source,
+        source => Error::Layer {
+            layer: layer.name().to_owned(),
+            class_name: layer.class_name().to_owned(),
+            source: Box::new(source),
+        },
+    })
+}
 
 fn is_false(value: &serde_json::Value) -> bool {
     *value == serde_json::Value::Bool(false) || value.is_null()
 }
 
-/// Takes Keras's keys for arguments that a layer does not have out of its config.
+/// Removes Keras's keys for arguments that a layer does not have from its config.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for one that is used.
+/// [`Error::Unsupported`] for a key whose argument is used.
 fn drop_neutral(config: &mut Config, own: &[&str]) -> Result<()> {
     for (key, neutral) in NEUTRAL.iter().filter(|(key, _)| !own.contains(key)) {
         if let Some(value) = config.remove(*key)
@@ -318,16 +332,16 @@ fn drop_neutral(config: &mut Config, own: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// The types in which Keras may have computed and Brasa computes in float32 instead: the same up to their precision.
+/// The dtypes for which Brasa computes in float32 instead: the same results up to precision.
 const FLOATS: [&str; 6] = ["float32", "float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"];
 
-/// The types of inputs besides those of floats.
+/// The dtypes of inputs besides the floating-point ones.
 const OTHERS: [&str; 10] = ["string", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"];
 
-/// Refuses a type that no input has.
+/// Refuses an unknown input dtype.
 ///
 /// # Errors
-/// [`Error::UnknownName`] with the types there are.
+/// [`Error::UnknownName`] with the known dtypes.
 fn check_input_dtype(dtype: &str) -> Result<()> {
     match OTHERS.contains(&dtype) || FLOATS.contains(&dtype) {
         true => Ok(()),
@@ -335,14 +349,14 @@ fn check_input_dtype(dtype: &str) -> Result<()> {
     }
 }
 
-/// The name of a type that stands by itself or in a policy.
+/// The name of a dtype, given directly or in a policy.
 fn dtype_name(dtype: &serde_json::Value) -> Option<&str> {
     dtype.get("config").and_then(|config| config.get("name")).unwrap_or(dtype).as_str()
 }
 
-/// The type that is to be written back; `None` for float32, which is what a file without a word means.
+/// The dtype to be written back; `None` for float32, the default of files.
 ///
-/// Every type that is not one of floats is refused: integers and quantized numbers would change results.
+/// Dtypes that are not floating-point are refused: integers and quantized numbers would change results.
 fn checked_dtype(dtype: &serde_json::Value) -> Result<Option<String>> {
     if dtype.is_null() {
         return Ok(None);
@@ -353,32 +367,31 @@ fn checked_dtype(dtype: &serde_json::Value) -> Result<Option<String>> {
     }
 }
 
-/// Something that has the arguments of every layer.
+/// Access to the arguments of every layer.
 pub trait HasCommon {
-    /// Those arguments.
+    /// The common arguments.
     fn common(&self) -> &Common;
-    /// Those arguments, to change them.
+    /// The common arguments, mutably.
     fn common_mut(&mut self) -> &mut Common;
 }
 
-/// A layer: what it makes of a shape, which weights it needs, what it computes.
+/// A layer: its shape inference, its weights, its forward pass.
 ///
 /// Its arguments, config and builder methods come from [`describe!`](crate::describe); the example at the top of this
-/// module is a whole layer, and [`Wrapped`] has one that holds another. What a forward pass may read and leave behind is
-/// its [`Call`]:
+/// module is a whole layer, and [`Wrapped`] has one that holds another. The context of a forward pass is its [`Call`]:
 ///
 /// | a layer that | |
 /// | --- | --- |
-/// | does something else in training | [`training_mode`](Call::training_mode), [`trainable`](Call::trainable) |
+/// | behaves differently in training | [`training_mode`](Call::training_mode), [`trainable`](Call::trainable) |
 /// | draws random numbers | [`rng`](Call::rng) |
-/// | changes its own weights, such as a moving mean | [`update`](Call::update) |
+/// | updates its own weights, such as a moving mean | [`update`](Call::update) |
 /// | adds to the loss | [`add_loss`](Call::add_loss), [`add_activity_loss`](Call::add_activity_loss) |
-/// | looks at the mask, or makes one | [`mask`](Call::mask), [`supports_masking`](Self::supports_masking) |
-/// | goes on from the batch before | [`kept_states`](Call::kept_states), [`keep_states`](Call::keep_states), [`is_stateful`](Self::is_stateful) |
+/// | reads or sets the mask | [`mask`](Call::mask), [`supports_masking`](Self::supports_masking) |
+/// | is stateful between batches | [`kept_states`](Call::kept_states), [`keep_states`](Call::keep_states), [`is_stateful`](Self::is_stateful) |
 /// | ends with an activation | [`activate`](Call::activate), [`final_activation`](Self::final_activation) |
 /// | holds other layers | [`Wrapped`], [`part`](Call::part), [`absorb`](Call::absorb), [`is_wrapper`](Self::is_wrapper) |
 ///
-/// Noise in training that is the same when a run is repeated or resumed, and an average that the layer moves itself:
+/// Noise in training that is the same when a run is repeated or resumed, and a moving average updated by the layer:
 ///
 /// ```
 /// use brasa::layers::{Call, Layer, WeightSpec};
@@ -386,11 +399,11 @@ pub trait HasCommon {
 /// use brasa::{Shape, Value};
 ///
 /// brasa::describe! {
-///     /// Adds noise in training, and keeps a moving average of its inputs' mean.
+///     /// Adds noise in training, and keeps a moving average of the mean of its inputs.
 ///     pub layer struct Jitter {
 ///         /// The noise's standard deviation.
 ///         stddev: f32 = 0.1,
-///         /// A seed of its own, in place of the run's.
+///         /// The layer's own seed, in place of the run's.
 ///         seed: Option<u64> = None,
 ///     }
 /// }
@@ -433,7 +446,7 @@ pub trait HasCommon {
 /// brasa::describe! {
 ///     /// The probabilities of classes whose logits are the features times a temperature.
 ///     pub layer struct Classes {
-///         /// What logits become.
+///         /// The activation of the logits.
 ///         activation: Activation = Activation::Softmax,
 ///     }
 /// }
@@ -463,17 +476,17 @@ pub trait HasCommon {
 /// # Ok::<(), brasa::Error>(())
 /// ```
 pub trait Layer: HasCommon + Object + Debug + Send + Sync {
-    /// The shape that comes out when `input` goes in, batch first; by default the same.
+    /// Shape inference: the shape of the output for an input of shape `input`, batch first; by default the same.
     ///
-    /// Wrong arguments are refused here, so that the error appears at `add`.
+    /// Invalid arguments are refused here, so that the error appears at `add`.
     ///
     /// # Errors
-    /// [`Error::Shape`] for an input that does not fit, [`Error::Argument`] for an argument that makes no sense.
+    /// [`Error::Shape`] for an input that does not fit, [`Error::Argument`] for an invalid argument.
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         Ok(input.clone())
     }
 
-    /// The weights for inputs of shape `input`, in Keras's order; by default none.
+    /// The weights for inputs of shape `input`, in Keras's order; by default empty.
     ///
     /// # Errors
     /// As [`output_shape`](Self::output_shape).
@@ -482,7 +495,7 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Computes the output for a batch. A layer has this form, or [`forward_all`](Self::forward_all).
+    /// Computes the output for a batch. A layer implements this, or [`forward_all`](Self::forward_all).
     ///
     /// # Errors
     /// Whatever an operation refuses.
@@ -509,7 +522,7 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     }
 
     /// As [`forward`](Self::forward), for a layer of several inputs or outputs. The masks of the inputs are in
-    /// [`Call::masks`], what further arguments there are in [`Call::arguments`].
+    /// [`Call::masks`], further arguments in [`Call::arguments`].
     ///
     /// # Errors
     /// Whatever an operation refuses.
@@ -518,88 +531,105 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         Ok(vec![self.forward(input, call)?])
     }
 
-    /// The names under which Keras knows its positional inputs.
+    /// Keras's names of its positional inputs.
     fn call_parameters(&self) -> &'static [&'static str] {
         &["inputs"]
     }
 
-    /// Whether `inputs` inputs are given to it as one list; by default if there are several.
+    /// Whether Keras's class accepts the argument `trainable`; a class that does not would fail to load with it.
+    fn takes_trainable(&self) -> bool {
+        true
+    }
+
+    /// Whether it is a model: its errors name the layer inside.
+    fn is_model(&self) -> bool {
+        false
+    }
+
+    /// Whether it takes `inputs` inputs as one list; by default if there are several.
     fn takes_a_list(&self, inputs: usize) -> bool {
         inputs > 1
     }
 
-    /// Whether each batch begins with the states that the one before has left: Keras's `stateful`. Such a layer takes
-    /// them from [`Call::kept_states`] and leaves them with [`Call::keep_states`]; a wrapper asks the layer inside.
+    /// Whether each batch begins with the final states of the previous one: Keras's `stateful`. Such a layer reads them
+    /// by [`Call::kept_states`] and sets them by [`Call::keep_states`]; a wrapper asks the layer inside.
     fn is_stateful(&self) -> bool {
         false
     }
 
-    /// Whether further inputs are the states that it starts from.
+    /// Whether further inputs are initial states.
     fn takes_initial_state(&self) -> bool {
         false
     }
 
-    /// For states to start from that Keras groups in lists, the length of each list; none if they stand in one row.
+    /// The length of each list of initial states, where Keras groups them in lists; empty if they are one flat list.
     fn state_lists(&self) -> Vec<usize> {
         Vec::new()
     }
 
-    /// As the cell of an [`RNN`], if it is one.
+    /// The layer as the cell of an [`RNN`], if it is one.
     fn as_cell(&self) -> Option<&dyn RnnCell> {
         None
     }
 
-    /// How many layers are computed when it is called, those inside it counted, and outputs beyond the first as layers.
+    /// The number of layers computed per call: nested layers count, and so do outputs beyond the first.
     fn call_count(&self) -> usize {
         1
     }
 
-    /// This layer and the one after it as one step, if they can be computed so; `next` is the only one that uses the
-    /// output.
+    /// This layer fused with the next one, if possible; `next` is the only user of the output.
     fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
         let _ = (next, training);
         None
     }
 
-    /// The function that the layer consists of, if it looks at each element alone.
+    /// The layer as a step of a [`Predictor`](crate::model::Predictor), if it has a compiled form for inputs of these
+    /// sizes. Without one the whole model is computed by [`forward`](Self::forward). A layer with such a form makes no
+    /// masks.
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let _ = freezing;
+        None
+    }
+
+    /// The element-wise function that the layer consists of, if it is one.
     fn as_activation(&self) -> Option<crate::Activation> {
         None
     }
 
-    /// The activation with which the forward pass ends, if it does; a loss can then work on what comes before it.
+    /// The activation at the end of the forward pass, if there is one; a loss can then be computed from its input.
     ///
-    /// A layer that names one has to leave it out where [`Call::skip_final_activation`] says so; [`Call::activate`] does
-    /// both. The loss of a crossentropy at the end of a model is then that of the logits.
+    /// A layer that returns one must leave it out where [`Call::skip_final_activation`] says so; [`Call::activate`]
+    /// does both. A crossentropy at the end of a model is then computed from the logits.
     fn final_activation(&self) -> Option<&crate::Activation> {
         None
     }
 
-    /// Whether a mask on the time steps that goes in also holds for what comes out; without it the mask ends here. A
-    /// layer can also set [`Call::mask`] itself.
+    /// Whether the input's mask of time steps also holds for the output; otherwise the mask is dropped. A layer can
+    /// also set [`Call::mask`] itself.
     fn supports_masking(&self) -> bool {
         false
     }
 
-    /// Says whether training may change the layer's weights and, as Keras's `layer.trainable = …` does, those of all
-    /// layers inside it.
+    /// Sets whether the weights of the layer and, as with Keras's `layer.trainable = …`, of all layers inside it are
+    /// trainable.
     fn apply_trainable(&mut self, trainable: bool) {
         self.common_mut().trainable = trainable;
     }
 
-    /// Whether its weights are those of layers inside it, each of which says for itself whether it is trained: a
-    /// wrapper's own `trainable` then freezes nothing, as in Keras, whose files hold it for each layer.
+    /// Whether its weights are those of layers inside it, each with its own `trainable`: a wrapper's own `trainable`
+    /// then freezes nothing, as in Keras, whose files have it for each layer.
     /// [`apply_trainable`](Self::apply_trainable) reaches them all.
     fn is_wrapper(&self) -> bool {
         false
     }
 
-    /// Refuses numbers that make no sense as inputs, such as a word that is not in the vocabulary; says whether they
-    /// are also the inputs of the layer that comes next.
+    /// Refuses invalid input values, such as an index outside of the vocabulary; returns whether they are also the
+    /// inputs of the next layer.
     ///
-    /// It is asked with what a user hands in, before it goes to the device.
+    /// It is called with the user's values, before they are copied to the device.
     ///
     /// # Errors
-    /// [`Error::Data`] for the first such number.
+    /// [`Error::Data`] for the first invalid value.
     fn check_values(&self, values: &[f32]) -> Result<bool> {
         let _ = values;
         Ok(false)
@@ -608,17 +638,17 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     /// As [`check_values`](Self::check_values), for a layer whose calls have further arguments.
     ///
     /// # Errors
-    /// [`Error::Data`] for the first such number.
+    /// [`Error::Data`] for the first invalid value.
     fn check_values_of(&self, values: &[f32], arguments: &Arguments) -> Result<bool> {
         let _ = arguments;
         self.check_values(values)
     }
 
-    /// How many values computing on a batch of shape `input` needs at once besides the input, the output and the
-    /// weights, such as padded copies and results of steps in between; by default none. All sizes of `input` are known.
+    /// The workspace for a batch of shape `input`: the number of values needed at once besides the input, the output
+    /// and the weights, such as padded copies and intermediate results; by default 0. All sizes of `input` are known.
     ///
-    /// A model asks before it computes, and refuses what does not fit in memory ([`memory`](crate::memory)). A number
-    /// that is too large for a `usize` is the largest there is.
+    /// A model asks before it computes, and refuses a batch that does not fit in memory ([`memory`](crate::memory)).
+    /// The number saturates at `usize::MAX`.
     ///
     /// # Errors
     /// As [`output_shape`](Self::output_shape).
@@ -640,9 +670,8 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     }
 
     /// Temporary values for a batch of shape `input` that are freed before the next layer computes: tables and
-    /// rearranged copies. In training the backward pass may need them again, one layer after the
-    /// other, so that unlike with [`scratch`](Self::scratch) the most that any one layer of a model needs counts. By
-    /// default none.
+    /// rearranged copies. In training the backward pass may need them again, one layer at a time, so that unlike
+    /// [`scratch`](Self::scratch) only the largest of all layers counts. By default 0.
     ///
     /// # Errors
     /// As [`output_shape`](Self::output_shape).
@@ -651,26 +680,27 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         Ok(0)
     }
 
-    /// What it does on the host, for a layer of texts or of exact whole numbers; by default it is not one.
+    /// The host-side half of a layer of texts or exact integers; by default `None`.
     fn on_host(&self) -> Option<&dyn HostLayer> {
         None
     }
 
-    /// Learns from data on the host, a column at a time, for a layer that has an `adapt`.
+    /// Adapts a layer that has an `adapt` to data on the host, one column at a time.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a layer that learns nothing so; [`Error::Data`] for data that it cannot learn from.
+    /// [`Error::Argument`] for a layer that cannot be adapted this way; [`Error::Data`] for data that it cannot learn
+    /// from.
     fn adapt_to_columns(&mut self, data: &mut dyn Iterator<Item = Result<Column>>) -> Result<()> {
         let _ = data;
         Err(Error::argument("adapt", "a layer that learns from data", self.class_name()))
     }
 
-    /// Where the output lies in memory: in a buffer of its own unless a layer says otherwise.
+    /// Where the output lies in memory; by default in its own buffer.
     fn output_memory(&self) -> OutputMemory {
         OutputMemory::Own
     }
 
-    /// Values with which weights start instead of their initializers', such as those of a nested model: none, or one
+    /// Initial values of weights in place of their initializers', such as those of a nested model: empty, or one entry
     /// for each of [`weights`](Self::weights), in order.
     ///
     /// # Errors
@@ -698,27 +728,27 @@ fn one_input(inputs: &[Shape]) -> Result<&Shape> {
 }
 
 fn no_input() -> Error {
-    Error::shape("one input", "another number of them")
+    Error::shape("one input", "none or several")
 }
 
-/// What every layer can do because it is a [`Configure`]; implemented for all of them at once.
+/// Methods of every layer, implemented for each [`Configure`].
 pub trait Object: Any {
     /// Its class name.
     fn class_name(&self) -> &'static str;
 
-    /// Its own arguments.
+    /// Its own arguments, without the common ones.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if it holds something that cannot be written.
+    /// [`Error::Unsupported`] if it holds something that cannot be serialized.
     fn config(&self) -> Result<Config>;
 
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Layer>;
 
-    /// Itself, to be asked for its type.
+    /// Itself, for downcasting.
     fn as_any(&self) -> &dyn Any;
 
-    /// Itself, to be asked for its type and changed.
+    /// Itself, for downcasting mutably.
     fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
@@ -757,7 +787,7 @@ impl<L: Layer + 'static> From<L> for Box<dyn Layer> {
 }
 
 impl dyn Layer {
-    /// The weights that it brings along: from the model that it was popped from, or [given](Layer::given_weights).
+    /// The weights that it keeps: from the model that it was popped from, or [given](Layer::given_weights).
     pub(crate) fn brought_weights(&self, inputs: &[Shape]) -> Result<Vec<Option<Value>>> {
         match &self.common().brought.0[..] {
             [] => self.given_weights_for(inputs),
@@ -765,7 +795,7 @@ impl dyn Layer {
         }
     }
 
-    /// The output's shape, refused if no buffer can hold one sample of it.
+    /// The output's shape, refused if a sample of it exceeds the size of any buffer.
     pub(crate) fn checked_output(&self, input: &Shape) -> Result<Shape> {
         self.expect_no_cell()?;
         let output = self.output_shape(input)?;
@@ -773,7 +803,7 @@ impl dyn Layer {
         Ok(output)
     }
 
-    /// Refuses a cell, which only an [`RNN`] can call.
+    /// Refuses a cell, which can only be called by an [`RNN`].
     fn expect_no_cell(&self) -> Result<()> {
         match self.as_cell() {
             Some(_) => recurrent::refuse_call(self.class_name()),
@@ -781,7 +811,7 @@ impl dyn Layer {
         }
     }
 
-    /// The outputs' shapes, refused if no buffer can hold one sample of one of them.
+    /// The outputs' shapes, refused if a sample of one exceeds the size of any buffer.
     pub(crate) fn checked_outputs(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
         self.expect_no_cell()?;
         let outputs = self.output_shapes(inputs, arguments)?;
@@ -799,7 +829,7 @@ impl dyn Layer {
             if outputs.iter().all(|output| output.known_len() == 0) {
                 call.mask = None;
                 call.set_output_masks(vec![None; outputs.len()]);
-                // An activation is left out of nothing.
+                // There is no activation to leave out.
                 call.skip_final_activation();
                 let sizes = |shape: &Shape| shape.sizes().iter().map(|size| size.unwrap_or(0)).collect::<Vec<_>>();
                 let device = empty.device();
@@ -809,8 +839,8 @@ impl dyn Layer {
         self.forward_all(inputs, call)
     }
 
-    /// The forward pass. Of an input without a value that gives an output without one, as of images without rows or of
-    /// a batch without samples, nothing is computed: the backends cannot do without values.
+    /// The forward pass. For an empty input with an empty output, such as images without rows or a batch without
+    /// samples, nothing is computed: the backends cannot handle empty tensors.
     pub(crate) fn run(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         if input.is_empty() {
             let sizes = input.sizes();
@@ -818,7 +848,7 @@ impl dyn Layer {
             let output = self.checked_output(&shape)?.with_batch(sizes[0]);
             if output.known_len() == 0 {
                 call.mask = None;
-                // An activation is left out of nothing.
+                // There is no activation to leave out.
                 call.skip_final_activation();
                 let sizes: Vec<usize> = output.sizes().iter().map(|size| size.unwrap_or(0)).collect();
                 return Value::from_vec(Vec::new(), &sizes, &input.device());
@@ -827,21 +857,21 @@ impl dyn Layer {
         self.forward(input, call)
     }
 
-    /// The layer's name, empty before the model has given it one.
+    /// The layer's name, empty until the model has given it one.
     pub fn name(&self) -> &str {
         self.common().name.as_deref().unwrap_or_default()
     }
 
-    /// All arguments, those of every layer first, as in a Keras file.
+    /// All arguments, the common ones first, as in a Keras file.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if the layer holds something that cannot be written.
+    /// [`Error::Unsupported`] if the layer holds something that cannot be serialized.
     pub fn full_config(&self) -> Result<Config> {
         let mut config = Config::new();
-        // A layer inside another has no name from a model.
+        // A nested layer gets no name from a model.
         let name = self.common().name.clone().unwrap_or_else(|| snake_case(self.class_name()));
         config.insert("name".into(), json!(name));
-        if !WITHOUT_TRAINABLE.contains(&self.class_name()) {
+        if self.takes_trainable() {
             config.insert("trainable".into(), json!(self.common().trainable));
         }
         if let Some(dtype) = &self.common().dtype {
@@ -859,16 +889,16 @@ impl dyn Layer {
     }
 }
 
-/// The builder methods for the arguments that every layer has; [`describe!`](crate::describe) implements it.
+/// Builder methods for the common arguments; [`describe!`](crate::describe) implements it.
 pub trait LayerArguments: HasCommon + Sized {
-    /// Names the layer.
+    /// Sets the layer's name.
     #[must_use]
     fn name(mut self, name: impl Into<String>) -> Self {
         self.common_mut().name = Some(name.into());
         self
     }
 
-    /// Says whether training may change the layer's weights and those of layers inside it (default: yes).
+    /// Sets whether the weights of the layer and of layers inside it are trainable (default: yes).
     #[must_use]
     fn trainable(mut self, trainable: bool) -> Self
     where
@@ -878,14 +908,14 @@ pub trait LayerArguments: HasCommon + Sized {
         self
     }
 
-    /// Fixes the number of samples in each batch, for the first layer of a model. Only layers with `stateful` enforce it.
+    /// Fixes the number of samples per batch, for the first layer of a model. Only layers with `stateful` enforce it.
     #[must_use]
     fn batch_size(mut self, samples: usize) -> Self {
         self.common_mut().batch_size = Some(samples);
         self
     }
 
-    /// Says what shape one sample has, for the first layer of a model.
+    /// Sets the shape of one sample, for the first layer of a model.
     #[must_use]
     fn input_shape(mut self, sample: impl IntoSample) -> Self {
         self.common_mut().input_shape = Some(Shape::batch_of(sample));

@@ -1,6 +1,6 @@
-//! Whether a layer's output shares the memory of its input.
+//! Whether a layer's output shares its input's buffer.
 
-/// Where a layer's output lies in memory, for the estimate of what a model needs: [`Layer::output_memory`].
+/// Where a layer's output lies in memory, for the estimate of a model's memory: [`Layer::output_memory`].
 ///
 /// ```
 /// use brasa::layers::{Layer, OutputMemory};
@@ -11,11 +11,12 @@
 ///
 /// [`Layer::output_memory`]: super::Layer::output_memory
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OutputMemory {
-    /// A buffer of its own.
+    /// Its own buffer.
     Own,
-    /// That of the input, whose values it has in another shape.
+    /// A view of the input's buffer in another shape.
     View,
-    /// A part of that of the input, or a copy where the part is small.
+    /// A part of the input's buffer, or a copy if the part is small.
     Part,
 }

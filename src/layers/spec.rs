@@ -1,4 +1,4 @@
-//! What a layer says of a weight before there is one.
+//! The description of a weight before it is created.
 
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
@@ -6,30 +6,31 @@ use crate::initializers::Initializer;
 use crate::regularizers::Regularizer;
 use crate::shape::{MOST_VALUES, check_rank, count};
 
-/// A weight that a layer needs: its name, sizes and how it starts.
+/// A weight of a layer: its name, sizes and initial values.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct WeightSpec {
     /// Keras's name: `kernel`, `bias`, `gamma`…
     pub name: String,
-    /// Where it lies inside a layer that holds others, such as `cell` or `forward_layer/cell`; empty for its own.
+    /// The path inside a layer that holds others, such as `cell` or `forward_layer/cell`; empty for its own weights.
     pub group: String,
-    /// Another part in which Keras's files hold it a second time.
+    /// Another path at which Keras's files store it a second time.
     pub also_in: Option<String>,
     /// The sizes.
     pub sizes: Vec<usize>,
-    /// How it starts.
+    /// Its initializer.
     pub initializer: Initializer,
-    /// The values of it that start at 1, whatever the initializer says.
+    /// The range of values that start at 1, whatever the initializer.
     pub ones: std::ops::Range<usize>,
-    /// Values with which it starts in place of the initializer's, such as those found in data.
+    /// Initial values in place of the initializer's, such as those learned from data.
     pub values: Option<Vec<f32>>,
-    /// Inputs and outputs as initializers that scale by them count, where the sizes do not tell.
+    /// Fan-in and fan-out for initializers that scale by them, where the sizes do not imply them.
     pub fans: Option<[usize; 2]>,
-    /// Whether training may change it, as far as the layer may be trained.
+    /// Whether it is trainable, if the layer is.
     pub trainable: bool,
-    /// The penalty on it.
+    /// Its penalty.
     pub regularizer: Option<Regularizer>,
-    /// The limit on it.
+    /// Its constraint.
     pub constraint: Option<Constraint>,
 }
 
@@ -51,35 +52,35 @@ impl WeightSpec {
         }
     }
 
-    /// A weight that the layer itself changes, such as a moving average.
+    /// Marks a weight that the layer itself updates, such as a moving average.
     #[must_use]
     pub fn non_trainable(mut self) -> Self {
         self.trainable = false;
         self
     }
 
-    /// With some values that start at 1, whatever the initializer says, as the bias of an LSTM's forget gate does.
+    /// Sets a range of values that start at 1, whatever the initializer, as in the bias of an LSTM's forget gate.
     #[must_use]
     pub fn with_ones(mut self, ones: std::ops::Range<usize>) -> Self {
         self.ones = ones;
         self
     }
 
-    /// With values to start with, if there are some.
+    /// Sets the initial values, if there are any.
     #[must_use]
     pub fn with_values(mut self, values: Option<Vec<f32>>) -> Self {
         self.values = values;
         self
     }
 
-    /// With inputs and outputs as initializers are to count them; they multiply to the number of values.
+    /// Sets fan-in and fan-out for initializers; their product is the number of values.
     #[must_use]
     pub fn with_fans(mut self, fans: [usize; 2]) -> Self {
         self.fans = Some(fans);
         self
     }
 
-    /// The values with which it starts; `place` tells its random numbers from all others.
+    /// The initial values; `place` is their rng key.
     pub(crate) fn start(&self, place: &[u64]) -> Result<Vec<f32>> {
         if let Some(values) = &self.values {
             return Ok(values.clone());
@@ -92,21 +93,21 @@ impl WeightSpec {
         Ok(values)
     }
 
-    /// With a penalty on it.
+    /// Sets the penalty.
     #[must_use]
     pub fn regularizer(mut self, regularizer: &Option<Regularizer>) -> Self {
         self.regularizer.clone_from(regularizer);
         self
     }
 
-    /// With a limit on it.
+    /// Sets the constraint.
     #[must_use]
     pub fn constraint(mut self, constraint: &Option<Constraint>) -> Self {
         self.constraint.clone_from(constraint);
         self
     }
 
-    /// Inside the part `group` of the layer.
+    /// Moves it into the part `group` of the layer.
     #[must_use]
     pub fn in_group(mut self, group: &str) -> Self {
         let inside = |own: &str| if own.is_empty() { group.to_owned() } else { format!("{group}/{own}") };
@@ -115,7 +116,7 @@ impl WeightSpec {
         self
     }
 
-    /// Which Keras's files hold a second time, in the part `group`: a layer's weight that its wrapper keeps too.
+    /// Sets the path at which Keras's files store it a second time: a layer's weight that its wrapper stores too.
     #[must_use]
     pub(crate) fn also_in(mut self, group: &str) -> Self {
         self.also_in = Some(group.to_owned());
@@ -127,7 +128,7 @@ impl WeightSpec {
         self.sizes.iter().fold(1, |product: usize, size| product.saturating_mul(*size))
     }
 
-    /// Refuses sizes that no weight can have, and names of initializers, penalties and limits that do not exist.
+    /// Refuses invalid sizes, and unknown names of initializers, penalties and constraints.
     ///
     /// # Errors
     /// [`Error::UnknownName`](crate::Error::UnknownName), [`Error::Argument`](crate::Error::Argument).
@@ -138,7 +139,7 @@ impl WeightSpec {
             regularizer.check()?;
             regularizer.check_factors()?;
         }
-        // More values than memory can address would overflow before they could be refused.
+        // More values than memory can address would overflow.
         if count(&self.sizes).is_none() {
             return Err(Error::shape(format!("at most {MOST_VALUES} values in a weight"), format!("{:?}", self.sizes)));
         }

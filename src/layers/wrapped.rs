@@ -11,9 +11,8 @@ use crate::shape::Shape;
 
 /// A layer inside another, such as that of [`TimeDistributed`](super::TimeDistributed); every layer converts to it.
 ///
-/// As an argument of a layer of one's own it makes that layer a wrapper. Its methods pass on what belongs to the layer
-/// inside: weights, and those that it brings along from another model; updates, penalties, the mask; whether it may be
-/// trained.
+/// As an argument of a custom layer it makes that layer a wrapper. Its methods delegate to the layer inside: weights,
+/// including those kept from another model; updates, penalties, the mask; whether it is trainable.
 ///
 /// ```
 /// use brasa::layers::{Call, HasCommon, Layer, WeightSpec, Wrapped};
@@ -21,7 +20,7 @@ use crate::shape::Shape;
 /// use brasa::{Shape, Value};
 ///
 /// brasa::describe! {
-///     /// Adds its input to what a layer makes of it.
+///     /// Adds its input to the output of a layer.
 ///     pub layer struct Residual {
 ///         /// The layer.
 ///         layer: Wrapped,
@@ -41,7 +40,7 @@ use crate::shape::Shape;
 ///     }
 ///
 ///     fn weights(&self, input: &Shape) -> brasa::Result<Vec<WeightSpec>> {
-///         self.layer.weights(input, "layer") // in files they stand in the part `layer`
+///         self.layer.weights(input, "layer") // their group in files is `layer`
 ///     }
 ///
 ///     fn given_weights(&self, input: &Shape) -> brasa::Result<Vec<Option<Value>>> {
@@ -53,7 +52,7 @@ use crate::shape::Shape;
 ///     }
 ///
 ///     fn is_wrapper(&self) -> bool {
-///         true // whether the weights are trained, the layer inside says
+///         true // the layer inside has its own `trainable`
 ///     }
 ///
 ///     fn apply_trainable(&mut self, trainable: bool) {
@@ -88,12 +87,12 @@ impl Wrapped {
         &*self.0
     }
 
-    /// The layer, to change it.
+    /// The layer, mutably.
     pub fn layer_mut(&mut self) -> &mut dyn Layer {
         &mut *self.0
     }
 
-    /// The layer's weights for inputs of shape `input`, in the part `group` of the wrapper: to be among those of
+    /// The layer's weights for inputs of shape `input`, in the part `group` of the wrapper: to be included in
     /// [`Layer::weights`], in this order.
     ///
     /// # Errors
@@ -102,8 +101,8 @@ impl Wrapped {
         inner_weights(self.layer(), input, group)
     }
 
-    /// The values that the layer's weights start with because it brings them along: for [`Layer::given_weights`]. There
-    /// are none, or one entry for each weight.
+    /// Initial values that the layer keeps from another model: for [`Layer::given_weights`]. Empty, or one entry for
+    /// each weight.
     ///
     /// # Errors
     /// Those of the layer.
@@ -111,19 +110,19 @@ impl Wrapped {
         self.layer().brought_weights(std::slice::from_ref(input))
     }
 
-    /// A pass through the layer, whose weights begin at `first` among the wrapper's. `key` tells its random numbers from
-    /// those of other layers in the wrapper.
+    /// A pass through the layer, whose weights begin at `first` among the wrapper's. `key` is folded into its rng key,
+    /// to differ from other layers in the wrapper.
     ///
-    /// It gets the call's mask, and leaves its own there if it has one; its updates and penalties become the wrapper's.
+    /// It gets the call's mask, and sets its own mask there if it has one; its updates and penalties become the
+    /// wrapper's.
     ///
     /// # Errors
-    /// Those of the layer; [`Error::Shape`] if the wrapper has fewer weights than that.
+    /// Those of the layer; [`Error::Shape`] if the wrapper has too few weights.
     pub fn forward(&self, input: Value, call: &mut Call<'_>, first: usize, key: u64) -> Result<Value> {
         self.pass(input, call, first, key, false)
     }
 
-    /// As [`forward`](Self::forward), for a wrapper whose output is the layer's and whose [`Layer::final_activation`] is
-    /// the layer's too.
+    /// Like [`forward`](Self::forward), for a wrapper whose output and [`Layer::final_activation`] are the layer's.
     ///
     /// # Errors
     /// As [`forward`](Self::forward).
@@ -136,10 +135,10 @@ impl Wrapped {
         let layer = self.layer();
         let sizes: Vec<_> = input.sizes().into_iter().map(Some).collect();
         let count = layer.weights(&Shape::new(sizes))?.len();
-        let there = call.weights().len();
-        if first.checked_add(count).is_none_or(|end| end > there) {
+        let total = call.weights().len();
+        if first.checked_add(count).is_none_or(|end| end > total) {
             let expected = format!("{count} weights from weight {first} on, for `{}`", layer.class_name());
-            return Err(Error::shape(expected, format!("{there} weights in all")));
+            return Err(Error::shape(expected, format!("{total} weights in all")));
         }
         let mut part = call.part(first..first + count, key);
         part.restrict(is_trainable(layer));
@@ -170,7 +169,7 @@ impl Serialize for Wrapped {
     }
 }
 
-/// A layer that is written when somebody asks for it.
+/// A layer to be serialized on demand.
 struct Written<'a>(&'a Wrapped);
 
 impl Serialize for Written<'_> {
@@ -185,12 +184,12 @@ impl<'de> Deserialize<'de> for Wrapped {
     }
 }
 
-/// Whether training may change a layer's own weights; of one that wraps others, each of those says so for itself.
+/// Whether a layer's own weights are trainable; the layers in a wrapper decide for themselves.
 pub(crate) fn is_trainable(layer: &dyn Layer) -> bool {
     layer.is_wrapper() || layer.common().trainable
 }
 
-/// The weights of a layer inside another, which lie in its part `group`.
+/// The weights of an inner layer, in its part `group`.
 pub(super) fn inner_weights(layer: &dyn Layer, input: &Shape, group: &str) -> Result<Vec<WeightSpec>> {
     let trainable = is_trainable(layer);
     let specs = layer.weights(input)?.into_iter().map(|mut spec| {
@@ -200,8 +199,8 @@ pub(super) fn inner_weights(layer: &dyn Layer, input: &Shape, group: &str) -> Re
     Ok(specs.collect())
 }
 
-/// A pass through a layer inside another, whose weights begin at `first`, with the mask of its first input; beside its
-/// outputs the number of its weights.
+/// A pass through an inner layer, whose weights begin at `first`, with the mask of its first input; returns its outputs
+/// and the number of its weights.
 pub(super) fn inner_forward(
     layer: &dyn Layer,
     inputs: Vec<Value>,

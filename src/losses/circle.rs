@@ -1,4 +1,4 @@
-//! `Circle`: a loss for embeddings.
+//! `Circle`: a metric learning loss for embeddings.
 
 use super::{Loss, Reduction, one_minus};
 use crate::activations::Activation;
@@ -8,36 +8,36 @@ use crate::ops::Value;
 use crate::shape::{Shape, check_count};
 
 crate::describe! {
-    /// Circle loss (Sun et al. 2020): embeddings of one label are drawn together, those of others pushed apart, each by
-    /// how far it is from where it should be.
+    /// Circle loss (Sun et al. 2020): pulls embeddings of the same label together and pushes others apart, each pair
+    /// weighted by its distance from the optimum.
     ///
     /// `softplus(logsumexp(−γ·w⁺·(m − d)) + logsumexp(γ·w⁻·(1 − m − d)))` over the other samples of the batch, where d
     /// is one minus the cosine, `w⁺ = max(m + d, 0)` and `w⁻ = max(1 + m − d, 0)`. The mean is taken over the samples
     /// whose loss is above 0. Predictions are vectors of length 1 (see `UnitNormalization`), targets integer labels.
     pub struct Circle {
-        /// A factor of the distances.
+        /// The scale of the similarities.
         gamma: f32 = 80.0,
-        /// How far apart labels should be.
+        /// The margin between labels.
         margin: f32 = 0.4,
-        /// Whether a sample is left out of its own neighbours.
+        /// Whether to exclude the pair of a sample with itself.
         remove_diagonal: bool = true,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "circle".into(),
     }
 }
 
-/// How many tables of each sample beside each there are at once, in training.
+/// The number of pairwise matrices held at once, in training.
 const COPIES: usize = 16;
 
-/// Stands for the logarithm of 0.
-const NOTHING: f32 = -1e30;
+/// A finite replacement for the logarithm of 0.
+const LOG_OF_ZERO: f32 = -1e30;
 
-/// `log Σ exp(values)` over the rows, of the places where `mask` is 1.
+/// `log Σ exp(values)` over the rows, where `mask` is 1.
 fn log_sum_exp(values: Value, mask: &Value) -> Value {
     let sizes = values.sizes();
-    let masked = values * mask.clone() + one_minus(mask.clone()).mul_scalar(NOTHING);
+    let masked = values * mask.clone() + one_minus(mask.clone()).mul_scalar(LOG_OF_ZERO);
     let largest = masked.clone().detach().max_axis(1);
     (masked - largest.clone().expand(&sizes)).exp().sum_axis(1).log() + largest
 }
@@ -46,7 +46,7 @@ impl Loss for Circle {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let samples = y_pred.sizes()[0];
         let square = [samples, samples];
-        // Which samples are of one label, the distances, and a handful of steps on the way to the sums.
+        // The label matches, the distances, and intermediate results of the sums.
         memory::check_room("the loss Circle", check_count(&square)?.saturating_mul(COPIES))?;
         let rows = y_true.clone().reshape(&[samples, 1])?.expand(&square);
         let same = rows.equal(y_true.reshape(&[1, samples])?.expand(&square));
@@ -64,8 +64,8 @@ impl Loss for Circle {
         let far = one_minus(distance).add_scalar(-self.margin) * push;
         let gamma = |value: Value| value.mul_scalar(self.gamma);
         let total = log_sum_exp(gamma(near), &positive) + log_sum_exp(gamma(far), &negative);
-        // Two empty sets together must stay within the numbers.
-        Activation::Softplus.apply(total.clamp_min(NOTHING))
+        // The sum for two empty sets must not overflow.
+        Activation::Softplus.apply(total.clamp_min(LOG_OF_ZERO))
     }
 
     fn counted(&self, _: &Value, losses: &Value) -> Result<Option<Value>> {
@@ -110,7 +110,7 @@ mod tests {
         assert!(got.len() == wanted.len() && got.iter().zip(wanted).all(near), "{got:?}");
     }
 
-    /// The numbers are those of Keras 3.15.1.
+    /// The values are those of Keras 3.15.1.
     #[test]
     fn losses_are_those_of_keras() {
         let y_pred = rows(&[
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_of_one_label_alone_have_finite_gradients() {
+    fn samples_of_a_single_label_have_finite_gradients() {
         let y_pred = rows(&[&[1.0, 0.0], &[0.0, 1.0]]).require_grad();
         let losses = Circle::default().losses(rows(&[&[0.0], &[0.0]]), y_pred.clone()).unwrap();
         let mut gradients = losses.sum().backward().unwrap();
@@ -148,7 +148,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn batches_whose_square_fits_in_no_memory_are_refused() {
+    fn batches_whose_square_exceeds_memory_are_refused() {
         let column = crate::ops::Value::full(&[1 << 19, 1], 0.0, &burn::tensor::Device::flex()).unwrap();
         let error = Circle::default().losses(column.clone(), column).unwrap_err();
         assert!(matches!(&error, Error::Memory { .. }) && error.to_string().contains("the loss Circle"), "{error}");

@@ -1,4 +1,4 @@
-//! Losses of probabilities.
+//! Crossentropy losses.
 
 use super::{EPSILON, Loss, Reduction, one_hot_like, one_minus, same_shape, sparse};
 use crate::activations::Activation;
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::ops::{self, Value};
 use crate::shape::Shape;
 
-/// The last axis, the only one over which classes may lie.
+/// The last axis, the only one supported for classes.
 pub(super) fn check_axis(axis: isize, rank: usize) -> Result<usize> {
     if axis == -1 || axis == rank as isize - 1 {
         return Ok(rank - 1);
@@ -14,7 +14,7 @@ pub(super) fn check_axis(axis: isize, rank: usize) -> Result<usize> {
     Err(Error::unsupported(format!("a crossentropy with axis={axis}"), "axis=-1"))
 }
 
-/// The logarithms of the classes' probabilities, kept away from 0 and 1 as Keras does.
+/// The logarithms of the classes' probabilities, clipped away from 0 and 1 as in Keras.
 fn log_probabilities(y_pred: Value, from_logits: bool, axis: usize) -> Value {
     if from_logits {
         return y_pred.log_softmax(axis);
@@ -22,32 +22,32 @@ fn log_probabilities(y_pred: Value, from_logits: bool, axis: usize) -> Value {
     probabilities(y_pred, axis).clamp(EPSILON, 1.0 - EPSILON).log()
 }
 
-/// Probabilities divided by their sum.
+/// Probabilities normalized by their sum.
 pub(super) fn probabilities(y_pred: Value, axis: usize) -> Value {
     let sizes = y_pred.sizes();
     let total = y_pred.clone().sum_axis(axis).expand(&sizes);
     y_pred / total
 }
 
-/// `−(t · log(p) + (1 − t) · log(1 − p))`, with p kept away from 0 and 1.
+/// `−(t · log(p) + (1 − t) · log(1 − p))`, with p clipped away from 0 and 1.
 pub(super) fn binary_losses(t: Value, p: Value) -> Value {
     let p = p.clamp(EPSILON, 1.0 - EPSILON);
     -(t.clone() * p.clone().log() + one_minus(t) * one_minus(p).log())
 }
 
 crate::describe! {
-    /// `−Σ y_true · log(y_pred)` over the classes, for targets that give each class a probability.
+    /// `−Σ y_true · log(y_pred)` over the classes, for targets that are class probabilities.
     ///
-    /// Probabilities are divided by their sum and kept 1e-7 away from 0 and 1. A model that ends in `softmax` is
-    /// trained on what comes before it, which is the same but for that bound, and precise.
+    /// Probabilities are normalized by their sum and clipped 1e-7 away from 0 and 1. A model that ends in `softmax` is
+    /// trained on its logits, which is the same without clipping, and precise.
     pub struct CategoricalCrossentropy {
-        /// Whether the model gives logits in place of probabilities.
+        /// Whether the model's outputs are logits rather than probabilities.
         from_logits: bool = false,
-        /// How much of the targets is spread evenly over all classes.
+        /// The fraction of the targets to spread evenly over all classes.
         label_smoothing: f32 = 0.0,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "categorical_crossentropy".into(),
@@ -90,8 +90,8 @@ impl Loss for CategoricalCrossentropy {
 crate::describe! {
     /// `−log(y_pred[label])` for integer labels.
     ///
-    /// As [`CategoricalCrossentropy`] with the label's class at 1. Labels outside the classes are refused before
-    /// anything is computed.
+    /// Like [`CategoricalCrossentropy`] with a one-hot target. Labels outside the classes are refused before anything
+    /// is computed.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -101,16 +101,16 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     ///
-    /// A label that is no class is refused in training. Where this is a metric, such a label adds 0, as in Keras on JAX;
-    /// with logits on the CPU it makes the result NaN, as in Keras on TensorFlow.
+    /// An invalid label is refused in training. In a metric such a label adds 0, as in Keras on JAX; with logits on the
+    /// CPU it makes the result NaN, as in Keras on TensorFlow.
     pub struct SparseCategoricalCrossentropy {
-        /// Whether the model gives logits in place of probabilities.
+        /// Whether the model's outputs are logits rather than probabilities.
         from_logits: bool = false,
-        /// A label whose samples do not count.
+        /// A label whose samples are ignored.
         ignore_class: Option<isize> = None,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "sparse_categorical_crossentropy".into(),
@@ -161,16 +161,16 @@ impl Loss for SparseCategoricalCrossentropy {
 crate::describe! {
     /// `−(t · log(p) + (1 − t) · log(1 − p))`, averaged over the last dimension.
     ///
-    /// Probabilities are kept 1e-7 away from 0 and 1. A model that ends in `sigmoid` is trained on what comes before
-    /// it, by `t · softplus(−x) + (1 − t) · softplus(x)`.
+    /// Probabilities are clipped 1e-7 away from 0 and 1. A model that ends in `sigmoid` is trained on its logits, by `t
+    /// · softplus(−x) + (1 − t) · softplus(x)`.
     pub struct BinaryCrossentropy {
-        /// Whether the model gives logits in place of probabilities.
+        /// Whether the model's outputs are logits rather than probabilities.
         from_logits: bool = false,
-        /// How far targets are moved towards 1/2.
+        /// The amount by which targets are moved towards 1/2.
         label_smoothing: f32 = 0.0,
-        /// The dimension over which the mean is taken.
+        /// The axis of the mean.
         axis: isize = -1,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "binary_crossentropy".into(),
@@ -182,7 +182,7 @@ impl Loss for BinaryCrossentropy {
         let axis = check_axis(self.axis, y_pred.rank())?;
         let t = y_true.mul_scalar(1.0 - self.label_smoothing).add_scalar(self.label_smoothing / 2.0);
         let losses = if self.from_logits {
-            // In this form the gradient is right at 0, too.
+            // In this form the gradient is also correct at 0.
             let missing = Activation::Softplus.apply(-y_pred.clone())?;
             t.clone() * missing + one_minus(t) * Activation::Softplus.apply(y_pred)?
         } else {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ignored_class_costs_nothing() {
+    fn an_ignored_class_has_no_loss() {
         let loss = SparseCategoricalCrossentropy::default().ignore_class(Some(-1));
         let losses = loss.losses(rows(&[&[-1.0], &[0.0]]), rows(&[&[0.5, 0.5], &[0.5, 0.5]])).unwrap();
         close(losses, &[0.0, 0.5f32.ln().abs()]);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gradient_of_a_logit_of_zero_is_its_probability_less_the_target() {
+    fn the_gradient_of_a_zero_logit_is_probability_minus_target() {
         let logits = rows(&[&[0.0], &[0.0]]).require_grad();
         let loss = BinaryCrossentropy::default().from_logits(true);
         let losses = loss.losses(rows(&[&[1.0], &[0.0]]), logits.clone()).unwrap();

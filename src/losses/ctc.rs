@@ -1,4 +1,4 @@
-//! `CTC`: a loss for sequences whose labels have no fixed places.
+//! `CTC`: a loss for sequences with unaligned labels.
 
 use burn::tensor::module::ctc_loss;
 
@@ -8,25 +8,25 @@ use crate::memory;
 use crate::ops::Value;
 use crate::shape::{Shape, check_count};
 
-/// The class that stands for no label, in outputs and as padding of targets.
+/// The blank class in outputs, and the padding of targets.
 const BLANK: usize = 0;
 
-/// How many values of the size of all paths there are at once, in training: Burn's forward and backward sums, the
-/// probabilities looked up for both, their places of 64 bits, and what is made of them.
+/// The number of arrays of the size of all paths held at once, in training: Burn's forward and backward sums, the
+/// probabilities gathered for both, their 64-bit indices, and intermediate results.
 const COPIES: usize = 8;
 
 crate::describe! {
-    /// Connectionist temporal classification (Graves et al. 2006): minus the logarithm of the probability that the
-    /// outputs, with repeats and blanks taken out, say the labels.
+    /// Connectionist temporal classification (Graves et al. 2006): minus the log-probability that the outputs, without
+    /// repeats and blanks, spell the labels.
     ///
     /// Outputs are logits of shape (batch, time, classes), targets integer labels of shape (batch, labels) padded with
-    /// 0; class 0 is the blank, and so no label. As in Keras a row has as many labels as it has numbers other than 0,
-    /// counted from its begin: a 0 between them is taken for a label of the blank's probability.
+    /// 0; class 0 is the blank, and so not a label. As in Keras the length of a row is its number of nonzero labels,
+    /// counted from its start: a 0 between them is taken for a label with the blank's probability.
     ///
-    /// A number that is no class is refused in training; where this is a metric, such a label has probability 0, and so
-    /// the loss is infinite.
+    /// An invalid class is refused in training; in a metric such a label has probability 0, and so the loss is
+    /// infinite.
     pub struct CTC {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "ctc".into(),
@@ -43,17 +43,19 @@ impl Loss for CTC {
         let (&[samples, time, classes], &[_, labels]) = (&sizes[..], &y_true.sizes()[..]) else {
             return Err(Error::shape("outputs of shape (batch, time, classes)", format!("{sizes:?}")));
         };
-        // At each time every label with a blank before and after it: probabilities and places, there and back.
+        // At each time step, every label with a blank before and after it: probabilities and indices, forward and
+        // backward.
         let paths = check_count(&[samples, time, labels.saturating_mul(2).saturating_add(1)])?;
         memory::check_room("the loss CTC", paths.saturating_mul(COPIES))?;
         let whole = y_true.clone().clamp(0.0, classes.saturating_sub(1) as f32).floor();
-        // NaN is no class.
+        // NaN is not a valid class.
         let unknown = one_minus(whole.equal(y_true.clone()));
         let known = y_true.clone().select_where(unknown.clone(), ones_like(&y_true)?);
         let unknown = unknown.sum_axis(1).clamp_max(1.0).reshape(&[samples])?;
         let lengths = one_minus(y_true.clone().equal_scalar(BLANK as f32)).sum_axis(1).reshape(&[samples])?;
         let times = Value::full(&[samples], time as f32, &y_true.device())?;
-        // A 0 between labels is a label of the blank's probability to Keras, and not a blank: it gets a class of its own.
+        // To Keras, a 0 between labels is a label with the blank's probability, and not a blank: it gets a separate
+        // class.
         let log_probabilities = y_pred.log_softmax(2);
         let blank = log_probabilities.clone().narrow(2, BLANK, 1);
         let log_probabilities = Value::concat(vec![log_probabilities, blank], 2)?.permute(&[1, 0, 2]);
@@ -65,7 +67,7 @@ impl Loss for CTC {
             lengths.tensor::<1>()?.int(),
             BLANK,
         );
-        // Minus the logarithm of 0 where a label is no class, which the backends look up without a check.
+        // Minus the logarithm of 0 for invalid labels, which the backends index without a check.
         Ok(Value::from(losses) - one_minus(unknown).log())
     }
 
@@ -99,7 +101,7 @@ mod tests {
         assert!(got.len() == wanted.len() && got.iter().zip(wanted).all(near), "{got:?}");
     }
 
-    /// The numbers are those of Keras 3.15.1; the second sample has the same label twice.
+    /// The values are those of Keras 3.15.1; the second sample has the same label twice.
     #[test]
     fn losses_and_gradients_are_those_of_keras() {
         #[rustfmt::skip]
@@ -124,7 +126,7 @@ mod tests {
         );
     }
 
-    /// The number is that of Keras 3.15.1, whose own test has such a row.
+    /// The value is that of Keras 3.15.1, whose own test has such a row.
     #[test]
     fn a_zero_between_labels_is_a_label() {
         let logits: Vec<f32> = (0..24).map(|i| ((i * 7 + 3) % 11) as f32 / 4.0 - 1.0).collect();
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_that_are_no_class_have_probability_zero() {
+    fn invalid_labels_have_probability_zero() {
         let logits: Vec<f32> = (0..24).map(|i| ((i * 7 + 3) % 11) as f32 / 4.0 - 1.0).collect();
         let devices = ["flex", "ndarray"].map(|name| name.parse::<Backend>().and_then(|backend| backend.device()));
         for device in devices.into_iter().flatten() {
@@ -151,7 +153,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn paths_that_fit_in_no_memory_are_refused() {
+    fn paths_that_exceed_memory_are_refused() {
         let device = Device::flex();
         let y_pred = Value::full(&[1, 1 << 18, 2], 0.0, &device).unwrap();
         let error = CTC::default().losses(Value::full(&[1, 1 << 20], 1.0, &device).unwrap(), y_pred).unwrap_err();

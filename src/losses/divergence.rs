@@ -1,4 +1,4 @@
-//! Losses between distributions and rates.
+//! Losses between probability distributions, and between counts and rates.
 
 use super::{EPSILON, Loss, Reduction, one_hot_like, one_minus, sparse};
 use crate::error::{Error, Result};
@@ -6,10 +6,10 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The Kullback–Leibler divergence `Σ y_true · log(y_true / y_pred)` over the last dimension, with both kept in
+    /// The Kullback–Leibler divergence `Σ y_true · log(y_true / y_pred)` over the last dimension, with both clipped to
     /// 1e-7…1.
     pub struct KLDivergence {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "kl_divergence".into(),
@@ -33,7 +33,7 @@ crate::describe! {
     /// The mean of `y_pred − y_true · log(y_pred + 1e-7)` over the last dimension, for counts and their expected
     /// values.
     pub struct Poisson {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "poisson".into(),
@@ -53,11 +53,11 @@ impl Loss for Poisson {
 
 crate::describe! {
     /// `(1 − y_pred[label]^q) / q` for integer labels (Zhang and Sabuncu 2018): between the absolute error (q near 1)
-    /// and crossentropy (q near 0), and so less led astray by wrong labels.
+    /// and crossentropy (q near 0), and so more robust to wrong labels.
     pub struct CategoricalGeneralizedCrossEntropy {
-        /// Where between the two, above 0 and below 1.
+        /// The interpolation between the two, above 0 and below 1.
         q: f32 = 0.5,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "categorical_generalized_cross_entropy".into(),

@@ -1,4 +1,4 @@
-//! Crossentropies in which what is already right counts less (Lin et al. 2017).
+//! Focal losses, which discount easy samples (Lin et al. 2017).
 
 use serde::{Deserialize, Serialize};
 
@@ -18,22 +18,22 @@ fn check_gamma(gamma: f32) -> Result<()> {
 }
 
 crate::describe! {
-    /// Binary crossentropy times `(1 − p)^gamma`, where p is the probability of the right answer; averaged over the
-    /// last dimension.
+    /// Binary crossentropy times `(1 − p)^gamma`, where p is the probability of the true class; averaged over the last
+    /// dimension.
     pub struct BinaryFocalCrossentropy {
-        /// Whether to weigh the two classes by `alpha` and `1 − alpha`.
+        /// Whether to weight the two classes by `alpha` and `1 − alpha`.
         apply_class_balancing: bool = false,
         /// The weight of class 1.
         alpha: f32 = 0.25,
-        /// How strongly easy samples are discounted.
+        /// The exponent of the discount of easy samples.
         gamma: f32 = 2.0,
-        /// Whether the model gives logits in place of probabilities.
+        /// Whether the model's outputs are logits rather than probabilities.
         from_logits: bool = false,
-        /// How far targets are moved towards 1/2.
+        /// The amount by which targets are moved towards 1/2.
         label_smoothing: f32 = 0.0,
-        /// The dimension over which the mean is taken.
+        /// The axis of the mean.
         axis: isize = -1,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "binary_focal_crossentropy".into(),
@@ -65,19 +65,19 @@ impl Loss for BinaryFocalCrossentropy {
 
 crate::describe! {
     /// `−Σ alpha · (1 − p)^gamma · y_true · log(p)` over the classes, where p is the probability of each, for targets
-    /// that give each class a probability.
+    /// that are class probabilities.
     pub struct CategoricalFocalCrossentropy {
-        /// A weight for all classes, or one for each.
+        /// A weight for all classes, or one per class.
         alpha: ClassFactors = ClassFactors::One(0.25),
-        /// How strongly easy samples are discounted.
+        /// The exponent of the discount of easy samples.
         gamma: f32 = 2.0,
-        /// Whether the model gives logits in place of probabilities.
+        /// Whether the model's outputs are logits rather than probabilities.
         from_logits: bool = false,
-        /// How much of the targets is spread evenly over all classes.
+        /// The fraction of the targets to spread evenly over all classes.
         label_smoothing: f32 = 0.0,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "categorical_focal_crossentropy".into(),
@@ -128,13 +128,13 @@ impl Loss for CategoricalFocalCrossentropy {
     }
 }
 
-/// A factor for all classes, or one for each.
+/// A factor for all classes, or one per class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ClassFactors {
     /// For all classes.
     One(f32),
-    /// One for each class, in order.
+    /// One per class, in order.
     Several(Vec<f32>),
 }
 
@@ -156,7 +156,7 @@ impl Argument<ClassFactors> for Vec<f32> {
     }
 }
 
-/// Squares by multiplication: a power's gradient has no value at zero on every backend.
+/// Squares by multiplication: the gradient of a power at 0 is undefined on some backends.
 fn power(value: Value, exponent: f32) -> Value {
     if exponent == 2.0 { value.square() } else { value.powf(exponent) }
 }
@@ -166,9 +166,9 @@ mod tests {
     use super::super::tests::rows;
     use super::*;
 
-    /// The numbers are those of Keras 3.15.1.
+    /// The values are those of Keras 3.15.1.
     #[test]
-    fn each_class_may_have_its_factor() {
+    fn each_class_can_have_its_own_factor() {
         let y_true = rows(&[&[0.0, 1.0, 0.0], &[0.0, 0.0, 1.0]]);
         let y_pred = rows(&[&[0.05, 0.95, 0.0], &[0.1, 0.8, 0.1]]);
         let loss = CategoricalFocalCrossentropy::default().alpha([0.1, 0.5, 0.4]);

@@ -1,16 +1,16 @@
-//! Losses that ask for a margin.
+//! Hinge losses.
 
 use super::{Loss, Reduction, one_minus};
 use crate::error::Result;
 use crate::ops::Value;
 
-/// Targets of 0 and 1 as −1 and 1; targets with any other value in them as they are.
+/// Maps targets of 0 and 1 to −1 and 1; targets with any other value are unchanged.
 fn signs(y_true: Value) -> Result<Value> {
     let sizes = y_true.sizes();
     let binary = y_true.clone().equal_scalar(0.0) + y_true.clone().equal_scalar(1.0);
     let others = one_minus(binary).reshape(&[y_true.len()])?.max_axis(0);
     let all_binary = one_minus(others).reshape(&vec![1; sizes.len()])?.expand(&sizes);
-    // t + (2t − 1 − t) where all are binary.
+    // t + (2t − 1 − t) if all are binary.
     Ok(y_true.clone() + all_binary * y_true.add_scalar(-1.0))
 }
 
@@ -23,9 +23,9 @@ fn missing_margin(y_true: Value, y_pred: Value) -> Result<Value> {
 crate::describe! {
     /// The mean of `max(1 − y_true · y_pred, 0)` over the last dimension.
     ///
-    /// Targets are −1 or 1; a batch that holds only 0 and 1 is taken as −1 and 1.
+    /// Targets are −1 or 1; a batch of only 0 and 1 is converted to −1 and 1.
     pub struct Hinge {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "hinge".into(),
@@ -46,7 +46,7 @@ impl Loss for Hinge {
 crate::describe! {
     /// The mean of `max(1 − y_true · y_pred, 0)²` over the last dimension; targets as for [`Hinge`].
     pub struct SquaredHinge {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "squared_hinge".into(),
@@ -67,7 +67,7 @@ impl Loss for SquaredHinge {
 crate::describe! {
     /// `max(1 + max((1 − y_true) · y_pred) − Σ y_true · y_pred, 0)` over the classes, for one-hot targets.
     pub struct CategoricalHinge {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "categorical_hinge".into(),

@@ -1,4 +1,4 @@
-//! The one list of built-in losses, and how a loss is told.
+//! The list of built-in losses, and how a loss is specified.
 
 use serde_json::Value as Json;
 
@@ -8,7 +8,7 @@ use super::{
     LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
     Poisson, SparseCategoricalCrossentropy, SquaredHinge, Tversky,
 };
-use crate::config::{Config, Configure, keras_object, names_class, object};
+use crate::config::{Config, Configure, keras_object, known_early, names_class, object};
 use crate::error::{Error, Result};
 use crate::register::{Register, own_object};
 
@@ -16,7 +16,7 @@ type Maker = fn(Config) -> Result<Box<dyn Loss>>;
 
 const fn entry<L: Loss + Configure + Clone + 'static>() -> (&'static str, Maker) {
     (L::CLASS_NAME, |mut config| {
-        // A user's own loss need not have a name of its own.
+        // A custom loss can have no argument `name`.
         if !L::ARGUMENTS.contains(&"name") {
             config.remove("name");
         }
@@ -24,7 +24,7 @@ const fn entry<L: Loss + Configure + Clone + 'static>() -> (&'static str, Maker)
     })
 }
 
-/// Every built-in loss. A new one is its description and a line here.
+/// All built-in losses. To add one, add its description and a line here.
 const LIST: &[(&str, Maker)] = &[
     entry::<MeanSquaredError>(),
     entry::<MeanAbsoluteError>(),
@@ -50,7 +50,7 @@ const LIST: &[(&str, Maker)] = &[
     entry::<CTC>(),
 ];
 
-/// Keras's short names.
+/// Keras's aliases.
 const ALIASES: &[(&str, &str)] = &[
     ("mse", "MeanSquaredError"),
     ("MSE", "MeanSquaredError"),
@@ -71,10 +71,10 @@ const ALIASES: &[(&str, &str)] = &[
 
 static OWN: Register<Maker> = Register::new();
 
-/// Makes a user's own loss known by its class name and its snake case, so that files and recipes that name it load and
-/// `compile` takes the name.
+/// Registers a custom loss by its class name and its snake case, so that files and recipes can load it and `compile`
+/// accepts the name.
 ///
-/// A built-in class keeps its meaning.
+/// A built-in class takes precedence.
 ///
 /// ```
 /// use brasa::losses::{self, Loss};
@@ -103,7 +103,7 @@ pub fn register<L: Loss + Configure + Clone + 'static>() {
     OWN.insert(class, make);
 }
 
-/// Every name by which a loss can be told.
+/// All names of losses.
 pub fn names() -> Vec<String> {
     let classes = LIST.iter().map(|(class, _)| *class).chain(OWN.class_names()).map(crate::config::snake_case);
     classes.chain(ALIASES.iter().map(|(alias, _)| (*alias).to_owned())).collect()
@@ -114,7 +114,7 @@ pub(crate) fn is_built_in(class: &str) -> bool {
     LIST.iter().any(|(name, _)| *name == class)
 }
 
-/// The loss of a class (or name) with these arguments.
+/// Creates the loss of a class (or name) with these arguments.
 pub(crate) fn from_class(class: &str, mut config: Config) -> Result<Box<dyn Loss>> {
     if config.get("dtype").is_some_and(|dtype| dtype.is_null() || dtype == "float32" || dtype.is_object()) {
         config.remove("dtype");
@@ -127,25 +127,25 @@ pub(crate) fn from_class(class: &str, mut config: Config) -> Result<Box<dyn Loss
     }
 }
 
-/// A loss as it is told: by name or as an object.
+/// A loss given by name or as an object.
 #[derive(Clone, Debug)]
-pub struct LossArgument(Told);
+pub struct LossArgument(Spec);
 
 #[derive(Clone, Debug)]
-enum Told {
+enum Spec {
     Name(String),
     Loss(Box<dyn Loss>),
 }
 
 impl From<&str> for LossArgument {
     fn from(name: &str) -> Self {
-        Self(Told::Name(name.to_owned()))
+        Self(Spec::Name(name.to_owned()))
     }
 }
 
 impl<L: Loss + 'static> From<L> for LossArgument {
     fn from(loss: L) -> Self {
-        Self(Told::Loss(Box::new(loss)))
+        Self(Spec::Loss(Box::new(loss)))
     }
 }
 
@@ -153,54 +153,65 @@ impl LossArgument {
     /// The loss.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] with the list, [`Error::Argument`] for arguments that make no sense.
+    /// [`Error::UnknownName`] with the list, [`Error::Argument`] for invalid arguments.
     pub fn resolve(&self) -> Result<Box<dyn Loss>> {
         let loss = match &self.0 {
-            Told::Name(name) => from_class(name, Config::new())?,
-            Told::Loss(loss) => loss.clone(),
+            Spec::Name(name) => from_class(name, Config::new())?,
+            Spec::Loss(loss) => loss.clone(),
         };
         loss.check()?;
         Ok(loss)
     }
 
-    /// The loss that a config tells, by name or as Keras's object.
+    /// Parses a loss from a config: a name or Keras's object.
     ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`].
     pub fn from_json(json: Json) -> Result<Self> {
         let (class, config) = object("loss", json)?;
         if config.is_empty() {
-            // Refused here if unknown, kept as a name if known.
+            // An unknown name is refused here; a known one is kept as a name.
             from_class(&class, Config::new())?;
-            return Ok(Self(Told::Name(class)));
+            return Ok(Self(Spec::Name(class)));
         }
-        from_class(&class, config).map(|loss| Self(Told::Loss(loss)))
+        from_class(&class, config).map(|loss| Self(Spec::Loss(loss)))
     }
 
-    /// The loss as a config tells it.
+    /// Serializes the loss for a config.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if it cannot be written.
+    /// [`Error::Unsupported`] if it cannot be serialized.
     pub(crate) fn to_json(&self) -> Result<Json> {
         match &self.0 {
-            Told::Name(name) => Ok(Json::String(name.clone())),
-            Told::Loss(loss) if is_built_in(loss.class_name()) => {
-                Ok(keras_object("keras.losses", loss.class_name(), loss.config()?))
+            Spec::Name(name) => Ok(Json::String(name.clone())),
+            Spec::Loss(loss) if is_built_in(loss.class_name()) => {
+                Ok(keras_object("keras.losses", loss.class_name(), without_late(loss.class_name(), loss.config()?)))
             }
-            Told::Loss(loss) => Ok(own_object(loss.class_name(), loss.config()?)),
+            Spec::Loss(loss) => Ok(own_object(loss.class_name(), loss.config()?)),
         }
     }
 
-    /// As [`to_json`](Self::to_json), but as an object where it is one of Keras's that has a name alone.
+    /// Like [`to_json`](Self::to_json), but as an object for a loss of Keras given by name.
     pub(crate) fn to_object(&self) -> Result<Json> {
         match &self.0 {
-            Told::Name(name) => match from_class(name, Config::new())? {
-                loss if is_built_in(loss.class_name()) => Self(Told::Loss(loss)).to_json(),
+            Spec::Name(name) => match from_class(name, Config::new())? {
+                loss if is_built_in(loss.class_name()) => Self(Spec::Loss(loss)).to_json(),
                 _ => self.to_json(),
             },
-            Told::Loss(_) => self.to_json(),
+            Spec::Loss(_) => self.to_json(),
         }
     }
+}
+
+/// Arguments that early versions of Keras 3 do not have, with the value (as JSON) that is implied there.
+const LATE: &[(&str, &str, &str)] =
+    &[("SparseCategoricalCrossentropy", "axis", "-1"), ("Dice", "axis", "null"), ("Tversky", "axis", "null")];
+
+/// Drops such arguments with the implied value, so that early versions of Keras 3 can read the config.
+pub(crate) fn without_late(class: &str, config: Config) -> Config {
+    LATE.iter()
+        .filter(|(own, ..)| *own == class)
+        .fold(config, |config, (_, key, value)| known_early(config, &[(key, value)]))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! The losses: how far predictions are from targets, as one number to make small.
+//! The losses: the distance between predictions and targets, as one number to minimize.
 //!
-//! A loss is a description with Keras's arguments and a formula that gives one number a sample; what is done with the
-//! numbers of a batch (`reduction`, sample weights) is the same for all. A user's own loss is the same trait:
+//! A loss is a description with Keras's arguments and a formula that returns one number per sample; the reduction over
+//! the batch (`reduction`, sample weights) is the same for all. A custom loss implements the same trait:
 //!
 //! ```
 //! use brasa::losses::Loss;
@@ -47,7 +47,7 @@ pub use divergence::{CategoricalGeneralizedCrossEntropy, KLDivergence, Poisson};
 pub use focal::{BinaryFocalCrossentropy, CategoricalFocalCrossentropy, ClassFactors};
 pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
 pub use list::{LossArgument, names, register};
-pub(crate) use list::{from_class, is_built_in};
+pub(crate) use list::{from_class, is_built_in, without_late};
 pub use reduction::Reduction;
 pub(crate) use reduction::spread;
 pub(crate) use regression::cosines;
@@ -58,40 +58,40 @@ pub use regression::{
 pub use segmentation::{Dice, Tversky};
 pub(crate) use sparse::{as_column, check_shape as check_label_shape, one_hot_like};
 
-/// Keras's epsilon: probabilities are kept this far from 0 and 1.
+/// Keras's epsilon: probabilities are clipped this far from 0 and 1.
 pub(crate) const EPSILON: f32 = 1e-7;
 
 /// A loss.
 pub trait Loss: LossObject + Debug + Send + Sync {
-    /// The loss of each sample (and place, for outputs of more than one dimension).
+    /// The loss of each sample (and position, for outputs of more than one dimension).
     ///
-    /// Whoever computes a loss does so by [`call`](#method.call), which has checked the targets.
+    /// To compute a loss use [`call`](#method.call), which checks the targets.
     ///
     /// # Shapes
-    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of
-    /// the output's own where the two differ by a last dimension of 1 alone → the output's shape with a last dimension
-    /// of 1, or without it.
+    /// `y_pred` the model's output, `y_true` of a shape accepted by [`check_shape`](Self::check_shape), or of the
+    /// output's shape if the two differ only by a last dimension of 1 → the output's shape with a last dimension of 1,
+    /// or without it.
     ///
     /// # Errors
-    /// [`Error::Shape`] for targets that do not fit.
+    /// [`Error::Shape`] for incompatible targets.
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value>;
 
-    /// Which of the losses count, 1 or 0 each; by default all. What does not count is not divided by either.
+    /// Which of the losses count, 1 or 0 each; by default all. Ignored losses do not count in the divisor either.
     ///
     /// # Errors
-    /// [`Error::Shape`] for targets that do not fit.
+    /// [`Error::Shape`] for incompatible targets.
     fn counted(&self, y_true: &Value, losses: &Value) -> Result<Option<Value>> {
         let _ = (y_true, losses);
         Ok(None)
     }
 
-    /// Whether a mask of the output's steps says which losses count. A loss that gives one number for all steps of a
-    /// sample, and whose targets say which of them count, heeds none.
+    /// Whether a mask of the output's steps selects the losses that count. A loss that returns one number for all steps
+    /// of a sample, and whose targets select them, ignores masks.
     fn heeds_mask(&self) -> bool {
         true
     }
 
-    /// Refuses arguments that make no sense.
+    /// Refuses invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -99,19 +99,19 @@ pub trait Loss: LossObject + Debug + Send + Sync {
         Ok(())
     }
 
-    /// What is done with the losses of a batch.
+    /// The reduction of a batch's losses.
     fn reduction(&self) -> Reduction {
         Reduction::SumOverBatchSize
     }
 
-    /// The same loss for a model whose last activation is left out, where that is more precise.
+    /// The equivalent loss on logits, for a model whose last activation is left out, if that is more precise.
     fn before_activation(&self, activation: &Activation) -> Option<Box<dyn Loss>> {
         let _ = activation;
         None
     }
 
-    /// Refuses targets of a shape that does not fit the model's output; by default they must have its shape, give or
-    /// take a last dimension of 1.
+    /// Refuses targets whose shape does not fit the model's output; by default the shapes must be equal up to a last
+    /// dimension of 1.
     ///
     /// # Errors
     /// [`Error::Data`] with both shapes.
@@ -119,10 +119,10 @@ pub trait Loss: LossObject + Debug + Send + Sync {
         same_shape(target, output)
     }
 
-    /// Refuses target values that make no sense for outputs with `classes` as last dimension.
+    /// Refuses invalid target values for outputs with `classes` as last dimension.
     ///
     /// # Errors
-    /// [`Error::Data`] with the first such value.
+    /// [`Error::Data`] with the first invalid value.
     fn check_values(&self, targets: &[f32], classes: usize) -> Result<()> {
         let _ = classes;
         match targets.iter().find(|value| value.is_nan()) {
@@ -132,14 +132,14 @@ pub trait Loss: LossObject + Debug + Send + Sync {
     }
 }
 
-/// What every loss can do because it is a [`Configure`].
+/// Methods of every loss, implemented for each [`Configure`].
 pub trait LossObject {
     /// Its class name.
     fn class_name(&self) -> &'static str;
     /// Its arguments.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if it holds something that cannot be written.
+    /// [`Error::Unsupported`] if it holds something that cannot be serialized.
     fn config(&self) -> Result<Config>;
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Loss>;
@@ -160,13 +160,13 @@ impl<L: Loss + Configure + Clone + 'static> LossObject for L {
 }
 
 impl dyn Loss + '_ {
-    /// The loss of each sample, as [`losses`](Loss::losses) gives it for targets that fit.
+    /// The loss of each sample, as by [`losses`](Loss::losses), with a check of the targets.
     ///
     /// # Shapes
-    /// `y_true` (batch, …) as the data has it, `y_pred` (batch, …) the model's output.
+    /// `y_true` (batch, …) as in the data, `y_pred` (batch, …) the model's output.
     ///
     /// # Errors
-    /// [`Error::Data`] for targets of a wrong shape, and what the loss itself refuses.
+    /// [`Error::Data`] for targets of a wrong shape, and the errors of the loss itself.
     pub fn call(&self, y_true: &Value, y_pred: &Value) -> Result<Value> {
         let y_true = match_shapes(y_true, y_pred, |target, output| self.check_shape(target, output))?;
         self.losses(y_true, y_pred.clone())
@@ -206,8 +206,8 @@ pub(crate) fn ones_like(value: &Value) -> Result<Value> {
     Value::full(&value.sizes(), 1.0, &value.device())
 }
 
-/// Targets whose shape `check` lets through, and in the shape of the predictions where the two differ by a last
-/// dimension of 1: what every loss and metric is given.
+/// Targets whose shape passes `check`, reshaped to the predictions' shape if the two differ by a last dimension of 1:
+/// the input of every loss and metric.
 pub(crate) fn match_shapes(
     y_true: &Value,
     y_pred: &Value,
@@ -219,7 +219,7 @@ pub(crate) fn match_shapes(
     }
     check(&Shape::batch_of(&target[1..]), &Shape::batch_of(&output[1..]))?;
     let strip = |sizes: &[usize]| sizes[1..].strip_suffix(&[1]).unwrap_or(&sizes[1..]).to_vec();
-    // Labels for outputs of several classes stay as they are.
+    // Labels for outputs of several classes are unchanged.
     if target == output || strip(&target) != strip(&output) {
         return Ok(y_true.clone());
     }

@@ -1,11 +1,11 @@
-//! From the losses of a batch to one number.
+//! The reduction of a batch's losses to one number.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::ops::Value;
 
-/// What is done with the losses of a batch.
+/// The reduction of a batch's losses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -21,30 +21,30 @@ pub enum Reduction {
     MeanWithSampleWeight,
 }
 
-/// Keras's `none` is no name of one: from a loss of many numbers nothing can be trained.
+/// Keras's `none` is refused: a vector of losses cannot be minimized.
 impl<'de> Deserialize<'de> for Reduction {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let told = serde_json::Value::deserialize(deserializer)?;
+        let value = serde_json::Value::deserialize(deserializer)?;
         let names = [
             ("sum_over_batch_size", Self::SumOverBatchSize),
             ("sum", Self::Sum),
             ("mean", Self::Mean),
             ("mean_with_sample_weight", Self::MeanWithSampleWeight),
         ];
-        crate::config::one_of("reduction", &told, &names)
+        crate::config::one_of("reduction", &value, &names)
     }
 }
 
 impl Reduction {
-    /// One number from the losses and, if given, their weights and which of the losses count (1 or 0).
+    /// Reduces the losses, with optional weights and an optional mask of those that count (1 or 0).
     ///
     /// # Shapes
     /// losses (batch, …); weights and counted (batch,), (batch, steps), … up to the losses' own → one element.
     ///
     /// # Errors
-    /// [`Error::Data`] for weights that do not fit.
+    /// [`Error::Data`] for incompatible weights.
     pub fn reduce(self, losses: Value, weights: Option<&Value>, counted: Option<&Value>) -> Result<Value> {
-        // A loss of the whole batch counts once for each weight.
+        // A loss of the whole batch is repeated for each weight.
         let most = [weights, counted].into_iter().flatten().max_by_key(|weights| weights.len());
         let losses = match most {
             Some(most) if losses.len() == 1 && most.len() > 1 => {
@@ -74,8 +74,8 @@ impl Reduction {
     }
 }
 
-/// Weights as one for each of `values`: that of a sample for everything in it, that of a step for everything in the
-/// step. Last dimensions of 1 may be missing or too many.
+/// Broadcasts weights to `values`: a sample's weight holds for everything in it, a step's for everything in the step.
+/// Last dimensions of 1 can be missing or surplus.
 pub(crate) fn spread(weights: Value, values: &Value) -> Result<Value> {
     let (own, sizes) = (weights.sizes(), values.sizes());
     if own == sizes {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_count_is_not_divided_by() {
+    fn ignored_losses_are_not_in_the_divisor() {
         let (losses, counted) = (rows(&[&[1.0], &[7.0], &[3.0]]), rows(&[&[1.0], &[0.0], &[1.0]]));
         let of =
             |reduction: Reduction| reduction.reduce(losses.clone(), None, Some(&counted)).unwrap().to_scalar().unwrap();
@@ -117,9 +117,9 @@ mod tests {
         assert_eq!(Reduction::Mean.reduce(losses.clone(), None, Some(&none)).unwrap().to_scalar().unwrap(), 0.0);
     }
 
-    /// Weights of steps hold for everything in them; the numbers are those of Keras 3.15.1.
+    /// Weights of steps hold for everything in them; the values are those of Keras 3.15.1.
     #[test]
-    fn weights_of_steps_are_spread() {
+    fn weights_of_steps_are_broadcast() {
         let losses = rows(&[&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]]);
         let steps = rows(&[&[1.0, 0.5, 0.0], &[2.0, 0.0, 1.0]]);
         let mean = |weights: &Value, counted: Option<&Value>| {
@@ -131,12 +131,12 @@ mod tests {
         assert_eq!(mean(&steps, Some(&rows(&[&[1.0, 1.0, 0.0], &[1.0, 0.0, 0.0]]))), 10.0 / 3.0);
         let samples = rows(&[&[1.0], &[0.0]]);
         assert_eq!(mean(&samples, None), 1.0);
-        // A mask of samples leaves out all of their steps.
+        // A mask of samples masks all of their steps.
         assert_eq!(mean(&steps, Some(&samples)), 2.0 / 3.0);
     }
 
     #[test]
-    fn weights_that_do_not_fit_are_refused() {
+    fn incompatible_weights_are_refused() {
         let weights = rows(&[&[1.0, 0.5, 2.0]]);
         assert!(Reduction::Sum.reduce(rows(&[&[1.0], &[3.0]]), Some(&weights), None).is_err());
         let per_step = rows(&[&[1.0, 0.5], &[1.0, 2.0]]);

@@ -1,4 +1,4 @@
-//! Losses of differences.
+//! Regression losses.
 
 use super::{EPSILON, Loss, Reduction};
 use crate::activations::Activation;
@@ -17,7 +17,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub struct MeanSquaredError {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "mean_squared_error".into(),
@@ -38,7 +38,7 @@ impl Loss for MeanSquaredError {
 crate::describe! {
     /// The mean of `|y_pred − y_true|` over the last dimension.
     pub struct MeanAbsoluteError {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "mean_absolute_error".into(),
@@ -59,7 +59,7 @@ impl Loss for MeanAbsoluteError {
 crate::describe! {
     /// 100 times the mean of `|y_pred − y_true| / max(|y_true|, 1e-7)` over the last dimension.
     pub struct MeanAbsolutePercentageError {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "mean_absolute_percentage_error".into(),
@@ -79,10 +79,9 @@ impl Loss for MeanAbsolutePercentageError {
 }
 
 crate::describe! {
-    /// The mean of `(log(1 + y_pred) − log(1 + y_true))²` over the last dimension, with values below 1e-7 taken as
-    /// that.
+    /// The mean of `(log(1 + y_pred) − log(1 + y_true))²` over the last dimension, with values clipped below at 1e-7.
     pub struct MeanSquaredLogarithmicError {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "mean_squared_logarithmic_error".into(),
@@ -105,9 +104,9 @@ crate::describe! {
     /// Half the square of errors up to `delta`, beyond it `delta · |error| − delta² / 2` (Huber 1964), averaged over
     /// the last dimension.
     pub struct Huber {
-        /// The error from which the loss grows evenly.
+        /// The error from which the loss is linear.
         delta: f32 = 1.0,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "huber_loss".into(),
@@ -118,7 +117,7 @@ impl Loss for Huber {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let last = y_pred.rank() - 1;
         let absolute = (y_pred - y_true).abs();
-        // The square of what is below delta, and delta times what is above it.
+        // The square of the part below delta, and delta times the part above it.
         let inside = absolute.clone().clamp_max(self.delta);
         let outside = absolute - inside.clone();
         Ok((inside.square().mul_scalar(0.5) + outside.mul_scalar(self.delta)).mean_axis(last))
@@ -139,7 +138,7 @@ impl Loss for Huber {
 crate::describe! {
     /// The mean of `log(cosh(y_pred − y_true))` over the last dimension, as `x + softplus(−2x) − log 2`.
     pub struct LogCosh {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "log_cosh".into(),
@@ -160,12 +159,11 @@ impl Loss for LogCosh {
 }
 
 crate::describe! {
-    /// Minus the cosine of the angle between target and prediction: −1 where they point the same way, 0 at right
-    /// angles.
+    /// Minus the cosine similarity of target and prediction: −1 in the same direction, 0 at right angles.
     pub struct CosineSimilarity {
-        /// The dimension of the vectors.
+        /// The axis of the vectors.
         axis: isize = -1,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "cosine_similarity".into(),
@@ -182,12 +180,12 @@ impl Loss for CosineSimilarity {
     }
 }
 
-/// The cosines of the angles between vectors along `axis`.
+/// The cosine similarity of vectors along `axis`.
 pub(crate) fn cosines(y_true: Value, y_pred: Value, axis: isize) -> Result<Value> {
     let axis = Axes::One(axis).of_rank(y_pred.rank())?[0];
     let unit = |vectors: Value| {
         let sizes = vectors.sizes();
-        // 1/√s kept at most 1/ε: ε² below the root.
+        // ε² below the root bounds 1/√s by 1/ε.
         let length = vectors.clone().square().sum_axis(axis).clamp_min(EPSILON * EPSILON).sqrt();
         vectors / length.expand(&sizes)
     };
@@ -209,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_of_zeros_is_at_right_angles_to_all() {
+    fn a_zero_vector_has_similarity_zero() {
         let losses = CosineSimilarity::default().losses(rows(&[&[0.0, 0.0]]), rows(&[&[1.0, 3.0]])).unwrap();
         assert_eq!(losses.to_vec().unwrap(), [0.0]);
         assert!(CosineSimilarity::default().axis(2).losses(rows(&[&[1.0]]), rows(&[&[1.0]])).is_err());

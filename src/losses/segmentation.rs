@@ -1,11 +1,11 @@
-//! Losses of overlap, for segmentation.
+//! Overlap losses, for segmentation.
 
 use super::{EPSILON, Loss, Reduction, one_minus};
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
 use crate::ops::Value;
 
-/// The sum over some axes, which stay with size 1, or over all.
+/// The sum over some axes, which are kept with size 1, or over all.
 fn total(value: Value, axis: &Option<Axes>) -> Result<Value> {
     match axis {
         None => Ok(value.sum()),
@@ -14,12 +14,12 @@ fn total(value: Value, axis: &Option<Axes>) -> Result<Value> {
 }
 
 crate::describe! {
-    /// `1 − 2·Σ(y_true · y_pred) / (Σ y_true + Σ y_pred)`: one number for the batch, or one for each place that is left
-    /// by `axis`.
+    /// `1 − 2·Σ(y_true · y_pred) / (Σ y_true + Σ y_pred)`: one number for the batch, or one for each position outside
+    /// of `axis`.
     pub struct Dice {
-        /// The axes over which is summed; without it, all.
+        /// The axes of the sums; `None` for all.
         axis: Option<Axes> = None,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "dice".into(),
@@ -41,15 +41,15 @@ impl Loss for Dice {
 crate::describe! {
     /// `1 − TP / (TP + alpha · FP + beta · FN)` (Salehi et al. 2017) with TP = Σ y_true · y_pred.
     ///
-    /// As in Keras, `alpha` weighs `Σ y_true · (1 − y_pred)` and `beta` weighs `Σ (1 − y_true) · y_pred`.
+    /// As in Keras, `alpha` weights `Σ y_true · (1 − y_pred)` and `beta` weights `Σ (1 − y_true) · y_pred`.
     pub struct Tversky {
-        /// The weight of what was missed.
+        /// The weight of false negatives.
         alpha: f32 = 0.5,
-        /// The weight of what was found wrongly.
+        /// The weight of false positives.
         beta: f32 = 0.5,
-        /// The axes over which is summed; without it, all.
+        /// The axes of the sums; `None` for all.
         axis: Option<Axes> = None,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "tversky".into(),

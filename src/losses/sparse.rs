@@ -1,10 +1,10 @@
-//! Integer labels: their checks, and as one-hot targets.
+//! Integer labels: their checks, and their conversion to one-hot targets.
 
 use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// Refuses targets that are not one label for each place of the output but its classes.
+/// Refuses targets that are not one label per position of the output, without its classes.
 pub(crate) fn check_shape(target: &Shape, output: &Shape) -> Result<()> {
     let one_fewer = Shape::new(&output.sizes()[..output.rank().saturating_sub(1)]);
     let fits = target.rank() == output.rank() && target.sample().last() == Some(&Some(1))
@@ -17,7 +17,7 @@ pub(crate) fn check_shape(target: &Shape, output: &Shape) -> Result<()> {
     Err(Error::data("targets y", format!("integer labels of shape {one_fewer}{hint}"), format!("shape {target}")))
 }
 
-/// Refuses labels that are neither whole numbers below `classes` nor the ignored one.
+/// Refuses labels that are neither integers below `classes` nor the ignored one.
 pub(super) fn check_labels(targets: &[f32], classes: usize, ignored: Option<isize>) -> Result<()> {
     let valid = |label: f32| {
         label.fract() == 0.0 && (label >= 0.0 && label < classes as f32 || ignored.is_some_and(|i| label == i as f32))
@@ -35,7 +35,7 @@ pub(super) fn check_labels(targets: &[f32], classes: usize, ignored: Option<isiz
     }
 }
 
-/// Labels with the class dimension back, of size 1.
+/// Labels with the class axis restored, of size 1.
 pub(crate) fn as_column(labels: Value, y_pred: &Value, axis: usize) -> Result<Value> {
     let mut column = y_pred.sizes();
     column[axis] = 1;
@@ -46,7 +46,7 @@ pub(crate) fn as_column(labels: Value, y_pred: &Value, axis: usize) -> Result<Va
     labels.reshape(&column)
 }
 
-/// 1 at each label's class, in the shape of the predictions; a label outside the classes gives zeros.
+/// One-hot labels in the shape of the predictions; a label outside the classes becomes zeros.
 pub(crate) fn one_hot_like(labels: Value, y_pred: &Value, axis: usize) -> Result<Value> {
     let sizes = y_pred.sizes();
     let labels = as_column(labels, y_pred, axis)?;

@@ -1,4 +1,4 @@
-//! How often predictions are right.
+//! Accuracy metrics.
 
 use super::{MeanFunction, described};
 use crate::config::Config;
@@ -8,7 +8,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// How often predictions equal the targets.
+    /// The fraction of predictions that equal the targets.
     pub struct Accuracy {
         /// The metric's name.
         name: Option<String> = None,
@@ -26,9 +26,9 @@ impl MeanFunction for Accuracy {
 }
 
 crate::describe! {
-    /// How often predictions above the threshold, taken as 1, and others, taken as 0, equal the targets.
+    /// The fraction of predictions that equal the targets, as 1 above the threshold and 0 otherwise.
     pub struct BinaryAccuracy {
-        /// The bound between 0 and 1.
+        /// The threshold between 0 and 1.
         threshold: f32 = 0.5,
         /// The metric's name.
         name: Option<String> = None,
@@ -46,7 +46,7 @@ impl MeanFunction for BinaryAccuracy {
 }
 
 crate::describe! {
-    /// How often the most probable class is that of the one-hot target.
+    /// The fraction of samples whose most probable class is that of the one-hot target.
     pub struct CategoricalAccuracy {
         /// The metric's name.
         name: Option<String> = None,
@@ -65,7 +65,7 @@ impl MeanFunction for CategoricalAccuracy {
 }
 
 crate::describe! {
-    /// How often the most probable class is the label.
+    /// The fraction of samples whose most probable class is the label.
     pub struct SparseCategoricalAccuracy {
         /// The metric's name.
         name: Option<String> = None,

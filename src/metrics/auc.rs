@@ -1,4 +1,4 @@
-//! `AUC`: the area under a curve of rates over all thresholds.
+//! `AUC`: the area under a curve over all thresholds.
 
 use super::SumMetric;
 use super::confusion::{Counting, Counts, check_count_of_thresholds, check_thresholds};
@@ -12,11 +12,11 @@ use crate::ops::Value;
 const EPSILON: f32 = 1e-7;
 
 crate::describe! {
-    /// The area under the ROC or precision-recall curve, summed over 200 even thresholds as Keras does.
+    /// The area under the ROC or precision-recall curve, approximated at 200 even thresholds as in Keras.
     ///
-    /// `interpolation` takes the mean of a stretch's two heights (for `PR` Davis and Goadrich's 2006 interpolation),
-    /// `minoring` the lower and `majoring` the higher one. With `multi_label` each label of the last dimension has an
-    /// area of its own, and the result is their mean, weighted by `label_weights`.
+    /// `interpolation` takes the mean of an interval's two heights (for `PR` the interpolation of Davis and Goadrich
+    /// 2006), `minoring` the lower and `majoring` the higher one. With `multi_label` each label of the last dimension
+    /// has its own area, and the result is their mean, weighted by `label_weights`.
     pub struct AUC {
         /// The number of thresholds.
         num_thresholds: usize = 200,
@@ -28,13 +28,13 @@ crate::describe! {
         name: Option<String> = None,
         /// Thresholds between 0 and 1 in place of even ones; 0 and 1 are added.
         thresholds: Option<Vec<f32>> = None,
-        /// Whether each label has an area of its own.
+        /// Whether each label has its own area.
         multi_label: bool = false,
         /// The number of labels.
         num_labels: Option<usize> = None,
         /// A weight for each label.
         label_weights: Option<Vec<f32>> = None,
-        /// Whether predictions are logits in place of probabilities.
+        /// Whether predictions are logits rather than probabilities.
         from_logits: bool = false,
     }
 }
@@ -120,8 +120,8 @@ impl AUC {
     }
 }
 
-/// The area under the precision-recall curve when true and false positives change evenly between two thresholds, which
-/// their ratio does not.
+/// The area under the precision-recall curve, with true and false positives interpolated linearly between two
+/// thresholds, unlike their ratio.
 fn interpolated_precision(counts: &Counts) -> f64 {
     let found = |i: usize| counts.true_positives[i] + counts.false_positives[i];
     let stretch = |i: usize| {
@@ -194,7 +194,7 @@ mod tests {
     use crate::losses::tests::rows;
     use crate::metrics::{Metric, Summed};
 
-    /// The numbers are those of Keras 3.15.1.
+    /// The values are those of Keras 3.15.1.
     #[test]
     fn areas_are_those_of_keras() {
         let column = |values: &[f32]| rows(&[values]).reshape(&[values.len()]).unwrap();

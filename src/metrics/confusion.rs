@@ -1,4 +1,4 @@
-//! Right and wrong answers, counted at one threshold or at many.
+//! Confusion counts at one or many thresholds.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,10 +12,11 @@ use crate::shape::check_count;
 /// One threshold, or several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Thresholds {
     /// One.
     One(f32),
-    /// Several, each with a result of its own.
+    /// Several, each with its own result.
     Several(Vec<f32>),
 }
 
@@ -57,37 +58,37 @@ pub(super) fn check_thresholds(thresholds: Option<&Thresholds>) -> Result<()> {
     }
 }
 
-/// Each prediction is compared with each threshold.
-const MOST_THRESHOLDS: usize = 1 << 20;
+/// The maximum number of thresholds, each of which is compared with each prediction.
+const MAX_THRESHOLDS: usize = 1 << 20;
 
-/// Refuses a number of even thresholds below `least`, and one that is only good for filling the memory.
+/// Refuses a number of even thresholds below `least`, and one that would only exhaust memory.
 pub(super) fn check_count_of_thresholds(count: usize, least: usize) -> Result<()> {
-    if (least..=MOST_THRESHOLDS).contains(&count) {
+    if (least..=MAX_THRESHOLDS).contains(&count) {
         return Ok(());
     }
-    Err(Error::argument("num_thresholds", format!("an integer from {least} to {MOST_THRESHOLDS}"), count))
+    Err(Error::argument("num_thresholds", format!("an integer from {least} to {MAX_THRESHOLDS}"), count))
 }
 
-/// Stands for a prediction that is none.
-const NOTHING: f32 = -1e10;
+/// A replacement for excluded predictions.
+const EXCLUDED: f32 = -1e10;
 
-/// What is counted of a batch.
+/// The counting of a batch.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counting {
-    /// A prediction counts as positive if it times `factor` is above the edge.
+    /// A prediction times `factor` is positive if it is above the edge.
     pub edges: Vec<f32>,
     pub factor: f32,
-    /// Whether predictions are first brought into 0 to 1.
+    /// Whether predictions are first clipped to 0 to 1.
     pub clip: bool,
     pub top_k: Option<usize>,
     pub class_id: Option<usize>,
-    /// Whether each label (of the last dimension) is counted for itself.
+    /// Whether each label (of the last dimension) is counted separately.
     pub by_label: bool,
     pub label_weights: Option<Vec<f32>>,
 }
 
 impl Counting {
-    /// At these thresholds. Those that Keras puts into even buckets are compared by bucket here, too, for the same
+    /// At these thresholds. Those that Keras counts in even buckets are also compared by bucket here, for the same
     /// rounding.
     pub fn at(thresholds: &[f32]) -> Self {
         let last = thresholds.len().saturating_sub(1) as f32;
@@ -98,21 +99,21 @@ impl Counting {
         Self { edges: thresholds.to_vec(), factor: 1.0, ..Self::default() }
     }
 
-    /// At `count` thresholds from 0 to 1.
+    /// At `count` even thresholds from 0 to 1.
     pub fn evenly(count: usize) -> Self {
         let edges = (0..count).map(|i| i as f32).collect();
         Self { edges, factor: (count - 1) as f32, clip: true, ..Self::default() }
     }
 
-    /// At the given thresholds, or at 0.5, or without a threshold among the first `top_k`.
+    /// At the given thresholds, or at 0.5, or with `top_k` without a threshold.
     pub fn with_defaults(thresholds: Option<&Thresholds>, top_k: Option<usize>, class_id: Option<usize>) -> Self {
-        let default = if top_k.is_some() { NOTHING } else { 0.5 };
+        let default = if top_k.is_some() { EXCLUDED } else { 0.5 };
         let thresholds = thresholds.map_or(vec![default], Thresholds::to_vec);
         Self { top_k, class_id, ..Self::at(&thresholds) }
     }
 
-    /// For each label: the weights of true positives at each edge and of all positives, then the same of false
-    /// positives and all negatives.
+    /// For each label: the weights of true positives at each edge and of all positives, then those of false positives
+    /// and all negatives.
     pub fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value> {
         let weights = weights.map(|weights| spread(weights.clone(), &y_pred)).transpose()?;
         let last = y_pred.rank() - 1;
@@ -148,10 +149,10 @@ impl Counting {
             vec![by_label(labels.clone() * weights.clone())?, by_label(one_minus(labels) * weights)?],
             1,
         )?;
-        // The last edge is below everything, and so gives the totals.
+        // The last edge is below everything, and so counts the totals.
         let edges: Vec<f32> = self.edges.iter().copied().chain([f32::MIN]).collect();
         let sizes = [columns, rows, edges.len()];
-        // Every score beside every edge, and what is above what.
+        // Each score broadcast to each edge, and the comparisons.
         memory::check_room("a metric with thresholds", check_count(&sizes)?.saturating_mul(3))?;
         let edges = Value::from_vec(edges, &[1, 1, sizes[2]], &y_pred.device())?.expand(&sizes);
         let scores = by_label(y_pred.mul_scalar(self.factor))?.reshape(&[columns, rows, 1])?.expand(&sizes);
@@ -159,8 +160,7 @@ impl Counting {
     }
 }
 
-/// Predictions that are not among the k largest of the last dimension replaced by nothing; of equal ones the first
-/// stay.
+/// Replaces predictions that are not among the k largest of the last dimension; of ties the first are kept.
 fn only_top_k(y_pred: Value, k: usize) -> Value {
     struct Largest(usize);
     impl ElementWise for Largest {
@@ -181,7 +181,7 @@ fn only_top_k(y_pred: Value, k: usize) -> Value {
     let room = one_minus(above.clone().sum_axis(last)).add_scalar(k as f32 - 0.5).expand(&sizes);
     let equal = y_pred.clone().equal(smallest);
     let chosen = above + equal.clone() * room.greater(equal.map(Cumulative));
-    y_pred * chosen.clone() + one_minus(chosen).mul_scalar(NOTHING)
+    y_pred * chosen.clone() + one_minus(chosen).mul_scalar(EXCLUDED)
 }
 
 /// The counts of one label at each threshold.
@@ -208,22 +208,22 @@ impl Counts {
         sums.chunks_exact(2 * (thresholds + 1)).map(one).collect()
     }
 
-    /// Whether so many sums are those of whole labels.
+    /// Whether this is the number of sums of complete labels.
     pub fn are_of(sums: usize, thresholds: usize) -> bool {
         sums > 0 && sums.is_multiple_of(2 * (thresholds + 1))
     }
 
-    /// At each threshold how many of those found are right.
+    /// The precision at each threshold.
     pub fn precisions(&self) -> Vec<f64> {
         self.true_positives.iter().zip(&self.false_positives).map(|(tp, fp)| ratio(*tp, tp + fp)).collect()
     }
 
-    /// At each threshold how many of those that there are are found.
+    /// The recall at each threshold.
     pub fn recalls(&self) -> Vec<f64> {
         self.true_positives.iter().map(|tp| ratio(*tp, self.positives)).collect()
     }
 
-    /// At each threshold how many of the negatives are taken as such.
+    /// The specificity at each threshold.
     pub fn specificities(&self) -> Vec<f64> {
         self.false_positives.iter().map(|fp| ratio(self.negatives - fp, self.negatives)).collect()
     }
@@ -235,7 +235,7 @@ mod tests {
     use crate::losses::tests::rows;
 
     #[test]
-    fn of_equal_predictions_the_first_are_among_the_top() {
+    fn ties_keep_the_first_predictions() {
         let chosen = only_top_k(rows(&[&[0.3, 0.3, 0.4], &[0.2, 0.2, 0.2], &[0.5, 0.1, 0.4]]), 2).to_vec().unwrap();
         let chosen: Vec<bool> = chosen.iter().map(|value| *value > -1.0).collect();
         assert_eq!(chosen, [true, false, true, true, true, false, true, false, true]);

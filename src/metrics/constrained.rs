@@ -1,4 +1,4 @@
-//! The best of one rate where another is high enough, over even thresholds.
+//! The best of one rate under a constraint on another, over even thresholds.
 
 use super::SumMetric;
 use super::confusion::{Counting, Counts, check_count_of_thresholds};
@@ -10,11 +10,11 @@ macro_rules! constrained {
         crate::describe! {
             $(#[$doc])*
             pub struct $name {
-                /// The smallest rate that is enough.
+                /// The lower bound of the constrained rate.
                 $bound: f32,
                 /// The number of thresholds from 0 to 1.
                 num_thresholds: usize = 200,
-                /// The class of the last dimension that is looked at.
+                /// The class of the last dimension to evaluate.
                 class_id: Option<usize> = None,
                 /// The metric's name.
                 name: Option<String> = None,
@@ -22,7 +22,7 @@ macro_rules! constrained {
         }
 
         impl $name {
-            /// With the smallest rate that is enough, and 200 thresholds.
+            /// With this lower bound, and 200 thresholds.
             pub fn new($bound: f32) -> Self {
                 Self::required($bound)
             }
@@ -41,7 +41,7 @@ macro_rules! constrained {
                 let (constrained, wanted): (fn(&Counts) -> Vec<f64>, fn(&Counts) -> Vec<f64>) = ($constrained, $wanted);
                 let best = |counts: &Counts| {
                     let pairs = constrained(counts).into_iter().zip(wanted(counts));
-                    // Compared in Keras's float32: a rate of 0.6 is at least 0.6.
+                    // Compared in float32 as in Keras: a rate of 0.6 is at least 0.6.
                     let enough = pairs.filter(|(rate, _)| *rate as f32 >= self.$bound);
                     enough.fold(0.0, |best, (_, wanted)| f64::max(best, wanted))
                 };

@@ -1,4 +1,4 @@
-//! How targets and predictions vary together.
+//! Correlations of targets and predictions.
 
 use super::{MeanFunction, described};
 use crate::config::Config;
@@ -6,7 +6,7 @@ use crate::constraints::Axes;
 use crate::error::Result;
 use crate::ops::Value;
 
-/// Values less their mean along an axis, and that mean.
+/// Values centered along an axis, and their mean.
 fn centred(value: Value, axis: usize) -> (Value, Value) {
     let mean = value.clone().mean_axis(axis).expand(&value.sizes());
     (value - mean.clone(), mean)
@@ -17,7 +17,7 @@ crate::describe! {
     pub struct PearsonCorrelation {
         /// The metric's name.
         name: Option<String> = None,
-        /// The axis along which they are compared.
+        /// The axis of the correlation.
         axis: isize = -1,
     }
 }
@@ -40,12 +40,12 @@ impl MeanFunction for PearsonCorrelation {
 }
 
 crate::describe! {
-    /// The concordance of targets and predictions along an axis, averaged over the samples:
-    /// `2 · cov / (var(t) + var(p) + (mean(t) − mean(p))²)`, which only predictions equal to the targets bring to 1.
+    /// The concordance correlation of targets and predictions along an axis, averaged over the samples: `2 · cov /
+    /// (var(t) + var(p) + (mean(t) − mean(p))²)`, which is 1 only if they are equal.
     pub struct ConcordanceCorrelation {
         /// The metric's name.
         name: Option<String> = None,
-        /// The axis along which they are compared.
+        /// The axis of the correlation.
         axis: isize = -1,
     }
 }
@@ -59,7 +59,8 @@ impl MeanFunction for ConcordanceCorrelation {
         let variance = |value: Value| value.square().mean_axis(axis).expand(&sizes);
         let apart = (mean_t - mean_p.clone()).square();
         let norm = variance(t) + variance(p.clone()) + apart;
-        // Keras takes the predictions' mean off both; their deviations sum to 0, so it is the covariance all the same.
+        // Keras subtracts the predictions' mean from both; as their deviations sum to 0, the result is still the
+        // covariance.
         let products = (y_true - mean_p) * p;
         Ok((products.mul_scalar(2.0) / norm.add_scalar(1e-7)).mean_axis(axis))
     }
@@ -74,7 +75,7 @@ mod tests {
     use super::*;
     use crate::losses::tests::rows;
 
-    /// The number is that of Keras 3.15.1.
+    /// The value is that of Keras 3.15.1.
     #[test]
     fn concordance_is_that_of_keras() {
         let (t, p) = (rows(&[&[0.0, 1.0, 0.5], &[1.0, 1.0, 0.2]]), rows(&[&[0.1, 0.9, 0.5], &[1.0, 0.9, 0.2]]));

@@ -1,4 +1,4 @@
-//! Right and wrong answers, counted.
+//! Confusion counts as metrics.
 
 use super::SumMetric;
 use super::confusion::{Counting, Counts, Thresholds, check_thresholds};
@@ -10,9 +10,9 @@ macro_rules! count {
         crate::describe! {
             $(#[$doc])*
             ///
-            /// Predictions above a threshold count as positive; with several thresholds there is a result for each.
+            /// Predictions above a threshold are positive; with several thresholds there is a result for each.
             pub struct $name {
-                /// The threshold, 0.5 if there is none; or several.
+                /// The threshold, by default 0.5; or several.
                 thresholds: Option<Thresholds> = None,
                 /// The metric's name.
                 name: Option<String> = None,
@@ -47,18 +47,18 @@ macro_rules! count {
 }
 
 count! {
-    /// How many positives are found.
+    /// The number of positives predicted as positive.
     TruePositives, |counts, i| counts.true_positives[i]
 }
 count! {
-    /// How many negatives are taken as such.
+    /// The number of negatives predicted as negative.
     TrueNegatives, |counts, i| counts.negatives - counts.false_positives[i]
 }
 count! {
-    /// How many negatives are taken as positive.
+    /// The number of negatives predicted as positive.
     FalsePositives, |counts, i| counts.false_positives[i]
 }
 count! {
-    /// How many positives are missed.
+    /// The number of positives predicted as negative.
     FalseNegatives, |counts, i| counts.positives - counts.true_positives[i]
 }

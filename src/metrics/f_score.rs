@@ -1,24 +1,25 @@
-//! F-scores: precision and recall in one number.
+//! F-scores, which combine precision and recall.
 
 use super::SumMetric;
 use crate::error::{Error, Result};
 use crate::losses::{one_minus, ones_like};
 use crate::ops::Value;
 
-/// Keras's epsilon, which keeps divisions finite.
+/// Keras's epsilon, added to divisors.
 const EPSILON: f64 = 1e-7;
 
 crate::describe! {
     /// `(1 + beta²) · precision · recall / (beta² · precision + recall)` for each class of the last dimension.
     ///
-    /// Without a `threshold` the most probable class is the prediction. `average`: without it a result for each class,
-    /// `micro` counts all classes together, `macro` takes the mean, `weighted` the mean by how often each class occurs.
+    /// Without a `threshold` the most probable class is the prediction. `average`: `None` returns a result per class,
+    /// `micro` counts all classes together, `macro` takes the mean, `weighted` the mean weighted by the frequency of
+    /// each class.
     pub struct FBetaScore {
-        /// `micro`, `macro`, `weighted` or none.
+        /// `micro`, `macro`, `weighted` or `None`.
         average: Option<String> = None,
-        /// How much more recall counts than precision.
+        /// The weight of recall relative to precision.
         beta: f32 = 1.0,
-        /// Predictions above it count as positive.
+        /// Predictions above it are positive.
         threshold: Option<f32> = None,
         /// The metric's name.
         name: String = "fbeta_score".into(),
@@ -28,9 +29,9 @@ crate::describe! {
 crate::describe! {
     /// The harmonic mean of precision and recall: [`FBetaScore`] with a `beta` of 1.
     pub struct F1Score {
-        /// `micro`, `macro`, `weighted` or none.
+        /// `micro`, `macro`, `weighted` or `None`.
         average: Option<String> = None,
-        /// Predictions above it count as positive.
+        /// Predictions above it are positive.
         threshold: Option<f32> = None,
         /// The metric's name.
         name: String = "f1_score".into(),

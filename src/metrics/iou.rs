@@ -10,10 +10,10 @@ use crate::memory;
 use crate::ops::Value;
 use crate::shape::{Shape, check_count};
 
-/// The table has as many rows and columns: this many make it 64 MiB.
-const MOST_CLASSES: usize = 4096;
+/// The table is square: with this many classes it has 64 MiB.
+const MAX_CLASSES: usize = 4096;
 
-/// What the family has in common.
+/// Shared by the family.
 struct Table {
     classes: usize,
     ignore_class: Option<isize>,
@@ -24,7 +24,7 @@ struct Table {
 }
 
 impl Table {
-    /// How often each class is taken for each: true classes by predicted ones.
+    /// The confusion table: true classes by predicted ones.
     fn sums(&self, metric: &str, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value> {
         let classes_of = |value: Value, sparse: bool| {
             if sparse {
@@ -39,7 +39,7 @@ impl Table {
             let received = format!("{:?}", y_true.sizes());
             return Err(Error::data("targets y", format!("{} classes", y_pred.len()), received));
         }
-        // Targets and predictions with a number a class, the weights beside them, and their product.
+        // One-hot targets and predictions, the broadcast weights, and their product.
         let tables = check_count(&[y_true.len(), self.classes])?.saturating_mul(5);
         memory::check_room(&format!("the metric {metric} of {} classes", self.classes), tables)?;
         let mut weights = match weights {
@@ -47,22 +47,22 @@ impl Table {
             None => ones_like(&y_true)?,
         };
         if self.whole {
-            // Keras converts all three to integers.
+            // Keras casts all three to integers.
             (y_true, y_pred, weights) = (truncated(y_true), truncated(y_pred), truncated(weights));
         }
         if let Some(ignored) = self.ignore_class {
             weights = weights * one_minus(y_true.clone().equal_scalar(ignored as f32));
         }
-        // The table is one of integers in any case.
+        // Classes are always integers.
         let (y_true, y_pred) = (truncated(y_true), truncated(y_pred));
         let count = y_true.len();
         let one_hot = |value: Value| value.reshape(&[count])?.one_hot(self.classes);
         let weights = weights.reshape(&[count, 1])?.expand(&[count, self.classes]);
-        // Classes outside the table are nowhere 1, and so do not count.
+        // Classes outside the table are all zeros, and so are ignored.
         Ok(one_hot(y_true)?.permute(&[1, 0]).matmul(one_hot(y_pred)? * weights))
     }
 
-    /// The mean over some classes; those that never occur do not count.
+    /// The mean over some classes; those that never occur are ignored.
     fn mean(&self, table: &[f64], ids: impl Iterator<Item = usize>) -> Vec<f64> {
         let at = |row: usize, column: usize| table[row * self.classes + column];
         let (mut sum, mut count) = (0.0, 0.0);
@@ -77,7 +77,7 @@ impl Table {
     }
 }
 
-/// Numbers without their fractions, cut towards 0 as a conversion to integers cuts them.
+/// Truncates towards 0, like a cast to integers.
 fn truncated(value: Value) -> Value {
     value.clone().abs().floor() * value.sign()
 }
@@ -109,7 +109,7 @@ macro_rules! iou {
                 $($(#[$optional_doc])* $optional: $optional_type = $default,)*
                 /// The metric's name.
                 name: Option<String> = None,
-                /// `int32`, with which weights are cut to whole numbers, as in Keras; or `float32`.
+                /// `int32`, which truncates weights to integers, as in Keras; or `float32`.
                 dtype: String = "int32".into(),
             }
         }
@@ -141,15 +141,15 @@ macro_rules! iou {
 
             fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
                 let table = self.table();
-                // Of class numbers and one number a class, the places are compared when they are known.
+                // If only one of them is one-hot, the positions are compared when they are known.
                 if table.sparse_y_true == table.sparse_y_pred { same_shape(target, output) } else { Ok(()) }
             }
 
             fn check(&self) -> Result<()> {
                 let classes = self.table().classes;
-                // Before a list of them is made.
-                if classes > MOST_CLASSES {
-                    return Err(Error::argument("num_classes", format!("at most {MOST_CLASSES}"), classes));
+                // Checked before their list is created.
+                if classes > MAX_CLASSES {
+                    return Err(Error::argument("num_classes", format!("at most {MAX_CLASSES}"), classes));
                 }
                 check_classes(classes, &self.ids(), &self.dtype)
             }
@@ -172,81 +172,80 @@ macro_rules! table {
 }
 
 iou! {
-    /// TP / (TP + FP + FN) of some classes, averaged. Targets and predictions are class numbers unless the `sparse_`
-    /// arguments say otherwise; as in Keras, numbers with a fraction are cut towards 0 (a probability of 0.9 counts as
-    /// class 0).
+    /// TP / (TP + FP + FN) of some classes, averaged. Targets and predictions are class indices unless the `sparse_`
+    /// arguments are false; as in Keras, fractions are truncated (a probability of 0.9 is class 0).
     IoU {
         /// The number of classes.
         num_classes: usize,
-        /// The classes that are looked at.
+        /// The classes to evaluate.
         target_class_ids: Vec<usize>
     }, {
-        /// A class of the targets whose places do not count.
+        /// A class of the targets to ignore.
         ignore_class: Option<isize> = None,
-        /// Whether targets are class numbers, in place of one number a class.
+        /// Whether targets are class indices rather than one score per class.
         sparse_y_true: bool = true,
-        /// Whether predictions are class numbers, in place of one number a class.
+        /// Whether predictions are class indices rather than one score per class.
         sparse_y_pred: bool = true,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
     }, |own| table!(own, own.sparse_y_true), own.target_class_ids.clone()
 }
 
 iou! {
-    /// As [`IoU`], over all classes.
+    /// Like [`IoU`], over all classes.
     MeanIoU {
         /// The number of classes.
         num_classes: usize
     }, {
-        /// A class of the targets whose places do not count.
+        /// A class of the targets to ignore.
         ignore_class: Option<isize> = None,
-        /// Whether targets are class numbers, in place of one number a class.
+        /// Whether targets are class indices rather than one score per class.
         sparse_y_true: bool = true,
-        /// Whether predictions are class numbers, in place of one number a class.
+        /// Whether predictions are class indices rather than one score per class.
         sparse_y_pred: bool = true,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
     }, |own| table!(own, own.sparse_y_true), (0..own.num_classes).collect()
 }
 
 iou! {
-    /// As [`IoU`], for one-hot targets.
+    /// Like [`IoU`], for one-hot targets.
     OneHotIoU {
         /// The number of classes.
         num_classes: usize,
-        /// The classes that are looked at.
+        /// The classes to evaluate.
         target_class_ids: Vec<usize>
     }, {
-        /// A class of the targets whose places do not count.
+        /// A class of the targets to ignore.
         ignore_class: Option<isize> = None,
-        /// Whether predictions are class numbers, in place of one number a class.
+        /// Whether predictions are class indices rather than one score per class.
         sparse_y_pred: bool = false,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
     }, |own| table!(own, false), own.target_class_ids.clone()
 }
 
 iou! {
-    /// As [`MeanIoU`], for one-hot targets.
+    /// Like [`MeanIoU`], for one-hot targets.
     OneHotMeanIoU {
         /// The number of classes.
         num_classes: usize
     }, {
-        /// A class of the targets whose places do not count.
+        /// A class of the targets to ignore.
         ignore_class: Option<isize> = None,
-        /// Whether predictions are class numbers, in place of one number a class.
+        /// Whether predictions are class indices rather than one score per class.
         sparse_y_pred: bool = false,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
     }, |own| table!(own, false), (0..own.num_classes).collect()
 }
 
 iou! {
-    /// As [`IoU`], for two classes and predictions that are at least the threshold, or not.
+    /// Like [`IoU`], for two classes, with predictions thresholded.
     BinaryIoU {}, {
-        /// The classes that are looked at.
+        /// The classes to evaluate.
         target_class_ids: Vec<usize> = vec![0, 1],
-        /// From which on a prediction counts as class 1.
+        /// The lower bound of predictions of class 1.
         threshold: f32 = 0.5,
     }, |own| {
         let _ = own;
@@ -278,7 +277,7 @@ constructors! {
 
 impl BinaryIoU {
     fn prepare(&self, y_pred: Value) -> Result<Value> {
-        // At least the threshold: not below it, and no NaN, which counts as the first class.
+        // At least the threshold: not below it, and not NaN, which counts as class 0.
         let is_number = y_pred.clone().equal(y_pred.clone());
         Ok(one_minus((-y_pred).greater_scalar(-self.threshold)) * is_number)
     }
@@ -290,9 +289,9 @@ mod tests {
     use super::*;
     use crate::losses::tests::rows;
 
-    /// The numbers are those of Keras 3.15.1, which converts to integers.
+    /// The values are those of Keras 3.15.1, which casts to integers.
     #[test]
-    fn numbers_with_a_fraction_are_cut() {
+    fn fractions_are_truncated() {
         let result = |metric: &mut dyn Metric, y_true: &[f32], y_pred: &[f32]| {
             metric.update(&rows(&[y_true]), &rows(&[y_pred]), None).unwrap();
             metric.result().unwrap().one().unwrap()
@@ -310,9 +309,9 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn tables_that_fit_in_no_memory_are_refused() {
+    fn tables_that_exceed_memory_are_refused() {
         let places = Value::full(&[1, 1 << 22], 0.0, &burn::tensor::Device::flex()).unwrap();
-        let error = Summed::new(MeanIoU::new(MOST_CLASSES)).update(&places, &places, None).unwrap_err();
+        let error = Summed::new(MeanIoU::new(MAX_CLASSES)).update(&places, &places, None).unwrap_err();
         assert!(matches!(&error, Error::Memory { .. }) && error.to_string().contains("MeanIoU of 4096"), "{error}");
     }
 }

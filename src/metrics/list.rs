@@ -1,4 +1,4 @@
-//! The one list of built-in metrics, and how a metric is told.
+//! The list of built-in metrics, and how a metric is specified.
 
 use serde_json::Value as Json;
 
@@ -9,7 +9,7 @@ use super::{
     RootMeanSquaredError, SensitivityAtSpecificity, SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy,
     SpecificityAtSensitivity, SumMetric, Summed, TopKCategoricalAccuracy, TrueNegatives, TruePositives,
 };
-use crate::config::{Config, Configure, keras_object, names_class, object, snake_case};
+use crate::config::{Config, Configure, keras_object, known_early, names_class, object, snake_case};
 use crate::error::{Error, Result};
 use crate::losses;
 use crate::register::{Register, own_object};
@@ -17,13 +17,13 @@ use crate::shape::Shape;
 
 type Maker = fn(Config) -> Result<Box<dyn Metric>>;
 
-/// A metric's class, its arguments, and how it is made of them.
+/// A metric's class, its arguments, and its constructor.
 type Entry = (&'static str, &'static [&'static str], Maker);
 
-/// Declares the list, and that each of its metrics can be told as an object.
+/// Declares the list, and the conversion of each of its metrics to an argument.
 macro_rules! metrics {
     (means: $($mean:ident),* ; sums: $($sum:ident),* $(;)?) => {
-        /// Every built-in metric that is not also a loss. A new one is its description and a name here.
+        /// All built-in metrics that are not also losses. To add one, add its description and a name here.
         const LIST: &[Entry] = &[$(mean::<$mean>(),)* $(sum::<$sum>()),*];
 
         $(
@@ -58,7 +58,7 @@ const fn sum<M: SumMetric>() -> Entry {
     })
 }
 
-/// Takes the metric's name out of a config, if the description has no argument for it.
+/// Removes the metric's name from a config, if the description has no argument for it.
 fn take_name<C: Configure>(config: &mut Config) -> Option<String> {
     let name = if C::ARGUMENTS.contains(&"name") { None } else { config.remove("name") };
     name.and_then(|name| name.as_str().map(str::to_owned))
@@ -74,16 +74,15 @@ metrics! {
 
 static OWN: Register<Entry> = Register::new();
 
-/// Makes a user's own metric, a mean over samples, known by its class name and its snake case, so that files and
-/// recipes that name it load and `compile` takes the name. A metric made of it by [`Mean::of`] is written with its
-/// arguments.
+/// Registers a custom metric, a mean over samples, by its class name and its snake case, so that files and recipes can
+/// load it and `compile` accepts the name. A metric made of it by [`Mean::of`] is serialized with its arguments.
 ///
-/// A built-in class keeps its meaning.
+/// A built-in class takes precedence.
 pub fn register_mean<F: MeanFunction + Configure>() {
     OWN.insert(F::CLASS_NAME, mean::<F>());
 }
 
-/// As [`register_mean`], for a metric that is a function of sums.
+/// Like [`register_mean`], for a metric that is a function of sums.
 pub fn register_sum<M: SumMetric>() {
     OWN.insert(M::CLASS_NAME, sum::<M>());
 }
@@ -104,14 +103,14 @@ const ALSO_LOSSES: &[&str] = &[
     "SparseCategoricalCrossentropy",
 ];
 
-/// Keras's name for the accuracy that fits the shapes.
+/// Keras's names for the accuracy that fits the shapes.
 const ACCURACY: &[&str] = &["accuracy", "acc"];
 
-fn is_accuracy(name: &str) -> bool {
+pub(super) fn is_accuracy(name: &str) -> bool {
     ACCURACY.iter().any(|accuracy| accuracy.eq_ignore_ascii_case(name))
 }
 
-/// Every name by which a metric can be told: those of this module and all losses.
+/// All names of metrics: those of this module and all losses.
 pub fn names() -> Vec<String> {
     let own = LIST.iter().map(|(class, ..)| *class).chain(OWN.class_names()).map(snake_case);
     let own = own.chain(["acc".to_owned()]);
@@ -119,7 +118,14 @@ pub fn names() -> Vec<String> {
     own.chain(losses).collect()
 }
 
-/// The metric of a class (or name) with these arguments.
+/// The class of the built-in metric or loss of a name, which may be the class.
+pub(super) fn class_of(name: &str) -> Option<&'static str> {
+    let listed = LIST.iter().map(|(class, ..)| *class).find(|class| names_class(name, class));
+    // Some cannot be made of a name alone.
+    listed.or_else(|| from_name(name).ok()?.config().map(|(class, _)| class))
+}
+
+/// Creates the metric of a class (or name) with these arguments.
 fn from_class(class: &str, mut config: Config) -> Result<Box<dyn Metric>> {
     if config.get("name").is_some_and(Json::is_null) {
         config.remove("name");
@@ -150,81 +156,81 @@ fn from_class(class: &str, mut config: Config) -> Result<Box<dyn Metric>> {
     }
 }
 
-/// The metric of a name, which is also its name in the history.
+/// Creates the metric of a name, which is also its name in the history.
 fn from_name(name: &str) -> Result<Box<dyn Metric>> {
     from_class(name, Config::from_iter([("name".to_owned(), Json::String(name.to_owned()))]))
 }
 
-/// A metric as it is told: by name or as an object.
+/// A metric given by name or as an object.
 #[derive(Clone, Debug)]
-pub struct MetricArgument(Told);
+pub struct MetricArgument(Spec);
 
 #[derive(Clone, Debug)]
-enum Told {
+enum Spec {
     Name(String),
     Metric(Box<dyn Metric>),
 }
 
 impl From<&str> for MetricArgument {
     fn from(name: &str) -> Self {
-        Self(Told::Name(name.to_owned()))
+        Self(Spec::Name(name.to_owned()))
     }
 }
 
 impl<M: Metric + 'static> From<M> for MetricArgument {
     fn from(metric: M) -> Self {
-        Self(Told::Metric(Box::new(metric)))
+        Self(Spec::Metric(Box::new(metric)))
     }
 }
 
 impl MetricArgument {
-    /// Refuses a name that no metric has, and arguments that make no sense.
+    /// Refuses an unknown name, and invalid arguments.
     ///
     /// # Errors
     /// [`Error::UnknownName`] with the list, [`Error::Argument`].
     pub fn check(&self) -> Result<()> {
         match &self.0 {
-            Told::Name(name) if is_accuracy(name) => Ok(()),
-            Told::Name(name) => from_name(name).map(|_| ()).map_err(|error| match error {
-                // A name says nothing of arguments that some metrics cannot do without.
+            Spec::Name(name) if is_accuracy(name) => Ok(()),
+            Spec::Name(name) => from_name(name).map(|_| ()).map_err(|error| match error {
+                // A name does not include arguments, which some metrics require.
                 Error::Argument { argument, .. } => {
                     let expected = format!("an object with `{argument}`, which has no default");
                     Error::argument(format!("metrics: {name}"), expected, "its name alone")
                 }
                 error => error,
             }),
-            Told::Metric(metric) => metric.check(),
+            Spec::Metric(metric) => metric.check(),
         }
     }
 
-    /// The name under which it stands in the history, and its class if it is a built-in one.
+    /// Its name in the history, and its class if it is a built-in one.
     pub(crate) fn about(&self) -> (&str, Option<&'static str>) {
         let class = |metric: &dyn Metric| metric.config().map(|(class, _)| class);
         match &self.0 {
-            Told::Name(name) if is_accuracy(name) => (name, Some("Accuracy")),
-            Told::Name(name) => (name, from_name(name).ok().and_then(|metric| class(&*metric))),
-            Told::Metric(metric) => (metric.name(), class(&**metric)),
+            Spec::Name(name) if is_accuracy(name) => (name, Some("Accuracy")),
+            Spec::Name(name) => (name, from_name(name).ok().and_then(|metric| class(&*metric))),
+            Spec::Metric(metric) => (metric.name(), class(&**metric)),
         }
     }
 
-    /// Whether its result is a list, one number for each class or threshold.
+    /// Whether its result is a list, one number per class or threshold.
     pub(crate) fn is_list(&self) -> bool {
         match &self.0 {
-            Told::Name(name) if is_accuracy(name) => false,
-            Told::Name(name) => from_name(name).is_ok_and(|metric| metric.is_list()),
-            Told::Metric(metric) => metric.is_list(),
+            Spec::Name(name) if is_accuracy(name) => false,
+            Spec::Name(name) => from_name(name).is_ok_and(|metric| metric.is_list()),
+            Spec::Metric(metric) => metric.is_list(),
         }
     }
 
-    /// The metric for targets and outputs of these shapes: `accuracy` is binary for one output, sparse for integer
-    /// labels, else categorical, as in Keras.
+    /// Resolves the metric for targets and outputs of these shapes: `accuracy` is binary for one output, sparse for
+    /// integer labels, else categorical, as in Keras.
     ///
     /// # Errors
     /// [`Error::UnknownName`] with the list.
     pub fn resolve(&self, target: &Shape, output: &Shape) -> Result<Box<dyn Metric>> {
         match &self.0 {
-            Told::Metric(metric) => Ok(metric.clone()),
-            Told::Name(name) if is_accuracy(name) => {
+            Spec::Metric(metric) => Ok(metric.clone()),
+            Spec::Name(name) if is_accuracy(name) => {
                 let one = |shape: &Shape| shape.sample().last() == Some(&Some(1));
                 let class = if one(output) {
                     "BinaryAccuracy"
@@ -235,38 +241,38 @@ impl MetricArgument {
                 };
                 from_class(class, Config::from_iter([("name".to_owned(), Json::String(name.clone()))]))
             }
-            Told::Name(name) => from_name(name),
+            Spec::Name(name) => from_name(name),
         }
     }
 
-    /// The metric that a config tells, by name or as Keras's object.
+    /// Parses a metric from a config: a name or Keras's object.
     ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`].
     pub fn from_json(json: Json) -> Result<Self> {
-        let told = match json {
-            Json::String(name) => Self(Told::Name(name)),
+        let argument = match json {
+            Json::String(name) => Self(Spec::Name(name)),
             json => {
                 let (class, config) = object("metric", json)?;
-                Self(Told::Metric(from_class(&class, config)?))
+                Self(Spec::Metric(from_class(&class, config)?))
             }
         };
-        told.check().map(|()| told)
+        argument.check().map(|()| argument)
     }
 
-    /// The metric as a config tells it; a user's own by its name alone.
+    /// Serializes the metric for a config; a custom one by its name only.
     pub(crate) fn to_json(&self) -> Json {
         match &self.0 {
-            Told::Name(name) => Json::String(name.clone()),
-            Told::Metric(metric) => written(&**metric),
+            Spec::Name(name) => Json::String(name.clone()),
+            Spec::Metric(metric) => written(&**metric),
         }
     }
 
-    /// As [`to_json`](Self::to_json), with an object in the place of a name: Keras's older files take no names but
-    /// those of accuracy and crossentropy, whose class depends on shapes.
+    /// Like [`to_json`](Self::to_json), with objects instead of names: Keras's older files accept no names but those of
+    /// accuracy and crossentropy, whose class depends on shapes.
     pub(crate) fn to_object(&self) -> Json {
         match &self.0 {
-            Told::Name(name) if !is_accuracy(name) && !["crossentropy", "ce"].contains(&name.as_str()) => {
+            Spec::Name(name) if !is_accuracy(name) && !["crossentropy", "ce"].contains(&name.as_str()) => {
                 from_name(name).map_or_else(|_| self.to_json(), |metric| written(&*metric))
             }
             _ => self.to_json(),
@@ -274,14 +280,19 @@ impl MetricArgument {
     }
 }
 
-/// A metric as Keras writes it; a user's own by its name.
+/// Serializes a metric as Keras does; a custom one by its name.
 fn written(metric: &dyn Metric) -> Json {
     match metric.config() {
         Some((class, config)) => {
             if LIST.iter().any(|(name, ..)| *name == class) || ALSO_LOSSES.contains(&class) {
-                keras_object("keras.metrics", class, config)
+                // Early versions of Keras 3 do not have this argument.
+                let late: &[(&str, &str)] = match class {
+                    "SparseTopKCategoricalAccuracy" => &[("from_sorted_ids", "false")],
+                    _ => &[],
+                };
+                keras_object("keras.metrics", class, known_early(losses::without_late(class, config), late))
             } else if losses::is_built_in(class) {
-                keras_object("keras.losses", class, config)
+                keras_object("keras.losses", class, losses::without_late(class, config))
             } else {
                 own_object(class, config)
             }
@@ -318,10 +329,10 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         let refused = |class: &str, config: Json| {
-            let told = MetricArgument::from_json(json!({"class_name": class, "config": config}));
-            assert!(told.is_err(), "{class}: {told:?}");
+            let metric = MetricArgument::from_json(json!({"class_name": class, "config": config}));
+            assert!(metric.is_err(), "{class}: {metric:?}");
         };
         refused("TopKCategoricalAccuracy", json!({"k": 0}));
         refused("Precision", json!({"thresholds": [0.5, 1.5]}));
@@ -335,9 +346,9 @@ mod tests {
         refused("Precision", json!({"tresholds": 0.5}));
     }
 
-    /// Nothing has looked at the labels before a metric does: whatever they are, the answer is a number or an error.
+    /// Labels are unchecked before a metric: whatever they are, the result is a number or an error.
     #[test]
-    fn labels_that_are_no_class_are_no_panic() {
+    fn invalid_labels_do_not_panic() {
         let shapes: [(&[usize], &[usize]); 6] =
             [(&[], &[4]), (&[1], &[4]), (&[4], &[4]), (&[1], &[1]), (&[3], &[6, 4]), (&[6], &[6, 4])];
         let (names, mut tried) = (names(), std::collections::BTreeSet::new());
@@ -366,10 +377,10 @@ mod tests {
         assert!(never.iter().all(|name| MetricArgument::from(name.as_str()).check().is_err()), "{never:?}");
     }
 
-    /// The names are Keras's; each config says the same when it is read.
+    /// The names are Keras's; each config survives the round trip.
     #[test]
-    fn configs_go_there_and_back() {
-        let told = [
+    fn configs_survive_a_round_trip() {
+        let cases = [
             (json!({"class_name": "AUC", "config": {"curve": "PR", "name": null}}), "auc"),
             (json!({"class_name": "Recall", "config": {"thresholds": [0.25, 0.5], "dtype": "float32"}}), "recall"),
             (json!({"class_name": "MeanIoU", "config": {"num_classes": 3, "dtype": "int32"}}), "mean_io_u"),
@@ -379,7 +390,7 @@ mod tests {
             (json!({"class_name": "MeanSquaredError", "config": {"name": "squares"}}), "squares"),
             (json!({"class_name": "BinaryCrossentropy", "config": {"from_logits": true}}), "binary_crossentropy"),
         ];
-        for (json, name) in told {
+        for (json, name) in cases {
             let written = MetricArgument::from_json(json).unwrap().to_json();
             assert_eq!(written["module"], "keras.metrics");
             assert_eq!(written["config"]["name"], name);

@@ -12,20 +12,20 @@ use crate::losses::{Loss, match_shapes, same_shape, spread};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// One number a sample, of which a metric is the mean.
+/// A function that returns one number per sample, of which a metric is the mean.
 pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
     /// The numbers.
     ///
     /// # Shapes
-    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of
-    /// the output's own where the two differ by a last dimension of 1 alone → (batch, …).
+    /// `y_pred` the model's output, `y_true` of a shape accepted by [`check_shape`](Self::check_shape), or of the
+    /// output's shape if the two differ only by a last dimension of 1 → (batch, …).
     ///
     /// # Errors
-    /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
+    /// [`Error::Data`](crate::Error::Data) for incompatible shapes.
     fn values(&self, y_true: Value, y_pred: Value) -> Result<Value>;
 
-    /// Refuses targets of a shape that does not fit the model's output; by default they must have its shape, give or
-    /// take a last dimension of 1.
+    /// Refuses targets whose shape does not fit the model's output; by default the shapes must be equal up to a last
+    /// dimension of 1.
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) with both shapes.
@@ -33,7 +33,7 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
         same_shape(target, output)
     }
 
-    /// Which of the numbers count where there are weights, 1 or 0 each; by default all.
+    /// Which of the numbers count, 1 or 0 each, if there are weights; by default all.
     ///
     /// # Errors
     /// As [`values`](Self::values).
@@ -42,12 +42,12 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Whether a mask of the output's steps says which of the numbers count.
+    /// Whether a mask of the output's steps selects the numbers that count.
     fn heeds_mask(&self) -> bool {
         true
     }
 
-    /// Refuses arguments that make no sense.
+    /// Refuses invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument).
@@ -55,7 +55,7 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// How a Keras file tells it, if it can.
+    /// Its description in a Keras file, if it has one.
     fn config(&self) -> Option<(&'static str, Config)> {
         None
     }
@@ -66,10 +66,10 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
 pub struct Mean<F> {
     name: String,
     function: F,
-    /// How a Keras file tells the function, if it is described.
-    told: Option<(&'static str, Config)>,
+    /// The function's description in a Keras file, if it has one.
+    description: Option<(&'static str, Config)>,
     total: Total,
-    /// The sum of the weights, where there are any.
+    /// The sum of the weights, if there are any.
     weight: Total,
     count: f64,
 }
@@ -78,20 +78,20 @@ impl<F: MeanFunction> Mean<F> {
     /// The mean of `function`, under `name` in the history.
     pub fn new(name: impl Into<String>, function: F) -> Self {
         let (total, weight) = (Total::default(), Total::default());
-        Self { name: name.into(), told: function.config(), function, total, weight, count: 0.0 }
+        Self { name: name.into(), description: function.config(), function, total, weight, count: 0.0 }
     }
 }
 
 impl<F: MeanFunction + Configure> Mean<F> {
-    /// The mean of a described `function`, under the name that it has.
+    /// The mean of a described `function`, under its own name.
     pub fn of(function: F) -> Self {
-        let told = described(&function);
-        Self { told, ..Self::new(name_of(&function), function) }
+        let description = described(&function);
+        Self { description, ..Self::new(name_of(&function), function) }
     }
 }
 
 impl<F> Mean<F> {
-    /// The same under another name, if there is one.
+    /// The same under another name, if one is given.
     pub(super) fn named(self, name: Option<String>) -> Self {
         Self { name: name.unwrap_or(self.name), ..self }
     }
@@ -140,7 +140,7 @@ impl<F: MeanFunction> Metric for Mean<F> {
 
     fn restore(&mut self, state: &[f64], device: &Device) -> Result<()> {
         let [count, rest @ ..] = state else {
-            return Err(Error::Syntax("the state of a mean is cut off".to_owned()));
+            return Err(Error::Syntax("the state of a mean is truncated".to_owned()));
         };
         self.count = *count;
         let rest = self.total.restore(rest, device)?;
@@ -161,13 +161,13 @@ impl<F: MeanFunction> Metric for Mean<F> {
     }
 
     fn config(&self) -> Option<(&'static str, Config)> {
-        let (class, mut config) = self.told.clone()?;
+        let (class, mut config) = self.description.clone()?;
         config.insert("name".into(), self.name.clone().into());
         Some((class, config))
     }
 }
 
-/// Refuses restored sums of more than one number a batch.
+/// Refuses restored sums of more than one number per batch.
 pub(super) fn one_number<const N: usize>(name: &str, totals: [&Total; N]) -> Result<()> {
     match totals.into_iter().filter_map(Total::width).find(|width| *width != 1) {
         None => Ok(()),
@@ -175,7 +175,7 @@ pub(super) fn one_number<const N: usize>(name: &str, totals: [&Total; N]) -> Res
     }
 }
 
-/// A loss watched as a metric.
+/// A loss as a metric.
 #[derive(Clone, Debug)]
 pub struct LossMean(pub Box<dyn Loss>);
 
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mean_goes_on_from_one_number() {
+    fn a_mean_refuses_a_state_of_several_sums() {
         let mut metric = Mean::new("mae", LossMean(Box::new(MeanAbsoluteError::default())));
         let forged = [2.0, 2.0, 1.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.0];
         let error = metric.restore(&forged, &Device::flex()).unwrap_err().to_string();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_weigh() {
+    fn weights_are_applied() {
         let mut metric = Mean::new("mae", LossMean(Box::new(MeanAbsoluteError::default())));
         let weights = rows(&[&[3.0, 1.0]]).reshape(&[2]).unwrap();
         metric.update(&rows(&[&[0.0], &[0.0]]), &rows(&[&[1.0], &[5.0]]), Some(&weights)).unwrap();

@@ -1,7 +1,7 @@
-//! The metrics: what is watched but not trained on, summed over the samples of an epoch.
+//! The metrics: reported but not trained on, accumulated over the samples of an epoch.
 //!
 //! A metric is a mean over samples ([`MeanFunction`]) or a function of sums over them ([`SumMetric`]); nothing is read
-//! back from the device before a result is asked for. A user's own metric is the same trait:
+//! back from the device until a result is requested. A custom metric implements the same trait:
 //!
 //! ```
 //! use brasa::metrics::{Mean, MeanFunction, Metric};
@@ -26,6 +26,7 @@ mod confusion;
 mod constrained;
 mod correlation;
 mod counts;
+mod direction;
 mod f_score;
 mod iou;
 mod list;
@@ -53,6 +54,8 @@ pub use confusion::Thresholds;
 pub use constrained::{PrecisionAtRecall, RecallAtPrecision, SensitivityAtSpecificity, SpecificityAtSensitivity};
 pub use correlation::{ConcordanceCorrelation, PearsonCorrelation};
 pub use counts::{FalseNegatives, FalsePositives, TrueNegatives, TruePositives};
+pub(crate) use direction::improves_upwards;
+pub use direction::less_is_better;
 pub use f_score::{F1Score, FBetaScore};
 pub use iou::{BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU};
 pub use list::{MetricArgument, names, register_mean, register_sum};
@@ -65,34 +68,33 @@ pub use summed::{SumMetric, Summed};
 pub use top_k::{SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy};
 pub use total::Total;
 
-/// A number that is gathered batch by batch.
+/// A number that is accumulated batch by batch.
 pub trait Metric: Debug + Send + Sync {
-    /// Under which it stands in the history.
+    /// Its name in the history.
     fn name(&self) -> &str;
 
-    /// Takes in a batch; nothing is read back from the device.
+    /// Adds a batch; nothing is read back from the device.
     ///
     /// # Shapes
-    /// `y_true` as it came, `y_pred` the model's output, `weights` (batch,), or (batch, steps), … where steps have
-    /// weights of their own.
+    /// `y_true` as given, `y_pred` the model's output, `weights` (batch,), or (batch, steps), … for weighted steps.
     ///
     /// # Errors
-    /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
+    /// [`Error::Data`](crate::Error::Data) for incompatible shapes.
     fn update(&mut self, y_true: &Value, y_pred: &Value, weights: Option<&Value>) -> Result<()>;
 
-    /// What it comes to so far: a number, or one for each class or threshold. Waits for the device.
+    /// The result so far: a number, or one per class or threshold. Waits for the device.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device fails.
     fn result(&self) -> Result<Score>;
 
-    /// Whether its result is a list, one number for each class or threshold; by default it is a single number.
+    /// Whether its result is a list, one number per class or threshold; by default it is a single number.
     fn is_list(&self) -> bool {
         false
     }
 
-    /// Whether the steps that a mask of the model's output leaves out do not count here either: they are then given as
-    /// weights of 0. As in Keras this is so for the means; by default all steps count.
+    /// Whether steps masked in the model's output are ignored: they then get the weight 0. As in Keras this is so for
+    /// means; by default all steps count.
     fn follows_mask(&self) -> bool {
         false
     }
@@ -100,7 +102,7 @@ pub trait Metric: Debug + Send + Sync {
     /// Forgets all batches.
     fn reset(&mut self);
 
-    /// What was gathered, for a checkpoint in the middle of an epoch; `None`, the default, if it cannot be told: there
+    /// The accumulated state, for a checkpoint in the middle of an epoch; `None`, the default, if it has none: there
     /// are then no such checkpoints.
     ///
     /// # Errors
@@ -109,16 +111,16 @@ pub trait Metric: Debug + Send + Sync {
         Ok(None)
     }
 
-    /// Takes up what a checkpoint has kept.
+    /// Restores the state of a checkpoint.
     ///
     /// # Errors
-    /// [`Error::Syntax`](crate::Error::Syntax) if it is not of this metric.
+    /// [`Error::Syntax`](crate::Error::Syntax) if it is not a state of this metric.
     fn restore(&mut self, state: &[f64], device: &Device) -> Result<()> {
         let _ = (state, device);
         Ok(())
     }
 
-    /// Refuses arguments that make no sense.
+    /// Refuses invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument).
@@ -126,7 +128,7 @@ pub trait Metric: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Refuses targets of a shape that does not fit the model's output, before anything is computed; by default none.
+    /// Refuses targets whose shape does not fit the model's output, before anything is computed; by default none.
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) with both shapes.
@@ -138,7 +140,7 @@ pub trait Metric: Debug + Send + Sync {
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Metric>;
 
-    /// How a Keras file tells it, if it can.
+    /// Its description in a Keras file, if it has one.
     fn config(&self) -> Option<(&'static str, Config)> {
         None
     }
@@ -150,14 +152,14 @@ impl Clone for Box<dyn Metric> {
     }
 }
 
-/// The name that a description says, or its class's in Keras's snake case.
+/// The name of a description, or its class's in Keras's snake case.
 fn name_of<C: Configure>(described: &C) -> String {
     let config = described.config().unwrap_or_default();
     let name = config.get("name").and_then(|name| name.as_str());
     name.map_or_else(|| snake_case(C::CLASS_NAME), str::to_owned)
 }
 
-/// A description as a Keras file tells it.
+/// A description in the form of a Keras file.
 fn described<C: Configure>(described: &C) -> Option<(&'static str, Config)> {
     described.config().ok().map(|config| (C::CLASS_NAME, config))
 }

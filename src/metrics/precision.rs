@@ -10,14 +10,14 @@ macro_rules! precision {
         crate::describe! {
             $(#[$doc])*
             ///
-            /// With `top_k` the k largest predictions of each sample count as positive, those above the threshold if
-            /// one is given; with `class_id` one class of the last dimension is looked at alone.
+            /// With `top_k` the k largest predictions of each sample are positive, limited to those above the threshold
+            /// if one is given; with `class_id` only one class of the last dimension is evaluated.
             pub struct $name {
-                /// The threshold, 0.5 if there is none; or several.
+                /// The threshold, by default 0.5; or several.
                 thresholds: Option<Thresholds> = None,
-                /// How many of a sample's predictions may count as positive.
+                /// The maximum number of positive predictions per sample.
                 top_k: Option<usize> = None,
-                /// The class that is looked at.
+                /// The class to evaluate.
                 class_id: Option<usize> = None,
                 /// The metric's name.
                 name: Option<String> = None,
@@ -55,10 +55,10 @@ macro_rules! precision {
 }
 
 precision! {
-    /// How many of those taken as positive are: TP / (TP + FP).
+    /// The fraction of predicted positives that are positive: TP / (TP + FP).
     Precision, Counts::precisions
 }
 precision! {
-    /// How many of the positives are found: TP / (TP + FN).
+    /// The fraction of positives that are predicted: TP / (TP + FN).
     Recall, Counts::recalls
 }

@@ -1,4 +1,4 @@
-//! Metrics of differences that are not also losses.
+//! Regression metrics that are not also losses.
 
 use super::summed::ratio;
 use super::{MeanFunction, SumMetric, described};
@@ -8,12 +8,12 @@ use crate::losses::{self, Loss, ones_like, spread};
 use crate::ops::Value;
 
 crate::describe! {
-    /// The cosine of the angle between target and prediction, 1 where they point the same way; the loss of this name
-    /// has the other sign.
+    /// The cosine similarity of target and prediction, 1 in the same direction; the loss of this name has the other
+    /// sign.
     pub struct CosineSimilarity {
         /// The metric's name.
         name: Option<String> = None,
-        /// The dimension of the vectors.
+        /// The axis of the vectors.
         axis: isize = -1,
     }
 }
@@ -76,10 +76,11 @@ impl SumMetric for RootMeanSquaredError {
 crate::describe! {
     /// The coefficient of determination: `1 − Σ(t − p)² / Σ(t − mean(t))²` for each output.
     ///
-    /// `class_aggregation`: `uniform_average` is the mean over the outputs, `variance_weighted_average` the mean by how
-    /// much each target varies; without it a result for each output. With `num_regressors` the adjusted coefficient.
+    /// `class_aggregation`: `uniform_average` is the mean over the outputs, `variance_weighted_average` the mean
+    /// weighted by each target's variance; `None` returns a result per output. With `num_regressors` it is the adjusted
+    /// coefficient.
     pub struct R2Score {
-        /// `uniform_average`, `variance_weighted_average` or none.
+        /// `uniform_average`, `variance_weighted_average` or `None`.
         class_aggregation: Option<String> = Some("uniform_average".into()),
         /// The number of independent variables, for the adjusted coefficient.
         num_regressors: usize = 0,
@@ -124,7 +125,7 @@ impl SumMetric for R2Score {
             Some(_) => vec![all.clone().map(|i| total(i) * score(i)).sum::<f64>() / all.map(total).sum::<f64>()],
             None => all.map(score).collect(),
         };
-        // Keras counts every output of a sample, and adjusts only where there are enough.
+        // Keras counts every output of a sample, and adjusts only if there are enough.
         let (samples, regressors) = (rows[4].iter().sum::<f64>(), self.num_regressors as f64);
         if self.num_regressors == 0 || regressors >= samples - 1.0 {
             return scores;

@@ -1,12 +1,12 @@
-//! What a metric comes to.
+//! The result of a metric.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a metric comes to: one number or, where it has a result for each class or threshold, a list of them.
+/// The result of a metric: one number or, for several classes or thresholds, a list.
 ///
-/// In JSON it is a number or a list. `Display` writes four digits behind the point.
+/// In JSON it is a number or a list. `Display` shows four decimals.
 ///
 /// ```
 /// use brasa::metrics::Score;
@@ -17,10 +17,11 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Score {
     /// A single number.
     One(f64),
-    /// A number for each class or threshold.
+    /// A number per class or threshold.
     Several(Vec<f64>),
 }
 
@@ -41,13 +42,13 @@ impl Score {
         }
     }
 
-    /// The mean of all numbers, which is what Keras's progress bar shows of a list.
+    /// The mean of all numbers, as shown for a list in Keras's progress bar.
     pub fn mean(&self) -> f64 {
         let numbers = self.as_slice();
         numbers.iter().sum::<f64>() / numbers.len() as f64
     }
 
-    /// The text with each number as `show` writes it; a list in brackets.
+    /// The text with each number formatted by `show`; a list in brackets.
     pub fn show(&self, show: impl Fn(f64) -> String) -> String {
         match self {
             Self::One(number) => show(*number),
@@ -76,7 +77,7 @@ impl From<Vec<f64>> for Score {
     }
 }
 
-/// Equal to a number if it is that number alone.
+/// Equal to a number if it is a single equal one.
 impl PartialEq<f64> for Score {
     fn eq(&self, other: &f64) -> bool {
         self.one() == Some(*other)

@@ -10,12 +10,12 @@ use crate::losses::{match_shapes, spread};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// The (weighted) sum of a [`MeanFunction`]'s numbers over all samples since the last reset: what Keras's `Sum`
-/// gathers, with the function that says of what.
+/// The (weighted) sum of a [`MeanFunction`] over all samples since the last reset: Keras's `Sum` of a function's
+/// values.
 ///
 /// ```
 /// use brasa::metrics::{Accuracy, Metric, Sum};
-/// // How many answers are right, not which part of them.
+/// // the number of correct predictions, not their fraction
 /// let metric: Box<dyn Metric> = Box::new(Sum::new("right", Accuracy::default()));
 /// ```
 #[derive(Clone, Debug)]

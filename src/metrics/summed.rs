@@ -40,19 +40,19 @@ use crate::shape::Shape;
 /// assert_eq!(metric.name(), "bias");
 /// ```
 pub trait SumMetric: Configure + Clone + Debug + Send + Sync + 'static {
-    /// What a batch adds to the sums; nothing is read back from the device.
+    /// The summands of a batch; nothing is read back from the device.
     ///
     /// # Shapes
-    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of
-    /// the output's own where the two differ by a last dimension of 1 alone, `weights` (batch,) or (batch, steps, …) →
-    /// as many numbers for each batch.
+    /// `y_pred` the model's output, `y_true` of a shape accepted by [`check_shape`](Self::check_shape), or of the
+    /// output's shape if the two differ only by a last dimension of 1, `weights` (batch,) or (batch, steps, …) → an
+    /// equal number of sums for each batch.
     ///
     /// # Errors
-    /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
+    /// [`Error::Data`](crate::Error::Data) for incompatible shapes.
     fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value>;
 
-    /// Refuses targets of a shape that does not fit the model's output; by default they must have its shape, give or
-    /// take a last dimension of 1.
+    /// Refuses targets whose shape does not fit the model's output; by default the shapes must be equal up to a last
+    /// dimension of 1.
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) with both shapes.
@@ -60,23 +60,23 @@ pub trait SumMetric: Configure + Clone + Debug + Send + Sync + 'static {
         same_shape(target, output)
     }
 
-    /// The metric from the sums: one number, or one for each class or threshold.
+    /// The metric from the sums: one number, or one per class or threshold.
     fn results(&self, sums: &[f64]) -> Vec<f64>;
 
-    /// Whether so many sums can be of this metric. A checkpoint in the middle of an epoch that has another number of
-    /// them is refused before [`results`](Self::results) sees them; by default any number is taken.
+    /// Whether this number of sums is possible for this metric. A checkpoint in the middle of an epoch with another
+    /// number is refused before [`results`](Self::results) gets it; by default any number is accepted.
     fn can_have(&self, sums: usize) -> bool {
         let _ = sums;
         true
     }
 
-    /// Whether the result is a list, one number for each class or threshold, even where that is only one; by default it
-    /// is a single number.
+    /// Whether the result is a list, one number per class or threshold, even a list of one; by default it is a single
+    /// number.
     fn is_list(&self) -> bool {
         false
     }
 
-    /// Refuses arguments that make no sense.
+    /// Refuses invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument).
@@ -94,12 +94,12 @@ pub struct Summed<M> {
 }
 
 impl<M: SumMetric> Summed<M> {
-    /// The metric before the first batch, under the name that it has.
+    /// The metric before the first batch, under its own name.
     pub fn new(metric: M) -> Self {
         Self { name: name_of(&metric), metric, total: Total::default() }
     }
 
-    /// The same under another name, if there is one.
+    /// The same under another name, if one is given.
     pub(super) fn named(self, name: Option<String>) -> Self {
         Self { name: name.unwrap_or(self.name), ..self }
     }
@@ -180,7 +180,7 @@ mod tests {
         PrecisionAtRecall, R2Score, Recall, RootMeanSquaredError, TruePositives,
     };
 
-    /// The state of a checkpoint is one of the metric, or is refused: its results are read by places.
+    /// The state of a checkpoint must be one of the metric: its results are read by index.
     #[test]
     fn sums_of_another_metric_are_refused() {
         let thresholds = vec![0.25f32, 0.5];

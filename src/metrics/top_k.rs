@@ -1,4 +1,4 @@
-//! How often the right class is among the most probable.
+//! Top-k accuracy.
 
 use super::{MeanFunction, described};
 use crate::config::Config;
@@ -7,7 +7,7 @@ use crate::losses::{as_column, check_label_shape, one_hot_like};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// 1 where fewer than k predictions are above that of the right class, as Keras counts ties.
+/// 1 if fewer than k predictions exceed that of the true class, which is how Keras counts ties.
 fn in_top_k(right: Value, y_pred: Value, k: usize) -> Value {
     let (last, sizes) = (y_pred.rank() - 1, y_pred.sizes());
     let own = (right * y_pred.clone()).sum_axis(last).expand(&sizes);
@@ -23,9 +23,9 @@ fn check_k(k: usize) -> Result<()> {
 }
 
 crate::describe! {
-    /// How often the class of the one-hot target is among the `k` most probable.
+    /// The fraction of samples whose one-hot class is among the `k` most probable.
     pub struct TopKCategoricalAccuracy {
-        /// How many of the most probable classes count.
+        /// The number of most probable classes that count.
         k: usize = 5,
         /// The metric's name.
         name: Option<String> = None,
@@ -49,13 +49,13 @@ impl MeanFunction for TopKCategoricalAccuracy {
 }
 
 crate::describe! {
-    /// How often the label is among the `k` most probable classes.
+    /// The fraction of samples whose label is among the `k` most probable classes.
     pub struct SparseTopKCategoricalAccuracy {
-        /// How many of the most probable classes count.
+        /// The number of most probable classes that count.
         k: usize = 5,
         /// The metric's name.
         name: Option<String> = None,
-        /// Whether predictions are class numbers, the most probable first, in place of probabilities.
+        /// Whether predictions are class indices, the most probable first, rather than probabilities.
         from_sorted_ids: bool = false,
     }
 }
@@ -92,7 +92,7 @@ mod tests {
     use crate::losses::tests::rows;
 
     #[test]
-    fn sorted_ids_are_looked_through_from_the_front() {
+    fn sorted_ids_are_searched_from_the_front() {
         let metric = SparseTopKCategoricalAccuracy::default().k(2).from_sorted_ids(true);
         let values = metric.values(rows(&[&[2.0], &[1.0]]), rows(&[&[2.0, 1.0, 0.0], &[0.0, 2.0, 1.0]])).unwrap();
         assert_eq!(values.to_vec().unwrap(), [1.0, 0.0]);

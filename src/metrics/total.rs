@@ -1,62 +1,63 @@
-//! Sums over the batches of an epoch, without waiting for the device and without the rounding of a long sum.
+//! Sums over the batches of an epoch, without synchronizing with the device and without the rounding error of a long
+//! sum.
 
 use burn::tensor::Device;
 
 use crate::error::{Error, Result};
 use crate::ops::Value;
 
-/// How many batches are put together at a time.
-const TOGETHER: usize = 64;
+/// The number of batches per block.
+const BLOCK: usize = 64;
 
-/// How many numbers are put together, and how many sums of them are kept, before they are taken off the device: rows of
-/// millions (a table of thousands of classes) would otherwise fill the memory.
-const MOST: usize = 1 << 22;
+/// The maximum number of values per block, and of block sums kept on the device: rows of millions of values (a table of
+/// thousands of classes) would otherwise exhaust memory.
+const MAX_VALUES: usize = 1 << 22;
 
-/// Up to how many numbers a batch are kept for each batch, in place of a sum.
-const FEW: usize = 8;
+/// The maximum width of rows that are kept for each batch, rather than summed.
+const NARROW: usize = 8;
 
-/// A sum of rows of numbers, one row a batch.
+/// A sum of rows of numbers, one row per batch.
 ///
-/// The rows stay on the device until they are asked for, and the last sum is taken in f64: in f32 a mean over the 1875
+/// The rows stay on the device until they are read, and the final sum is computed in f64: in f32 a mean over the 1875
 /// batches of 60,000 samples would be off by more than a millionth. Rows of more than eight numbers (counts, mostly)
-/// are summed 64 at a time on the device.
+/// are summed in blocks of 64 on the device.
 #[derive(Clone, Debug, Default)]
 pub struct Total {
     rows: Vec<Value>,
     blocks: Vec<Value>,
-    /// The sums of what came before a checkpoint.
+    /// The sums before a checkpoint.
     carried: Vec<f64>,
 }
 
 impl Total {
-    /// Adds a batch's numbers; each batch must have as many.
+    /// Adds a batch's numbers; all batches must have the same number of them.
     ///
     /// # Errors
-    /// [`Error::Data`](crate::Error::Data) if this batch has not.
+    /// [`Error::Data`](crate::Error::Data) if this batch does not.
     pub fn add(&mut self, numbers: Value) -> Result<()> {
         let width = numbers.len();
         if let Some(before) = self.width().filter(|before| *before != width) {
             return Err(Error::data("the numbers of a batch", format!("{before}, as before"), width));
         }
         self.rows.push(numbers.reshape(&[1, width])?);
-        if self.rows.len() >= together(width) {
+        if self.rows.len() >= block_len(width) {
             let block = Value::concat(std::mem::take(&mut self.rows), 0)?;
-            self.blocks.push(if width > FEW { block.sum_axis(0) } else { block });
+            self.blocks.push(if width > NARROW { block.sum_axis(0) } else { block });
         }
-        if width > FEW && self.blocks.len().saturating_mul(width) > MOST {
+        if width > NARROW && self.blocks.len().saturating_mul(width) > MAX_VALUES {
             self.carried = self.sums(self.blocks.iter())?;
             self.blocks.clear();
         }
         Ok(())
     }
 
-    /// How many numbers there are for each batch; none before the first.
+    /// The number of values per batch; `None` before the first.
     pub(super) fn width(&self) -> Option<usize> {
         let row = self.rows.first().or(self.blocks.first());
         row.map(|row| row.sizes()[1]).or((!self.carried.is_empty()).then_some(self.carried.len()))
     }
 
-    /// The sums; none before the first batch. Waits for the device.
+    /// The sums; empty before the first batch. Waits for the device.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device fails.
@@ -64,7 +65,7 @@ impl Total {
         self.sums(self.blocks.iter().chain(&self.rows))
     }
 
-    /// The sums of what was carried and of these rows.
+    /// The sums of the carried ones and of these rows.
     fn sums<'a>(&self, rows: impl Iterator<Item = &'a Value>) -> Result<Vec<f64>> {
         let rows: Vec<Value> = rows.cloned().collect();
         let Some(width) = rows.first().map(|first| first.sizes()[1]) else { return Ok(self.carried.clone()) };
@@ -76,8 +77,8 @@ impl Total {
         Ok(sums)
     }
 
-    /// Everything that was added, for a checkpoint: the sums of what is put together already, then the other rows.
-    /// Going on from it gives the same bits as if nothing had been in between.
+    /// The state for a checkpoint: the sums of complete blocks, then the remaining rows. A sum resumed from it has the
+    /// same bits as an uninterrupted one.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -92,17 +93,17 @@ impl Total {
         Ok(state)
     }
 
-    /// Takes up a [`state`](Self::state), which begins `state`, on a device; the rest is returned.
+    /// Restores a [`state`](Self::state), a prefix of `state`, on a device; returns the rest.
     ///
     /// # Errors
-    /// [`Error::Syntax`](crate::Error::Syntax) if it is none. That it has as many numbers as this sum is to have is for
-    /// the caller to say.
+    /// [`Error::Syntax`](crate::Error::Syntax) for an invalid state. The caller checks that its width is the expected
+    /// one.
     pub fn restore<'a>(&mut self, state: &'a [f64], device: &Device) -> Result<&'a [f64]> {
-        let wrong = || Error::Syntax("the state of a sum is cut off".to_owned());
+        let wrong = || Error::Syntax("the state of a sum is truncated".to_owned());
         let [width, rows, summed, rest @ ..] = state else { return Err(wrong()) };
         let width = *width as usize;
         let (carried, rest) = rest.split_at_checked(if *summed == 0.0 { 0 } else { width }).ok_or_else(wrong)?;
-        let rows = Some(*rows as usize).filter(|rows| *rows < together(width)).ok_or_else(wrong)?;
+        let rows = Some(*rows as usize).filter(|rows| *rows < block_len(width)).ok_or_else(wrong)?;
         let length = width.checked_mul(rows).ok_or_else(wrong)?;
         let (numbers, rest) = rest.split_at_checked(length).ok_or_else(wrong)?;
         self.reset();
@@ -122,11 +123,11 @@ impl Total {
         Ok(self.read()?.first().copied().unwrap_or(0.0))
     }
 
-    /// The first row with a number that is infinite or none, counted from 0; none if that cannot be told.
+    /// The first row with a value that is not finite, counted from 0; `None` if it is not known.
     pub(crate) fn first_non_finite(&self) -> Result<Option<usize>> {
         let rows: Vec<Value> = self.blocks.iter().chain(&self.rows).cloned().collect();
         let Some(width) = rows.first().map(|first| first.sizes()[1]) else { return Ok(None) };
-        if !self.carried.is_empty() || width > FEW {
+        if !self.carried.is_empty() || width > NARROW {
             return Ok(None);
         }
         let numbers = Value::concat(rows, 0)?.to_vec()?;
@@ -139,9 +140,9 @@ impl Total {
     }
 }
 
-/// How many rows of a width are put together.
-fn together(width: usize) -> usize {
-    (MOST / width.max(1)).clamp(1, TOGETHER)
+/// The number of rows of a width per block.
+fn block_len(width: usize) -> usize {
+    (MAX_VALUES / width.max(1)).clamp(1, BLOCK)
 }
 
 #[cfg(test)]
@@ -150,9 +151,9 @@ mod tests {
 
     use super::*;
 
-    /// Cut off after any number of batches, a sum goes on to the same bits.
+    /// Interrupted after any number of batches, a sum resumes with the same bits.
     #[test]
-    fn a_sum_goes_on_from_its_state() {
+    fn a_sum_resumes_from_its_state() {
         let row = |index: usize, width: usize| {
             let numbers = (0..width).map(|column| 0.1 + (index * 7 + column) as f32 / 3.0).collect();
             Value::from_vec(numbers, &[width], &Device::flex()).unwrap()
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_batch_has_as_many_numbers() {
+    fn every_batch_has_the_same_width() {
         let row = |width: usize| Value::from_vec(vec![1.0; width], &[width], &Device::flex()).unwrap();
         for state in [&[3.0, 1.0, 0.0, 1.0, 2.0, 3.0][..], &[3.0, 0.0, 1.0, 1.0, 2.0, 3.0]] {
             let mut total = Total::default();
@@ -187,15 +188,15 @@ mod tests {
         }
     }
 
-    /// Wide rows are not kept by the dozen.
+    /// Wide rows are not kept for each batch.
     #[test]
-    fn wide_rows_take_no_memory_for_each_batch() {
-        let width = MOST / 4 + 1;
+    fn wide_rows_do_not_take_memory_per_batch() {
+        let width = MAX_VALUES / 4 + 1;
         let mut total = Total::default();
         for batch in 0..20 {
             let row = Value::full(&[width], batch as f32 + 0.5, &Device::flex()).unwrap();
             total.add(row).unwrap();
-            assert!((total.rows.len() + total.blocks.len()) * width <= 3 * MOST, "after batch {batch}");
+            assert!((total.rows.len() + total.blocks.len()) * width <= 3 * MAX_VALUES, "after batch {batch}");
         }
         assert_eq!(total.read().unwrap()[width - 1], 200.0);
     }

@@ -1,30 +1,30 @@
-//! A model as Keras's JSON, and back.
+//! Conversion of models to and from Keras's JSON.
 
 use serde_json::{Value as Json, json};
 
 use super::Model;
 use super::files::{functional, read_model};
+use crate::compile::Compile;
 use crate::config::{Config, Configure, from_json, keras_object, object};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::formats::keras::parse_json;
 use crate::layers::{self, Common, HasCommon, Layer};
 use crate::shape::Shape;
-use crate::training::Compile;
 
 impl Model {
-    /// The model as Keras's config: its name and its layers, an `InputLayer` first if the input shape is known.
+    /// The model as a Keras config: its name and its layers, an `InputLayer` first if the input shape is known.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if a layer cannot be written.
+    /// [`Error::Unsupported`] if a layer cannot be serialized.
     pub fn get_config(&self) -> Result<Config> {
         (self as &dyn Layer).full_config()
     }
 
-    /// The model that a config describes, with fresh weights.
+    /// The model with this config, with new weights.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for classes and arguments that Brasa does not have, [`Error::Layer`],
+    /// [`Error::Unsupported`] for classes and arguments that Brasa does not support, [`Error::Layer`],
     /// [`Error::Argument`].
     pub fn from_config(mut config: Config) -> Result<Self> {
         for key in ["name", "layers"] {
@@ -35,7 +35,7 @@ impl Model {
         let common = Common::take(&mut config)?;
         let mut model = Self::from_own_config(config)?;
         *model.common_mut() = common;
-        // Each layer has a flag of its own; Keras does not read that of the model.
+        // Each layer has its own flag; Keras does not read that of the model.
         model.common_mut().trainable = true;
         Ok(model)
     }
@@ -44,7 +44,7 @@ impl Model {
         let common = Common::take(&mut config)?;
         let mut model = functional::from_config(config)?;
         *model.common_mut() = common;
-        // As for a Sequential: each layer has a flag of its own.
+        // As for a Sequential: each layer has its own flag.
         model.common_mut().trainable = true;
         Ok(model)
     }
@@ -99,15 +99,15 @@ impl Model {
         Ok(model)
     }
 
-    /// The model as Keras's `to_json` gives it, how it was compiled included; no weights.
+    /// The model in Keras's `to_json` form, including its compile configuration; no weights.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if a layer cannot be written.
+    /// [`Error::Unsupported`] if a layer cannot be serialized.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(&self.to_keras()?).map_err(|error| Error::Syntax(error.to_string()))
     }
 
-    /// The model that Keras's JSON describes, with fresh weights.
+    /// The model described by Keras's JSON, with new weights.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -130,7 +130,7 @@ impl Model {
         read_model(json, version.as_deref(), &limits)
     }
 
-    /// The object of Keras's JSON with this config.
+    /// Keras's JSON object for a model with this config.
     pub(crate) fn as_object(&self, config: Config) -> Json {
         let class = Configure::class_name(self);
         let mut object = keras_object("keras", class, config);
@@ -141,7 +141,7 @@ impl Model {
         object
     }
 
-    /// The model as the object that Keras writes in `config.json`.
+    /// The model as Keras's `config.json` object.
     pub(crate) fn to_keras(&self) -> Result<Json> {
         let mut object = self.as_object(self.get_config()?);
         match self.shapes().and_then(<[Shape]>::first) {
@@ -155,7 +155,7 @@ impl Model {
         Ok(object)
     }
 
-    /// The model that such an object describes.
+    /// The model described by such an object.
     pub(crate) fn from_keras(mut json: Json) -> Result<Self> {
         // Keras writes an empty object for a model that was never compiled.
         let was_compiled = |config: &Json| !config.is_null() && *config != json!({});
@@ -172,22 +172,22 @@ impl Model {
         Ok(model)
     }
 
-    /// Compiles the model as its file says; the model itself is whole without, and can be compiled again.
-    fn compile_as_saved(&mut self, told: Json) {
-        let (compile, left_out) = match from_json("compile_config", told) {
+    /// Compiles the model as its file says; if that fails the model is still complete, and can be compiled again.
+    fn compile_as_saved(&mut self, saved: Json) {
+        let (compile, left_out) = match from_json("compile_config", saved) {
             Ok(config) => Compile::read(config),
             Err(error) => (Err(error), Vec::new()),
         };
         for unread in left_out {
             let reason = reason(&unread.error);
-            tracing::warn!("of how the model was compiled, the {} is left out: {reason}", unread.part);
+            tracing::warn!("the {} of the compile configuration is left out: {reason}", unread.part);
         }
         if let Err(error) = compile.and_then(|compile| self.compile(compile).map(|_| ())) {
             let fault = match &error {
                 Error::Argument { argument, received, .. } if argument == "loss" && received == "nothing" => {
                     "it was compiled without a loss".to_owned()
                 }
-                error => format!("how it was compiled could not be read: {}", reason(error)),
+                error => format!("its compile configuration could not be read: {}", reason(error)),
             };
             tracing::warn!("the model is not compiled as it was saved: {fault}");
             self.compile_fault = Some(fault);
@@ -195,7 +195,7 @@ impl Model {
     }
 }
 
-/// What is wrong with a part of a file, without the long list of names that would be right.
+/// The error about a part of a file, without the long list of valid names.
 fn reason(error: &Error) -> String {
     match error {
         Error::UnknownName { kind: kind @ ("loss" | "metric" | "optimizer"), name, .. } => {

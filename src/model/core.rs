@@ -1,4 +1,4 @@
-//! The model: its description, and its shapes.
+//! The model: its layers and its shapes.
 
 mod add;
 mod rows;
@@ -8,72 +8,70 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 
-use super::forward::shapes_of;
-use super::functional::Functional;
-use super::graph::Graph;
-use super::nested::nested_model;
-use super::plan::Plans;
-use super::sizes::Admitted;
-use super::weights::{Weight, fitting_weights};
+use super::admitted::Admitted;
+use super::form::Functional;
+use super::graph::{Graph, shapes_of};
+use super::plans::Plans;
+use super::weight::{Weight, fitting_weights};
 use crate::backend::Backend;
+use crate::compile::Compiled;
 use crate::datasets::DataInfo;
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, Common, KeptStates, Layer, LayerPath, WeightSpec, check_length};
+use crate::layers::{Arguments, Common, KeptStates, Layer, LayerPath, WeightSpec, check_length, in_layer};
 use crate::ops::Value;
 use crate::random::fresh_seed;
 use crate::shape::{IntoSample, Shape};
-use crate::training::Compiled;
 
-/// A model: layers, how they are connected, their weights, and how it is compiled. Keras's `Model`.
+/// A model: layers, their connections, their weights, and its compile configuration. Keras's `Model`.
 ///
-/// It is the description and, once built, the model. [`Sequential`](super::Sequential) builds one layer by layer.
+/// It is the description and, once built, the computation. [`Sequential`](super::Sequential) builds one layer by layer.
 #[derive(Clone, Debug)]
 pub struct Model {
     pub(super) common: Common,
     pub(super) layers: Vec<Box<dyn Layer>>,
     /// The name of the input layer, for files.
     pub(super) input_name: Option<String>,
-    /// The type of the inputs in Keras, for files; without one `float32`.
+    /// The Keras dtype of the inputs, for files; `float32` by default.
     pub(super) input_dtype: Option<String>,
-    /// The number of samples in each batch, if it is fixed.
+    /// The batch size, if it is fixed.
     pub(super) input_batch: Option<usize>,
     /// The states of stateful layers.
     pub(super) kept: KeptStates,
-    /// The input shape that was declared, if one was.
+    /// The declared input shape, if any.
     pub(super) declared: Option<Shape>,
     pub(super) graph: Graph,
-    /// What a Functional model knows besides; none for a Sequential one.
+    /// The additional data of a Functional model; `None` for a Sequential one.
     pub(super) functional: Option<Functional>,
     pub(super) plans: Plans,
     pub(super) built: OnceLock<Built>,
     pub(super) device: Device,
-    /// Whether the environment names a backend that does not answer: said when the device is first needed.
+    /// Whether the environment names a device that is not available: an error when it is first needed.
     device_is_missing: bool,
     pub(super) seed: u64,
-    /// How many names of each kind were given out; popping a layer does not give its name back.
+    /// The number of names assigned per kind; popping a layer does not release its name.
     names: BTreeMap<String, usize>,
     pub(crate) compiled: Option<Compiled>,
-    /// Why it is not compiled, if its file says how and could not be read.
+    /// The reason why it is not compiled, if its file has a compile configuration that could not be read.
     pub(crate) compile_fault: Option<String>,
-    /// What it knows of its data.
+    /// Information about the training data.
     pub(super) data_info: DataInfo,
-    /// Bytes that it may use, if it has a limit of its own.
+    /// The memory limit in bytes, if set.
     pub(super) memory_limit: Option<u64>,
-    /// The batch sizes for which there is room.
+    /// The batch sizes that are known to fit.
     pub(super) admitted: Admitted,
 }
 
-/// What is known once the input shape is: every shape, the weights to be made, and those that were.
+/// The state known once the input shape is: all shapes, the weight specs, and the weights once created.
 #[derive(Clone, Debug)]
 pub(super) struct Built {
-    /// The shapes of all values of the graph: those of the inputs first.
+    /// The shapes of all values of the graph, the inputs first.
     pub(super) shapes: Vec<Shape>,
     pub(super) specs: Vec<Vec<WeightSpec>>,
     pub(super) weights: OnceLock<Vec<Vec<Weight>>>,
 }
 
 impl Built {
-    /// Forgets the layers whose outputs are not among the first `depth` shapes.
+    /// Removes the layers whose outputs are not among the first `depth` shapes.
     fn truncate(&mut self, depth: usize) {
         self.shapes.truncate(depth);
         self.specs.truncate(depth - 1);
@@ -83,19 +81,19 @@ impl Built {
     }
 }
 
-/// The most layers that one call may compute, with all that are inside it.
+/// The most layers that one call can compute, including nested ones.
 const MOST_CALLS: usize = 20_000;
 
-/// The most that all calls of a model may compute together, and the most outputs that a model may have.
+/// The most layers that all calls of a model can compute together, and the most outputs of a model.
 const MOST_IN_ALL: usize = 100_000;
 
-/// The layers that the calls of a model compute, counted while the model is made. A few bytes for each call of a large
-/// model inside another would otherwise ask for hours of shapes, and for memory for all of them.
+/// Counts the layers that the calls of a model compute, while the model is constructed. Otherwise a few bytes for each
+/// call of a large nested model could cost hours of shape inference, and the memory for all the shapes.
 #[derive(Default)]
 pub(super) struct CallCount(usize);
 
 impl CallCount {
-    /// Counts a call before anything is done for it.
+    /// Counts a call before any work is done for it.
     ///
     /// # Errors
     /// [`Error::Layer`] if there are too many.
@@ -105,7 +103,7 @@ impl CallCount {
     }
 }
 
-/// Refuses more than a model may have of `what`.
+/// Rejects more than the limit of `what`.
 pub(super) fn check_calls(count: usize, what: &str) -> Result<()> {
     if count <= MOST_IN_ALL {
         return Ok(());
@@ -113,8 +111,9 @@ pub(super) fn check_calls(count: usize, what: &str) -> Result<()> {
     Err(Error::unsupported(format!("{count} {what}"), format!("up to {MOST_IN_ALL}")))
 }
 
-/// How [`Model::get_layer`] is asked: by name or by index (negative counts from the end).
+/// The argument of [`Model::get_layer`]: a name or an index (negative counts from the end).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LayerRef {
     /// A name.
     Name(String),
@@ -134,7 +133,7 @@ impl From<isize> for LayerRef {
     }
 }
 
-/// The device that the environment names, else the default one.
+/// The device named by the environment, else the default one.
 fn named_device() -> Result<Device> {
     Backend::from_environment()?.device()
 }
@@ -142,8 +141,8 @@ fn named_device() -> Result<Device> {
 impl Model {
     /// A model without layers, on the default device: the CPU, unless `BRASA_BACKEND` names another.
     ///
-    /// A name that stands for no device of this machine is an error when the weights are made, unless
-    /// [`to_device`](Self::to_device) has chosen another by then.
+    /// A name without an available device is an error when the weights are created, unless
+    /// [`to_device`](Self::to_device) has selected another by then.
     pub(super) fn chain() -> Self {
         let named = named_device();
         let device_is_missing = named.is_err();
@@ -172,7 +171,7 @@ impl Model {
         }
     }
 
-    /// Fixes the random start of the weights, and with it of training: the same seed gives the same model.
+    /// Sets the seed of the weights' initialization and of training: the same seed gives the same model.
     pub fn set_seed(&mut self, seed: u64) -> &mut Self {
         self.seed = seed;
         self
@@ -183,18 +182,18 @@ impl Model {
         self.common.name.as_deref().unwrap_or("sequential")
     }
 
-    /// The seed of the weights' random start.
+    /// The seed of the weights' initialization.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// The device that computes.
+    /// The device of the computation.
     pub fn device(&self) -> &Device {
         &self.device
     }
 
-    /// What it knows of the data that it was trained on: the names of its classes, the range of its pictures. Its file
-    /// keeps it, and the command line goes by it.
+    /// Information about the training data, such as class names and the range of images. It is saved with the model and
+    /// used by the command line.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -213,7 +212,7 @@ impl Model {
         &self.data_info
     }
 
-    /// As [`data_info`](Self::data_info), to be changed.
+    /// As [`data_info`](Self::data_info), mutable.
     pub fn data_info_mut(&mut self) -> &mut DataInfo {
         &mut self.data_info
     }
@@ -223,7 +222,7 @@ impl Model {
         &self.layers[..self.functional.as_ref().map_or(self.layers.len(), |functional| functional.layers)]
     }
 
-    /// The number of a layer among those that compute, by which its random numbers differ from those of others.
+    /// The index of a layer among those that compute, which separates its random numbers from those of others.
     pub(super) fn number_of(&self, layer: usize) -> u64 {
         let inputs = self.functional.as_ref().map_or(&[][..], |functional| &functional.inputs);
         (layer - inputs.iter().filter(|input| **input < layer).count()) as u64
@@ -237,14 +236,14 @@ impl Model {
     /// One layer, by name or by index (negative counts from the end).
     ///
     /// # Errors
-    /// [`Error::NoSuchLayer`] with the names there are.
+    /// [`Error::NoSuchLayer`] with the existing names.
     pub fn get_layer(&self, layer: impl Into<LayerRef>) -> Result<&dyn Layer> {
         let index = self.layer_index(layer.into())?;
         Ok(&*self.layers[index])
     }
 
-    /// Says whether training may change the weights of one layer, or of all if `layer` is `None`: Keras's
-    /// `layer.trainable`, which reaches the layers inside of layers too.
+    /// Sets whether training can change the weights of one layer, or of all if `layer` is `None`: Keras's
+    /// `layer.trainable`, which applies to nested layers too.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -256,7 +255,7 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::NoSuchLayer`] with the names there are.
+    /// [`Error::NoSuchLayer`] with the existing names.
     pub fn set_trainable(&mut self, layer: Option<LayerRef>, trainable: bool) -> Result<()> {
         match layer {
             Some(layer) => {
@@ -265,7 +264,7 @@ impl Model {
             }
             None => self.layers.iter_mut().for_each(|layer| layer.apply_trainable(trainable)),
         }
-        // Of layers inside of layers it stands in what was said of their weights.
+        // For nested layers the flag is part of the weight specs.
         if let Some(inputs) = self.built.get().map(|built| built.shapes[..self.graph.inputs()].to_vec()) {
             let specs = self.child_specs(&inputs)?;
             if let Some(built) = self.built.get_mut() {
@@ -277,7 +276,7 @@ impl Model {
         Ok(())
     }
 
-    /// What it knows as a Functional model; none for a Sequential one.
+    /// The additional data of a Functional model; `None` for a Sequential one.
     pub(super) fn functional(&self) -> Option<&Functional> {
         self.functional.as_ref()
     }
@@ -325,7 +324,7 @@ impl Model {
         }
     }
 
-    /// Number of weights' values, trainable or not.
+    /// The number of parameters, trainable or not.
     ///
     /// # Errors
     /// [`Error::State`] before the input shape is known.
@@ -334,16 +333,16 @@ impl Model {
         Ok(trainable + rest)
     }
 
-    /// Whether the input shape is known, and with it every other.
+    /// Whether the input shape, and with it every other shape, is known.
     pub fn is_built(&self) -> bool {
         self.built.get().is_some_and(|_| !self.layers.is_empty())
     }
 
-    /// Gives a model without an input shape one: the shape of one sample.
+    /// Sets the input shape of a model without one: the shape of one sample.
     ///
     /// # Errors
     /// [`Error::State`] without layers, [`Error::Argument`] for another shape than the model has, [`Error::Layer`] for
-    /// a layer that does not fit.
+    /// a layer that does not accept its input.
     pub fn build(&mut self, sample: impl IntoSample) -> Result<()> {
         let shape = Shape::batch_of(sample);
         if self.built.get().is_some_and(|built| built.shapes[0] != shape) {
@@ -382,8 +381,7 @@ impl Model {
         Ok(self.built.get_or_init(|| built))
     }
 
-    /// The number of samples in each batch, where it is fixed: an `Input`'s `batch_size`. Only stateful layers enforce
-    /// it.
+    /// The fixed batch size, if any: an `Input`'s `batch_size`. Only stateful layers enforce it.
     pub fn batch_size(&self) -> Option<usize> {
         match &self.functional {
             Some(own) => own.inputs.iter().find_map(|input| self.layers[*input].common().batch_size),
@@ -391,9 +389,9 @@ impl Model {
         }
     }
 
-    /// Refuses stateful layers in batches of any size: their states belong to the samples of a batch.
+    /// Rejects stateful layers without a fixed batch size: their states belong to the samples of a batch.
     pub(super) fn check_stateful(&self) -> Result<()> {
-        // A model that takes its shapes from where it stands has the batches of what is around it.
+        // A model without an input shape of its own takes the batches of its parent.
         let is_open = self.functional.is_none() && self.declared.is_none();
         match self.layers.iter().find(|layer| layer.is_stateful()) {
             Some(layer) if !is_open => refuse_any_size(&**layer, self.batch_size()),
@@ -401,9 +399,8 @@ impl Model {
         }
     }
 
-    /// Lets stateful layers begin with zeros again. Until then each batch, whether it is trained on, evaluated or
-    /// predicted, goes on from the states that the one before has left. They are in checkpoints, and in no file of the
-    /// model.
+    /// Resets the states of stateful layers to zeros. Until then each batch, in training, evaluation or prediction,
+    /// continues from the states of the one before. States are saved in checkpoints, not in model files.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -425,7 +422,7 @@ impl Model {
         self.kept.all()
     }
 
-    /// Puts others in their place.
+    /// Replaces these states.
     pub(crate) fn set_states(&self, states: BTreeMap<LayerPath, Vec<Value>>) {
         self.kept.replace(states);
     }
@@ -437,12 +434,12 @@ impl Model {
         })
     }
 
-    /// Refuses to compute on another device than the environment names.
+    /// Rejects computing on another device than the environment names.
     pub(super) fn check_device(&self) -> Result<()> {
         if self.device_is_missing { named_device().map(|_| ()) } else { Ok(()) }
     }
 
-    /// Puts the model, its weights and its optimizer's state on another device.
+    /// Moves the model, its weights and its optimizer's state to another device.
     pub fn to_device(&mut self, device: &Device) -> &mut Self {
         if let Some(weights) = self.built.get_mut().and_then(|built| built.weights.get_mut()) {
             for weight in weights.iter_mut().flatten() {
@@ -469,7 +466,7 @@ impl Model {
     }
 }
 
-/// Refuses a stateful layer unless the size of its batches is fixed.
+/// Rejects a stateful layer unless the batch size is fixed.
 fn refuse_any_size(layer: &dyn Layer, batch_size: Option<usize>) -> Result<()> {
     if batch_size.is_some() || !layer.is_stateful() {
         return Ok(());
@@ -478,20 +475,20 @@ fn refuse_any_size(layer: &dyn Layer, batch_size: Option<usize>) -> Result<()> {
     in_layer(layer, Err(Error::argument("stateful", expected, true)))
 }
 
-/// What a layer makes of its inputs' shapes: its outputs' shapes and the weights it needs.
+/// Shape inference for a layer: its outputs' shapes and its weight specs.
 pub(super) fn rules(
     layer: &dyn Layer,
     inputs: &[Shape],
     arguments: &Arguments,
 ) -> Result<(Vec<Shape>, Vec<WeightSpec>)> {
-    // A model inside a model inside a model, each called twice, doubles the work with each level.
+    // Nested models that each call the next twice double the work with each level.
     let calls = layer.call_count();
     if calls > MOST_CALLS {
         let received = format!("{calls} calls of layers inside one another");
         return Err(Error::unsupported(received, format!("up to {MOST_CALLS}")));
     }
     let outputs = layer.checked_outputs(inputs, arguments)?;
-    // The weights depend on the positional inputs alone.
+    // The weights depend on the positional inputs only.
     let inputs = &inputs[..arguments.positional(inputs.len())];
     let specs = layer.weights_for(inputs)?;
     for spec in &specs {
@@ -501,7 +498,7 @@ pub(super) fn rules(
     Ok((outputs, specs))
 }
 
-/// Refuses a name that a layer cannot have.
+/// Rejects an invalid layer name.
 pub(super) fn check_name(name: &str) -> Result<()> {
     if name.is_empty() || name.contains('/') || name.contains('\0') {
         return Err(Error::argument("name", "a name without `/`", format!("`{name}`")));
@@ -509,23 +506,11 @@ pub(super) fn check_name(name: &str) -> Result<()> {
     check_length(name)
 }
 
-/// Refuses a further call of a layer on inputs for which it would need other weights.
+/// Rejects a further call of a layer on inputs for which it would need other weights.
 pub(super) fn same_weights(first: &[WeightSpec], again: &[WeightSpec]) -> Result<()> {
     let sizes = |specs: &[WeightSpec]| specs.iter().map(|spec| spec.sizes.clone()).collect::<Vec<_>>();
     if sizes(first) == sizes(again) {
         return Ok(());
     }
     Err(Error::shape(format!("an input that fits the weights {:?}", sizes(first)), format!("{:?}", sizes(again))))
-}
-
-/// The result with the layer's name on its error.
-pub(crate) fn in_layer<T>(layer: &dyn Layer, result: Result<T>) -> Result<T> {
-    result.map_err(|source| match source {
-        source @ Error::Layer { .. } if nested_model(layer).is_some() => source,
-        source => Error::Layer {
-            layer: layer.name().to_owned(),
-            class_name: layer.class_name().to_owned(),
-            source: Box::new(source),
-        },
-    })
 }

@@ -1,27 +1,27 @@
-//! Through the layers: the forward pass.
+//! The forward pass through the layers.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Model;
-use super::core::in_layer;
-use super::graph::Node;
-use super::nested::nested_model;
+use super::as_model::nested_model;
+use super::graph::{positional_shapes, shapes_of};
 use super::plan::{Plan, Prepared, Purpose, Step};
 use super::stage::Head;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{Call, Layer, Update, WeightSpec};
+use crate::layers::{Call, KeptStates, Layer, Update, WeightSpec, in_layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// How a forward pass is meant.
+/// The mode of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mode {
     /// As in `predict`: nothing is dropped, statistics are used as they are.
     Inference,
-    /// As in `fit`: dropout drops, statistics are gathered; random numbers come from the seed and the step.
+    /// As in `fit`: dropout drops, statistics are updated; random numbers derive from the seed and the step.
     Training {
         /// The run's seed.
         seed: u64,
@@ -30,16 +30,16 @@ pub enum Mode {
     },
 }
 
-/// What a forward pass leaves.
+/// The results of a forward pass.
 #[derive(Debug)]
 pub(crate) struct Forward {
-    /// The outputs; without the last activation where that was to be left out.
+    /// The outputs, without the last activation where it is skipped.
     pub outputs: Vec<Value>,
-    /// For each output which time steps count, if not all do.
+    /// For each output the mask of its time steps, if it has one.
     pub masks: Vec<Option<Value>>,
     /// New values for weights, by layer.
     pub updates: Vec<(usize, Update)>,
-    /// What layers add to the loss.
+    /// Losses added by layers.
     pub penalties: Vec<Value>,
 }
 
@@ -49,9 +49,9 @@ type Observer<'a> = &'a mut dyn FnMut(&Step, &Value) -> Result<()>;
 /// The weights of a pass.
 struct Weights<'a> {
     by_layer: &'a [Vec<Value>],
-    /// Those of each step, where they were prepared.
+    /// Those of each step, if they were prepared.
     by_step: Option<&'a [Vec<Value>]>,
-    /// What earlier calls of shared layers have left for the later ones.
+    /// Updates by earlier calls of shared layers, for the later ones.
     moved: BTreeMap<(usize, usize), Value>,
 }
 
@@ -76,7 +76,7 @@ impl Weights<'_> {
     }
 }
 
-/// Executes a plan. `root` says how the pass is meant; the calls of layers are parts of it.
+/// Executes a plan. `root` is the call of the whole pass, from which those of the layers derive.
 fn execute(
     plan: &Plan,
     inputs: Vec<Value>,
@@ -140,12 +140,12 @@ fn execute(
     Ok(Forward { outputs, masks, updates, penalties })
 }
 
-/// How many samples there are.
+/// The number of samples.
 fn rows_of(inputs: &[Value]) -> Option<usize> {
     inputs.first().and_then(|input| input.sizes().first().copied())
 }
 
-/// Refuses outputs of another number of samples, as operations on the batch's axis may make.
+/// Refuses outputs with another number of samples, as operations on the batch axis can make.
 fn check_rows(rows: Option<usize>, forward: &Forward) -> Result<()> {
     match forward.outputs.iter().find(|output| output.sizes().first().copied() != rows) {
         Some(output) => {
@@ -168,7 +168,7 @@ impl Step {
         Ok(outputs)
     }
 
-    /// The layer of the outermost model, and the place among its weights, of weight `index` of this step.
+    /// The layer of the outermost model, and the index among its weights, of weight `index` of this step.
     fn weight(&self, index: usize) -> (usize, usize) {
         let mut index = index;
         for range in &self.weights {
@@ -182,26 +182,25 @@ impl Step {
 }
 
 impl Model {
-    /// The activation with which output `output` ends, if its layer ends with one that can be left out.
+    /// The final activation of output `output`, if its layer has one that can be left out.
     pub(crate) fn final_activation_of(&self, output: usize) -> Option<&Activation> {
         let layer = self.graph.final_layer(output)?;
         self.layers[layer].final_activation()
     }
 
-    /// The layer whose output is the only one of the model, and is used for nothing else.
+    /// The layer of the model's only output, if nothing else uses it.
     pub(crate) fn final_layer(&self) -> Option<&dyn Layer> {
         self.graph.final_layer(0).map(|layer| &*self.layers[layer])
     }
 
-    fn plan(&self, purpose: &Purpose) -> Result<Arc<Plan>> {
+    pub(super) fn plan(&self, purpose: &Purpose) -> Result<Arc<Plan>> {
         let built = self.expect_built("a forward pass")?;
         self.plans.get(purpose, || Plan::new(self, &Head::of(self), &self.feed_shapes(&built.shapes), purpose))
     }
 
     /// A forward pass with the given weights (by layer).
     ///
-    /// `skip_final` leaves out the last activation of each output that it is set for, for a loss that works on what
-    /// comes before it.
+    /// `skip_final` leaves out the last activation of each output for which it is set, for a loss on the logits.
     pub(crate) fn pass(
         &self,
         inputs: Vec<Value>,
@@ -222,8 +221,7 @@ impl Model {
         Ok(forward)
     }
 
-    /// A forward pass outside training with the model's own weights. What it prepares of them is kept until they
-    /// change.
+    /// An inference pass with the model's own weights. The weights prepared for it are kept until they change.
     pub(crate) fn infer(&self, inputs: Vec<Value>, skip_final: &[bool]) -> Result<Forward> {
         if self.admit_values(&inputs, false)? {
             return self.pass(inputs, &self.plain_weights()?, Mode::Inference, skip_final);
@@ -231,11 +229,20 @@ impl Model {
         self.run_prepared(&*self.prepared(skip_final)?, inputs, &mut self.root(Mode::Inference))
     }
 
-    /// As [`infer`](Self::infer), for the outputs alone: penalties on what layers give, which are part of a loss, are not
-    /// computed.
+    /// As [`infer`](Self::infer), for the outputs alone: penalties on layers' outputs, which are part of a loss, are
+    /// not computed.
     pub(crate) fn infer_outputs(&self, inputs: Vec<Value>) -> Result<Vec<Value>> {
+        self.outputs_from(inputs, &self.kept)
+    }
+
+    /// As [`infer_outputs`](Self::infer_outputs), without changing the states of stateful layers.
+    pub(super) fn outputs_without_states(&self, inputs: Vec<Value>) -> Result<Vec<Value>> {
+        self.outputs_from(inputs, &self.kept.clone())
+    }
+
+    fn outputs_from(&self, inputs: Vec<Value>, states: &KeptStates) -> Result<Vec<Value>> {
         let skip = vec![false; self.graph.outputs().len()];
-        let mut root = self.root(Mode::Inference);
+        let mut root = self.root(Mode::Inference).keeping(states);
         root.without_loss = true;
         let forward = if self.admit_values(&inputs, false)? {
             let plan = self.plan(&Purpose { training: false, skip_final: skip, observed: true })?;
@@ -246,7 +253,19 @@ impl Model {
         Ok(forward?.outputs)
     }
 
-    /// Refuses a batch for which there is no room; whether it has no values, with which only single layers can do.
+    /// Prepares the weights for [`infer_outputs`](Self::infer_outputs), unless they already are.
+    pub(super) fn prepare_outputs(&self) -> Result<()> {
+        self.prepared(&vec![false; self.graph.outputs().len()]).map(|_| ())
+    }
+
+    /// A copy that shares the weights and is not compiled for training.
+    pub(super) fn for_prediction(&self) -> Self {
+        let mut copy = self.clone();
+        (copy.compiled, copy.compile_fault) = (None, None);
+        copy
+    }
+
+    /// Refuses a batch that does not fit in memory; returns whether it has no values, which rules out fused layers.
     fn admit_values(&self, inputs: &[Value], training: bool) -> Result<bool> {
         let sizes: Vec<Vec<usize>> = inputs.iter().map(Value::sizes).collect();
         if let Some(batch) = self.batch_size().filter(|_| self.is_stateful())
@@ -282,7 +301,7 @@ impl Model {
         root.keeping(&self.kept)
     }
 
-    /// A pass as a layer of another model, which has handed it its weights in a row.
+    /// A pass as a layer of another model, with the weights in one list.
     pub(super) fn pass_in(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let shapes: Vec<Shape> =
             inputs.iter().map(|input| Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>())).collect();
@@ -316,7 +335,7 @@ impl Model {
         Ok(forward.outputs)
     }
 
-    /// Name and class of the first layer whose output on these inputs has numbers that are not finite, if there is one.
+    /// Name and class of the first layer whose output on these inputs is not finite, if there is one.
     pub(crate) fn first_non_finite(
         &self,
         inputs: Vec<Value>,
@@ -334,7 +353,7 @@ impl Model {
             Ok(())
         };
         let weights = Weights { by_layer: weights, by_step: None, moved: BTreeMap::new() };
-        // What this pass leaves behind is forgotten.
+        // This pass's changes of states are discarded.
         let states = self.kept.clone();
         let mut root = self.root(mode).keeping(&states);
         execute(&plan, inputs, Vec::new(), &mut root, weights, Some(&mut observer))?;
@@ -357,7 +376,7 @@ impl Model {
         Err(Error::data(format!("{what} for model `{}`", self.name()), format!("shape {expected}"), received))
     }
 
-    /// Refuses batches of these sizes unless they are what the model takes, all of as many samples.
+    /// Refuses batches of these sizes unless they fit the model's inputs and have equal numbers of samples.
     pub(crate) fn accept_all(&self, sizes: &[Vec<usize>]) -> Result<()> {
         let expected = &self.expect_built("a forward pass")?.shapes[..self.graph.inputs()];
         if sizes.len() != expected.len() {
@@ -375,17 +394,13 @@ impl Model {
         Ok(())
     }
 
-    /// Refuses inputs that the layers that see them as they are cannot take.
-    pub(crate) fn check_inputs(&self, values: &[f32]) -> Result<()> {
-        self.check_input(0, values).map(|_| ())
-    }
-
-    /// As [`check_inputs`](Self::check_inputs), for input `index`: for each output whether it is the same numbers.
+    /// Refuses values for input `index` that the layers which read it unchanged cannot take; returns for each output
+    /// whether the input reaches it unchanged.
     pub(crate) fn check_input(&self, index: usize, values: &[f32]) -> Result<Vec<bool>> {
         self.check_fed(&Head::none(self), index, values)
     }
 
-    /// As [`check_input`](Self::check_input), for what comes out of the layers on the host.
+    /// As [`check_input`](Self::check_input), for the outputs of the layers on the host.
     pub(super) fn check_fed(&self, head: &Head, index: usize, values: &[f32]) -> Result<Vec<bool>> {
         let mut same = vec![false; self.graph.slots()];
         same[head.feeds[index]] = true;
@@ -409,7 +424,8 @@ impl Model {
         self.propagate_behind(&Head::none(self), inputs)
     }
 
-    /// As [`propagate`](Self::propagate), for what comes out of the layers on the host; what is there alone has no values.
+    /// As [`propagate`](Self::propagate), for the outputs of the layers on the host; values on the host alone have size
+    /// 0.
     pub(super) fn propagate_behind(&self, head: &Head, feeds: &[Shape]) -> Result<Vec<Shape>> {
         let mut shapes = Vec::with_capacity(self.graph.slots());
         let fed = |slot| head.place(slot).map_or_else(|| Shape::new([Some(0)]), |place| feeds[place].clone());
@@ -437,14 +453,13 @@ impl Model {
         outputs.pop().ok_or_else(|| Error::shape("one output", "none"))
     }
 
-    /// The sizes of one sample of what the device is fed with, for inputs of these shapes; none if the data decides on
-    /// them.
+    /// The sizes of one sample of the device's inputs, for inputs of these shapes; `None` if they depend on the data.
     pub(crate) fn fed_samples(&self, inputs: &[Shape]) -> Result<Option<Vec<Vec<usize>>>> {
         let fed = self.feed_shapes(&self.propagate(inputs)?);
         Ok(fed.iter().map(|shape| shape.sample().iter().copied().collect()).collect())
     }
 
-    /// Refuses to go on with a model of several inputs or outputs, for what takes one of each.
+    /// Refuses a model of several inputs or outputs, for callers that take one of each.
     pub(crate) fn expect_single(&self) -> Result<()> {
         let counts = [self.graph.inputs(), self.graph.outputs().len()];
         if counts == [1, 1] {
@@ -472,16 +487,4 @@ impl Model {
         };
         (0..self.layers.len()).map(of_layer).collect()
     }
-}
-
-/// The shapes of the values that a call is made on.
-pub(super) fn shapes_of(shapes: &[Shape], node: &Node) -> Vec<Shape> {
-    node.inputs.iter().map(|slot| shapes[*slot].clone()).collect()
-}
-
-/// Those of the positional inputs, on which a layer's weights depend.
-pub(super) fn positional_shapes(shapes: &[Shape], node: &Node) -> Vec<Shape> {
-    let mut shapes = shapes_of(shapes, node);
-    shapes.truncate(node.arguments.positional(node.inputs.len()));
-    shapes
 }

@@ -1,37 +1,16 @@
-//! Models whose layers are connected as one likes: Keras's Functional models.
+//! Models with arbitrarily connected layers: Keras's Functional models.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
 use super::Model;
-use super::core::{Built, CallCount, check_calls, check_name, in_layer, rules, same_weights};
+use super::core::{Built, CallCount, check_calls, check_name, rules, same_weights};
+use super::form::{Form, Functional};
 use super::graph::{Graph, Node, Slot};
 use super::order::{Vertex, order};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, Layer, Operation};
-
-/// How a model's inputs or outputs are given and returned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// One alone.
-    Single,
-    /// A list.
-    List,
-    /// By these keys, which are sorted.
-    Named(Vec<String>),
-}
-
-/// What a Functional model knows besides its layers and their calls.
-#[derive(Clone, Debug)]
-pub(crate) struct Functional {
-    /// For each input the index of its `InputLayer`.
-    pub inputs: Vec<usize>,
-    pub input_form: Form,
-    pub output_form: Form,
-    /// How many of the layers are layers; those after them are operations, such as a sum of two values.
-    pub layers: usize,
-}
+use crate::layers::{Arguments, Layer, Operation, in_layer};
 
 impl Model {
     /// The names of the inputs, in order: those of their `Input` layers.
@@ -42,7 +21,7 @@ impl Model {
         }
     }
 
-    /// The names of the outputs, in order: those of the layers that make them.
+    /// The names of the outputs, in order: those of the layers that produce them.
     pub fn output_names(&self) -> Vec<String> {
         let name = |slot: &Slot| match (self.graph.producer(*slot), &self.functional) {
             (Some(node), _) => self.layers[node.layer].name().to_owned(),
@@ -54,8 +33,8 @@ impl Model {
 }
 
 impl Model {
-    /// The names by which data has the inputs: those of the inputs' layers, or the keys of a model whose inputs Keras takes
-    /// as a dict.
+    /// The keys of the inputs in data: the names of the input layers, or the keys of a model whose inputs are a dict in
+    /// Keras.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -71,7 +50,7 @@ impl Model {
         }
     }
 
-    /// The names by which `compile`, data and logs have the outputs: those of their layers, or the keys of a model that
+    /// The keys of the outputs in `compile`, data and logs: the names of their layers, or the keys of a model that
     /// returns a dict in Keras.
     pub fn output_keys(&self) -> Vec<String> {
         match self.functional.as_ref().map(|functional| &functional.output_form) {
@@ -81,14 +60,14 @@ impl Model {
     }
 }
 
-/// A call in a description of a graph: a layer, and the outputs of other calls that it is called on.
+/// A call in a description of a graph: a layer, and the outputs of other calls as its inputs.
 pub(super) struct Called {
     pub layer: usize,
-    /// Which call of the layer it is, as they were written down.
+    /// The index of the call among those of its layer, in order of creation.
     pub number: usize,
-    /// The call and which of its outputs.
+    /// The call and the index of its output.
     pub inputs: Vec<(usize, usize)>,
-    /// Masks in place of those of the inputs.
+    /// Masks that replace those of the inputs.
     pub masks: Vec<Option<(usize, usize)>>,
     pub arguments: Arguments,
 }
@@ -104,7 +83,7 @@ impl Called {
 pub(super) struct Description {
     pub name: String,
     pub layers: Vec<Box<dyn Layer>>,
-    /// An `InputLayer` is called once, on nothing.
+    /// An `InputLayer` is called once, without inputs.
     pub calls: Vec<Called>,
     pub inputs: Vec<usize>,
     pub outputs: Vec<(usize, usize)>,
@@ -136,7 +115,7 @@ impl Description {
         let mut places = vec![0; taken.len()];
         let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(order.operations.len());
         let mut names = BTreeSet::new();
-        // Operations are no layers: they stand at the end.
+        // Operations are not layers: they come last.
         let is_layer =
             |operation: &usize| taken[*operation].as_ref().is_some_and(|layer| !layer.as_any().is::<Operation>());
         let (real, operations): (Vec<usize>, Vec<usize>) = order.operations.iter().partition(|own| is_layer(own));
@@ -154,7 +133,7 @@ impl Description {
         let mut model = Model::chain();
         model.common.name = Some(self.name);
         let mut graph = Graph::new(self.inputs.len());
-        // The first value of each call.
+        // The first output slot of each call.
         let mut slots: Vec<Option<Slot>> = vec![None; self.calls.len()];
         let mut built = Built { shapes: Vec::new(), specs: vec![Vec::new(); layers.len()], weights: OnceLock::new() };
         let mut counts = vec![1; self.calls.len()];
@@ -236,7 +215,7 @@ impl Description {
     }
 }
 
-/// Names layers that have no name as Keras does, from the bare class name on: `dense`, `dense_1`, …
+/// Names unnamed layers like Keras, starting with the bare class name: `dense`, `dense_1`, …
 pub(crate) fn name_layers<'a>(layers: impl Iterator<Item = &'a mut Box<dyn Layer>>) {
     let mut layers: Vec<_> = layers.collect();
     let default = |layer: &dyn Layer| {

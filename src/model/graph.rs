@@ -1,8 +1,9 @@
-//! The graph of calls: which layer is called on which values.
+//! The graph of calls: the layers and the values on which they are called.
 
 use crate::layers::Arguments;
+use crate::shape::Shape;
 
-/// A value that flows between calls, by number: the model's inputs first, then the outputs of each call in order.
+/// The index of a value that flows between calls: the model's inputs first, then the outputs of each call in order.
 pub(crate) type Slot = usize;
 
 /// One call of a layer. A shared layer has several.
@@ -10,17 +11,17 @@ pub(crate) type Slot = usize;
 pub(crate) struct Node {
     /// The index of the layer.
     pub layer: usize,
-    /// Which call of this layer it is, from 0.
+    /// The index of the call among those of this layer.
     pub call: usize,
-    /// The number that the call has in Keras: they are counted as they are written down, not as they are made.
+    /// The call's number in Keras, in order of creation, not of execution.
     pub number: usize,
-    /// The values that it is called on.
+    /// Its input values.
     pub inputs: Vec<Slot>,
-    /// The masks that it is given in place of those of its inputs; none if they are not given.
+    /// The masks that replace those of its inputs; empty if none are given.
     pub masks: Vec<Option<Slot>>,
-    /// What else it is called with.
+    /// Its other arguments.
     pub arguments: Arguments,
-    /// Its first output; the others follow.
+    /// Its first output; the others follow consecutively.
     pub output: Slot,
     /// The number of its outputs.
     pub outputs: usize,
@@ -41,18 +42,18 @@ impl Node {
         }
     }
 
-    /// All values that it uses, in the order in which Keras lists them.
+    /// All values used, in the order in which Keras lists them.
     pub fn in_order(&self) -> Vec<Slot> {
         self.arguments.in_order(&self.inputs, &self.masks)
     }
 
-    /// All values that it uses.
+    /// All values used.
     pub fn uses(&self) -> impl Iterator<Item = Slot> {
         self.inputs.iter().copied().chain(self.masks.iter().copied().flatten())
     }
 }
 
-/// The calls of a model in the order in which they are made: each comes after those whose outputs it uses.
+/// The calls of a model in topological order: each comes after those whose outputs it uses.
 #[derive(Clone, Debug)]
 pub(crate) struct Graph {
     inputs: usize,
@@ -63,7 +64,7 @@ pub(crate) struct Graph {
 }
 
 impl Graph {
-    /// A graph of so many inputs without calls. The outputs are the inputs.
+    /// A graph of `inputs` inputs without calls. The outputs are the inputs.
     pub fn new(inputs: usize) -> Self {
         Self { inputs, nodes: Vec::new(), outputs: (0..inputs).collect(), calls: Vec::new() }
     }
@@ -83,7 +84,7 @@ impl Graph {
         &self.outputs
     }
 
-    /// Makes these values the model's outputs.
+    /// Sets the model's outputs.
     pub fn set_outputs(&mut self, outputs: Vec<Slot>) {
         self.outputs = outputs;
     }
@@ -93,14 +94,14 @@ impl Graph {
         self.nodes.last().map_or(self.inputs, |node| node.output + node.outputs)
     }
 
-    /// Adds a call, whose number and outputs follow from those before it; its first output.
+    /// Adds a call, whose index and outputs follow those before it; returns its first output.
     pub fn call(&mut self, node: Node) -> Slot {
         let (call, output) = (self.count_call(node.layer), self.slots());
         self.nodes.push(Node { call, output, ..node });
         output
     }
 
-    /// Adds a layer at the end of a chain.
+    /// Appends a layer to a chain.
     pub fn append(&mut self, layer: usize) {
         let output = self.slots();
         let inputs = vec![output - 1];
@@ -109,7 +110,7 @@ impl Graph {
         self.outputs = vec![output];
     }
 
-    /// Takes the last layer off a chain.
+    /// Removes the last layer of a chain.
     pub fn remove_last(&mut self) {
         if let Some(node) = self.nodes.pop() {
             self.calls.truncate(node.layer);
@@ -117,7 +118,7 @@ impl Graph {
         self.outputs = vec![self.slots() - 1];
     }
 
-    /// Counts the next call of a layer; how many there were before.
+    /// Counts a call of a layer; returns the previous count.
     fn count_call(&mut self, layer: usize) -> usize {
         let next = self.nodes.len();
         if self.calls.len() <= layer {
@@ -131,7 +132,7 @@ impl Graph {
         *count - 1
     }
 
-    /// How often a layer is called.
+    /// The number of calls of a layer.
     pub fn call_count(&self, layer: usize) -> usize {
         self.calls.get(layer).map_or(0, |(_, count)| *count)
     }
@@ -142,7 +143,7 @@ impl Graph {
         if *count == 0 { None } else { self.nodes.get(*first) }
     }
 
-    /// The calls of each of so many layers, by their numbers.
+    /// The calls of each layer, sorted by their numbers.
     pub fn calls(&self, layers: usize) -> Vec<Vec<&Node>> {
         let mut calls = vec![Vec::new(); layers];
         for node in &self.nodes {
@@ -154,30 +155,30 @@ impl Graph {
         calls
     }
 
-    /// The call that a value comes from; none for an input.
+    /// The call that produces a value; `None` for an input.
     pub fn producer(&self, slot: Slot) -> Option<&Node> {
         self.nodes.get(self.index_of(slot)?)
     }
 
-    /// The place of that call among the calls.
+    /// The index of that call.
     pub fn index_of(&self, slot: Slot) -> Option<usize> {
         let index = self.nodes.partition_point(|node| node.output + node.outputs <= slot);
         self.nodes.get(index).filter(|node| node.output <= slot).map(|_| index)
     }
 
-    /// How often a value is used, by calls and as an output of the model.
+    /// The number of uses of a value, by calls and as an output of the model.
     pub fn uses(&self, slot: Slot) -> usize {
         let used = self.nodes.iter().flat_map(Node::uses).chain(self.outputs.iter().copied());
         used.filter(|used| *used == slot).count()
     }
 
-    /// The layer whose only output is output `output` of the model and is used for nothing else.
+    /// The layer whose only output is output `output` of the model and is not used otherwise.
     pub fn final_layer(&self, output: usize) -> Option<usize> {
         let slot = *self.outputs.get(output)?;
         self.producer(slot).filter(|node| node.outputs == 1 && self.uses(slot) == 1).map(|node| node.layer)
     }
 
-    /// The layers at which it is no chain, in which every call uses the output of the one before it and nothing else.
+    /// The layers at which the graph is not a chain, in which every call uses exactly the output of its predecessor.
     pub fn branches(&self) -> Vec<usize> {
         let follows = |(index, node): (usize, &Node)| {
             let plain = node.masks.is_empty() && node.arguments.is_empty();
@@ -190,6 +191,18 @@ impl Graph {
         }
         layers
     }
+}
+
+/// The shapes of the inputs of a call.
+pub(super) fn shapes_of(shapes: &[Shape], node: &Node) -> Vec<Shape> {
+    node.inputs.iter().map(|slot| shapes[*slot].clone()).collect()
+}
+
+/// The shapes of its positional inputs, on which a layer's weights depend.
+pub(super) fn positional_shapes(shapes: &[Shape], node: &Node) -> Vec<Shape> {
+    let mut shapes = shapes_of(shapes, node);
+    shapes.truncate(node.arguments.positional(node.inputs.len()));
+    shapes
 }
 
 #[cfg(test)]

@@ -1,22 +1,27 @@
 //! Models: [`Sequential`], and [`Model`] over symbols.
 //!
-//! What Keras's models do, by what one wants to do:
+//! Keras's model methods by task:
 //!
 //! | | |
 //! | --- | --- |
-//! | put layers in a row | [`add`](Sequential::add), [`pop`](Sequential::pop), [`build`](Model::build) |
+//! | stack layers | [`add`](Sequential::add), [`pop`](Sequential::pop), [`build`](Model::build) |
 //! | connect layers freely | [`Input::symbol`](crate::layers::Input::symbol), [`CallLayer::call`], [`Model::new`] |
-//! | look at them | [`summary`](Model::summary()), [`layers`](Model::layers), [`get_layer`](Model::get_layer), [`count_params`](Model::count_params) |
+//! | inspect | [`summary`](Model::summary()), [`layers`](Model::layers), [`get_layer`](Model::get_layer), [`count_params`](Model::count_params) |
 //! | train and use | [`compile`](Model::compile), [`fit`](Model::fit), [`evaluate`](Model::evaluate), [`predict`](Model::predict), and the same `…_on_batch` |
+//! | predict from many threads, or one sample at a time | [`freeze`](Model::freeze) |
 //! | weights | [`get_weights`](Model::get_weights), [`set_weights`](Model::set_weights), [`set_trainable`](Model::set_trainable) |
 //! | files | [`save`](Model::save), [`load`](Sequential::load), [`save_weights`](Model::save_weights), [`load_weights`](Model::load_weights), [`to_json`](Model::to_json), [`from_json`](Sequential::from_json) |
 //! | the device | [`to_device`](Model::to_device) |
 //!
 //! A method whose name ends in `_with` is the same with more arguments.
 
+mod admitted;
+mod as_model;
+mod compile;
 mod config;
 mod core;
 mod files;
+mod form;
 mod forward;
 mod functional;
 mod graph;
@@ -25,22 +30,28 @@ mod nested;
 mod order;
 mod pixels;
 mod plan;
+mod planner;
+mod plans;
+mod predictor;
 mod sequential;
 mod sizes;
 mod stage;
 pub mod summary;
 mod symbol;
+mod weight;
 mod weights;
 
-pub(crate) use self::core::in_layer;
 pub use self::core::{LayerRef, Model};
+pub(crate) use as_model::nested_model;
 pub use files::{Contents, FileFormat, LoadWeights, StoredWeight};
 pub(crate) use forward::Forward;
 pub use forward::Mode;
+#[cfg(feature = "recipes")]
 pub(crate) use functional::name_layers;
-pub(crate) use nested::{class_keys, container_keys, nested_model};
+pub(crate) use nested::{class_keys, container_keys};
+pub use predictor::Predictor;
 pub use sequential::Sequential;
 pub(crate) use stage::{Feed, Stage};
 pub use symbol::{CallLayer, IntoSymbols, SharedLayer, Symbol};
-pub use weights::Weight;
-pub(crate) use weights::weight_name;
+pub use weight::Weight;
+pub(crate) use weight::weight_name;

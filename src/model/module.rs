@@ -3,7 +3,7 @@
 use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::weights::Weight;
+use super::weight::Weight;
 use super::{Model, Sequential};
 use crate::layers::WeightSpec;
 use crate::ops::Value;
@@ -30,7 +30,7 @@ macro_rules! with_param {
 
 impl Model {
     fn map_weights(mut self, mut change: impl FnMut(&WeightSpec, &mut Weight)) -> Self {
-        // Weights that cannot be made (a model that is not built, an initializer that does not fit) are not there.
+        // Without weights (a model that is not built, an initializer that fails) there is nothing to map.
         let _ = self.weights_if_built();
         self.plans.forget_weights();
         if let Some(built) = self.built.get_mut()
@@ -47,9 +47,9 @@ impl Model {
     }
 }
 
-/// A built model's weights are its parameters, under `layer` and `weight` names (inside a layer with the group first).
+/// A built model's weights are its parameters, named by layer and weight (within a layer with the group first).
 ///
-/// `train` makes trainable weights require gradients, which [`Model::forward`] then records; `valid` undoes it.
+/// `train` makes trainable weights require gradients, which [`Model::forward`] then records; `valid` reverts it.
 impl Module for Model {
     fn collect_devices(&self, mut devices: Vec<Device>) -> Vec<Device> {
         if !devices.contains(&self.device) {

@@ -1,35 +1,20 @@
-//! A model as a layer of another.
+//! A model as a layer of another model.
 
 use std::collections::BTreeMap;
 
-use super::core::in_layer;
 use super::files::functional;
-use super::forward::positional_shapes;
+use super::graph::positional_shapes;
 use super::sizes::held;
-use super::weights::fitting_weights;
+use super::weight::fitting_weights;
 use super::{CallLayer, Model, Sequential};
 use crate::config::{Config, Configure, snake_case};
 use crate::error::{Error, Result};
 use crate::layers::{
-    Add, Arguments, BuiltIn, Call, Common, Dense, HasCommon, Input, Layer, LayerArguments, WeightSpec, is_trainable,
+    Add, Arguments, BuiltIn, Call, Common, Dense, HasCommon, Input, Layer, LayerArguments, WeightSpec, in_layer,
+    is_trainable,
 };
 use crate::ops::Value;
 use crate::shape::Shape;
-
-/// The model that a layer is, if it is one.
-pub(crate) fn nested_model(layer: &dyn Layer) -> Option<&Model> {
-    let layer = layer.as_any();
-    layer.downcast_ref::<Sequential>().map(|sequential| &**sequential).or_else(|| layer.downcast_ref())
-}
-
-/// As [`nested_model`], to change it.
-pub(super) fn nested_model_mut(layer: &mut dyn Layer) -> Option<&mut Model> {
-    let layer = layer.as_any_mut();
-    if layer.is::<Sequential>() {
-        return layer.downcast_mut::<Sequential>().map(|sequential| &mut **sequential);
-    }
-    layer.downcast_mut()
-}
 
 impl HasCommon for Model {
     fn common(&self) -> &Common {
@@ -42,7 +27,7 @@ impl HasCommon for Model {
     }
 }
 
-/// Where Keras puts the weights of each layer of a container: its class in snake case, numbered.
+/// Keras's keys of the layers in a container: the class in snake case, with a number.
 pub(crate) fn container_keys(layers: &[Box<dyn Layer>]) -> Vec<String> {
     class_keys(layers.iter().map(|layer| layer.class_name()))
 }
@@ -61,7 +46,7 @@ pub(crate) fn class_keys<'a>(classes: impl Iterator<Item = &'a str>) -> Vec<Stri
 }
 
 impl Model {
-    /// Takes the weights that it had in another model for its own, in the order of [`Layer::weights`].
+    /// Takes over the weights that it had in another model, in the order of [`Layer::weights`].
     pub(super) fn take_over(&mut self, input: &Shape, values: Vec<Value>) -> Result<()> {
         let counts: Vec<usize> = self.build_for(std::slice::from_ref(input))?.specs.iter().map(Vec::len).collect();
         let device = self.device.clone();
@@ -72,6 +57,10 @@ impl Model {
 }
 
 impl Layer for Model {
+    fn is_model(&self) -> bool {
+        true
+    }
+
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         let mut outputs = self.output_shapes(std::slice::from_ref(input), &Arguments::new())?;
         outputs.pop().filter(|_| outputs.is_empty()).ok_or_else(|| Error::shape("one output", "several"))
@@ -88,7 +77,7 @@ impl Layer for Model {
                 return Err(Error::shape(format!("the nested model's input shape {declared}"), input));
             }
         }
-        // Not by way of the weights: each level of nesting would then double the work.
+        // Not through the weights: the work would double with each level of nesting.
         self.output_shapes_for(inputs)
     }
 
@@ -140,7 +129,8 @@ impl Layer for Model {
     fn call_count(&self) -> usize {
         let inside = self.layers.iter().map(|layer| layer.call_count()).enumerate();
         let all = inside.map(|(index, count)| count.saturating_mul(self.graph.call_count(index)));
-        // Each output is a value to whoever calls, though nothing may be computed for it: one may be named many times.
+        // Each output is a value for the caller, even if nothing is computed for it: one value can be listed many
+        // times.
         all.fold(self.graph.outputs().len().max(1), usize::saturating_add)
     }
 
@@ -148,7 +138,8 @@ impl Layer for Model {
         self.given_weights_for(std::slice::from_ref(input))
     }
 
-    /// Those that were made, or what its layers bring. All others are left to the outer model, whose seed then decides.
+    /// Those already created, or brought by its layers. All others are left to the outer model, whose seed then
+    /// applies.
     fn given_weights_for(&self, inputs: &[Shape]) -> Result<Vec<Option<Value>>> {
         if let Some(weights) = self.built.get().and_then(|built| built.weights.get()) {
             return Ok(weights.iter().flatten().map(|weight| Some(weight.value.clone())).collect());
@@ -171,7 +162,7 @@ impl Layer for Model {
 
     fn scratch_for(&self, inputs: &[Shape], _: &Arguments, training: bool) -> Result<usize> {
         let held = held(self, inputs, training)?;
-        // The inputs and the outputs are counted by whoever asks.
+        // The caller counts the inputs and the outputs.
         let ends = inputs.iter().chain(&held.outputs).map(Shape::known_len);
         Ok(ends.fold(held.values, usize::saturating_sub))
     }

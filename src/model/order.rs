@@ -1,38 +1,38 @@
-//! The order in which Keras lists the layers of a model, and that in which it makes the calls.
+//! The order in which Keras lists the layers of a model, and that in which it executes the calls.
 //!
-//! Both follow from the graph alone; the first names the weights in files.
+//! Both depend on the graph only; the first determines the weights' paths in files.
 
 use std::cmp::Reverse;
 
-/// A call, as the order depends on it.
+/// A call, reduced to what the order depends on.
 pub(super) struct Vertex {
-    /// The number of the layer or operation that is called.
+    /// The index of the called layer or operation.
     pub operation: usize,
-    /// The calls whose outputs it uses, as often as it uses them.
+    /// The calls whose outputs it uses, once per use.
     pub parents: Vec<usize>,
 }
 
 /// The orders of a graph.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Order {
-    /// The operations, as `model.layers` lists them.
+    /// The operations in the order of `model.layers`.
     pub operations: Vec<usize>,
-    /// The calls, each after those that it uses.
+    /// The calls in topological order.
     pub calls: Vec<usize>,
-    /// How far each of the calls is from an output: 0 or more, falling.
+    /// The depth of each call, the distance from an output, non-increasing.
     pub depths: Vec<usize>,
 }
 
 /// The orders of the calls that the outputs need.
 ///
-/// An operation's depth is the longest way from it to an output. Operations are listed by falling depth, those of one
-/// depth in the order in which a depth-first walk from the outputs first meets them. `inputs` that no output needs have
-/// depth 0 and come first there. `None` if there is a circle.
+/// An operation's depth is the longest path from it to an output. Operations are sorted by decreasing depth, those of
+/// equal depth in the order in which a depth-first traversal from the outputs first reaches them. Unused `inputs` have
+/// depth 0 and come first there. `None` if there is a cycle.
 pub(super) fn order(vertices: &[Vertex], inputs: &[usize], outputs: &[usize]) -> Option<Order> {
     let operations = vertices.iter().map(|vertex| vertex.operation + 1).max().unwrap_or(0);
     let mut met: Vec<Option<usize>> = vec![None; operations];
     let mut count = 0;
-    // Depth first without recursion: the call, and the next of its parents to be looked at.
+    // Iterative depth-first traversal: the call, and the next of its parents to visit.
     let mut state = vec![State::New; vertices.len()];
     let mut left = Vec::new();
     for output in outputs {
@@ -85,7 +85,7 @@ pub(super) fn order(vertices: &[Vertex], inputs: &[usize], outputs: &[usize]) ->
             depths[*parent] = Some(depths[*parent].unwrap_or(0).max(depth + 1));
         }
     }
-    // A call may have been given its depth by a child before its own operation was raised by another call.
+    // A child can have set a call's depth before another call raised that of its operation.
     let mut used: Vec<(usize, Option<usize>)> = Vec::new();
     for (operation, met) in met.iter().enumerate() {
         if met.is_some() {
@@ -136,7 +136,7 @@ mod tests {
         order(&vertices, inputs, outputs).unwrap().operations.into_iter().map(|index| names[index]).collect()
     }
 
-    // The right orders are those that Keras 3.15.1 gave.
+    // The expected orders are from Keras 3.15.1.
     #[test]
     fn branches_of_unequal_length() {
         let calls: &[(&str, &[usize])] =
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_layer_stands_at_its_largest_depth() {
+    fn a_shared_layer_has_its_largest_depth() {
         // p = S(a), q = S(pre(b)), r = S(mid(p)); the concatenation of p, q, r.
         let calls: &[(&str, &[usize])] = &[
             ("in_a", &[]),
@@ -169,14 +169,14 @@ mod tests {
     }
 
     #[test]
-    fn an_input_that_is_not_needed_comes_first() {
+    fn an_unused_input_comes_first() {
         let calls: &[(&str, &[usize])] = &[("x", &[]), ("y", &[]), ("dense", &[0])];
         assert_eq!(layers(calls, &[0, 1], &[2]), ["x", "y", "dense"]);
     }
 
     #[test]
     fn calls_of_a_shared_batch_normalization_come_in_the_order_of_keras() {
-        // Its averages move once for each call: which comes first shows.
+        // Its averages are updated by each call: the order of the calls shows.
         let vertices = |first: usize, second: usize| {
             let parents = [vec![], vec![], vec![0], vec![1], vec![first, second]];
             let operations = [0, 1, 2, 2, 3];
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_have_no_order() {
+    fn cycles_have_no_order() {
         let vertices = [Vertex { operation: 0, parents: vec![1] }, Vertex { operation: 1, parents: vec![0] }];
         assert_eq!(order(&vertices, &[], &[0]), None);
     }

@@ -1,19 +1,20 @@
-//! In which range a model takes pictures.
+//! The pixel range of a model's images.
 
 use serde_json::Value as Json;
 
-use super::nested::nested_model;
+use super::as_model::nested_model;
 use super::{Model, graph::Slot};
 use crate::datasets::PixelRange;
 use crate::layers::Layer;
 
-/// Layers that leave the range of a picture as it is.
+/// Layers that do not change the range of an image.
 const KEEP: [&str; 6] = ["CenterCrop", "Cropping2D", "Identity", "Reshape", "Resizing", "ZeroPadding2D"];
 
 impl Model {
-    /// The range in which the model takes pictures: what it [knows](Self::data_info), else what its first layers say. A
-    /// [`Rescaling`](crate::layers::Rescaling) that would make next to nothing of numbers from 0 to 1, or a
-    /// [`Normalization`](crate::layers::Normalization) to numbers as large as bytes, takes 0..255; any other model 0..1.
+    /// The range of the images that the model expects: as stored in its [data info](Self::data_info), else derived from
+    /// its first layers. A [`Rescaling`](crate::layers::Rescaling) that would make numbers from 0 to 1 vanish, or a
+    /// [`Normalization`](crate::layers::Normalization) for numbers as large as bytes, implies 0..255; otherwise the
+    /// range is 0..1.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -28,7 +29,7 @@ impl Model {
     }
 
     fn pixels_of_layers(&self) -> PixelRange {
-        // From the first input along layers that keep the range, as long as only one uses each value.
+        // From the first input through layers that keep the range, as long as each value has a single use.
         let mut slot: Slot = 0;
         for node in self.graph.nodes() {
             if node.inputs != [slot] {
@@ -42,7 +43,7 @@ impl Model {
             if class == "Rescaling" || class == "Normalization" {
                 return if self.takes_bytes(node.layer) { PixelRange::ZeroTo255 } else { PixelRange::ZeroToOne };
             }
-            // Augmentation changes places and, a little, the light.
+            // Augmentation changes positions and, slightly, the brightness.
             if !KEEP.contains(&class) && !class.starts_with("Random") {
                 break;
             }
@@ -51,7 +52,7 @@ impl Model {
         PixelRange::ZeroToOne
     }
 
-    /// Whether a Rescaling or Normalization is made for bytes.
+    /// Whether a Rescaling or Normalization expects bytes.
     fn takes_bytes(&self, index: usize) -> bool {
         let layer: &dyn Layer = &*self.layers[index];
         let config = layer.full_config().unwrap_or_default();
@@ -62,10 +63,10 @@ impl Model {
             }
         };
         if layer.class_name() == "Rescaling" {
-            // 1/255 and 1/127.5 of bytes; 2 of numbers from 0 to 1.
+            // 1/255 and 1/127.5 for bytes; 2 for numbers from 0 to 1.
             return largest(config.get("scale")).is_some_and(|scale| scale < 0.1);
         }
-        // No mean and no variance of numbers from −1 to 1 is above 1.
+        // The mean and variance of numbers from −1 to 1 are at most 1.
         let given = [largest(config.get("mean")), largest(config.get("variance"))];
         let found = self.weights_if_built().ok().flatten().map(|weights| &weights[index]);
         let found = found.into_iter().flatten().take(2).filter_map(|weight| weight.value.to_vec().ok());
@@ -89,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_layers_say_the_range() {
+    fn the_first_layers_determine_the_range() {
         assert_eq!(range(vec![Rescaling::new(1.0 / 255.0).into()]), PixelRange::ZeroTo255);
         assert_eq!(range(vec![Rescaling::new([0.017, 0.018, 0.017]).into()]), PixelRange::ZeroTo255);
         assert_eq!(range(vec![Rescaling::new(2.0).offset(-1.0).into()]), PixelRange::ZeroToOne);
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_model_knows_counts_more() {
+    fn the_data_info_takes_precedence() {
         let mut model = Sequential::new();
         model.add(Rescaling::new(1.0 / 255.0).input_shape((8, 8, 3))).unwrap();
         let mut outer = Sequential::new();

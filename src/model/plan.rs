@@ -1,31 +1,23 @@
-//! The plan: the steps of a forward pass, made once for a model and its mode.
+//! The execution plan: the steps of a forward pass, made once for a model and its mode.
 //!
-//! A step is a call of a layer, or of neighbouring layers that can be computed at once ([`Layer::absorb`]). Nested
-//! models are inlined. Values are dropped after their last use, so that their memory can be used again. The numbers are
-//! those of the layers one by one, but for rounding; descriptions, names and files know nothing of it.
+//! A step is a call of a layer, or of adjacent layers that are fused ([`Layer::absorb`]). Nested models are inlined.
+//! Values are dropped after their last use, so that their buffers can be reused. Results are those of the layers one by
+//! one, up to rounding; descriptions, names and files are not affected.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use super::Model;
-use super::core::in_layer;
-use super::forward::positional_shapes;
 use super::graph::Slot;
-use super::nested::nested_model;
-use super::stage::Head;
 use crate::error::Result;
-use crate::layers::{Arguments, FIRST_CALL, Fused, Layer, is_trainable};
+use crate::layers::{Arguments, Fused, Layer, in_layer};
 use crate::ops::Value;
-use crate::shape::Shape;
 
-/// What a plan is made for.
+/// The purpose of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Purpose {
     pub training: bool,
-    /// For each output whether the activation before it is left out, for a loss that works on what comes before it.
+    /// For each output whether its final activation is left out, for a loss on the logits.
     pub skip_final: Vec<bool>,
-    /// Whether every layer's output is looked at: nothing is fused then.
+    /// Whether every layer's output is observed: nothing is fused then.
     pub observed: bool,
 }
 
@@ -37,26 +29,26 @@ pub(super) struct WeightRange {
     pub count: usize,
 }
 
-/// A step: a call of one layer, or of several as one.
+/// A step: a call of one layer, or of several fused ones.
 #[derive(Debug)]
 pub(super) struct Step {
-    /// The layer, or the first of those that are fused.
+    /// The layer, or the first of the fused ones.
     pub layer: Box<dyn Layer>,
     pub fused: Option<Box<dyn Fused>>,
-    /// Whether the layer whose output leaves the step hands on masks.
+    /// Whether the layer whose output leaves the step passes masks on.
     pub keeps_mask: bool,
-    /// The weights of its layers, one after the other.
+    /// The weights of its layers, in their order.
     pub weights: Vec<WeightRange>,
     /// Whether another step uses the same weights.
     pub shared: bool,
-    /// The path of indices by which its random numbers differ from those of other steps.
+    /// The path of indices that sets its random numbers apart from those of other steps.
     pub key: Vec<u64>,
-    /// Whether the layer, and each model around it but the outermost, may be trained.
+    /// Whether the layer, and each model around it but the outermost, is trainable.
     pub trainable: bool,
     pub skip_final: bool,
-    /// What it is called on, and whether nothing uses that later.
+    /// Its inputs, each with whether this is the last use.
     pub inputs: Vec<(Slot, bool)>,
-    /// Masks that are given in place of those of the inputs.
+    /// Masks given in place of those of the inputs.
     pub masks: Vec<Option<(Slot, bool)>>,
     pub arguments: Arguments,
     pub output: Slot,
@@ -64,13 +56,13 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// All values that it uses.
-    fn uses(&self) -> impl Iterator<Item = Slot> {
+    /// All slots that it reads.
+    pub fn uses(&self) -> impl Iterator<Item = Slot> {
         self.inputs.iter().chain(self.masks.iter().flatten()).map(|(slot, _)| *slot)
     }
 
-    /// Whether it is called on its inputs and nothing else.
-    fn is_plain(&self) -> bool {
+    /// Whether it is called on its inputs alone.
+    pub fn is_plain(&self) -> bool {
         self.masks.is_empty() && self.arguments.is_empty()
     }
 }
@@ -80,186 +72,14 @@ impl Step {
 pub(super) struct Plan {
     pub steps: Vec<Step>,
     pub slots: usize,
+    /// Number of slots that are fed: the first ones.
+    pub feeds: usize,
+    /// The shape of each slot's value.
+    pub shapes: Vec<Shape>,
     pub outputs: Vec<Slot>,
 }
 
-/// A model's calls with nested models in their places.
-struct Flat {
-    steps: Vec<Step>,
-    slots: usize,
-    /// Whether a shape has an axis of size 0. Layers then go one by one, as kernels need values.
-    is_empty: bool,
-}
-
-/// Where a model stands in the outermost one.
-struct Place<'a> {
-    key: &'a [u64],
-    trainable: bool,
-    /// The layer of the outermost model that the model is, and the first of its weights there; none for the outermost.
-    weights: Option<(usize, usize)>,
-}
-
-impl Flat {
-    /// Appends a model's calls on the values `inputs`, those that it is fed with behind its `head`; its outputs.
-    fn inline(
-        &mut self,
-        model: &Model,
-        head: &Head,
-        inputs: &[Slot],
-        shapes: &[Shape],
-        place: &Place<'_>,
-    ) -> Result<Vec<Slot>> {
-        let graph = model.graph();
-        let inner = model.propagate_behind(head, shapes)?;
-        self.is_empty |= inner.iter().any(|shape| shape.sample().contains(&Some(0)));
-        // What is on the host alone is used by no step.
-        let fed = |slot: Slot| head.place(slot).map_or(Slot::MAX, |place| inputs[place]);
-        let mut slots: Vec<Slot> = (0..graph.inputs()).map(fed).collect();
-        let shapes_of = |slots: &[Slot]| slots.iter().map(|slot| inner[*slot].clone()).collect::<Vec<Shape>>();
-        // The weights of a nested model follow one another in the order of its layers.
-        let mut first = place.weights.map_or(0, |(_, first)| first);
-        let mut weights = Vec::with_capacity(model.all_layers().len());
-        for (index, layer) in model.all_layers().iter().enumerate() {
-            let count = match graph.first_call(index) {
-                Some(node) if graph.index_of(node.output).is_some_and(|call| head.has(call)) => 0,
-                Some(node) => in_layer(&**layer, layer.weights_for(&positional_shapes(&inner, node)))?.len(),
-                None => 0,
-            };
-            weights.push(match place.weights {
-                Some((layer, _)) => WeightRange { layer, first, count },
-                None => WeightRange { layer: index, first: 0, count },
-            });
-            first += count;
-        }
-        for (call, node) in graph.nodes().iter().enumerate() {
-            if head.has(call) {
-                slots.push(fed(node.output));
-                continue;
-            }
-            let layer = &*model.all_layers()[node.layer];
-            let inputs: Vec<Slot> = node.inputs.iter().map(|slot| slots[*slot]).collect();
-            let mut key = [place.key, &[model.number_of(node.layer)]].concat();
-            if node.call > 0 {
-                key.push(FIRST_CALL + node.call as u64);
-            }
-            let own = weights[node.layer];
-            let trainable = place.trainable && is_trainable(layer);
-            if let Some(nested) = nested_model(layer).filter(|_| node.arguments.is_empty() && node.masks.is_empty()) {
-                let place = Place { key: &key, trainable, weights: Some((own.layer, own.first)) };
-                let outputs = self.inline(nested, &Head::none(nested), &inputs, &shapes_of(&node.inputs), &place)?;
-                slots.extend(outputs);
-                continue;
-            }
-            let output = self.slots;
-            self.slots += node.outputs;
-            slots.extend(output..self.slots);
-            self.steps.push(Step {
-                layer: layer.boxed_clone(),
-                fused: None,
-                keeps_mask: layer.supports_masking(),
-                weights: vec![own],
-                shared: false,
-                key,
-                trainable,
-                skip_final: false,
-                inputs: inputs.into_iter().map(|slot| (slot, false)).collect(),
-                masks: node.masks.iter().map(|mask| mask.map(|slot| (slots[slot], false))).collect(),
-                arguments: node.arguments.clone(),
-                output,
-                outputs: node.outputs,
-            });
-        }
-        Ok(graph.outputs().iter().map(|slot| slots[*slot]).collect())
-    }
-}
-
-impl Plan {
-    /// The plan for a model that is fed with these shapes behind its head.
-    pub fn new(model: &Model, head: &Head, shapes: &[Shape], purpose: &Purpose) -> Result<Self> {
-        let inputs: Vec<Slot> = (0..shapes.len()).collect();
-        let mut flat = Flat { steps: Vec::new(), slots: inputs.len(), is_empty: false };
-        let outputs = flat.inline(model, head, &inputs, shapes, &Place { key: &[], trainable: true, weights: None })?;
-        let is_empty = flat.is_empty;
-        let mut plan = Self { steps: flat.steps, slots: flat.slots, outputs };
-        for (slot, _) in plan.outputs.iter().zip(&purpose.skip_final).filter(|(_, skip)| **skip) {
-            if let Some(step) = plan.steps.iter_mut().find(|step| step.output == *slot) {
-                step.skip_final = true;
-            }
-        }
-        plan.mark_shared();
-        if !purpose.observed && !is_empty {
-            plan.fuse(purpose.training);
-        }
-        plan.mark_last_uses();
-        Ok(plan)
-    }
-
-    fn mark_shared(&mut self) {
-        let mut users: HashMap<WeightRange, usize> = HashMap::new();
-        for step in &self.steps {
-            *users.entry(step.weights[0]).or_default() += 1;
-        }
-        for step in &mut self.steps {
-            let own = step.weights[0];
-            step.shared = own.count > 0 && users[&own] > 1;
-        }
-    }
-
-    /// Puts steps into the one before them, as long as it takes them.
-    fn fuse(&mut self, training: bool) {
-        let mut uses = vec![0usize; self.slots];
-        for slot in self.steps.iter().flat_map(Step::uses).chain(self.outputs.iter().copied()) {
-            uses[slot] += 1;
-        }
-        let mut steps: Vec<Option<Step>> = std::mem::take(&mut self.steps).into_iter().map(Some).collect();
-        let mut user = vec![None; self.slots];
-        for (index, step) in steps.iter().enumerate() {
-            for (slot, _) in step.iter().flat_map(|step| &step.inputs) {
-                user[*slot] = Some(index);
-            }
-        }
-        for index in 0..steps.len() {
-            let Some(mut step) = steps[index].take() else { continue };
-            while step.outputs == 1 && uses[step.output] == 1 && !step.skip_final && step.is_plain() {
-                let Some(next) = user[step.output] else { break };
-                let fits = |next: &Step| {
-                    let plain = next.masks.is_empty() && next.arguments.is_empty();
-                    // In training, what a call of a shared layer leaves reaches its other calls.
-                    let alone = !training || (!step.shared && !next.shared);
-                    alone && plain && next.inputs.len() == 1 && next.outputs == 1 && !next.skip_final
-                };
-                let Some(other) = steps[next].as_ref().filter(|next| fits(next)) else { break };
-                let fused = match &step.fused {
-                    Some(fused) => fused.absorb(&*other.layer, training),
-                    None => step.layer.absorb(&*other.layer, training),
-                };
-                let Some(fused) = fused else { break };
-                let Some(other) = steps[next].take() else { break };
-                step.fused = Some(fused);
-                step.keeps_mask &= other.keeps_mask;
-                step.weights.extend(other.weights.into_iter().filter(|weights| weights.count > 0));
-                step.output = other.output;
-            }
-            steps[index] = Some(step);
-        }
-        self.steps = steps.into_iter().flatten().collect();
-    }
-
-    fn mark_last_uses(&mut self) {
-        let mut used = vec![false; self.slots];
-        for slot in &self.outputs {
-            used[*slot] = true;
-        }
-        for step in self.steps.iter_mut().rev() {
-            let masks = step.masks.iter_mut().flatten();
-            for (slot, last) in step.inputs.iter_mut().chain(masks).rev() {
-                *last = !std::mem::replace(&mut used[*slot], true);
-            }
-        }
-    }
-}
-
-/// A plan for inference with the weights of each step: folded, where steps fold them.
+/// A plan for inference with the weights of each step, folded where steps fold them.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(super) plan: Arc<Plan>,
@@ -285,63 +105,5 @@ impl WeightRange {
     /// These weights among all of a model, by layer.
     pub fn of(self, weights: &[Vec<Value>]) -> &[Value] {
         &weights[self.layer][self.first..self.first + self.count]
-    }
-}
-
-/// Plans that were made, and the weights prepared for inference. A copy of a model shares those that are there.
-#[derive(Default)]
-pub(super) struct Plans {
-    made: Mutex<Vec<(Purpose, Arc<Plan>)>>,
-    prepared: Mutex<Vec<(Vec<bool>, Arc<Prepared>)>>,
-}
-
-impl Plans {
-    /// The plan for a purpose, made now if it was not yet.
-    pub fn get(&self, purpose: &Purpose, make: impl FnOnce() -> Result<Plan>) -> Result<Arc<Plan>> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, plan)) = made.iter().find(|(own, _)| own == purpose) {
-            return Ok(plan.clone());
-        }
-        let plan = Arc::new(make()?);
-        made.push((purpose.clone(), plan.clone()));
-        Ok(plan)
-    }
-
-    /// The weights prepared for inference, made now if they were not yet.
-    pub fn prepared(&self, skip: &[bool], make: impl FnOnce() -> Result<Prepared>) -> Result<Arc<Prepared>> {
-        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, own)) = prepared.iter().find(|(own, _)| own == skip) {
-            return Ok(own.clone());
-        }
-        let made = Arc::new(make()?);
-        prepared.push((skip.to_vec(), made.clone()));
-        Ok(made)
-    }
-
-    /// Forgets what was made of weights that are about to change.
-    pub fn forget_weights(&mut self) {
-        self.prepared.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// Forgets everything: the layers are about to change.
-    pub fn forget(&mut self) {
-        self.forget_weights();
-        self.made.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
-impl Clone for Plans {
-    fn clone(&self) -> Self {
-        Self { made: copy_of(&self.made), prepared: copy_of(&self.prepared) }
-    }
-}
-
-fn copy_of<T: Clone>(values: &Mutex<Vec<T>>) -> Mutex<Vec<T>> {
-    Mutex::new(values.lock().unwrap_or_else(PoisonError::into_inner).clone())
-}
-
-impl fmt::Debug for Plans {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Plans")
     }
 }

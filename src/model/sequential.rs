@@ -6,19 +6,18 @@ use std::path::Path;
 use burn::tensor::Device;
 
 use super::graph::Graph;
-use super::{Mode, Model};
+use super::{FileFormat, Model};
 use crate::config::{Config, Configure};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::layers::{BuiltIn, Call, Common, Dense, HasCommon, Layer, LayerArguments, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
-use crate::training::Pass;
 
-/// Layers in a row: Keras's `Sequential`.
+/// A linear stack of layers: Keras's `Sequential`.
 ///
-/// It adds and removes layers; everything else is [`Model`]'s, to which it dereferences. `add` works out the shapes at
-/// once, so that a layer that does not fit is refused at its line; the weights are made when they are first needed.
+/// It adds and removes layers; everything else is [`Model`]'s, to which it dereferences. `add` infers the shapes at
+/// once, so that a layer that does not fit is rejected at its line; the weights are created when they are first needed.
 /// Without an input shape the model is built by its first batch.
 ///
 /// ```
@@ -67,8 +66,8 @@ impl From<Sequential> for Model {
 impl Sequential {
     /// A model without layers, on the default device: the CPU, unless `BRASA_BACKEND` names another.
     ///
-    /// A name that stands for no device of this machine is an error when the weights are made, unless
-    /// [`to_device`](Model::to_device) has chosen another by then.
+    /// A name without an available device is an error when the weights are created, unless
+    /// [`to_device`](Model::to_device) has selected another by then.
     pub fn new() -> Self {
         Self { model: Model::chain() }
     }
@@ -80,19 +79,19 @@ impl Sequential {
         model
     }
 
-    /// Fixes the random start of the weights, and with it of training: the same seed gives the same model.
+    /// Sets the seed of the weights' initialization and of training: the same seed gives the same model.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
         self.model.set_seed(seed);
         self
     }
 
-    /// Appends a layer, gives it a name if it has none, and works out its output shape.
+    /// Appends a layer, names it if necessary, and infers its output shape.
     ///
-    /// On an error the model is as before.
+    /// On an error the model is unchanged.
     ///
     /// # Errors
-    /// [`Error::Layer`](crate::Error::Layer) with what the layer refuses;
+    /// [`Error::Layer`](crate::Error::Layer) with the layer's error;
     /// [`Error::DuplicateName`](crate::Error::DuplicateName); [`Error::Argument`](crate::Error::Argument) for a name
     /// with `/` or a second input shape.
     pub fn add(&mut self, layer: impl Into<Box<dyn Layer>>) -> Result<&mut Self> {
@@ -100,11 +99,11 @@ impl Sequential {
         Ok(self)
     }
 
-    /// Removes the last layer and returns it. As in Keras it keeps its weights: added again, to this model or another,
-    /// it resumes with them.
+    /// Removes the last layer and returns it. As in Keras it keeps its weights, also when it is added again, to this
+    /// model or another.
     ///
     /// # Errors
-    /// [`Error::NoSuchLayer`](crate::Error::NoSuchLayer) if there is none.
+    /// [`Error::NoSuchLayer`](crate::Error::NoSuchLayer) if the model is empty.
     pub fn pop(&mut self) -> Result<Box<dyn Layer>> {
         self.model.pop()
     }
@@ -113,28 +112,12 @@ impl Sequential {
     ///
     /// # Errors
     /// [`Error::State`](crate::Error::State) before the input shape is known.
-    // This and the three below are here so that a trait in scope, `Layer` or Burn's `Module`, does not hide them.
+    // This and the others that only pass a call on are here so that a trait in scope, `Layer` or Burn's `Module`, does not hide them.
     pub fn output_shape(&self) -> Result<&Shape> {
         self.model.output_shape()
     }
 
-    /// A forward pass for a training loop of one's own, as [`Model::forward`].
-    ///
-    /// # Errors
-    /// As [`Model::forward`].
-    pub fn forward(&self, input: Value, mode: Mode) -> Result<Pass> {
-        self.model.forward(input, mode)
-    }
-
-    /// As [`forward`](Self::forward), with the inputs in a list, as [`Model::forward_all`].
-    ///
-    /// # Errors
-    /// As [`Model::forward_all`].
-    pub fn forward_all(&self, inputs: Vec<Value>, mode: Mode) -> Result<Pass> {
-        self.model.forward_all(inputs, mode)
-    }
-
-    /// Puts the model, its weights and its optimizer's state on another device.
+    /// Moves the model, its weights and its optimizer's state to another device.
     pub fn to_device(&mut self, device: &Device) -> &mut Self {
         self.model.to_device(device);
         self
@@ -143,7 +126,7 @@ impl Sequential {
     /// Loads a model as [`Model::load`] does; it has to be a chain of layers.
     ///
     /// # Errors
-    /// As [`Model::load`]; [`Error::Unsupported`](crate::Error::Unsupported) for a model that is no chain.
+    /// As [`Model::load`]; [`Error::Unsupported`](crate::Error::Unsupported) for a model that is not a chain.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Model::load(path)?.into_sequential()
     }
@@ -156,7 +139,7 @@ impl Sequential {
         Model::load_on(path, device)?.into_sequential()
     }
 
-    /// As [`load`](Self::load), on a device if one is given, and within other limits.
+    /// As [`load`](Self::load), optionally on a device, with other limits.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -164,7 +147,28 @@ impl Sequential {
         Model::load_with(path, device, limits)?.into_sequential()
     }
 
-    /// Loads a model as [`load`](Self::load) does, without the weights in the file: it starts with fresh ones.
+    /// Loads a model as [`Model::load_bytes`] does; it has to be a chain of layers.
+    ///
+    /// # Errors
+    /// As [`Model::load_bytes`]; [`Error::Unsupported`](crate::Error::Unsupported) for a model that is no chain.
+    pub fn load_bytes(bytes: impl Into<Vec<u8>>, format: FileFormat) -> Result<Self> {
+        Model::load_bytes(bytes, format)?.into_sequential()
+    }
+
+    /// As [`load_bytes`](Self::load_bytes), on a device if one is given, and within other limits.
+    ///
+    /// # Errors
+    /// As [`load_bytes`](Self::load_bytes).
+    pub fn load_bytes_with(
+        bytes: impl Into<Vec<u8>>,
+        format: FileFormat,
+        device: Option<&Device>,
+        limits: &Limits,
+    ) -> Result<Self> {
+        Model::load_bytes_with(bytes, format, device, limits)?.into_sequential()
+    }
+
+    /// Loads a model as [`load`](Self::load) does, but with newly initialized weights.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -172,16 +176,16 @@ impl Sequential {
         Model::load_architecture(path)?.into_sequential()
     }
 
-    /// The model that a config describes, with fresh weights.
+    /// The model with this config, with new weights.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported) for classes and arguments that Brasa does not have,
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for classes and arguments that Brasa does not support,
     /// [`Error::Layer`](crate::Error::Layer), [`Error::Argument`](crate::Error::Argument).
     pub fn from_config(config: Config) -> Result<Self> {
         Model::from_config(config)?.into_sequential()
     }
 
-    /// The model that Keras's JSON describes, with fresh weights.
+    /// The model described by Keras's JSON, with new weights.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -209,7 +213,7 @@ impl Model {
     /// The model as a [`Sequential`], to which layers can be added.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](crate::Error::Unsupported) for a model that is no chain of layers.
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for a model that is not a chain of layers.
     pub fn into_sequential(mut self) -> Result<Sequential> {
         if let Some(functional) = self.functional.take() {
             let mut branching = self.graph.branches();
@@ -224,7 +228,7 @@ impl Model {
                 };
                 return Err(Error::unsupported(what, "a chain of layers; `Model` takes any graph"));
             }
-            // The input layer is none of a Sequential model's.
+            // A Sequential model does not list its input layer.
             let input = self.layers.remove(0);
             self.input_name = Some(input.name().to_owned());
             self.input_dtype.clone_from(&input.common().dtype);
@@ -255,6 +259,10 @@ impl HasCommon for Sequential {
 }
 
 impl Layer for Sequential {
+    fn is_model(&self) -> bool {
+        true
+    }
+
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         Layer::output_shape(&self.model, input)
     }

@@ -1,49 +1,43 @@
-//! What computing takes, from the shapes alone: sizes that no buffer can have are refused, and so is what does not fit
-//! in the memory that may be used, before anything is made.
-
-use std::sync::{Mutex, PoisonError};
+//! Memory estimates from shapes: sizes that exceed any buffer, and computations that exceed the memory limit, are
+//! rejected before anything is allocated.
 
 use super::Model;
-use super::core::in_layer;
-use super::forward::shapes_of;
-use super::graph::Node;
+use super::admitted::Use;
+use super::graph::{Node, shapes_of};
 use super::stage::Head;
 use crate::error::{Error, Result};
-use crate::layers::{Layer, OutputMemory, WeightSpec};
+use crate::layers::{Layer, OutputMemory, WeightSpec, in_layer};
 use crate::memory;
 use crate::ops::{self, Value};
 use crate::optimizers::{OptimizerState, WeightInfo};
 use crate::shape::{MOST_VALUES, Shape};
 
-/// How many batch sizes a model remembers that it has found room for.
-const REMEMBERED: usize = 16;
-
-/// Temporary values of loss and metrics, in multiples of the outputs' size.
+/// Temporary values of loss and metrics, as a multiple of the outputs' size.
 const SCORED: usize = 4;
 
 const BYTES: u64 = size_of::<f32>() as u64;
 
-/// The most bytes that a process can address: a bound whatever the limits are.
+/// The most bytes that a process can address: an upper bound for any limit.
 const ADDRESSABLE: u64 = MOST_VALUES as u64 * BYTES;
 
-/// Values that live at once when a model computes.
+/// The peak number of live values when a model computes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Held {
-    /// How many there are at most, the inputs among them.
+    /// The maximum number of values, including the inputs.
     pub values: usize,
-    /// The layer that has the largest part in them, and its output's shape.
+    /// The layer with the largest share, and its output's shape.
     largest: Option<(usize, Shape)>,
-    /// The shapes that come out.
+    /// The shapes of the outputs.
     pub outputs: Vec<Shape>,
 }
 
-/// Buffers with reference counts: a view shares that of its origin, and a buffer is freed with its last value.
+/// Reference-counted buffers: a view shares its origin's buffer, and a buffer is freed with its last value.
 struct Buffers {
     /// The reference count and the size of each.
     users: Vec<(usize, usize)>,
     /// The buffer of each value of the graph.
     of: Vec<usize>,
-    /// The size of all buffers that are in use.
+    /// The total size of all live buffers.
     live: usize,
 }
 
@@ -54,14 +48,14 @@ impl Buffers {
         buffers
     }
 
-    /// The next value, with memory of its own.
+    /// Adds a value with its own buffer.
     fn add(&mut self, len: usize) {
         self.of.push(self.users.len());
         self.users.push((1, len));
         self.live = self.live.saturating_add(len);
     }
 
-    /// The next value, in the memory of another.
+    /// Adds a value that shares the buffer of another.
     fn add_view(&mut self, of: usize) {
         let buffer = self.of[of];
         self.of.push(buffer);
@@ -78,17 +72,17 @@ impl Buffers {
     }
 }
 
-/// What is held when a model computes on batches of shapes `inputs`, whose sizes are known. Outside training a value is
-/// dropped after its last use; in training it stays for the gradients, which are as large as the largest output and
-/// inputs of a layer when they come.
+/// The peak memory of computing batches of shapes `inputs`, all of whose sizes are known. In inference a value is
+/// dropped after its last use; in training it is saved for the backward pass, whose gradients are at most as large as
+/// the largest output and inputs of a layer.
 ///
 /// # Errors
-/// [`Error::Layer`] for a layer that refuses its inputs' shapes, or whose output for the batch no buffer can hold.
+/// [`Error::Layer`] for a layer that rejects its inputs' shapes, or whose output for the batch exceeds any buffer.
 pub(super) fn held(model: &Model, inputs: &[Shape], training: bool) -> Result<Held> {
     held_behind(model, &Head::none(model), inputs, training)
 }
 
-/// As [`held`], for what comes out of the layers on the host.
+/// As [`held`], for the outputs of the layers on the host.
 fn held_behind(model: &Model, head: &Head, inputs: &[Shape], training: bool) -> Result<Held> {
     let graph = model.graph();
     let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten()).unwrap_or(1);
@@ -139,7 +133,7 @@ fn held_behind(model: &Model, head: &Head, inputs: &[Shape], training: bool) -> 
             (largest, most) = (outputs.first().map(|output| (node.layer, output.clone())), part);
         }
         for slot in node.uses() {
-            // Once, though it may be used twice.
+            // Once, even if it is used twice.
             if last_use[slot] == index {
                 last_use[slot] = usize::MAX;
                 buffers.drop(slot);
@@ -152,7 +146,7 @@ fn held_behind(model: &Model, head: &Head, inputs: &[Shape], training: bool) -> 
     Ok(Held { values, largest, outputs })
 }
 
-/// A call's outputs for a batch, and the values that it needs besides: those that stay in training, and the others.
+/// A call's outputs for a batch, and its other values: those saved in training, and temporary ones.
 fn checked(
     layer: &dyn Layer,
     inputs: &[Shape],
@@ -161,7 +155,7 @@ fn checked(
     training: bool,
 ) -> Result<(Vec<Shape>, usize, usize)> {
     let outputs = layer.checked_outputs(inputs, &node.arguments)?;
-    // Operations may make another axis the first.
+    // Operations can move another axis to the front.
     let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten()).unwrap_or(batch);
     let outputs: Vec<Shape> = outputs.iter().map(|output| output.or_batch(batch)).collect();
     outputs.iter().try_for_each(|output| output.check_count().map(|_| ()))?;
@@ -174,65 +168,14 @@ fn checked(
     Ok((outputs, scratch, moment))
 }
 
-/// What a batch is computed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
-    Outputs,
-    /// The outputs, and loss and metrics of them.
-    Scores,
-    Training,
-}
-
-/// The batch sizes for which a model has found room.
-#[derive(Debug, Default)]
-pub(super) struct Admitted(Mutex<Vec<(Vec<usize>, Use)>>);
-
-impl Clone for Admitted {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl Admitted {
-    fn with<T>(&self, look: impl FnOnce(&mut Vec<(Vec<usize>, Use)>) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn has(&self, sizes: &[usize], mode: Use) -> bool {
-        // A smaller batch fits where a larger one did.
-        let covers = |own: &[usize]| match (own, sizes) {
-            ([batch, own @ ..], [wanted, sizes @ ..]) => batch >= wanted && own == sizes,
-            _ => own == sizes,
-        };
-        self.with(|known| known.iter().any(|(own, known)| covers(own) && *known == mode))
-    }
-
-    fn remember(&self, sizes: &[usize], mode: Use) {
-        if self.has(sizes, mode) {
-            return;
-        }
-        self.with(|known| {
-            if known.len() >= REMEMBERED {
-                known.remove(0);
-            }
-            known.push((sizes.to_vec(), mode));
-        });
-    }
-
-    /// Forgets all, as the layers, the optimizer or the limit are about to change.
-    pub fn forget(&self) {
-        self.with(Vec::clear);
-    }
-}
-
-/// Bytes of weights, gradients and optimizer.
+/// Bytes of weights, gradients and optimizer state.
 #[derive(Clone, Copy, Debug, Default)]
 struct Parameters {
-    /// All that there will be.
+    /// The total.
     bytes: u64,
-    /// What of it is in memory already.
+    /// The part that is already allocated.
     made: u64,
-    /// The layer whose weights, or the penalties on them, take the most, and how many bytes these are.
+    /// The layer whose weights, or their penalties, take the most, and their size in bytes.
     largest: Option<(usize, u64)>,
 }
 
@@ -245,9 +188,9 @@ fn bytes_of(values: u64) -> u64 {
 }
 
 impl Model {
-    /// Limits the memory that this model may use, in bytes: weights, optimizer, activations and gradients together.
-    /// Without a limit of its own the [process's](crate::memory::set_limit) holds for it, and without one the memory
-    /// that is [available](crate::memory::available) when it is needed.
+    /// Limits the memory of this model, in bytes: weights, optimizer, activations and gradients together. By default
+    /// the [process's limit](crate::memory::set_limit) applies, and without one the memory that is
+    /// [available](crate::memory::available) when it is needed.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -264,30 +207,29 @@ impl Model {
         self
     }
 
-    /// Forgets for which batches there is room, as the optimizer has changed.
+    /// Forgets which batches fit, after a change of the optimizer.
     pub(crate) fn forget_room(&self) {
         self.admitted.forget();
     }
 
-    /// As [`admit_all`](Self::admit_all), for a batch with targets: loss and metrics look at the outputs several times
-    /// over, in training and elsewhere. `ahead` values of other batches are in memory at the same time.
+    /// As [`admit_all`](Self::admit_all), for a batch with targets: loss and metrics need several copies of the
+    /// outputs, in training and elsewhere. `ahead` values of prefetched batches are in memory at the same time.
     pub(crate) fn admit_fed(&self, inputs: &[Vec<usize>], training: bool, ahead: usize) -> Result<()> {
         self.admit_for(inputs, if training { Use::Training } else { Use::Scores }, ahead)
     }
 
-    /// Refuses batches of these sizes, one for each input, if an activation would be larger than a buffer can be, or if
-    /// computing on them takes more memory than may be used; `extra` values are made besides. Costs nothing for sizes
-    /// that were admitted before.
+    /// Rejects batches of these sizes, one for each input, if an activation would exceed the largest buffer, or the
+    /// computation the memory limit; `extra` is the number of further values. Free of cost for sizes admitted before.
     pub(crate) fn admit_all(&self, inputs: &[Vec<usize>], training: bool, extra: usize) -> Result<()> {
         self.admit_for(inputs, if training { Use::Training } else { Use::Outputs }, extra)
     }
 
     fn admit_for(&self, inputs: &[Vec<usize>], mode: Use, extra: usize) -> Result<()> {
-        // What the stage on the host makes of the data is known with the data.
+        // The outputs of the host stage are known only with the data.
         if inputs.is_empty() {
             return Ok(());
         }
-        // With several inputs the rank of each counts, as their sizes are in one row.
+        // The sizes of several inputs are concatenated, so their ranks are part of the key.
         let ranks = inputs.iter().skip(1).map(Vec::len).collect();
         let sizes = &[inputs.concat(), ranks].concat()[..];
         if extra == 0 && self.admitted.has(sizes, mode) {
@@ -310,7 +252,9 @@ impl Model {
         let batch = sizes.first().copied().unwrap_or(1);
         let weights = parameters.largest.filter(|(_, bytes)| *bytes > activations / 2);
         let (index, part) = match (weights, &held.largest) {
-            (Some((index, bytes)), _) => (index, format!("most of it, {}, for weights", memory::bytes_text(bytes))),
+            (Some((index, bytes)), _) => {
+                (index, format!("most of it, {}, for weights", crate::text::bytes_text(bytes)))
+            }
             (None, Some((index, output))) => (*index, format!("most of it for an output of shape {output}")),
             (None, None) => (0, "for the inputs".to_owned()),
         };
@@ -323,16 +267,16 @@ impl Model {
         }
     }
 
-    /// Refuses to make weights for which there is no room.
+    /// Rejects creating weights that do not fit in memory.
     pub(super) fn admit_weights(&self) -> Result<()> {
         let mut parameters = self.parameters(false);
-        // One after the other they are drawn, some in double precision.
+        // Weights are initialized one after another, some in double precision.
         let specs = self.built.get().into_iter().flat_map(|built| built.specs.iter().flatten());
         let drawn = specs.map(|spec| spec.initializer.scratch(spec.count())).max().unwrap_or(0);
         parameters.bytes = parameters.bytes.saturating_add(bytes_of(drawn as u64));
         match (self.too_little_for(parameters.bytes, parameters.made, true), parameters.largest) {
             (Some((most, what)), Some((index, bytes))) => {
-                let needs = format!("its {} of weights", memory::bytes_text(bytes));
+                let needs = format!("its {} of weights", crate::text::bytes_text(bytes));
                 let error = Error::Memory { needs, bytes: parameters.bytes, most, what };
                 in_layer(&*self.layers[index], Err(error))
             }
@@ -340,8 +284,15 @@ impl Model {
         }
     }
 
-    /// The limit that does not allow so many bytes, `made` of which are in memory already, and whose it is. What is not
-    /// on the `host` is compared with limits that were set alone.
+    /// Whether `values` values of 32 bits have room beside the model's weights.
+    pub(super) fn has_room_for(&self, values: u64) -> bool {
+        let parameters = self.parameters(false);
+        let bytes = parameters.bytes.saturating_add(values.saturating_mul(BYTES));
+        self.too_little_for(bytes, parameters.made, true).is_none()
+    }
+
+    /// The limit that `bytes` exceed, `made` of them already allocated, and its name. Memory that is not on the `host`
+    /// is compared only with limits that were set.
     fn too_little_for(&self, bytes: u64, made: u64, host: bool) -> Option<(u64, &'static str)> {
         let over = |most: u64| bytes > most;
         let limit = match self.memory_limit {
@@ -357,7 +308,7 @@ impl Model {
         if limit.is_some() {
             return None;
         }
-        // Small models need not ask the system.
+        // Small models need not query the system.
         const ALWAYS: u64 = 16 << 20;
         let more = bytes.saturating_sub(made);
         if more <= ALWAYS || !host {
@@ -365,7 +316,7 @@ impl Model {
         }
         let mut most = memory::available()?;
         if more > most {
-            // Buffers that are kept for later are the first thing to give up.
+            // Free lists are released first.
             ops::drop_buffers();
             most = memory::available()?;
         }
@@ -378,7 +329,7 @@ impl Model {
         Value::from_vec(Vec::new(), &[0], self.device()).is_ok_and(|value| value.is_on_cpu())
     }
 
-    /// Weights, and in training their gradients and what the optimizer keeps for them.
+    /// Weights, and in training their gradients and the optimizer's state.
     fn parameters(&self, training: bool) -> Parameters {
         let Some(built) = self.built.get() else { return Parameters::default() };
         let mut found = Parameters::default();
@@ -408,7 +359,7 @@ impl Model {
                 }
             }
         }
-        // While a weight is updated there are some values of its size besides.
+        // Updating a weight needs temporary values of its size.
         let gradients = learned.saturating_add(largest);
         found.bytes = bytes_of(all.saturating_add(slots).saturating_add(gradients).saturating_add(penalties));
         if built.weights.get().is_some() {
@@ -432,9 +383,9 @@ mod tests {
         held(model, &[Shape::new(sizes)], training).unwrap().values
     }
 
-    /// A chain of layers that make their inputs large and cut out a small part of that again.
+    /// A chain of layers that enlarge their inputs and slice off a small part.
     #[test]
-    fn a_part_of_a_value_keeps_all_of_it() {
+    fn a_slice_keeps_its_origin_alive() {
         let steps = 1 << 13;
         let of = |cut: usize| {
             let mut model = Sequential::new();
@@ -442,15 +393,15 @@ mod tests {
             model.add(Cropping1D::new((0, cut))).unwrap().add(UpSampling1D::new(1)).unwrap();
             values(&model, &[1], false)
         };
-        // A small part is copied and the whole is freed; the peak is where both are alive.
+        // A small slice is copied and its origin freed; the peak is where both are alive.
         assert_eq!(of(steps - 1), 1 + steps);
-        // A part of more than half stays a view, which keeps the whole while the next layer computes.
+        // A slice of more than half stays a view, which keeps its origin alive while the next layer computes.
         let left = steps / 2 + 1;
         assert_eq!(of(steps - left), steps + left);
     }
 
     #[test]
-    fn a_view_keeps_memory_that_its_origin_is_done_with() {
+    fn a_view_keeps_the_memory_of_a_dropped_origin() {
         let input = Input::new(10).symbol();
         let large = Dense::new(1000).call(&input).unwrap();
         let view = Reshape::new([10, 100]).call(&large).unwrap();
@@ -459,7 +410,7 @@ mod tests {
         let small = Reshape::new([1, 1]).call(&after).unwrap();
         let both = Add::new().call([&late, &small]).unwrap();
         let model = Model::new(&input, &both).unwrap();
-        // The large value is there until the sum, and so is the sum then.
+        // The large value lives until the sum, which is allocated then.
         assert_eq!(values(&model, &[10], false), 1000 + 1 + 1000);
         let twice = Model::new(&input, &Add::new().call([&large, &large]).unwrap()).unwrap();
         assert_eq!(values(&twice, &[10], false), 2000);

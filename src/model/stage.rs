@@ -1,36 +1,35 @@
-//! The stage on the host: layers of texts and exact whole numbers at the head of a model's inputs, which are run before
-//! the first layer that computes on the device.
+//! The host stage: layers for texts and exact integers at a model's inputs, which run before the first layer that
+//! computes on the device.
 
 use super::Model;
-use super::core::in_layer;
+use super::as_model::nested_model;
 use super::graph::Slot;
-use super::nested::nested_model;
 use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result};
-use crate::layers::{Layer, Takes};
+use crate::layers::{Layer, Takes, in_layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// The type of inputs of texts.
+/// The dtype of text inputs.
 pub(super) const STRING: &str = "string";
 
-/// Which calls of a model are made on the host, and which values the others begin with.
+/// The calls of a model that run on the host, and the values that are fed to the others.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
-    /// By call.
+    /// Whether each call runs on the host.
     on_host: Vec<bool>,
-    /// The values that the device is fed with: the model's inputs, unless calls are made on the host.
+    /// The values fed to the device: the model's inputs, or outputs of host calls.
     pub feeds: Vec<Slot>,
 }
 
 impl Head {
-    /// No call is made on the host, as in a model inside another.
+    /// No call runs on the host, as in a nested model.
     pub fn none(model: &Model) -> Self {
         let graph = model.graph();
         Self { on_host: vec![false; graph.nodes().len()], feeds: (0..graph.inputs()).collect() }
     }
 
-    /// The calls at the head of the inputs whose layers work on the host.
+    /// The calls at the inputs whose layers run on the host.
     pub fn of(model: &Model) -> Self {
         let mut head = Self::none(model);
         if model.all_layers().iter().all(|layer| layer.on_host().is_none()) {
@@ -57,23 +56,23 @@ impl Head {
         head
     }
 
-    /// Whether no call is made on the host.
+    /// Whether no call runs on the host.
     pub fn is_empty(&self) -> bool {
         !self.on_host.contains(&true)
     }
 
-    /// Whether a call is made on the host.
+    /// Whether a call runs on the host.
     pub fn has(&self, call: usize) -> bool {
         self.on_host[call]
     }
 
-    /// The place of a value among those that the device is fed with.
+    /// The index of a value among those fed to the device.
     pub fn place(&self, slot: Slot) -> Option<usize> {
         self.feeds.binary_search(&slot).ok()
     }
 }
 
-/// A value for the device.
+/// A value to feed to the device.
 #[derive(Clone, Debug)]
 pub(crate) struct Feed {
     /// Its sizes, the batch first.
@@ -89,14 +88,14 @@ struct HostCall {
     output: Slot,
 }
 
-/// An input as the stage takes it.
+/// The expected form of an input.
 #[derive(Debug)]
 struct Wanted {
     name: String,
     dtype: Option<String>,
 }
 
-/// The calls that a model makes on the host.
+/// The host calls of a model.
 #[derive(Debug)]
 pub(crate) struct Stage {
     inputs: Vec<Wanted>,
@@ -106,7 +105,7 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// The stage of a model; none if it makes no calls on the host.
+    /// The stage of a model; `None` if no call runs on the host.
     pub fn of(model: &Model) -> Option<Self> {
         let head = Head::of(model);
         if head.is_empty() && !model.input_dtypes().contains(&Some(STRING)) {
@@ -125,7 +124,7 @@ impl Stage {
         Some(Self { inputs, calls, feeds: head.feeds, slots: graph.slots() })
     }
 
-    /// What the device is fed with for these inputs, which are in the model's order.
+    /// The values to feed to the device for these inputs, which are in the model's order.
     pub fn run(&self, columns: Vec<Column>) -> Result<Vec<Feed>> {
         let mut values: Vec<Option<Column>> = Vec::with_capacity(self.slots);
         for (wanted, column) in self.inputs.iter().zip(columns) {
@@ -142,7 +141,7 @@ impl Stage {
             let sizes = column.shape().to_vec();
             let numbers = column.into_floats();
             Ok(match self.calls.iter().find(|call| call.output == *slot) {
-                // An error tells of the layer that has given what no float is.
+                // The error names the layer whose output is not exactly representable as floats.
                 Some(call) => Feed { sizes, numbers: in_layer(&*call.layer, numbers)? },
                 None => Feed { sizes, numbers: numbers? },
             })
@@ -152,7 +151,7 @@ impl Stage {
 }
 
 impl Wanted {
-    /// The values of an input, as its type has them.
+    /// The values of an input, converted to its dtype.
     fn take(&self, column: Column) -> Result<Column> {
         let what = || format!("input `{}`", self.name);
         let (shape, cells) = column.into_parts();
@@ -164,7 +163,7 @@ impl Wanted {
                 return Err(Error::data(what(), "numbers", format!("texts{}", first.unwrap_or_default())));
             }
             (Some(dtype), Cells::Float(numbers)) if is_whole(dtype) && numbers.iter().any(is_large) => {
-                let expected = "whole numbers that come as such: floats of 32 bits tell them apart up to 2²⁴";
+                let expected = "integers given as integers: float32 represents them only up to 2²⁴";
                 return Err(Error::data(
                     what(),
                     expected,
@@ -179,20 +178,20 @@ impl Wanted {
     }
 }
 
-/// Whether a number may have been rounded when it became a float.
+/// Whether a number can have been rounded to a float.
 fn is_large(number: &f32) -> bool {
-    /// From here on whole numbers fall together.
+    /// Above this, integers are no longer distinct.
     const EXACT: f32 = 16_777_216.0;
     number.is_finite() && number.abs() > EXACT
 }
 
-/// Whether a type is one of whole numbers.
+/// Whether a dtype is an integer type.
 fn is_whole(dtype: &str) -> bool {
     dtype.starts_with("int") || dtype.starts_with("uint") || dtype == "bool"
 }
 
 impl Model {
-    /// The types of the inputs as their `Input` layers tell them.
+    /// The dtypes of the inputs, as given by their `Input` layers.
     pub(crate) fn input_dtypes(&self) -> Vec<Option<&str>> {
         match &self.functional {
             Some(functional) => {
@@ -202,7 +201,7 @@ impl Model {
         }
     }
 
-    /// For each input whether it takes texts: the names and their order are those of [`input_keys`](Self::input_keys).
+    /// For each input whether it takes texts, in the order of [`input_keys`](Self::input_keys).
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -215,12 +214,12 @@ impl Model {
         self.input_dtypes().into_iter().map(|dtype| dtype == Some(STRING)).collect()
     }
 
-    /// What it does on the host before it computes, if anything.
+    /// The host stage of the model, if it has one.
     pub(crate) fn stage(&self) -> Option<Stage> {
         Stage::of(self)
     }
 
-    /// Refuses texts where numbers are wanted and numbers where texts are, between the layers.
+    /// Rejects texts as inputs of layers for numbers, and vice versa.
     pub(super) fn check_texts(&self) -> Result<()> {
         let mut texts = self.takes_texts();
         if !texts.contains(&true) && self.layers.iter().all(|layer| layer.on_host().is_none()) {
@@ -235,12 +234,12 @@ impl Model {
         Ok(())
     }
 
-    /// The shapes of what the device is fed with, of the shapes of all values.
+    /// The shapes of the values fed to the device, given the shapes of all values.
     pub(super) fn feed_shapes(&self, shapes: &[Shape]) -> Vec<Shape> {
         Head::of(self).feeds.iter().map(|slot| shapes[*slot].clone()).collect()
     }
 
-    /// Puts on the device what the stage has given; numbers that the next layers cannot take are refused.
+    /// Moves the outputs of the stage to the device; numbers that the next layers do not accept are rejected.
     pub(crate) fn fed(&self, feeds: Vec<Feed>) -> Result<Vec<Value>> {
         let head = Head::of(self);
         let value = |(index, feed): (usize, Feed)| {
@@ -251,7 +250,7 @@ impl Model {
     }
 }
 
-/// Whether a layer gives texts, for inputs that are texts or not.
+/// Whether a layer outputs texts, for inputs that are texts or not.
 pub(super) fn gives_text(layer: &dyn Layer, inputs: &[bool]) -> Result<bool> {
     let (text, number) = (inputs.contains(&true), inputs.contains(&false));
     match layer.on_host() {

@@ -1,7 +1,7 @@
-//! What `summary` prints: a table of the layers with their output shapes and numbers of parameters.
+//! The `summary` table: the layers with their output shapes and parameter counts.
 //!
-//! This module knows nothing of layers: it is given [`Row`]s and totals, and writes them as Keras does,
-//! character for character, in the style of TensorFlow 2.7 to 2.11, of 2.12 to 2.15, or of Keras 3.
+//! This module does not depend on layers: it formats [`Row`]s and totals as Keras does, character for character, in the
+//! style of TensorFlow 2.7 to 2.11, of 2.12 to 2.15, or of Keras 3.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,23 +15,24 @@ use crate::text::printable;
 mod classic;
 mod keras3;
 
-/// The narrowest line at which every column of all styles still has room.
+/// The shortest line in which the columns of every style have room.
 const MIN_LINE_LENGTH: usize = 40;
 
-/// Each layer has a line, and a model may have thousands of them.
+/// Bounds the output: each layer has a line, and a model can have thousands.
 const MAX_LINE_LENGTH: usize = 1000;
 
-/// An output of a layer that another takes: `dense[1][0]` is the first output of the second call of `dense`.
+/// An output of a layer that is the input of another: `dense[1][0]` is the first output of the second call of `dense`.
 ///
-/// Calls are counted as they are written down, from 0. A call that is not in the model counts too until the model has
-/// been in a file.
+/// Calls are counted from 0 in order of creation. A call that is not part of the model counts too, until the model has
+/// been saved and loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Connection {
-    /// The name of the layer that makes the value.
+    /// The name of the layer that produces the value.
     pub layer: String,
-    /// Which call of that layer.
+    /// The index of the call of that layer.
     pub call: usize,
-    /// Which output of that call.
+    /// The index of the output of that call.
     pub output: usize,
 }
 
@@ -43,34 +44,35 @@ impl fmt::Display for Connection {
 
 /// One layer in a [`Summary`], or an operation such as `x + y`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Row {
     /// The layer's name.
     pub name: String,
     /// Its Keras class name, such as `Conv2D`.
     pub class_name: String,
-    /// Shapes of the outputs of its last call; none as long as they are not known.
+    /// The output shapes of its last call; empty if unknown.
     pub output_shapes: Vec<Shape>,
-    /// The names of its outputs, if it is a model whose outputs have names; none for all others.
+    /// The names of its outputs, if it is a model with named outputs; otherwise empty.
     pub output_names: Vec<String>,
-    /// Whether all of its calls have outputs of these shapes.
+    /// Whether all of its calls have these output shapes.
     pub same_shapes: bool,
-    /// Number of its parameters, trainable or not; 0 as long as it is not built.
+    /// The number of its parameters, trainable or not; 0 before it is built.
     pub params: usize,
     /// Whether its weights exist.
     pub built: bool,
-    /// Whether it may be trained.
+    /// Whether it is trainable.
     pub trainable: bool,
-    /// Whether it is an operation: Keras 3 does not count them among the layers of a nested model.
+    /// Whether it is an operation, which Keras 3 does not count among the layers of a nested model.
     pub is_operation: bool,
-    /// The values that it is called on, call by call. Only the layers of Functional models have them; they are outputs
-    /// of rows of the same model.
+    /// Its input values, call by call. Only for layers of Functional models; they are outputs of rows of the same
+    /// model.
     pub connections: Vec<Connection>,
     /// 0 for a layer of the model; 1 for a layer of the nested model in the nearest row of level 0 above, and so on.
     pub level: usize,
 }
 
 impl Default for Row {
-    /// A trainable layer that is built and has no weights.
+    /// A trainable, built layer without weights.
     fn default() -> Self {
         Self {
             name: String::new(),
@@ -93,7 +95,7 @@ impl Row {
         printable(&format!("{} ({})", self.name, self.class_name))
     }
 
-    /// The shape of its output, or the list of the shapes of several; `?` as long as they are not known.
+    /// The shape of its output, or the list of several shapes; `?` if unknown.
     pub(crate) fn shape(&self) -> String {
         match &self.output_shapes[..] {
             [] => "?".into(),
@@ -102,7 +104,7 @@ impl Row {
         }
     }
 
-    /// The shapes of its outputs as JSON: one shape, a list of several, `null` as long as they are not known.
+    /// The shapes of its outputs as JSON: one shape, a list of several, `null` if unknown.
     fn shape_json(&self) -> Value {
         match &self.output_shapes[..] {
             [] => Value::Null,
@@ -116,12 +118,13 @@ fn listed<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// A number of parameters and the memory they take.
+/// A parameter count and its size in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Params {
-    /// How many numbers.
+    /// The number of values.
     pub count: usize,
-    /// How many bytes.
+    /// The number of bytes.
     pub bytes: usize,
 }
 
@@ -133,7 +136,7 @@ impl Params {
 }
 
 impl Params {
-    /// The size, in units of which the first is called `bytes`: `3.25 KB`.
+    /// The size with its unit, of which the smallest is called `bytes`: `3.25 KB`.
     fn size(self, bytes: &'static str) -> String {
         let mut size = self.bytes as f64;
         let mut units = [bytes, "KB", "MB", "GB", "TB", "PB"].into_iter();
@@ -156,16 +159,16 @@ impl std::ops::Add for Params {
     }
 }
 
-/// How a [`Summary`] is printed.
+/// The format of a [`Summary`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Style {
-    /// As TensorFlow 2.7 to 2.11: 65 columns of plain text, 98 for a model that is no chain of layers.
+    /// TensorFlow 2.7 to 2.11: 65 columns of plain text, 98 for a model that is not a chain of layers.
     #[default]
     Classic,
-    /// As TensorFlow 2.12 to 2.15, and `tf_keras`: with sizes in bytes, and other room for the columns.
+    /// TensorFlow 2.12 to 2.15, and `tf_keras`: with sizes in bytes, and other column widths.
     Keras2,
-    /// As Keras 3: a table with borders, sizes in bytes, and the optimizer's parameters.
+    /// Keras 3: a table with borders, sizes in bytes, and the optimizer's parameters.
     Keras3,
 }
 
@@ -207,15 +210,15 @@ pub struct Summary {
     pub name: String,
     /// Its layers in order; the layers of a nested model follow it, one [`level`](Row::level) deeper.
     pub rows: Vec<Row>,
-    /// All parameters that training changes.
+    /// All trainable parameters.
     pub trainable: Params,
-    /// All parameters that it does not: statistics, and those of frozen layers.
+    /// All others: statistics, and those of frozen layers.
     pub non_trainable: Params,
-    /// The state of the optimizer, once it has one. Only [`Style::Keras3`] prints it.
+    /// The optimizer's state, once created. Only [`Style::Keras3`] prints it.
     pub optimizer: Option<Params>,
-    /// The shape of a batch of inputs, where it is known. No table shows it; a drawing does.
+    /// The shape of a batch of inputs, if known. Shown in a diagram, not in the table.
     pub input_shape: Option<Shape>,
-    /// Whether the table says what each layer is connected to: it does where that is not just the layer before.
+    /// Whether the table lists each layer's connections, as it does for models other than chains.
     pub connected: bool,
     style: Style,
     line_length: Option<usize>,
@@ -241,18 +244,18 @@ impl Summary {
         }
     }
 
-    /// Prints in another style.
+    /// Sets the style.
     pub fn style(mut self, style: Style) -> Self {
         self.style = style;
         self
     }
 
-    /// Characters in a line: by default 65 for [`Style::Classic`] and [`Style::Keras2`], 98 if they say what layers are
-    /// connected to (both add 11 of their own to any length if the [`show_trainable`](Self::show_trainable) column is
-    /// on); 76 for [`Style::Keras3`], as Keras has it in a terminal of 80.
+    /// Sets the line length in characters: by default 65 for [`Style::Classic`] and [`Style::Keras2`], 98 with
+    /// connections (the [`show_trainable`](Self::show_trainable) column adds 11 to any length in both); 76 for
+    /// [`Style::Keras3`], as Keras has it in a terminal of 80.
     ///
     /// # Errors
-    /// [`Error::Argument`] below 40, where columns would have no room.
+    /// [`Error::Argument`] below 40, where the columns would not fit.
     pub fn line_length(mut self, characters: usize) -> Result<Self> {
         if !(MIN_LINE_LENGTH..=MAX_LINE_LENGTH).contains(&characters) {
             let expected = format!("at least {MIN_LINE_LENGTH}, at most {MAX_LINE_LENGTH}");
@@ -262,20 +265,20 @@ impl Summary {
         Ok(self)
     }
 
-    /// Adds a column that says which layers may be trained.
+    /// Adds a column that shows which layers are trainable.
     pub fn show_trainable(mut self, show: bool) -> Self {
         self.show_trainable = show;
         self
     }
 
-    /// Shows the layers of nested models too.
+    /// Includes the layers of nested models.
     pub fn expand_nested(mut self, expand: bool) -> Self {
         self.expand_nested = expand;
         self
     }
 
-    /// Shows only the layers from `first` to `last`, both included; the totals stay those of the whole model.
-    /// Keras also takes patterns; here both are names.
+    /// Restricts the table to the layers from `first` to `last`, inclusive; the totals stay those of the whole model.
+    /// Keras also accepts patterns; here both are names.
     ///
     /// # Errors
     /// [`Error::NoSuchLayer`] for a name that is not that of a layer.
@@ -296,9 +299,9 @@ impl Summary {
 
     /// The summary as JSON: `name`, `layers` (each with `name`, `class_name`, `output_shape`, `params`),
     /// `total_params`, `trainable_params` and `non_trainable_params`. A nested model is one layer; the optimizer is not
-    /// counted.
+    /// included.
     ///
-    /// Layers of a Functional model have `connected_to` too, a list of `[layer, call, output]`; an `output_shape` of
+    /// Layers of a Functional model also have `connected_to`, a list of `[layer, call, output]`; an `output_shape` of
     /// several outputs is a list of shapes.
     pub fn to_json(&self) -> Value {
         let is_graph = self.rows.iter().any(|row| !row.connections.is_empty());
@@ -334,13 +337,13 @@ impl Summary {
         self.rows.iter().filter(move |row| row.level == 0 || shown(row))
     }
 
-    /// Whether it says which layers may be trained.
+    /// Whether it shows which layers are trainable.
     #[cfg(feature = "report")]
     pub(crate) fn shows_trainable(&self) -> bool {
         self.show_trainable
     }
 
-    /// The cells above the table.
+    /// The table's header cells.
     fn header(&self) -> Vec<&'static str> {
         let mut header = vec!["Layer (type)", "Output Shape", "Param #"];
         if self.connected {
@@ -363,7 +366,7 @@ impl fmt::Display for Summary {
     }
 }
 
-/// What the tests of both styles are made of.
+/// Fixtures of the tests of all styles.
 #[cfg(test)]
 mod fixtures {
     use super::{Params, Row, Summary};
@@ -389,7 +392,7 @@ mod fixtures {
         Summary::new(name, rows, Params::float32(count), Params::default())
     }
 
-    /// The rows of the notebook's network, with the given numbers at the ends of the layers' names.
+    /// The rows of the notebook's network, with the given suffixes of the layers' names.
     pub fn notebook(name: &str, numbers: [&str; 3]) -> Summary {
         let [first, second, dense] = numbers;
         let rows = vec![
@@ -462,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_may_be_given_in_either_order_and_keeps_nested_layers() {
+    fn a_range_works_in_either_order_and_keeps_nested_layers() {
         let range = |a, b| nested().layer_range(a, b).map(|s| s.rows.len());
         assert_eq!(range("my_model", "my_model").unwrap(), 2);
         let whole = ("my_model", "a_very_long_layer_name_that_wraps_the_column");
@@ -479,7 +482,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_cannot_command_the_terminal() {
+    fn a_name_cannot_contain_terminal_control_codes() {
         for style in [Style::Classic, Style::Keras2, Style::Keras3] {
             let mut summary = fixtures::model("a\u{1b}[2Jb", vec![row("x\u{1b}[31m\ny", "Dense", 1, 1)]).style(style);
             summary.expand_nested = true;

@@ -1,4 +1,4 @@
-//! Symbols: values that layers will give, by which a model's graph is written down.
+//! Symbolic tensors, from which a model's graph is constructed.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Model;
-use super::core::in_layer;
-use super::functional::{Called, Description, Form, name_layers};
+use super::form::Form;
+use super::functional::{Called, Description, name_layers};
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, HasCommon, INITIAL_STATE, Input, Layer, MASK};
+use crate::layers::{Arguments, HasCommon, INITIAL_STATE, Input, Layer, MASK, in_layer};
 use crate::shape::Shape;
 
-/// Numbers layers in the order in which they are made, for their automatic names.
+/// Counts layers in order of creation, for their automatic names.
 static MADE: AtomicU64 = AtomicU64::new(0);
 
-/// A value that a layer will give when the model computes: Keras's symbolic tensor.
+/// The symbolic output of a layer: Keras's symbolic tensor.
 ///
-/// Its shape is known at once, so that a layer that does not fit is refused where it is called.
+/// Its shape is known at once, so that a layer that does not fit is rejected where it is called.
 ///
 /// ```
 /// use brasa::prelude::*;
@@ -40,24 +40,24 @@ pub struct Symbol {
 
 struct SymbolCall {
     layer: SharedLayer,
-    /// How many calls of the layer there were before.
+    /// The number of earlier calls of the layer.
     number: usize,
     inputs: Vec<Symbol>,
-    /// Masks in place of those of the inputs.
+    /// Masks that replace those of the inputs.
     masks: Vec<Option<Symbol>>,
     arguments: Arguments,
     shapes: Vec<Shape>,
 }
 
 impl SymbolCall {
-    /// All values that it uses.
+    /// All values used.
     fn uses(&self) -> impl Iterator<Item = &Symbol> {
         self.inputs.iter().chain(self.masks.iter().flatten())
     }
 }
 
 impl fmt::Debug for Symbol {
-    /// Without what it is made of: a graph printed as a tree has no end.
+    /// Without its inputs: a graph printed as a tree can be huge.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let layer = &self.call.layer.layer;
         formatter
@@ -71,7 +71,7 @@ impl fmt::Debug for Symbol {
 }
 
 impl Drop for SymbolCall {
-    /// One after the other: a graph may be deeper than the stack.
+    /// Iteratively: a graph can be deeper than the stack.
     fn drop(&mut self) {
         fn taken(call: &mut SymbolCall) -> impl Iterator<Item = Symbol> {
             std::mem::take(&mut call.inputs).into_iter().chain(std::mem::take(&mut call.masks).into_iter().flatten())
@@ -103,7 +103,7 @@ impl Symbol {
         Self { call: Arc::new(call), output: 0 }
     }
 
-    /// The number of samples in each batch, where the input that it comes from has a fixed one.
+    /// The batch size, if its input has a fixed one.
     fn batch_size(&self) -> Option<usize> {
         let mut symbol = self;
         while let Some(input) = symbol.call.inputs.first() {
@@ -118,7 +118,7 @@ impl Symbol {
 }
 
 impl Input {
-    /// The input of a model, to call layers on.
+    /// The input of a model, on which layers are called.
     pub fn symbol(self) -> Symbol {
         let shape = self.common().input_shape.clone().unwrap_or_else(|| Shape::batch_of(()));
         Symbol::of_input(self.shared(), shape)
@@ -148,10 +148,10 @@ impl SharedLayer {
         Self { layer: layer.into(), number: MADE.fetch_add(1, Ordering::Relaxed), calls: Arc::default() }
     }
 
-    /// The value that the layer makes of one input, or of several for a layer that takes them.
+    /// The output of the layer for one input, or for several if the layer accepts them.
     ///
     /// # Errors
-    /// [`Error::Layer`] with what the layer refuses; [`Error::Shape`] for a layer of several outputs, whose form is
+    /// [`Error::Layer`] with the layer's error; [`Error::Shape`] for a layer of several outputs, which requires
     /// [`call_all`](Self::call_all).
     pub fn call(&self, inputs: impl IntoSymbols) -> Result<Symbol> {
         let outputs = self.call_all(inputs)?;
@@ -163,18 +163,18 @@ impl SharedLayer {
         }
     }
 
-    /// All values that the layer makes of its inputs.
+    /// All outputs of the layer for these inputs.
     ///
     /// # Errors
-    /// [`Error::Layer`] with what the layer refuses.
+    /// [`Error::Layer`] with the layer's error.
     pub fn call_all(&self, inputs: impl IntoSymbols) -> Result<Vec<Symbol>> {
         self.call_with(inputs, Arguments::new())
     }
 
-    /// All values that the layer makes of its inputs and of further arguments, as in [`CallLayer::call_with`].
+    /// All outputs of the layer for these inputs and further arguments, as in [`CallLayer::call_with`].
     ///
     /// # Errors
-    /// [`Error::Layer`] with what the layer refuses.
+    /// [`Error::Layer`] with the layer's error.
     pub fn call_with(&self, inputs: impl IntoSymbols, mut arguments: Arguments) -> Result<Vec<Symbol>> {
         let (mut inputs, _) = inputs.into_symbols();
         let layer = &*self.layer;
@@ -183,12 +183,12 @@ impl SharedLayer {
         }
         let named: usize = arguments.named().map(|(_, tensors)| tensors.iter().filter(|tensor| **tensor).count()).sum();
         if named >= inputs.len() {
-            let expected = format!("more inputs than the {named} that stand for arguments with names");
+            let expected = format!("more inputs than the {named} of named arguments");
             return in_layer(layer, Err(Error::argument("inputs", expected, inputs.len())));
         }
         let places = arguments.elements(MASK, inputs.len());
         if places.len() > inputs.len() - named || (!places.is_empty() && !layer.supports_masking()) {
-            let expected = "at most one for each input, of a layer that heeds masks";
+            let expected = "at most one for each input, of a layer that uses masks";
             return in_layer(layer, Err(Error::argument(MASK, expected, format!("{} masks", places.len()))));
         }
         let masks = places.iter().map(|place| place.and_then(|place| inputs.get(place)).cloned()).collect();
@@ -209,12 +209,12 @@ impl SharedLayer {
     }
 }
 
-/// Calling a layer on symbols; every layer has it.
+/// Calls of layers on symbols; implemented for every layer.
 pub trait CallLayer: Sized {
-    /// The layer, to be called several times.
+    /// The layer, for several calls that share its weights.
     fn shared(self) -> SharedLayer;
 
-    /// The value that the layer makes of one input, or of several for a layer that takes them.
+    /// The output of the layer for one input, or for several if the layer accepts them.
     ///
     /// # Errors
     /// As [`SharedLayer::call`].
@@ -222,8 +222,8 @@ pub trait CallLayer: Sized {
         self.shared().call(inputs)
     }
 
-    /// All values that the layer makes of its inputs. Those of a recurrent layer are a sequence and, if there are more,
-    /// the states that it starts from.
+    /// All outputs of the layer for these inputs. The inputs of a recurrent layer are a sequence, optionally followed by
+    /// its initial states.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -240,9 +240,9 @@ pub trait CallLayer: Sized {
         self.shared().call_all(inputs)
     }
 
-    /// All values that the layer makes of its inputs and of further arguments, such as `use_causal_mask`. Values among
-    /// those stand after the other inputs. The argument `mask`, which every layer that heeds masks has, says which steps
-    /// count, 1 or 0 for each, in place of the mask that the input carries.
+    /// All outputs of the layer for these inputs and further arguments, such as `use_causal_mask`. Values of named
+    /// arguments follow the other inputs. The argument `mask`, which every layer that uses masks has, contains 1 for
+    /// each step that counts and 0 for others, and replaces the mask that the input carries.
     ///
     /// ```
     /// use brasa::layers::Arguments;
@@ -275,14 +275,14 @@ impl<L: Into<Box<dyn Layer>>> CallLayer for L {
     }
 }
 
-/// What can be given as inputs or outputs: one symbol, a list of them, or a list with a name for each.
+/// Anything accepted as inputs or outputs: one symbol, a list of them, or a list with names.
 pub trait IntoSymbols {
-    /// The symbols, and how they are given.
+    /// The symbols, and their structure.
     #[doc(hidden)]
     fn into_symbols(self) -> (Vec<Symbol>, Given);
 }
 
-/// How symbols are given.
+/// The structure in which symbols are given.
 #[doc(hidden)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Given {
@@ -333,7 +333,7 @@ impl IntoSymbols for &Vec<Symbol> {
 
 impl<const N: usize> IntoSymbols for [(&str, &Symbol); N] {
     fn into_symbols(self) -> (Vec<Symbol>, Given) {
-        // Keras sorts a dictionary by its keys.
+        // Keras sorts dictionaries by key.
         let mut named = self;
         named.sort_by_key(|(name, _)| *name);
         let (names, symbols) = named.into_iter().map(|(name, symbol)| (name.to_owned(), symbol.clone())).unzip();
@@ -344,11 +344,11 @@ impl<const N: usize> IntoSymbols for [(&str, &Symbol); N] {
 impl Model {
     /// The model that computes `outputs` from `inputs`: Keras's `Model(inputs, outputs)`.
     ///
-    /// An input that is no [`Input`] but the output of a layer makes a model of the layers after it.
+    /// An input that is not an [`Input`] but the output of a layer makes a model of the layers after it.
     ///
     /// # Errors
-    /// [`Error::DuplicateName`] for two layers of one name, [`Error::Layer`] for an output that needs an input that is
-    /// not given.
+    /// [`Error::DuplicateName`] for two layers of one name, [`Error::Layer`] for an output that depends on an input
+    /// that is not given.
     pub fn new(inputs: impl IntoSymbols, outputs: impl IntoSymbols) -> Result<Self> {
         let (inputs, input_form) = inputs.into_symbols();
         let (outputs, output_form) = outputs.into_symbols();
@@ -385,11 +385,11 @@ impl Model {
     }
 }
 
-/// The calls that lead to symbols.
+/// Collects the calls that lead to symbols.
 #[derive(Default)]
 struct Walk {
     layers: Vec<Box<dyn Layer>>,
-    /// When each layer was made.
+    /// The creation number of each layer.
     numbers: Vec<u64>,
     calls: Vec<Called>,
     layer_of: HashMap<u64, usize>,
@@ -428,7 +428,7 @@ impl Walk {
         self.calls.len() - 1
     }
 
-    /// The call that a symbol comes from, and which of its outputs it is.
+    /// The call that produces a symbol, and the index of its output.
     fn place(&self, symbol: &Symbol) -> (usize, usize) {
         let address = Arc::as_ptr(&symbol.call);
         match self.cut.get(&(address, symbol.output)) {
@@ -442,7 +442,7 @@ impl Walk {
         self.cut.contains_key(&(address, symbol.output)) || self.call_of.contains_key(&address)
     }
 
-    /// Adds the calls that a symbol needs, those that it uses first.
+    /// Adds the calls that a symbol depends on, dependencies first.
     fn visit(&mut self, symbol: &Symbol) {
         let mut way = vec![symbol.clone()];
         while let Some(symbol) = way.last().cloned() {
@@ -493,10 +493,10 @@ mod tests {
         assert!(call(&[&x, &x, &x], 2).contains("mask"));
         let mut mask = Arguments::new();
         mask.push_named("mask", vec![true]);
-        assert!(Flatten::new().call_with([&x, &x], mask).unwrap_err().to_string().contains("heeds masks"));
+        assert!(Flatten::new().call_with([&x, &x], mask).unwrap_err().to_string().contains("uses masks"));
     }
 
-    /// As where the input carries it.
+    /// The result is as if the input carried the mask.
     #[test]
     fn a_mask_can_be_an_argument_of_a_call() {
         let (x, counted) = (Input::new((4, 2)).symbol(), Input::new(4).symbol());

@@ -1,4 +1,4 @@
-//! A model's weights: how they start, and how they get in and out.
+//! A model's weights: creation, access and replacement.
 
 use std::sync::OnceLock;
 
@@ -7,39 +7,14 @@ use burn::tensor::Device;
 use ndarray::ArrayD;
 
 use super::Model;
-use super::core::in_layer;
-use super::forward::positional_shapes;
+use super::graph::positional_shapes;
+use super::weight::{Weight, at_least_one, fitting_weights, weight_name};
 use crate::error::{Error, Result};
-use crate::layers::{Layer, WeightSpec, is_trainable};
+use crate::layers::{Layer, WeightSpec, in_layer, is_trainable};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// A weight on a device.
-#[derive(Clone, Debug)]
-pub struct Weight {
-    /// By which Burn's optimizers and records know it.
-    pub id: ParamId,
-    /// Its value; a scalar has the sizes `[1]`.
-    pub value: Value,
-}
-
-/// The weights that a layer brings along, if they fit.
-pub(super) fn fitting_weights(layer: &dyn Layer, inputs: &[Shape], specs: &[WeightSpec]) -> Result<Vec<Option<Value>>> {
-    let brought = layer.brought_weights(inputs)?;
-    if !brought.is_empty() && brought.len() != specs.len() {
-        return Err(Error::shape(format!("{} weights", specs.len()), format!("the {} that it brings", brought.len())));
-    }
-    for (spec, value) in specs.iter().zip(&brought) {
-        if let Some(value) = value.as_ref().filter(|value| value.sizes() != at_least_one(&spec.sizes)) {
-            let name = weight_name(layer.name(), spec);
-            let expected = format!("{:?} for the weight `{name}` that it brings", spec.sizes);
-            return Err(Error::shape(expected, format!("{:?}", value.sizes())));
-        }
-    }
-    Ok(brought)
-}
-
-/// The weights of a layer as they start.
+/// The initial weights of a layer.
 pub(super) fn start(
     layer: &dyn Layer,
     inputs: &[Shape],
@@ -64,13 +39,8 @@ pub(super) fn start(
         .collect()
 }
 
-/// A scalar's sizes as those of a value.
-fn at_least_one(sizes: &[usize]) -> &[usize] {
-    if sizes.is_empty() { &[1] } else { sizes }
-}
-
 impl Model {
-    /// All weights by layer, made now if they were not yet; `None` before the input shape is known.
+    /// All weights by layer, created if necessary; `None` before the input shape is known.
     pub(crate) fn weights_if_built(&self) -> Result<Option<&Vec<Vec<Weight>>>> {
         let Some(built) = self.built.get() else { return Ok(None) };
         if let Some(weights) = built.weights.get() {
@@ -98,22 +68,22 @@ impl Model {
         self.weights_if_built().map(|weights| weights.unwrap_or_else(|| unreachable!("built above")))
     }
 
-    /// All weights by layer, to change them.
+    /// All weights by layer, mutable.
     pub(crate) fn layer_weights_mut(&mut self, action: &'static str) -> Result<&mut Vec<Vec<Weight>>> {
         self.layer_weights(action)?;
-        // What layers brought along is theirs no more: it is about to change.
+        // Weights brought by layers are dropped: they are about to change.
         self.layers.iter_mut().for_each(|layer| layer.common_mut().brought.0.clear());
         self.plans.forget_weights();
         let weights = self.built.get_mut().and_then(|built| built.weights.get_mut());
         Ok(weights.unwrap_or_else(|| unreachable!("built above")))
     }
 
-    /// What each layer says of its weights.
+    /// The weight specs of each layer.
     pub(crate) fn weight_specs(&self, action: &'static str) -> Result<&Vec<Vec<WeightSpec>>> {
         Ok(&self.expect_built(action)?.specs)
     }
 
-    /// Whether training may change weight `index` of layer `layer`.
+    /// Whether a weight of layer `layer` is trainable.
     pub(crate) fn is_trainable(&self, layer: usize, spec: &WeightSpec) -> bool {
         self.common.trainable && is_trainable(&*self.layers[layer]) && spec.trainable
     }
@@ -146,7 +116,7 @@ impl Model {
     /// Replaces all weights, in the order of [`get_weights`](Self::get_weights). On an error none is changed.
     ///
     /// # Errors
-    /// [`Error::Weights`] with everything that does not fit; [`Error::State`] before the input shape is known.
+    /// [`Error::Weights`] with all mismatches; [`Error::State`] before the input shape is known.
     pub fn set_weights(&mut self, weights: &[ArrayD<f32>]) -> Result<()> {
         let names = self.weight_names()?;
         let specs: Vec<WeightSpec> = self.weight_specs("set_weights")?.iter().flatten().cloned().collect();
@@ -171,7 +141,7 @@ impl Model {
         Ok(())
     }
 
-    /// Whether no weight is infinite or not a number.
+    /// Whether all weights are finite.
     pub(crate) fn has_finite_weights(&self) -> Result<bool> {
         for weight in self.layer_weights("has_finite_weights")?.iter().flatten() {
             if !weight.value.is_finite()? {
@@ -181,11 +151,11 @@ impl Model {
         Ok(true)
     }
 
-    /// Puts in the weights of a file, by layer; those it did not have stay.
+    /// Sets the weights of a file, by layer; those that it lacks are kept.
     pub(crate) fn replace_weights(&mut self, values: Vec<Vec<Option<Value>>>) -> Result<()> {
         let whole = values.iter().flatten().all(Option::is_some);
         if whole && let Some(built) = self.built.get_mut() {
-            // No need to start weights that are replaced at once.
+            // Skips the initialization of weights that are replaced at once.
             let fresh = |value: Value| Weight { id: ParamId::new(), value };
             self.plans.forget_weights();
             let weights: Vec<Vec<Weight>> =
@@ -202,7 +172,7 @@ impl Model {
         Ok(())
     }
 
-    /// The names and sizes of the weights that training may change, in order.
+    /// The names and sizes of the trainable weights, in order.
     pub(crate) fn trainable_weights(&self, action: &'static str) -> Result<Vec<(String, Vec<usize>)>> {
         let specs = self.weight_specs(action)?.iter().enumerate();
         let trainable = specs.flat_map(|(layer, specs)| {
@@ -215,15 +185,6 @@ impl Model {
     /// The shapes of input and outputs, layer by layer, for files.
     pub(crate) fn shapes(&self) -> Option<&[Shape]> {
         self.built.get().map(|built| built.shapes.as_slice())
-    }
-}
-
-/// The name of a weight in messages: `dense/kernel`.
-pub(crate) fn weight_name(layer: &str, spec: &WeightSpec) -> String {
-    if spec.group.is_empty() {
-        format!("{layer}/{}", spec.name)
-    } else {
-        format!("{layer}/{}/{}", spec.group, spec.name)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Attention in heads by a kernel.
+//! Multi-head attention by a kernel.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::buffers::{buffer, give_back};
 use super::cpu::{Gradient, Kernel, run};
 use crate::kernels::attention::{Attention, Masks, Parts, backward, forward};
 
-/// What is attended with: queries `(batch, T, heads, size)`, keys `(batch, S, groups, size)` and values
+/// The operands of an attention: queries `(batch, T, heads, size)`, keys `(batch, S, groups, size)` and values
 /// `(batch, S, groups, width)`.
 pub(crate) struct Attended<'a> {
     pub queries: &'a Value,
@@ -15,13 +15,13 @@ pub(crate) struct Attended<'a> {
     pub values: &'a Value,
     /// Which scores `(batch, heads, T, S)` count, 1 or 0 for each.
     pub counted: Option<Value>,
-    /// By which scores are multiplied after the softmax.
+    /// Factors of the scores after the softmax.
     pub kept: Option<Value>,
-    /// What masked scores are before the softmax, and whether they are 0 after it whatever the others are.
+    /// The value of masked scores before the softmax, and whether they are 0 after it, whatever the others are.
     pub masked: (f32, bool),
 }
 
-/// `softmax(Q · Kᵀ / √size) · V` in each head, `(batch, T, heads, width)`, where there is a kernel.
+/// `softmax(Q · Kᵀ / √size) · V` in each head, `(batch, T, heads, width)`; `None` without a kernel.
 pub(crate) fn fast_attention(attended: Attended<'_>) -> Option<Value> {
     let Attended { queries, keys, values, counted, kept, masked: (masked, zero_masked) } = attended;
     let [batch, rows, heads, size] = <[usize; 4]>::try_from(queries.sizes()).ok()?;
@@ -42,11 +42,11 @@ pub(crate) fn fast_attention(attended: Attended<'_>) -> Option<Value> {
     }
 }
 
-/// As an operation on queries, keys, values and masks.
+/// The operation on queries, keys, values and masks.
 #[derive(Clone, Debug)]
 struct InHeads {
     sizes: Attention,
-    /// Whether the first of the masks is that of the scores that count.
+    /// Whether the first mask is that of the scores that count.
     is_masked: bool,
 }
 
@@ -61,7 +61,7 @@ fn parts<'a>(inputs: &[&'a [f32]]) -> Parts<&'a [f32]> {
     Parts { queries: inputs[0], keys: inputs[1], values: inputs[2] }
 }
 
-/// The scores.
+/// The scores, saved for the backward pass.
 #[derive(Debug)]
 struct Memory(Vec<f32>);
 

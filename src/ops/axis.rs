@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::shape::check_count;
 
 impl Value {
-    /// As (before, axis, after): everything before `axis` in one dimension, and everything after it in another.
+    /// As (before, axis, after): the dimensions before `axis` merged into one, and those after it into another.
     fn around(self, axis: usize) -> Result<(Tensor<3>, Vec<usize>)> {
         let sizes = self.sizes();
         let before = sizes[..axis].iter().product();
@@ -29,7 +29,7 @@ impl Value {
     /// The cells of dimension `axis` at these positions, in this order.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) for a position that is not inside, or if the result had too many values.
+    /// [`Error::Shape`](crate::Error::Shape) for a position out of range, or if the result had too many values.
     pub fn select(self, axis: usize, positions: &[usize]) -> Result<Self> {
         let (tensor, mut sizes) = self.around(axis)?;
         let length = sizes[axis];
@@ -44,7 +44,7 @@ impl Value {
         Self::from_around(tensor.select(1, indices), sizes, axis, positions.len())
     }
 
-    /// Each cell of dimension `axis` `times` times in a row.
+    /// Repeats each cell of dimension `axis` `times` times in a row.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if the result had too many values.
@@ -97,7 +97,7 @@ impl Value {
         self.map(Recip)
     }
 
-    /// A weight that has the dimensions `axes` of `sizes`, in this order, repeated over all others.
+    /// A weight with the dimensions `axes` of `sizes`, in this order, broadcast over all others.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if it has another number of elements.
@@ -107,8 +107,8 @@ impl Value {
         Ok(self.reshape(&own)?.expand(sizes))
     }
 
-    /// Mean and variance over `axes`, which stay with size 1; the variance is that of the values themselves (divided by
-    /// their number, not one less).
+    /// Mean and variance over `axes`, which are kept with size 1; the variance is that of the population (divided by
+    /// the number of values, not one less).
     pub fn moments(self, axes: &[usize]) -> (Self, Self) {
         let sizes = self.sizes();
         let mean = axes.iter().fold(self.clone(), |value, axis| value.mean_axis(*axis));
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_those_of_the_values() {
+    fn moments_are_those_of_the_population() {
         let (mean, variance) = numbers(&[2, 2]).moments(&[0, 1]);
         assert_eq!((mean.to_vec().unwrap(), variance.to_vec().unwrap()), (vec![1.5], vec![1.25]));
     }

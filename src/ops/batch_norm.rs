@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::Value;
-use super::activation::kernel_activation;
+use super::activations::Activation;
+use super::activations::kernel_activation;
 use super::cpu::{Gradient, Kernel, read, run};
-use crate::activations::Activation;
 use crate::error::Result;
 use crate::kernels::activation::Activation as Fast;
 use crate::kernels::batch_norm::{Affine, BatchNorm, backward, normalize, statistics};
 
-/// What normalizes a value besides its mean and variance.
+/// Parameters of a normalization besides mean and variance.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Normalization<'a> {
     /// The learned factors, (channels).
@@ -23,7 +23,7 @@ pub(crate) struct Normalization<'a> {
     pub activation: &'a Activation,
 }
 
-/// A normalized batch, and by what it was normalized.
+/// A normalized batch, with its statistics.
 pub(crate) struct Normalized {
     /// The output, of the input's sizes.
     pub output: Value,
@@ -33,7 +33,7 @@ pub(crate) struct Normalized {
     pub variance: Value,
 }
 
-/// `activation(gamma · (x − mean) / √(variance + ε) + beta)` with mean and variance of the batch, where there is a
+/// `activation(gamma · (x − mean) / √(variance + ε) + beta)` with mean and variance of the batch; `None` without a
 /// kernel.
 pub(crate) fn normalize_batch(input: &Value, by: Normalization<'_>) -> Option<Normalized> {
     let (norm, activation) = by.kernel(input)?;
@@ -47,7 +47,7 @@ pub(crate) fn normalize_batch(input: &Value, by: Normalization<'_>) -> Option<No
     Some(Normalized { output, mean: batch_mean, variance: batch_variance })
 }
 
-/// The same with a mean and a variance from elsewhere, where there is a kernel and no gradient is asked for.
+/// The same with a given mean and variance; `None` without a kernel, or if gradients are recorded.
 pub(crate) fn normalize_by(input: &Value, mean: &Value, variance: &Value, by: Normalization<'_>) -> Option<Value> {
     let (norm, activation) = by.kernel(input)?;
     if [Some(input), by.gamma, by.beta].into_iter().flatten().any(Value::is_autodiff) {
@@ -57,10 +57,10 @@ pub(crate) fn normalize_by(input: &Value, mean: &Value, variance: &Value, by: No
     by.run(norm, activation, input, (mean?, variance?))
 }
 
-/// Each element times the factor of its place in the last `columns` dimensions.
+/// Multiplies each element by the factor of its position in the last `columns` dimensions.
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) if there are not as many factors as places.
+/// [`Error::Shape`](crate::Error::Shape) if the number of factors is not that of the positions.
 pub(crate) fn scale_columns(value: &Value, factors: &Value, columns: usize) -> Result<Value> {
     let sizes = value.sizes();
     let (before, last) = sizes.split_at(sizes.len() - columns);
@@ -75,7 +75,7 @@ pub(crate) fn scale_columns(value: &Value, factors: &Value, columns: usize) -> R
     }
 }
 
-/// Rows of as many values as there are factors, each times its factor.
+/// Rows as long as `factors`, multiplied by them elementwise.
 fn scaled(x: &[f32], factors: &[f32]) -> Vec<f32> {
     let mut scaled = x.to_vec();
     for row in scaled.chunks_mut(factors.len().max(1)) {
@@ -85,7 +85,7 @@ fn scaled(x: &[f32], factors: &[f32]) -> Vec<f32> {
 }
 
 impl Normalization<'_> {
-    /// The sizes and the activation as the kernels take them; `None` for an activation that they do not have.
+    /// The sizes and the activation in the kernels' form; `None` for an activation without one.
     fn kernel(&self, input: &Value) -> Option<(BatchNorm, Fast)> {
         let activation = kernel_activation(self.activation).filter(|fast| fast.gradient_needs_only_output())?;
         let channels = input.sizes().last().copied().filter(|channels| *channels > 0)?;
@@ -108,13 +108,13 @@ impl Normalization<'_> {
     }
 }
 
-/// As an operation on the input and perhaps gamma and beta. Its gradient is that of a normalization by the batch's own
+/// The operation on the input and optionally gamma and beta. Its gradient is that of a normalization by the batch's own
 /// mean and variance.
 #[derive(Clone, Debug)]
 struct Normalize {
     norm: BatchNorm,
     activation: Fast,
-    /// Whether gamma is there.
+    /// Whether gamma is present.
     scale: bool,
     sizes: Vec<usize>,
     statistics: Arc<(Vec<f32>, Vec<f32>)>,

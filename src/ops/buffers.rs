@@ -1,20 +1,20 @@
-//! Memory of results that nobody needs any more, kept for the next ones.
+//! Free list of the buffers of dropped results, to be reused by later ones.
 //!
-//! A training step makes and drops the same large results every time. Asked for anew, each would come from the system
-//! in pages of zeros that are first touched one by one, which takes as long as computing what goes into them.
+//! A training step allocates and drops the same large results every time. Fresh buffers would come from the system as
+//! zero pages that fault one by one at first touch, which takes as long as the computation itself.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::kernels::huge_pages;
 
-/// Results of fewer values are left to the allocator, which is quick with them.
+/// Smaller results are left to the allocator, which is fast with them.
 const WORTH_KEEPING: usize = 1 << 14;
 /// Values (4 bytes each) kept at most: 1 GiB.
 const VALUES_KEPT: usize = 1 << 28;
-/// A buffer that was not used while so many others came back is not needed any more.
+/// A buffer that stays unused while this many others are given back is dropped.
 const CALLS_KEPT: u64 = 2048;
 
-/// What is kept, for all threads: a batch is gathered by one and dropped by another.
+/// The free list, shared by all threads: a batch is gathered by one and dropped by another.
 static FREE: Mutex<Free> = Mutex::new(Free { buffers: Vec::new(), values: 0, calls: 0, most: VALUES_KEPT });
 
 struct Free {
@@ -26,11 +26,11 @@ struct Free {
 }
 
 fn free() -> MutexGuard<'static, Free> {
-    // The list is whole between any two of its changes.
+    // The list is consistent between any two changes, so a poisoned lock is safe to use.
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// `len` values, to be overwritten: what they hold at first may be left over from earlier use.
+/// A buffer of `len` values to overwrite: its contents can be left over from earlier use.
 pub(crate) fn buffer(len: usize) -> Vec<f32> {
     if len < WORTH_KEEPING {
         return vec![0.0; len];
@@ -44,22 +44,22 @@ pub(crate) fn buffer(len: usize) -> Vec<f32> {
     }
 }
 
-/// Hands in memory for later calls of [`buffer`].
+/// Returns a buffer to the free list, for later calls of [`buffer`].
 pub(crate) fn give_back(buffer: Vec<f32>) {
     if buffer.capacity() >= WORTH_KEEPING {
-        // Whatever falls out of the list is dropped after it is unlocked.
+        // Buffers that leave the list are freed after it is unlocked.
         let _dropped = free().give(buffer);
     }
 }
 
-/// Keeps no more than half of so many bytes, those that the work which is about to begin leaves free, and never more
-/// than else.
+/// Limits the list to half of `bytes`, the memory that the work about to begin leaves free, and never beyond the
+/// default limit.
 pub(crate) fn keep_within(bytes: u64) {
     let values = usize::try_from(bytes / 2 / size_of::<f32>() as u64).unwrap_or(usize::MAX);
     free().most = values.min(VALUES_KEPT);
 }
 
-/// Drops all that is kept, when no more work of the same sizes is expected.
+/// Frees the whole list, when no more work of the same sizes is expected.
 pub(crate) fn drop_buffers() {
     let mut free = free();
     let dropped = std::mem::take(&mut free.buffers);
@@ -73,7 +73,7 @@ impl Free {
     fn take(&mut self, len: usize) -> Option<Vec<f32>> {
         let fits = |capacity: usize| capacity >= len && capacity <= len + len / 4;
         let found = self.buffers.iter().enumerate().filter(|(_, (buffer, _))| fits(buffer.capacity()));
-        // Of equals the one used last, which is most likely still in the cache.
+        // Among equals the most recently used, which is most likely still in the cache.
         let (index, _) = found.min_by_key(|(_, (buffer, used))| (buffer.capacity(), u64::MAX - used))?;
         let (buffer, _) = self.buffers.swap_remove(index);
         self.values -= buffer.capacity();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_comes_back_for_its_own_size_only() {
+    fn buffers_are_reused_for_similar_sizes_only() {
         let mut free = empty();
         free.give(vec![1.0; 40_000]);
         assert!(free.take(40_001).is_none() && free.take(20_000).is_none());
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_used_any_more_is_dropped() {
+    fn unused_buffers_are_dropped() {
         let mut free = empty();
         free.give(vec![1.0; 40_000]);
         for _ in 0..CALLS_KEPT {
@@ -133,9 +133,9 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_kept_than_the_limit() {
+    fn the_list_stays_within_its_limit() {
         let mut free = empty();
-        // Memory that is never touched costs nothing.
+        // Untouched memory costs nothing.
         let dropped: usize = (0..5).map(|_| free.give(vec![0.0; VALUES_KEPT / 4]).len()).sum();
         assert_eq!((dropped, free.buffers.len(), free.values), (1, 4, VALUES_KEPT));
         free.most = VALUES_KEPT / 2;
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_has_the_length_asked_for() {
+    fn a_buffer_has_the_requested_length() {
         for len in [0, 10, WORTH_KEEPING, WORTH_KEEPING + 100] {
             give_back(vec![1.0; WORTH_KEEPING + 200]);
             assert_eq!(buffer(len).len(), len);

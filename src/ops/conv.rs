@@ -5,28 +5,15 @@ use std::sync::Arc;
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
-use super::activation::kernel_activation;
-use super::conv_nd::{check_conv, in_a_row, kernel_in_a_row, out_of_a_row};
+use super::activations::Activation;
+use super::activations::kernel_activation;
+use super::conv_geometry::{Conv2dGeometry, ConvGeometry, check_conv, in_a_row, kernel_in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
 use super::weighted::weighted_gradients;
-use super::{ConvGeometry, PoolGeometry, Value};
-use crate::activations::Activation;
+use super::{PoolGeometry, Value};
 use crate::error::Result;
 use crate::kernels;
 use crate::kernels::window::Window;
-
-/// How a kernel goes over an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv2dGeometry {
-    /// Steps down and across.
-    pub strides: [usize; 2],
-    /// Distance between the cells of a window, down and across.
-    pub dilation: [usize; 2],
-    /// Cells of zeros (above, below) and (left, right).
-    pub pads: [(usize, usize); 2],
-    /// Groups of channels.
-    pub groups: usize,
-}
 
 /// 2-D convolution in Keras's layout.
 ///
@@ -82,8 +69,8 @@ pub fn activated_conv2d(
     activation.apply(module::conv2d(input, kernel, bias, options).permute([0, 2, 3, 1]).into())
 }
 
-/// A convolution with its activation and the max pooling that follows, where a kernel does all at once; `None` where
-/// none does, for the layers to do it one after the other.
+/// A convolution fused with its activation and the max pooling that follows; `None` without a kernel, for the layers to
+/// run one after the other.
 ///
 /// `pool` gives the pooling's geometry for the convolution's output rows and columns.
 pub(crate) fn conv2d_max_pool2d(
@@ -123,7 +110,7 @@ pub(crate) fn conv1d_max_pool1d(
     conv2d_max_pool2d(&row, &kernel, bias, &geometry, activation, pool).map(out_of_a_row).transpose()
 }
 
-/// The sizes of a convolution as the kernels take them; `None` if they are not those of one.
+/// A convolution's sizes in the kernels' form; `None` if they are not those of one.
 fn sizes(input: &Value, kernel: &Value, geometry: &Conv2dGeometry) -> Option<kernels::conv2d::Conv2d> {
     let [batch, rows, columns, channels] = <[usize; 4]>::try_from(input.sizes()).ok()?;
     let [kernel_rows, kernel_columns, group_channels, filters] = <[usize; 4]>::try_from(kernel.sizes()).ok()?;
@@ -136,7 +123,7 @@ fn sizes(input: &Value, kernel: &Value, geometry: &Conv2dGeometry) -> Option<ker
 }
 
 /// A kernel's windows over a batch of images; `None` if not even one fits.
-pub(super) fn window(batch: usize, input: [usize; 2], size: [usize; 2], geometry: &Conv2dGeometry) -> Option<Window> {
+pub(crate) fn window(batch: usize, input: [usize; 2], size: [usize; 2], geometry: &Conv2dGeometry) -> Option<Window> {
     let count = |dimension: usize| {
         let (before, after) = geometry.pads[dimension];
         let span = size[dimension].checked_sub(1)?.checked_mul(geometry.dilation[dimension])?.checked_add(1)?;
@@ -155,7 +142,7 @@ pub(super) fn window(batch: usize, input: [usize; 2], size: [usize; 2], geometry
     Some(window.with_short_strides())
 }
 
-/// A convolution with its activation, as an operation on input, kernel and perhaps bias.
+/// A convolution with its activation, as an operation on input, kernel and optional bias.
 #[derive(Clone, Debug)]
 struct Conv {
     conv: kernels::conv2d::Conv2d,
@@ -190,12 +177,12 @@ impl<const N: usize> Kernel<N> for Conv {
     }
 }
 
-/// A convolution with its activation and pooling, as an operation on input, kernel and perhaps bias.
+/// A convolution with its activation and pooling, as an operation on input, kernel and optional bias.
 #[derive(Clone, Debug)]
 struct Block(kernels::conv2d::Pooled);
 
 impl<const N: usize> Kernel<N> for Block {
-    /// One byte for each output: where its maximum was.
+    /// The position of each output's maximum, in one byte.
     type Kept = Arc<Vec<u8>>;
     const NEEDS_OUTPUT: bool = true;
 

@@ -1,7 +1,7 @@
 //! Kernels as operations of the CPU backends, gradients included.
 //!
-//! A kernel computes on plain slices. Here it becomes an operation of whichever CPU backend holds the values: Burn's
-//! autodiff calls its backward pass. On other backends there is none, and the portable form is used.
+//! A kernel computes on plain slices. Here it becomes an operation of the CPU backend that holds the values, and Burn's
+//! autodiff calls its backward pass. On other backends the portable form is used.
 
 // Burn deprecates its ndarray backend in favour of flex; Brasa keeps it as long as Burn does.
 #![cfg_attr(feature = "ndarray", allow(deprecated))]
@@ -16,26 +16,27 @@ use burn::backend::autodiff::{
 };
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, DispatchKindConversion, TensorMetadata};
-use burn::tensor::{DType, DispatchTensor, FloatDType, TensorData};
+use burn::tensor::{DType, Device, DispatchTensor, FloatDType, TensorData};
 
 use super::Value;
 use super::buffers::{buffer, give_back};
 
 /// An operation on `N` values with a hand-written gradient.
 pub(super) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
-    /// What the backward pass needs of the forward pass besides inputs and output.
+    /// Saved tensors of the forward pass for the backward pass, besides inputs and output.
     type Kept: Clone + Debug + Send + 'static;
 
-    /// Whether the backward pass looks at the output.
+    /// Whether the backward pass reads the output.
     const NEEDS_OUTPUT: bool;
 
     /// The output's sizes.
     fn output_sizes(&self) -> Vec<usize>;
 
-    /// Computes the output, every value of which is to be written; `keep` says whether a backward pass may follow.
+    /// Computes the output, every value of which must be written; `keep` says whether a backward pass can follow.
     fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Kept;
 
-    /// From the output's gradient, those of the inputs that are `wanted`. `output` is empty unless it is needed.
+    /// Computes from the output's gradient those of the inputs that are `wanted`. `output` is empty unless it is
+    /// needed.
     fn backward(
         &self,
         inputs: [&[f32]; N],
@@ -46,14 +47,14 @@ pub(super) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
     ) -> [Option<Vec<f32>>; N];
 }
 
-/// The gradient of an output, in memory of its own if nobody else has it.
+/// The gradient of an output, owned unless it is shared.
 pub(super) enum Gradient<'a> {
     Own(Vec<f32>),
     Shared(&'a [f32]),
 }
 
 impl Gradient<'_> {
-    /// The elements, to be changed and given back as the gradient of an input.
+    /// Takes the elements, to be changed and returned as the gradient of an input.
     pub fn take(&mut self) -> Vec<f32> {
         match self {
             Self::Own(values) => std::mem::take(values),
@@ -77,18 +78,18 @@ impl std::ops::Deref for Gradient<'_> {
     }
 }
 
-/// A backend whose tensors are slices of the machine's memory.
+/// A backend whose tensors are slices of host memory.
 pub(super) trait CpuBackend: Backend {
-    /// The tensor with its elements in row-major order, one after the other.
+    /// The tensor with its elements contiguous, in row-major order.
     fn contiguous(tensor: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// The elements of such a tensor; `None` if they are not of 32 bits.
+    /// The elements of a contiguous tensor; `None` if they are not of 32 bits.
     fn slice(tensor: &FloatTensor<Self>) -> Option<&[f32]>;
 
-    /// The elements of such a tensor, to be changed, if nobody else has it.
+    /// The elements of a contiguous tensor, to be changed in place; `None` if it is shared.
     fn slice_mut(tensor: &mut FloatTensor<Self>) -> Option<&mut [f32]>;
 
-    /// The memory of such a tensor, or the tensor as it is if somebody else has it too.
+    /// The buffer of a contiguous tensor, or the tensor as it is if it is shared.
     fn into_vec(tensor: FloatTensor<Self>) -> Result<Vec<f32>, FloatTensor<Self>>;
 
     /// A tensor of these elements.
@@ -181,13 +182,13 @@ thread_local! {
     static CHANGED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
 }
 
-/// How often this thread has changed values in place so far.
+/// Number of changes in place by this thread so far.
 #[cfg(test)]
 pub(crate) fn times_changed_in_place() -> usize {
     CHANGED.get()
 }
 
-/// Calls `work` without kernels: everything takes its portable form.
+/// Calls `work` with kernels disabled: everything takes its portable form.
 #[cfg(test)]
 pub(crate) fn portably<R>(work: impl FnOnce() -> R) -> R {
     PORTABLE.set(true);
@@ -203,12 +204,17 @@ pub(crate) fn cpu_devices() -> Vec<burn::tensor::Device> {
     ["flex", "ndarray"].into_iter().filter_map(device).collect()
 }
 
-/// Whether there are kernels: always, but in tests of the portable forms.
+/// Whether kernels are enabled: always, except in tests of the portable forms.
 fn wanted() -> bool {
     #[cfg(test)]
     return !PORTABLE.get();
     #[cfg(not(test))]
     true
+}
+
+/// Whether there are kernels for a device.
+pub(crate) fn has_kernels(device: &Device) -> bool {
+    wanted() && Value::from_vec(vec![0.0], &[1], device).is_ok_and(|value| value.is_on_cpu())
 }
 
 /// Runs a kernel where the inputs are on a CPU backend; `None` elsewhere.
@@ -261,7 +267,7 @@ where
     Some(Value::from_primitive::<Tracked<B>>(output))
 }
 
-/// All, or none if one is missing.
+/// All values, or `None` if one is missing.
 fn all<T, const N: usize>(options: [Option<T>; N]) -> Option<[T; N]> {
     let mut found = Vec::with_capacity(N);
     for option in options {
@@ -270,11 +276,11 @@ fn all<T, const N: usize>(options: [Option<T>; N]) -> Option<[T; N]> {
     found.try_into().ok()
 }
 
-/// A kernel in Burn's graph.
+/// A kernel as a node of Burn's autodiff graph.
 #[derive(Debug)]
 struct Operation<K>(K);
 
-/// What it keeps for the backward pass.
+/// Saved tensors for the backward pass.
 #[derive(Debug)]
 struct State<B: Backend, K: Kernel<N>, const N: usize> {
     inputs: [FloatTensor<B>; N],
@@ -294,7 +300,7 @@ impl<B: CpuBackend, K: Kernel<N>, const N: usize> Backward<B, N> for Operation<K
     fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let State { inputs, output, kept } = ops.state;
         let gradient = gradients.consume::<B>(&ops.node);
-        // What comes after the kernel may compute in another type; its gradient is then brought to the kernel's.
+        // Operations after the kernel can compute in another type; their gradient is cast to the kernel's.
         let gradient = if gradient.dtype() == DType::F32 { gradient } else { B::float_cast(gradient, FloatDType::F32) };
         let gradient = B::into_vec(B::contiguous(gradient));
         let wanted = ops.parents.each_ref().map(Option::is_some);
@@ -326,7 +332,7 @@ impl<B: CpuBackend, K: Kernel<N>, const N: usize> Backward<B, N> for Operation<K
     }
 }
 
-/// Keeps the memory of a value for later results, if it is on a CPU backend and nobody else has it.
+/// Recycles the buffer of a value for later results, if it is on a CPU backend and not shared.
 pub(crate) fn recycle(value: Value) {
     #[cfg(any(feature = "flex", feature = "ndarray"))]
     fn on<B: CpuBackend>(value: Value)
@@ -335,7 +341,7 @@ pub(crate) fn recycle(value: Value) {
     {
         value.primitive::<B>().and_then(|tensor| B::into_vec(tensor).ok()).into_iter().for_each(give_back);
     }
-    // What is recorded belongs to the graph.
+    // Recorded values belong to the graph.
     if value.is_autodiff() {
         return;
     }
@@ -374,7 +380,7 @@ where
     all(tensors.each_ref().map(B::slice)).map(look)
 }
 
-/// Changes values in place, if they are on a CPU backend and nobody else has them; says whether they were changed.
+/// Changes values in place, if they are on a CPU backend and not shared; returns whether they were changed.
 pub(super) fn in_place<const N: usize>(
     read: &Value,
     values: [&mut Value; N],
@@ -409,7 +415,7 @@ where
     else {
         return false;
     };
-    // Of the two handles to each only the tensors are left, so that one that nobody else has can be changed.
+    // Drops the values' own handles, so that a tensor that is not shared otherwise can be changed.
     values.iter_mut().for_each(|value| drop(value.take()));
     let slices = all(tensors.each_mut().map(B::slice_mut));
     let done = slices.is_some();

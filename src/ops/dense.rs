@@ -1,10 +1,10 @@
 //! The product with a matrix of weights.
 
 use super::Value;
-use super::activation::kernel_activation;
+use super::activations::Activation;
+use super::activations::kernel_activation;
 use super::cpu::{Gradient, Kernel, recycle, run};
 use super::weighted::{before_activation, weighted_gradients};
-use crate::activations::Activation;
 use crate::error::Result;
 use crate::kernels::activation::Activation as Fast;
 use crate::kernels::dense::{Dense, backward, forward};
@@ -47,7 +47,7 @@ pub fn dense(input: Value, kernel: Value, bias: Option<Value>, activation: &Acti
     activation.apply(output.reshape(&sizes)?)
 }
 
-/// The product with its activation, as an operation on input, kernel and perhaps bias.
+/// The product with its activation, as an operation on input, kernel and optional bias.
 #[derive(Clone, Debug)]
 struct Product {
     dense: Dense,

@@ -1,17 +1,17 @@
-//! Depthwise convolution: each channel with kernels of its own.
+//! Depthwise convolution: each channel with its own kernels.
 
-use super::activation::kernel_activation;
+use super::activations::Activation;
+use super::activations::kernel_activation;
 use super::conv::window;
-use super::conv_nd::{in_a_row, kernel_in_a_row, out_of_a_row};
+use super::conv_geometry::{in_a_row, kernel_in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
 use super::weighted::{before_activation, weighted_gradients};
 use super::{Conv2dGeometry, ConvGeometry, Value, conv};
-use crate::activations::Activation;
 use crate::error::Result;
 use crate::kernels::activation::Activation as Fast;
 use crate::kernels::depthwise::{Depthwise, backward, forward};
 
-/// Depthwise convolution along one to three dimensions of space, in Keras's layout, with an activation at the end; the
+/// Depthwise convolution along one to three spatial dimensions, in Keras's layout, with an activation at the end; the
 /// groups of `geometry` are the input's channels.
 ///
 /// # Shapes
@@ -47,7 +47,7 @@ pub(crate) fn depthwise_conv(
     }
 }
 
-/// As a convolution with as many groups as channels.
+/// As a convolution with a group for each channel.
 fn portable(input: Value, kernel: Value, bias: Option<Value>, geometry: &ConvGeometry) -> Result<Value> {
     let sizes = kernel.sizes();
     let [window @ .., channels, multiplier] = sizes.as_slice() else { return Ok(input) };
@@ -55,7 +55,7 @@ fn portable(input: Value, kernel: Value, bias: Option<Value>, geometry: &ConvGeo
     conv(input, kernel, bias, geometry)
 }
 
-/// By a kernel, where there is one.
+/// By a kernel, if there is one.
 fn fast(
     input: &Value,
     kernel: &Value,
@@ -77,7 +77,7 @@ fn fast(
     }
 }
 
-/// The convolution with its activation, as an operation on input, kernel and perhaps bias.
+/// The convolution with its activation, as an operation on input, kernel and optional bias.
 #[derive(Clone, Debug)]
 struct Convolution {
     conv: Depthwise,

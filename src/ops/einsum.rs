@@ -1,4 +1,4 @@
-//! Products of two values told by the names of their dimensions.
+//! Products of two values described by the names of their dimensions.
 
 use super::Value;
 use crate::error::Result;
@@ -11,7 +11,7 @@ use crate::error::Result;
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if more than six dimensions come together.
 pub(crate) fn einsum(a: Value, a_names: &[char], b: Value, b_names: &[char], names: &[char]) -> Result<Value> {
-    // Dimensions of `a` that nothing else has are summed over at once.
+    // Dimensions that only `a` has are summed over first.
     let kept: Vec<char> = a_names.iter().copied().filter(|n| names.contains(n) || b_names.contains(n)).collect();
     let mut a = a;
     for (axis, _) in a_names.iter().enumerate().filter(|(_, name)| !kept.contains(name)) {

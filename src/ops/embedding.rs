@@ -1,11 +1,11 @@
-//! Rows of a table by a kernel.
+//! Embedding lookup by a kernel.
 
 use super::Value;
 use super::buffers::buffer;
 use super::cpu::{Gradient, Kernel, run};
 use crate::kernels::embedding::{backward, forward};
 
-/// The table's row for each number, NaN where it is no row's, where there is a kernel.
+/// The table's row for each number, NaN for a number that is not a row's index; `None` without a kernel.
 ///
 /// # Shapes
 /// numbers (…), table (rows, width) → (…, width).

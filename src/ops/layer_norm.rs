@@ -7,10 +7,10 @@ use super::buffers::{buffer, give_back};
 use super::cpu::{Gradient, Kernel, run};
 use crate::kernels::layer_norm::{Statistics, backward, forward};
 
-/// `(x − mean) / √(variance + epsilon) · gamma + beta` over the last `axes` axes, where there is a kernel.
+/// `(x − mean) / √(variance + epsilon) · gamma + beta` over the last `axes` axes; `None` without a kernel.
 ///
 /// # Shapes
-/// input (…, sizes of the axes), gamma and beta of as many values as the axes have → the input's.
+/// input (…, sizes of the axes), gamma and beta with the number of values of the axes → the input's.
 pub(crate) fn fast_layer_norm(
     input: &Value,
     axes: usize,
@@ -33,7 +33,7 @@ pub(crate) fn fast_layer_norm(
     }
 }
 
-/// As an operation on the input and, where there are such, gamma and beta.
+/// The operation on the input and, where present, gamma and beta.
 #[derive(Clone, Debug)]
 struct Normalized {
     sizes: Vec<usize>,
@@ -43,7 +43,7 @@ struct Normalized {
     has_beta: bool,
 }
 
-/// The mean and the factor of each row.
+/// The mean and the factor of each row, saved for the backward pass.
 #[derive(Debug)]
 struct Memory(Statistics<Vec<f32>>);
 

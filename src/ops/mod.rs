@@ -1,15 +1,16 @@
-//! What layers compute with: [`Value`], a tensor of any rank, and one function an operation.
+//! Operations for layers: [`Value`], a tensor of any rank, and one function for each operation.
 //!
 //! Each operation has a portable form in Burn's tensor operations, which runs on every backend. The hot ones also
-//! have a fast form for the CPU backends ([`crate::kernels`]). This module is the only place that knows Burn's
+//! have a fast form for the CPU backends ([`brasa_kernels`]). This module is the only place that knows Burn's
 //! channels-first calls; everything above it is channels-last, as Keras is.
 
-mod activation;
+pub mod activations;
 mod attention;
 mod axis;
 mod batch_norm;
 mod buffers;
 mod conv;
+mod conv_geometry;
 mod conv_nd;
 mod cpu;
 mod dense;
@@ -25,16 +26,22 @@ mod softmax;
 mod value;
 mod weighted;
 
-pub(crate) use activation::fast_activation;
+pub use activations::Activation;
+pub(crate) use activations::kernel_activation;
 pub(crate) use attention::{Attended, fast_attention};
 pub(crate) use batch_norm::{Normalization, normalize_batch, normalize_by, scale_columns};
-pub(crate) use buffers::{buffer, drop_buffers, keep_within};
-pub use conv::{Conv2dGeometry, activated_conv2d, conv2d};
-pub(crate) use conv::{conv1d_max_pool1d, conv2d_max_pool2d};
-pub use conv_nd::{ConvGeometry, activated_conv, conv, conv_transpose};
-pub(crate) use cpu::recycle;
+pub(crate) use buffers::{buffer, drop_buffers, give_back, keep_within};
+#[doc(hidden)]
+pub use conv::{activated_conv2d, conv2d};
+pub(crate) use conv::{conv1d_max_pool1d, conv2d_max_pool2d, window};
+#[doc(hidden)]
+pub use conv_geometry::{Conv2dGeometry, ConvGeometry};
+#[doc(hidden)]
+pub use conv_nd::{activated_conv, conv, conv_transpose};
 #[cfg(test)]
 pub(crate) use cpu::{cpu_devices, portably, times_changed_in_place};
+pub(crate) use cpu::{has_kernels, recycle};
+#[doc(hidden)]
 pub use dense::dense;
 pub(crate) use depthwise::depthwise_conv;
 pub(crate) use einsum::einsum;
@@ -43,6 +50,7 @@ pub(crate) use layer_norm::fast_layer_norm;
 pub(crate) use optimizer::{
     adafactor_step, decayed, lamb_step, step_alone, step_with_one, step_with_three, step_with_two,
 };
+#[doc(hidden)]
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
 pub(crate) use pool::{PoolKind, global_pool, pool, pool_bins};
 pub(crate) use recurrent::{Cell, Steps, fast_recurrent};
@@ -50,9 +58,10 @@ pub use resize::Interpolation;
 pub(crate) use resize::{resize_axis, resize_len};
 pub(crate) use softmax::{fast_softmax, fast_sparse_cross_entropy};
 pub(crate) use value::part_is_copied;
-pub use value::{ElementWise, MAX_RANK, Value};
+pub use value::{ElementWise, Value};
 
 use crate::shape::DataFormat;
+pub use crate::shape::MAX_RANK;
 
 /// An input of the given format with its channels last.
 pub(crate) fn to_channels_last(value: Value, format: DataFormat) -> Value {

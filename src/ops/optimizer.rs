@@ -1,7 +1,7 @@
-//! Updates of weights in as few passes as there can be, where they lie in the machine's memory.
+//! Optimizer updates in the fewest possible passes, in place in host memory.
 //!
-//! Each first takes the part `decay` off the weight, and says whether the step was done too. It is not where the values
-//! are elsewhere, or where somebody else has them too.
+//! Each first applies the weight decay, and returns whether the step was done too. It is not where the values are on
+//! another device or shared.
 
 use super::Value;
 use super::cpu::in_place;
@@ -10,12 +10,12 @@ use crate::kernels::optimizer::{
     update_with_three, update_with_two,
 };
 
-/// `w −= decay · w`, as it is without decay.
+/// `w −= decay · w`; unchanged without decay.
 pub(crate) fn decayed(weight: Value, decay: f32) -> Value {
     if decay == 0.0 { weight } else { weight.clone() - weight.mul_scalar(decay) }
 }
 
-/// Changes `[weight, slots…]` in place; where that cannot be, only the decay is done.
+/// Changes `[weight, slots…]` in place; where that is impossible, only the decay is applied.
 fn change<const N: usize>(
     decay: f32,
     gradient: &Value,

@@ -7,27 +7,27 @@ use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 
 use super::Value;
 use super::buffers::buffer;
-use super::conv_nd::{in_a_row, out_of_a_row};
+use super::conv_geometry::{in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
 use crate::error::{Error, Result};
 use crate::kernels::window::Window;
 use crate::kernels::{average_pool, pool as max_pool};
 use crate::shape::check_count;
 
-/// How pooling windows go over an image.
+/// Geometry of pooling windows over an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolGeometry {
     /// Rows and columns of the window.
     pub pool_size: [usize; 2],
     /// Steps down and across.
     pub strides: [usize; 2],
-    /// Cells outside the image (above, below) and (left, right); they do not count.
+    /// Padding (above, below) and (left, right); its cells do not count.
     pub pads: [(usize, usize); 2],
 }
 
 impl PoolGeometry {
     /// The window over a batch of images; `None` if not even one fits.
-    pub(super) fn window(&self, batch: usize, input: [usize; 2]) -> Option<Window> {
+    pub(crate) fn window(&self, batch: usize, input: [usize; 2]) -> Option<Window> {
         let count = |dimension: usize| {
             let (before, after) = self.pads[dimension];
             let length = input[dimension].checked_add(before)?.checked_add(after)?;
@@ -35,7 +35,7 @@ impl PoolGeometry {
             Some(length.checked_sub(self.pool_size[dimension])?.checked_div(self.strides[dimension])? + 1)
         };
         let output = [count(0)?, count(1)?];
-        // Cells that are outside for every window do not count: what a huge window has of them is cut off.
+        // Cells that are outside for every window do not count: a huge window is cut to the others.
         let inside = |dimension: usize| {
             let (size, pad) = (self.pool_size[dimension], self.pads[dimension].0);
             let way = (output[dimension] - 1).saturating_mul(self.strides[dimension]);
@@ -56,11 +56,11 @@ impl PoolGeometry {
         Some(window.with_short_strides())
     }
 
-    /// Refuses an input that Burn would panic over.
+    /// Refuses an input for which Burn would panic.
     fn check(&self, input: &Value) -> Result<()> {
         match self.over(input) {
             Some((window, channels)) => {
-                // Burn makes a copy with the cells outside.
+                // Burn makes a copy with the padding.
                 let padded = |d: usize| {
                     let (before, after) = self.pads[d];
                     window.input[d].saturating_add(before).saturating_add(after)
@@ -136,7 +136,7 @@ struct Max {
     channels: usize,
 }
 
-/// Where the maxima were: in bytes where they fit.
+/// Positions of the maxima: in bytes where they fit.
 #[derive(Clone, Debug)]
 enum Positions {
     Bytes(Arc<Vec<u8>>),
@@ -220,7 +220,7 @@ impl Kernel<1> for Average {
         })]
     }
 }
-/// What a pooling window gives.
+/// The reduction of a pooling window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PoolKind {
     /// Its largest value.
@@ -237,7 +237,7 @@ impl PoolKind {
         }
     }
 
-    /// The largest or mean value along `axis`, which stays with size 1.
+    /// The largest or mean value along `axis`, which is kept with size 1.
     pub(crate) fn reduce(self, value: Value, axis: usize) -> Value {
         match self {
             Self::Max => value.max_axis(axis),
@@ -246,10 +246,10 @@ impl PoolKind {
     }
 }
 
-/// Pooling along one to three dimensions of space.
+/// Pooling along one to three spatial dimensions.
 ///
-/// A window is the product of its sides, and so are the cells of it inside the input: pooling one dimension after the
-/// other gives the same.
+/// A window is the product of its sides, and so is its part inside the input: pooling one dimension after the other is
+/// equivalent.
 ///
 /// # Errors
 /// [`Error::Shape`] for ranks that do not fit the window.
@@ -284,11 +284,11 @@ pub(crate) fn pool(
             let [_, depth, _] = lines.tensor_sizes::<3>()?;
             lines.reshape(&[batch, depth, rows, columns, channels])
         }
-        other => Err(Error::shape("one to three dimensions of space", other)),
+        other => Err(Error::shape("one to three spatial dimensions", other)),
     }
 }
 
-/// The largest or mean value of each channel over all of `space` dimensions, which stay with size 1.
+/// The largest or mean value of each channel over all of `space` dimensions, which are kept with size 1.
 ///
 /// # Shapes
 /// (batch, …space, channels) → (batch, 1, …, channels).
@@ -298,7 +298,7 @@ pub(crate) fn pool(
 pub(crate) fn global_pool(value: Value, kind: PoolKind, space: usize) -> Result<Value> {
     let sizes = value.sizes();
     let cells = sizes[1..=space].iter().product();
-    // A kernel sees all cells as one window over one row of an image.
+    // The kernel sees all cells as one window over one row of an image.
     let window = Window::valid(sizes[0], [1, cells], [1, cells.max(1)], [1, 1]);
     let channels = sizes[space + 1];
     let row = value.clone().reshape(&[sizes[0], 1, cells, channels])?;
@@ -316,7 +316,7 @@ pub(crate) fn global_pool(value: Value, kind: PoolKind, space: usize) -> Result<
     }
 }
 
-/// `axis` in `bins` parts as equal as can be, each of which gives one cell; parts may overlap by a cell.
+/// Adaptive pooling of `axis`: `bins` parts of nearly equal length give one cell each; parts can overlap by a cell.
 ///
 /// # Errors
 /// [`Error::Shape`] never for at least one bin and cell.
@@ -337,9 +337,9 @@ mod tests {
     use super::*;
     use crate::ops::cpu::portably;
 
-    /// The output of such a window is a single value, the image with its borders is more than there can be.
+    /// The output of such a window is a single value, but the padded image exceeds all memory.
     #[test]
-    fn borders_beyond_all_memory_are_refused_where_they_would_be_made() {
+    fn huge_padding_is_refused_by_the_portable_form_only() {
         let geometry = PoolGeometry {
             pool_size: [1 << 40, 1 << 40],
             strides: [1, 1],

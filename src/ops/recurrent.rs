@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::Value;
-use super::activation::kernel_activation;
+use super::activations::Activation;
+use super::activations::kernel_activation;
 use super::buffers::{buffer, give_back};
 use super::cpu::{Gradient, Kernel, run};
-use crate::activations::Activation;
 use crate::kernels::rnn::{
     GruMemory, LstmMemory, OutputGradient, Recurrent, WeightGradients, Weights, gru_backward, gru_before_backward,
     gru_before_forward, gru_forward, lstm_backward, lstm_forward,
 };
 
-/// What happens in a step.
+/// The recurrence of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cell {
     /// Gates i, f, g, o: `c = f·c + i·g`, `h = o · activation(c)`.
@@ -23,25 +23,25 @@ pub(crate) enum Cell {
     GruResetBefore,
 }
 
-/// How a recurrent layer goes through its steps.
+/// How a recurrent layer runs through its steps.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Steps<'a> {
-    /// What happens in each.
+    /// The recurrence of each step.
     pub cell: Cell,
     /// The activation of candidates and outputs.
     pub activation: &'a Activation,
     /// The activation of the gates.
     pub recurrent_activation: &'a Activation,
-    /// Whether the last step comes first.
+    /// Whether the steps are taken in reverse.
     pub go_backwards: bool,
-    /// Whether the outputs of all steps come out, in the order in which they were made.
+    /// Whether the outputs of all steps are returned, in the order in which they were computed.
     pub return_sequences: bool,
-    /// Whether the states after the last step are wanted.
+    /// Whether the states after the last step are returned.
     pub return_state: bool,
 }
 
-/// Through all steps, where there is a kernel: from the states `initial`, or from zeros if there are none. Beside the
-/// output stand the states after the last step if they are wanted.
+/// Runs through all steps from the states `initial`, or from zeros if there are none; `None` without a kernel. Returns
+/// the output and, if wanted, the states after the last step.
 ///
 /// # Shapes
 /// input (batch, steps, features), kernel (features, gates · units), recurrent (units, gates · units), bias
@@ -102,7 +102,7 @@ pub(crate) fn fast_recurrent(
     Some((output, std::iter::once(last).chain(cells).collect()))
 }
 
-/// As an operation on input, both kernels, perhaps the bias, and the states to start from if there are some.
+/// The operation on input, both kernels, the optional bias and the optional initial states.
 #[derive(Clone, Debug)]
 struct Sequence {
     sizes: Recurrent,
@@ -110,17 +110,17 @@ struct Sequence {
     go_backwards: bool,
     return_sequences: bool,
     has_bias: bool,
-    /// Whether the cells' states after the last step follow the outputs, all in a row: an operation has one output.
+    /// Whether the cells' states after the last step follow the outputs in one flat value: an operation has one output.
     with_cells: bool,
 }
 
-/// What the backward pass needs of the forward pass.
+/// Saved tensors of the forward pass for the backward pass.
 #[derive(Debug, Default)]
 struct Memory {
     /// The outputs of all steps, unless they are the output.
     h: Vec<f32>,
     gates: Vec<f32>,
-    /// The cells' states of an LSTM; of GRU the candidates' shares of the states before.
+    /// The cells' states of an LSTM; the candidates' shares of the previous states of a GRU.
     others: Vec<f32>,
 }
 
@@ -131,7 +131,7 @@ impl Drop for Memory {
 }
 
 impl Sequence {
-    /// Steps in the order in which they are taken; `turned` is filled if that is not theirs.
+    /// The steps in the order in which they are taken; `turned` is filled if that is the reverse.
     fn in_order<'a>(&self, x: &'a [f32], turned: &'a mut Vec<f32>) -> &'a [f32] {
         if !self.go_backwards {
             return x;
@@ -141,7 +141,7 @@ impl Sequence {
         turned
     }
 
-    /// Steps from the last to the first.
+    /// The steps in reverse.
     fn turn(&self, from: &[f32], to: &mut [f32]) {
         let step = self.sizes.inputs.max(1);
         let sequence = (self.sizes.steps * step).max(1);
@@ -156,7 +156,7 @@ impl Sequence {
         Weights { kernel: inputs[1], recurrent: inputs[2], bias: self.has_bias.then(|| inputs[3]) }
     }
 
-    /// The states to start from.
+    /// The initial states.
     fn initial<'a, 'b>(&self, inputs: &'b [&'a [f32]]) -> &'b [&'a [f32]] {
         &inputs[3 + usize::from(self.has_bias)..]
     }
@@ -187,7 +187,7 @@ impl<const N: usize> Kernel<N> for Sequence {
         let Recurrent { batch, steps, units, .. } = self.sizes;
         let all = batch * steps * units;
         let gates = if self.cell == Cell::Lstm { 4 } else { 3 };
-        // Without a step the state is the one at the start.
+        // Without steps the state is the initial one.
         if steps == 0 {
             output.fill(0.0);
         }
@@ -278,7 +278,7 @@ impl<const N: usize> Kernel<N> for Sequence {
         give_back(turned);
         let [of_h, of_c] = of_initial;
         let states = [of_h, of_c].into_iter().filter(Option::is_some);
-        // In the order of the inputs, among which there may be no bias.
+        // In the order of the inputs, among which the bias is optional.
         let mut gradients = [dx, Some(kernel), Some(recurrent)].into_iter().chain(bias.map(Some)).chain(states);
         std::array::from_fn(|_| gradients.next().flatten())
     }

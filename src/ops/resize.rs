@@ -1,4 +1,4 @@
-//! Images of another size.
+//! Resizing of images.
 
 use super::Value;
 use crate::config::choice;
@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::shape::check_count;
 
 choice! {
-    /// How the cells between known ones are found.
+    /// How cells between known ones are interpolated.
     pub enum Interpolation: "interpolation" {
         /// As the nearest cell.
         Nearest = "nearest",
@@ -47,10 +47,10 @@ fn lanczos(radius: f64, x: f64) -> f64 {
     }
 }
 
-/// Which cells of `from` the `to` cells are made of: a matrix (from, to), each column of which sums to 1.
+/// The weights of `from` cells in each of `to` cells: a matrix (from, to), each column of which sums to 1.
 ///
-/// Cells are taken to have their values at their centres; at the border the weights of the cells that are there are
-/// scaled up. With `antialias` a cell that stands for several is made of all of them.
+/// Cells have their values at their centres; at the border the weights of the existing cells are scaled up. With
+/// `antialias` a cell that covers several is made of all of them.
 fn weights(from: usize, to: usize, interpolation: &Interpolation, antialias: bool) -> Vec<f32> {
     let step = from as f64 / to as f64;
     let width = if antialias { step.max(1.0) } else { 1.0 };
@@ -66,8 +66,8 @@ fn weights(from: usize, to: usize, interpolation: &Interpolation, antialias: boo
     matrix
 }
 
-/// Values that giving dimension `axis` of a value of these sizes `length` cells takes besides it: the result, and what
-/// it is computed with.
+/// Number of values that resizing dimension `axis` of a value of these sizes to `length` cells takes besides it: the
+/// result and the temporaries.
 pub(crate) fn resize_len(sizes: &[usize], axis: usize, length: usize, interpolation: &Interpolation) -> usize {
     let from = sizes[axis];
     if from == length {
@@ -84,7 +84,7 @@ pub(crate) fn resize_len(sizes: &[usize], axis: usize, length: usize, interpolat
     }
 }
 
-/// Dimension `axis` with `length` cells.
+/// Resizes dimension `axis` to `length` cells.
 ///
 /// # Errors
 /// [`Error::UnknownName`](crate::Error::UnknownName) for an unknown interpolation.
@@ -136,7 +136,7 @@ mod tests {
 
     /// Values of `jax.image.resize`.
     #[test]
-    fn the_others_agree_with_jax() {
+    fn other_methods_agree_with_jax() {
         assert!(near(&row(2, Interpolation::Bilinear, false), &[0.5, 6.5]));
         assert!(near(&row(2, Interpolation::Bilinear, true), &[1.0, 5.714_286_3]));
         let cubic = row(6, Interpolation::Bicubic, false);

@@ -6,12 +6,12 @@ use super::Value;
 use super::cpu::{Gradient, Kernel, run};
 use crate::kernels::softmax::{Targets, backward, cross_entropy, forward};
 
-/// `softmax` over the last dimension by a kernel, where there is one.
+/// `softmax` over the last dimension by a kernel, if there is one.
 pub(crate) fn fast_softmax(value: &Value) -> Option<Value> {
     run(&Softmax { sizes: value.sizes() }, [value])
 }
 
-/// `−log softmax(logits)[label]` of each row by a kernel, where there is one.
+/// `−log softmax(logits)[label]` of each row by a kernel, if there is one.
 ///
 /// # Shapes
 /// logits (…, classes), labels with one whole number below `classes` for each row → (…, 1).
@@ -79,7 +79,7 @@ impl Kernel<2> for CrossEntropy {
     }
 
     fn forward(&self, [logits, labels]: [&[f32]; 2], output: &mut [f32], _: bool) -> Self::Kept {
-        // `fit` has checked the labels; elsewhere one that is no class makes the loss no number.
+        // `fit` has checked the labels; elsewhere an invalid one makes the loss NaN.
         let class = |label: &f32| if *label >= 0.0 { *label as u32 } else { u32::MAX };
         let labels: Vec<u32> = labels.iter().map(class).collect();
         let mut gradient = vec![0.0; logits.len()];

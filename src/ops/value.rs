@@ -5,15 +5,12 @@ use burn::backend::{Backend, BackendTensor, DispatchKindConversion, DispatchTens
 use burn::tensor::{Device, DispatchTensor, Gradients, Tensor, TensorData};
 
 use crate::error::{Error, Result};
-use crate::shape::{MOST_VALUES, check_count, count};
-
-/// The largest rank that a [`Value`] can have: a batch of volumes with channels, and one to spare.
-pub const MAX_RANK: usize = 6;
+use crate::shape::{MAX_RANK, MOST_VALUES, check_count, count};
 
 /// A float tensor of any rank from 1 to 6, on any backend.
 ///
-/// Burn's `Tensor<D>` has its rank in its type; a model that is described at run time cannot. A `Value` converts to
-/// and from `Tensor<D>` at no cost, so a layer can use whatever Burn offers:
+/// Burn's `Tensor<D>` has its rank in its type; a model described at run time cannot. A `Value` converts to and from
+/// `Tensor<D>` at no cost, so a layer can use all of Burn:
 ///
 /// ```
 /// use brasa::{Value, burn::tensor::{Device, Tensor}};
@@ -27,7 +24,7 @@ pub const MAX_RANK: usize = 6;
 /// ```
 ///
 /// # Panics
-/// Operators, and operations that give no `Result`, panic as Burn's do where sizes do not fit or an axis is not there.
+/// Operators, and operations that return no `Result`, panic as Burn's do if sizes do not fit or an axis does not exist.
 /// Layers check sizes in their [`output_shape`](crate::layers::Layer::output_shape), before they compute.
 #[derive(Clone, Debug)]
 pub struct Value(DispatchTensor);
@@ -52,7 +49,7 @@ macro_rules! with_rank {
             4 => with_rank!(@arm value, $tensor, $d, 4, $body),
             5 => with_rank!(@arm value, $tensor, $d, 5, $body),
             6 => with_rank!(@arm value, $tensor, $d, 6, $body),
-            rank => unreachable!("values have 1 to {} dimensions, not {rank}", $crate::ops::value::MAX_RANK),
+            rank => unreachable!("values have 1 to {} dimensions, not {rank}", $crate::ops::MAX_RANK),
         }
     }};
     (@arm $value:ident, $tensor:ident, $d:ident, $rank:literal, $body:expr) => {{
@@ -93,7 +90,7 @@ impl Value {
         }
     }
 
-    /// A value of which every element is `fill`.
+    /// A value with every element `fill`.
     ///
     /// # Errors
     /// [`Error::Shape`] if the number of sizes is not 1 to 6, or they multiply to more than [`MOST_VALUES`].
@@ -103,7 +100,7 @@ impl Value {
         Ok(scalar.expand(sizes))
     }
 
-    /// A value without an element: Burn's operations take a size of 0 for something else, or panic over it.
+    /// A value without elements: Burn's operations misread a size of 0, or panic.
     pub(crate) fn empty(sizes: &[usize], device: &Device) -> Result<Self> {
         Self::from_vec(Vec::new(), sizes, device)
     }
@@ -116,7 +113,7 @@ impl Value {
     /// This value as a Burn tensor of rank `D`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the value's rank is another.
+    /// [`Error::Shape`] if the value has another rank.
     pub fn tensor<const D: usize>(self) -> Result<Tensor<D>> {
         if self.rank() == D {
             Ok(Tensor::from_dispatch(self.0))
@@ -163,7 +160,7 @@ impl Value {
             .map_err(|error| Error::failed_device(&self.device(), format!("{error:?}")))
     }
 
-    /// Moves the value out, so that whoever gets it may be the only one who has it; something empty stays.
+    /// Moves the value out and leaves an empty one, so that the receiver can be its only owner.
     pub(crate) fn take(&mut self) -> Self {
         let empty = Self::from_checked(TensorData::new(Vec::<f32>::new(), vec![0]), 1, &self.device());
         std::mem::replace(self, empty)
@@ -206,7 +203,7 @@ impl Value {
         Self(<DispatchTensor as DispatchKindConversion<B>>::from_backend(BackendTensor::Float(tensor)))
     }
 
-    /// The backend's part of the tensor, without the layer that records gradients.
+    /// The backend's part of the tensor, without the autodiff layer.
     fn kind(&self) -> &DispatchTensorKind {
         match &self.0.kind {
             DispatchTensorKind::Autodiff(inner) => inner,
@@ -214,12 +211,12 @@ impl Value {
         }
     }
 
-    /// Whether no number is infinite or none. Waits for the device.
+    /// Whether all elements are finite. Waits for the device.
     pub(crate) fn is_finite(&self) -> Result<bool> {
         Ok(self.to_vec()?.iter().all(|number| number.is_finite()))
     }
 
-    /// Whether it is in the machine's memory, where reading it back waits for nothing.
+    /// Whether it is in host memory, where reading waits for nothing.
     pub(crate) fn is_on_cpu(&self) -> bool {
         #[cfg(feature = "flex")]
         if self.is_on_flex() {
@@ -251,7 +248,7 @@ impl Value {
         with_rank!(self, |tensor| tensor.autodiff().require_grad().into())
     }
 
-    /// This value with gradients enabled, but none kept for itself.
+    /// This value with gradients enabled, without keeping its own.
     pub fn autodiff(self) -> Self {
         with_rank!(self, |tensor| tensor.autodiff().into())
     }
@@ -320,7 +317,7 @@ impl Value {
         })
     }
 
-    /// Repeats dimensions of size 1 until the sizes are `sizes`.
+    /// Broadcasts dimensions of size 1 to `sizes`.
     ///
     /// # Panics
     /// If the sizes do not fit this value's, or multiply to more than [`MOST_VALUES`].
@@ -346,8 +343,9 @@ impl Value {
         with_rank!(self, |tensor| tensor.narrow(axis, start, length).into())
     }
 
-    /// Its parts of length 1 along `axis`, for a value whose gradient is wanted. Parts are halved again and again: the
-    /// gradient of a part is as large as what it was taken from, which would be all of the value for each of its steps.
+    /// Splits it into parts of length 1 along `axis`, for a value whose gradient is wanted. Parts are halved
+    /// recursively: the gradient of a part is as large as the value it was taken from, which would otherwise be the
+    /// whole for every step.
     pub(crate) fn split_apart(self, axis: usize) -> Vec<Self> {
         let mut parts = vec![self];
         while parts.iter().any(|part| part.sizes()[axis] > 1) {
@@ -364,8 +362,8 @@ impl Value {
         parts
     }
 
-    /// This value, which is part of one of `whole` values, in memory of its own if that is [worth it](part_is_copied): a
-    /// part keeps all that it is a part of in memory. Where gradients are recorded the whole is kept in any case.
+    /// This value, a part of one of `whole` values, copied to its own memory if that is [worth it](part_is_copied): a
+    /// view keeps the whole in memory. Where gradients are recorded the whole is kept in any case.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
@@ -373,10 +371,10 @@ impl Value {
         if part_is_copied(self.len(), whole) { self.copied() } else { Ok(self) }
     }
 
-    /// This value in memory of its own, where parts share that of the whole and no gradients are recorded.
+    /// This value in its own memory, where views share that of the whole and no gradients are recorded.
     pub(crate) fn copied(self) -> Result<Self> {
         use burn::backend::TensorMetadata;
-        // A device may be configured for 64 bits, which `from_vec` does not take.
+        // A device can be configured for 64 bits, which `from_vec` does not support.
         if self.is_autodiff() || !self.is_on_cpu() || self.0.dtype() != burn::tensor::DType::F32 {
             return Ok(self);
         }
@@ -391,7 +389,7 @@ impl Value {
     /// Joins values along dimension `axis`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there is none, if their sizes beside `axis` differ, or if the result had more than
+    /// [`Error::Shape`] without values, if their sizes beside `axis` differ, or if the result had more than
     /// [`MOST_VALUES`] values.
     pub fn concat(values: Vec<Self>, axis: usize) -> Result<Self> {
         let Some(mut sizes) = values.first().map(Self::sizes) else {
@@ -453,8 +451,8 @@ impl Value {
     }
 }
 
-/// Whether a part of `part` values is copied out of `whole` rather than kept as a view, so that the whole can be freed:
-/// where it is less than half of a buffer that is not small.
+/// Whether a part of `part` values is copied out of `whole` instead of kept as a view, so that the whole can be freed:
+/// if it is less than half of a buffer that is not small.
 pub(crate) fn part_is_copied(part: usize, whole: usize) -> bool {
     const FEW: usize = 1 << 12;
     part > 0 && whole > FEW && part < whole / 2
@@ -474,12 +472,12 @@ fn check_sizes(sizes: &[usize]) -> Result<usize> {
     check_count(sizes)
 }
 
-/// Panics if these sizes multiply to more than there can be.
+/// Panics if these sizes multiply to more than [`MOST_VALUES`].
 fn assert_count(sizes: &[usize]) {
     assert!(count(sizes).is_some(), "sizes {sizes:?} multiply to more than {MOST_VALUES} values");
 }
 
-/// The sizes of what an operator makes of two values, either of which may have dimensions of 1 in place of the other's.
+/// Panics if two values differ in rank, or broadcast to too many values.
 fn assert_broadcast(one: &Value, other: &Value) {
     let (one, other) = (one.sizes(), other.sizes());
     if one != other {

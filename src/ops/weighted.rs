@@ -1,4 +1,4 @@
-//! What the gradients of operations on an input, a kernel and perhaps a bias have in common.
+//! Shared parts of the gradients of operations on an input, a kernel and an optional bias.
 
 use super::buffers::{buffer, give_back};
 use super::cpu::Gradient;
@@ -21,7 +21,7 @@ pub(super) fn before_activation<R>(
     result
 }
 
-/// Room for the gradients of input, kernel and bias, filled by `compute`; the bias has `outputs` values.
+/// Buffers for the gradients of input, kernel and bias, filled by `compute`; the bias has `outputs` values.
 pub(super) fn weighted_gradients<const N: usize>(
     outputs: usize,
     inputs: [&[f32]; N],

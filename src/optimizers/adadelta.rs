@@ -1,20 +1,20 @@
-//! `Adadelta`: steps scaled by how large steps have been.
+//! `Adadelta`: step sizes adapted by running means of squared gradients and squared updates.
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive};
 use crate::error::Result;
 use crate::ops::{self, Value};
 
 crate::describe! {
-    /// Adadelta (Zeiler 2012): `a = ρ · a + (1 − ρ) · g²`, a change of `d = −√(x + ε) / √(a + ε) · g`,
-    /// `x = ρ · x + (1 − ρ) · d²` and `w += lr · d`.
+    /// Adadelta (Zeiler 2012): `a = ρ · a + (1 − ρ) · g²`, an update of `d = −√(x + ε) / √(a + ε) · g`, `x = ρ · x + (1
+    /// − ρ) · d²` and `w += lr · d`.
     ///
     /// The paper's method has a learning rate of 1; Keras's default is 0.001.
     pub optimizer struct Adadelta {
-        /// A factor of the change.
+        /// A factor of the update.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// How much of the mean squares is kept.
+        /// The decay of the means of squares.
         rho: f32 = 0.95,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon: f32 = 1e-7,
     }
 }

@@ -1,4 +1,4 @@
-//! `Adafactor`: Adam's scaling from sums over rows and columns alone.
+//! `Adafactor`: adaptive step sizes with sublinear memory.
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_positive, scaled};
 use crate::error::{Error, Result};
@@ -6,24 +6,24 @@ use crate::kernels::optimizer as kernel;
 use crate::ops::{self, Value};
 
 crate::describe! {
-    /// Adafactor (Shazeer and Stern 2018): the mean squares of a matrix are kept as those of its rows and columns,
+    /// Adafactor (Shazeer and Stern 2018): the mean squares of a matrix are kept only as those of its rows and columns,
     /// which takes far less memory.
     ///
-    /// With `β = 1 − t^beta_2_decay`, running means r and c of `g² + ε₁` over rows and columns and
-    /// `v = r · c / mean(r)` (for vectors the running mean itself): `u = g / √v`, limited to a root mean square of
-    /// `clip_threshold`, and `w −= max(ε₂, rms(w)) · min(lr, 1 / √t) · u`.
+    /// With `β = 1 − t^beta_2_decay`, running means r and c of `g² + ε₁` over rows and columns and `v = r · c /
+    /// mean(r)` (for vectors the running mean itself): `u = g / √v`, clipped to a root mean square of `clip_threshold`,
+    /// and `w −= max(ε₂, rms(w)) · min(lr, 1 / √t) · u`.
     pub optimizer struct Adafactor {
         /// The largest relative step.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// How fast the means settle.
+        /// The exponent of the means' decay.
         beta_2_decay: f32 = -0.8,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon_1: f32 = 1e-30,
-        /// The smallest root mean square of a weight.
+        /// The lower bound of a weight's root mean square.
         epsilon_2: f32 = 1e-3,
-        /// The largest root mean square of a change.
+        /// The largest root mean square of an update.
         clip_threshold: f32 = 1.0,
-        /// Keras's argument for steps of at most 1/√t; in Keras's formula they are so bounded either way.
+        /// Keras's argument for steps of at most 1/√t; Keras's formula bounds them either way.
         relative_step: bool = true,
     }
 }
@@ -35,7 +35,7 @@ impl Adafactor {
     }
 }
 
-/// The root of the mean square, as one element.
+/// The root mean square, as one element.
 fn rms(value: &Value) -> Value {
     value.clone().square().mean().sqrt()
 }

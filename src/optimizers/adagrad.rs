@@ -1,4 +1,4 @@
-//! `Adagrad`: steps that shrink where gradients have been large.
+//! `Adagrad`: step sizes that shrink with the sum of squared gradients.
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_positive};
 use crate::error::Result;
@@ -9,9 +9,9 @@ crate::describe! {
     pub optimizer struct Adagrad {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// The start of the sum of squares.
+        /// The initial sum of squares.
         initial_accumulator_value: f32 = 0.1,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon: f32 = 1e-7,
     }
 }

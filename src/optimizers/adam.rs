@@ -1,4 +1,4 @@
-//! `Adam`: steps scaled by running means of the gradients and their squares.
+//! `Adam`: step sizes adapted by running means of gradients and their squares.
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved};
 use crate::error::Result;
@@ -8,7 +8,7 @@ crate::describe! {
     /// Adam (Kingma and Ba 2014), as Keras computes it:
     /// `w −= lr · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + ε)`, with `m += (g − m)(1 − β₁)` and `v += (g² − v)(1 − β₂)`.
     ///
-    /// ε is added after the correction of the means, not before as in other libraries.
+    /// ε is added after the bias correction, not before as in other libraries.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -17,13 +17,13 @@ crate::describe! {
     pub optimizer struct Adam {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// How much of the gradients' mean is kept.
+        /// The decay of the mean of gradients.
         beta_1: f32 = 0.9,
-        /// How much of the squares' mean is kept.
+        /// The decay of the mean of squares.
         beta_2: f32 = 0.999,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon: f32 = 1e-7,
-        /// Whether the divisor never shrinks (Reddi et al. 2018).
+        /// Whether the divisor never decreases (Reddi et al. 2018).
         amsgrad: bool = false,
     }
 }
@@ -93,7 +93,7 @@ mod tests {
     #[test]
     fn the_divisor_of_amsgrad_never_shrinks() {
         let value = |number: f32| Value::from_vec(vec![number], &[1], &Device::flex()).unwrap();
-        // The means are the newest gradient and its square.
+        // The means are the latest gradient and its square.
         let optimizer = Adam::new(1.0).beta_1(0.0).beta_2(0.0).epsilon(0.0).amsgrad(true);
         let (mut weight, mut slots) = (value(0.0), [value(0.0), value(0.0), value(0.0)]);
         for (gradient, expected) in [(2.0, [-1.0, 2.0, 4.0, 4.0]), (1.0, [-1.5, 1.0, 1.0, 4.0])] {

@@ -1,4 +1,4 @@
-//! `Adamax`: Adam with the largest gradient in place of the mean square.
+//! `Adamax`: Adam with the infinity norm in place of the mean square.
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved};
 use crate::error::Result;
@@ -10,11 +10,11 @@ crate::describe! {
     pub optimizer struct Adamax {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// How much of the gradients' mean is kept.
+        /// The decay of the mean of gradients.
         beta_1: f32 = 0.9,
-        /// How much of the largest gradient is kept.
+        /// The decay of the largest gradient.
         beta_2: f32 = 0.999,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon: f32 = 1e-7,
     }
 }

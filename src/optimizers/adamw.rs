@@ -8,17 +8,17 @@ crate::describe! {
     /// [`Adam`] with decoupled weight decay (Loshchilov and Hutter 2017): `w −= weight_decay · lr · w` before each
     /// step.
     ///
-    /// The decay is 0.004 unless `weight_decay` says otherwise; it cannot be left out.
+    /// The default weight decay is 0.004; `None` is refused.
     pub optimizer struct AdamW with { weight_decay: Some(0.004) } {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// How much of the gradients' mean is kept.
+        /// The decay of the mean of gradients.
         beta_1: f32 = 0.9,
-        /// How much of the squares' mean is kept.
+        /// The decay of the mean of squares.
         beta_2: f32 = 0.999,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon: f32 = 1e-7,
-        /// Whether the divisor never shrinks (Reddi et al. 2018).
+        /// Whether the divisor never decreases (Reddi et al. 2018).
         amsgrad: bool = false,
     }
 }

@@ -1,31 +1,31 @@
-//! The arguments that every Keras optimizer has.
+//! The arguments of every Keras optimizer.
 
 use super::LearningRate;
 use crate::config::{Config, from_json, to_json};
 use crate::error::{Error, Result};
 
-/// The arguments that every Keras optimizer has.
+/// The arguments of every Keras optimizer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Base {
     /// The optimizer's name.
     pub name: Option<String>,
-    /// The part of a weight that is taken off before each step, times the learning rate.
+    /// Decoupled weight decay, times the learning rate.
     pub weight_decay: Option<f32>,
-    /// The largest norm of one weight's gradient.
+    /// The maximum norm of each weight's gradient.
     pub clipnorm: Option<f32>,
-    /// The largest norm of all gradients together.
+    /// The maximum global norm of all gradients.
     pub global_clipnorm: Option<f32>,
-    /// The largest absolute value in a gradient.
+    /// The maximum absolute value in a gradient.
     pub clipvalue: Option<f32>,
-    /// Whether a running mean of each weight is kept, which takes the weight's place in the end.
+    /// Whether to keep an exponential moving average of each weight, which replaces the weight at the end.
     pub use_ema: bool,
-    /// How much of the running mean is kept at each step.
+    /// The decay of the moving average.
     pub ema_momentum: f32,
-    /// After how many steps the running means take the weights' places during training, too.
+    /// The number of steps after which the averages also replace the weights during training.
     pub ema_overwrite_frequency: Option<u64>,
-    /// The factor by which the loss is multiplied before, and the gradients are divided after, the backward pass.
+    /// The factor by which the loss is multiplied before the backward pass, and the gradients are divided after it.
     pub loss_scale_factor: Option<f32>,
-    /// Over how many batches gradients are averaged before the weights are changed.
+    /// The number of batches over which gradients are averaged before an update.
     pub gradient_accumulation_steps: Option<u64>,
 }
 
@@ -46,7 +46,7 @@ impl Base {
         }
     }
 
-    /// The names under which these arguments stand in a config.
+    /// The names of these arguments in a config.
     pub const ARGUMENTS: &'static [&'static str] = &[
         "name",
         "weight_decay",
@@ -60,7 +60,7 @@ impl Base {
         "gradient_accumulation_steps",
     ];
 
-    /// Takes these arguments out of a config; those that it lacks stay as they are.
+    /// Takes these arguments from a config; missing ones are unchanged.
     ///
     /// # Errors
     /// [`Error::Argument`] for a wrong value.
@@ -77,10 +77,10 @@ impl Base {
         Ok(())
     }
 
-    /// These arguments as a config, with the optimizer's own learning rate in Keras's place.
+    /// These arguments as a config, with the optimizer's own learning rate at Keras's position.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a number that cannot be written.
+    /// [`Error::Unsupported`] for a number that cannot be serialized.
     pub(super) fn config(&self, default_name: &str, learning_rate: serde_json::Value) -> Result<Config> {
         let mut config = Config::new();
         config.insert("name".into(), self.name.as_deref().unwrap_or(default_name).into());
@@ -95,7 +95,7 @@ impl Base {
         Ok(config)
     }
 
-    /// Refuses values that make no sense.
+    /// Refuses invalid values.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -129,7 +129,7 @@ impl Base {
         }
     }
 
-    /// How many batches make one change of the weights.
+    /// The number of batches per update.
     pub(super) fn batches_a_step(&self) -> u64 {
         self.gradient_accumulation_steps.unwrap_or(1).max(1)
     }
@@ -141,71 +141,71 @@ impl Default for Base {
     }
 }
 
-/// Something that has the arguments of every optimizer.
+/// Access to the arguments of every optimizer.
 pub trait HasBase {
-    /// Those arguments.
+    /// The common arguments.
     fn base(&self) -> &Base;
-    /// Those arguments, to change them.
+    /// The common arguments, mutably.
     fn base_mut(&mut self) -> &mut Base;
     /// The learning rate.
     fn learning_rate_argument(&self) -> &LearningRate;
-    /// The learning rate, to change it.
+    /// The learning rate, mutably.
     fn learning_rate_argument_mut(&mut self) -> &mut LearningRate;
 }
 
-/// The builder methods for the arguments that every optimizer has.
+/// Builder methods for the common arguments.
 pub trait OptimizerArguments: HasBase + Sized {
-    /// Names the optimizer.
+    /// Sets the optimizer's name.
     #[must_use]
     fn name(mut self, name: impl Into<String>) -> Self {
         self.base_mut().name = Some(name.into());
         self
     }
 
-    /// Takes a part of each weight off before each step: `w −= weight_decay · learning_rate · w`.
+    /// Sets the weight decay, before each step: `w −= weight_decay · learning_rate · w`.
     #[must_use]
     fn weight_decay(mut self, weight_decay: f32) -> Self {
         self.base_mut().weight_decay = Some(weight_decay);
         self
     }
 
-    /// Bounds the norm of each weight's gradient.
+    /// Clips the norm of each weight's gradient.
     #[must_use]
     fn clipnorm(mut self, clipnorm: f32) -> Self {
         self.base_mut().clipnorm = Some(clipnorm);
         self
     }
 
-    /// Bounds the norm of all gradients together.
+    /// Clips the global norm of all gradients.
     #[must_use]
     fn global_clipnorm(mut self, global_clipnorm: f32) -> Self {
         self.base_mut().global_clipnorm = Some(global_clipnorm);
         self
     }
 
-    /// Bounds the absolute values in each gradient.
+    /// Clips the values of each gradient.
     #[must_use]
     fn clipvalue(mut self, clipvalue: f32) -> Self {
         self.base_mut().clipvalue = Some(clipvalue);
         self
     }
 
-    /// Keeps a running mean of each weight, `mean = momentum · mean + (1 − momentum) · w`, which takes the weight's
-    /// place when training ends.
+    /// Keeps an exponential moving average of each weight, `mean = momentum · mean + (1 − momentum) · w`, which
+    /// replaces the weight when training ends.
     #[must_use]
     fn use_ema(mut self, use_ema: bool) -> Self {
         self.base_mut().use_ema = use_ema;
         self
     }
 
-    /// How much of the running mean is kept at each step (default 0.99).
+    /// Sets the decay of the moving average (default 0.99).
     #[must_use]
     fn ema_momentum(mut self, ema_momentum: f32) -> Self {
         self.base_mut().ema_momentum = ema_momentum;
         self
     }
 
-    /// Lets the running means take the weights' places every so many steps.
+    /// Replaces the weights by the moving averages every `steps` steps.
     #[must_use]
     fn ema_overwrite_frequency(mut self, steps: u64) -> Self {
         self.base_mut().ema_overwrite_frequency = Some(steps);
@@ -219,7 +219,7 @@ pub trait OptimizerArguments: HasBase + Sized {
         self
     }
 
-    /// Changes the weights once every so many batches, by the mean of their gradients.
+    /// Updates the weights every `steps` batches, by the mean of their gradients.
     #[must_use]
     fn gradient_accumulation_steps(mut self, steps: u64) -> Self {
         self.base_mut().gradient_accumulation_steps = Some(steps);

@@ -5,22 +5,22 @@ use crate::error::{Error, Result};
 use crate::ops::{self, Value};
 
 crate::describe! {
-    /// FTRL-proximal (McMahan et al. 2013), which drives weights that do not help to exactly 0.
+    /// FTRL-proximal (McMahan et al. 2013), which drives irrelevant weights to exactly 0.
     ///
     /// With p the `learning_rate_power`, `n' = n + g²` and `z += g + 2 · shrinkage · w − (n'^−p − n^−p) / lr · w`; then
     /// `w = (clip(z, ±l1) − z) / (n'^−p / lr + 2 · (l2 + beta / (2 · lr)))`.
     pub optimizer struct Ftrl {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// How fast steps decay, at most 0; 0 keeps them.
+        /// The exponent of the step size's decay, at most 0; with 0 it is constant.
         learning_rate_power: f32 = -0.5,
-        /// The start of the sum of squares.
+        /// The initial sum of squares.
         initial_accumulator_value: f32 = 0.1,
-        /// The strength of the penalty on absolute values.
+        /// The strength of the L1 penalty.
         l1_regularization_strength: f32 = 0.0,
-        /// The strength of the penalty on squares.
+        /// The strength of the L2 penalty.
         l2_regularization_strength: f32 = 0.0,
-        /// The strength of the penalty on squares that counts as part of the gradient.
+        /// The strength of an L2 penalty that is part of the gradient.
         l2_shrinkage_regularization_strength: f32 = 0.0,
         /// The paper's β, which keeps the divisor above 0.
         beta: f32 = 0.0,
@@ -35,12 +35,12 @@ impl Ftrl {
 }
 
 impl Ftrl {
-    /// The strengths of the penalties on absolute values and on squares.
+    /// The strengths of the L1 and L2 penalties.
     fn penalties(&self, rate: f32) -> (f32, f32) {
         (self.l1_regularization_strength, self.l2_regularization_strength + self.beta / (2.0 * rate))
     }
 
-    /// The step where a weight can be changed in place; `power` is that of the sum of squares.
+    /// The update of a weight in place; `power` is applied to the sum of squares.
     fn in_one_pass(
         &self,
         step: Step,

@@ -1,4 +1,4 @@
-//! `Lamb`: Adam with steps in proportion to the weights.
+//! `Lamb`: Adam with layer-wise step sizes, in proportion to the weights.
 
 use super::{
     HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved, scaled,
@@ -11,15 +11,15 @@ crate::describe! {
     /// LAMB (You et al. 2019), for large batches: `u = m / (1 − β₁ᵗ) / (√(v / (1 − β₂ᵗ)) + ε)` with the running means m
     /// and v of the gradients and their squares, and `w −= lr · ‖w‖ / ‖u‖ · u`.
     ///
-    /// Where either norm is 0 their ratio is taken as 1.
+    /// If either norm is 0, their ratio is 1.
     pub optimizer struct Lamb {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// How much of the gradients' mean is kept.
+        /// The decay of the mean of gradients.
         beta_1: f32 = 0.9,
-        /// How much of the squares' mean is kept.
+        /// The decay of the mean of squares.
         beta_2: f32 = 0.999,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon: f32 = 1e-7,
     }
 }

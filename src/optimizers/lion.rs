@@ -1,4 +1,4 @@
-//! `Lion`: steps of one size, by the sign of a mean.
+//! `Lion`: steps by the sign of a momentum.
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas};
 use crate::error::{Error, Result};
@@ -7,13 +7,13 @@ use crate::ops::{self, Value};
 crate::describe! {
     /// Lion (Chen et al. 2023): `w −= lr · sign(β₁ · m + (1 − β₁) · g)` and then `m = β₂ · m + (1 − β₂) · g`.
     ///
-    /// All steps have one size, so the learning rate is usually a third to a tenth of Adam's.
+    /// All steps have the same size, so that the learning rate is usually a third to a tenth of Adam's.
     pub optimizer struct Lion {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// How much of the mean counts for the step; above 0.
+        /// The weight of the mean in the step; above 0.
         beta_1: f32 = 0.9,
-        /// How much of the mean is kept.
+        /// The decay of the mean.
         beta_2: f32 = 0.99,
     }
 }

@@ -1,4 +1,4 @@
-//! The one list of built-in optimizers, and how an optimizer is told.
+//! The list of built-in optimizers, and how an optimizer is specified.
 
 use std::any::TypeId;
 
@@ -13,7 +13,7 @@ use crate::register::{Register, own_object};
 
 type Maker = fn(Config) -> Result<Box<dyn Optimizer>>;
 
-/// A class: its name, how it is made, its type.
+/// A class: its name, its constructor, its type.
 type Entry = (&'static str, Maker, fn() -> TypeId);
 
 const fn entry<O: Optimizer + Configure + Clone + 'static>() -> Entry {
@@ -28,7 +28,7 @@ const fn entry<O: Optimizer + Configure + Clone + 'static>() -> Entry {
     (O::CLASS_NAME, make, TypeId::of::<O>)
 }
 
-/// Every built-in optimizer. A new one is a file and a line here.
+/// All built-in optimizers. To add one, write its file and add a line here.
 const LIST: &[Entry] = &[
     entry::<SGD>(),
     entry::<RMSprop>(),
@@ -47,27 +47,27 @@ const LIST: &[Entry] = &[
 
 static OWN: Register<Maker> = Register::new();
 
-/// Makes a user's own optimizer known by its class name and its snake case, so that files and recipes that name it load
-/// and `compile` takes the name.
+/// Registers a custom optimizer by its class name and its snake case, so that files and recipes can load it and
+/// `compile` accepts the name.
 ///
-/// A built-in class keeps its meaning.
+/// A built-in class takes precedence.
 pub fn register<O: Optimizer + Configure + Clone + 'static>() {
     let (class, make, _) = entry::<O>();
     OWN.insert(class, make);
 }
 
-/// Whether a class is one of the list.
+/// Whether a class is built in.
 pub(super) fn is_built_in<O: 'static>() -> bool {
     LIST.iter().any(|(_, _, own)| own() == TypeId::of::<O>())
 }
 
-/// Every name by which an optimizer can be told.
+/// All names of optimizers.
 pub fn names() -> Vec<String> {
     let own = OWN.class_names().into_iter().map(crate::config::snake_case);
     LIST.iter().map(|(class, ..)| class.to_lowercase()).chain(own).collect()
 }
 
-/// The optimizer of a class (or name) with these arguments.
+/// Creates the optimizer of a class (or name) with these arguments.
 pub(crate) fn from_class(class: &str, config: Config) -> Result<Box<dyn Optimizer>> {
     let built_in = LIST.iter().find(|(name, ..)| names_class(class, name) || class.eq_ignore_ascii_case(name));
     match built_in.map(|(_, make, _)| *make).or_else(|| OWN.get(class)) {
@@ -76,7 +76,7 @@ pub(crate) fn from_class(class: &str, config: Config) -> Result<Box<dyn Optimize
     }
 }
 
-/// An optimizer as a Keras file tells it.
+/// Serializes an optimizer as Keras does.
 pub(crate) fn to_json(optimizer: &dyn Optimizer) -> Result<Json> {
     let (class, config) = (optimizer.class_name(), optimizer.config()?);
     Ok(match LIST.iter().any(|(name, ..)| *name == class) {
@@ -85,25 +85,25 @@ pub(crate) fn to_json(optimizer: &dyn Optimizer) -> Result<Json> {
     })
 }
 
-/// An optimizer as it is told: by name or as an object.
+/// An optimizer given by name or as an object.
 #[derive(Clone, Debug)]
-pub struct OptimizerArgument(Told);
+pub struct OptimizerArgument(Spec);
 
 #[derive(Clone, Debug)]
-enum Told {
+enum Spec {
     Name(String),
     Optimizer(Box<dyn Optimizer>),
 }
 
 impl From<&str> for OptimizerArgument {
     fn from(name: &str) -> Self {
-        Self(Told::Name(name.to_owned()))
+        Self(Spec::Name(name.to_owned()))
     }
 }
 
 impl<O: Optimizer + 'static> From<O> for OptimizerArgument {
     fn from(optimizer: O) -> Self {
-        Self(Told::Optimizer(Box::new(optimizer)))
+        Self(Spec::Optimizer(Box::new(optimizer)))
     }
 }
 
@@ -111,24 +111,24 @@ impl OptimizerArgument {
     /// The optimizer.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] with the list, [`Error::Argument`] for arguments that make no sense.
+    /// [`Error::UnknownName`] with the list, [`Error::Argument`] for invalid arguments.
     pub fn resolve(&self) -> Result<Box<dyn Optimizer>> {
         let optimizer = match &self.0 {
-            Told::Name(name) => from_class(name, Config::new())?,
-            Told::Optimizer(optimizer) => optimizer.clone(),
+            Spec::Name(name) => from_class(name, Config::new())?,
+            Spec::Optimizer(optimizer) => optimizer.clone(),
         };
         optimizer.learning_rate_argument().check()?;
         optimizer.check()?;
         Ok(optimizer)
     }
 
-    /// The optimizer that a config tells, by name or as Keras's object.
+    /// Parses an optimizer from a config: a name or Keras's object.
     ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`], [`Error::Unsupported`].
     pub fn from_json(json: Json) -> Result<Self> {
         let (class, config) = object("optimizer", json)?;
-        from_class(&class, config).map(|optimizer| Self(Told::Optimizer(optimizer)))
+        from_class(&class, config).map(|optimizer| Self(Spec::Optimizer(optimizer)))
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         use crate::optimizers::OptimizerArguments;
         let refused = |optimizer: OptimizerArgument| optimizer.resolve().is_err();
         assert!(refused(SGD::new(0.1).momentum(1.5).into()));
@@ -165,9 +165,9 @@ mod tests {
         assert!(refused(SGD::new(crate::schedules::ExponentialDecay::new(0.1, 0, 0.5)).into()));
     }
 
-    /// A config from each optimizer says the same when it is read, and Keras's keys come in Keras's order.
+    /// Each optimizer's config survives the round trip, with Keras's keys in Keras's order.
     #[test]
-    fn configs_go_there_and_back() {
+    fn configs_survive_a_round_trip() {
         for name in names() {
             let config = OptimizerArgument::from(name.as_str()).resolve().unwrap().config().unwrap();
             let again = from_class(&name, config.clone()).unwrap().config().unwrap();
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!((decay("adamw"), decay("muon"), decay("adam")), (Some(0.004), Some(0.004), None));
     }
 
-    /// Weight and slots after three steps, on values that nobody else has.
+    /// Weight and slots after three steps, on uniquely owned buffers.
     fn three_steps(optimizer: &dyn Optimizer, sizes: &[usize], device: &Device) -> Vec<Vec<f32>> {
         let numbers = |seed: u32| -> Vec<f32> {
             let len: usize = sizes.iter().product();
@@ -202,7 +202,7 @@ mod tests {
         std::iter::once(weight).chain(slots).map(|value| value.to_vec().unwrap()).collect()
     }
 
-    /// Where nobody else has a weight it is changed in place, by what the portable form computes, whatever its size.
+    /// A uniquely owned weight is updated in place, with the results of the portable path, whatever its size.
     #[test]
     fn every_optimizer_changes_weights_in_place() {
         let mut optimizers: Vec<Box<dyn Optimizer>> =

@@ -1,16 +1,16 @@
-//! The optimizers: how weights follow their gradients, by Keras's formulas.
+//! The optimizers, by Keras's formulas.
 //!
-//! An optimizer is a description with Keras's arguments, the slots that it keeps for each weight, and a formula for one
-//! weight. What all have in common (clipping, running means, accumulation, one global step) is done once, in
-//! [`OptimizerState`]; so is decoupled weight decay for a user's own, which the built-in formulas do in their own pass.
-//! A user's own is the same trait:
+//! An optimizer is a description with Keras's arguments, its slots for each weight, and an update formula for one
+//! weight. Clipping, moving averages, accumulation and the global step are shared, in [`OptimizerState`]; so is
+//! decoupled weight decay for custom optimizers, which the built-in formulas fuse into their own pass. A custom
+//! optimizer implements the same trait:
 //!
 //! ```
 //! use brasa::optimizers::{LearningRate, Optimizer, Slot, Step, WeightInfo};
 //! use brasa::{Result, Value};
 //!
 //! brasa::describe! {
-//!     /// Steps of one size, by the sign of the gradient.
+//!     /// Steps of constant size, by the sign of the gradient.
 //!     pub optimizer struct SignDescent {
 //!         /// The step size.
 //!         learning_rate: LearningRate = LearningRate::Constant(0.001),
@@ -37,7 +37,6 @@ mod adamw;
 mod base;
 mod ftrl;
 mod lamb;
-mod learning_rate;
 mod lion;
 mod list;
 mod muon;
@@ -52,6 +51,7 @@ use std::fmt::Debug;
 use crate::config::{Config, Configure, to_json};
 use crate::error::{Error, Result};
 use crate::ops::Value;
+pub use crate::schedules::LearningRate;
 
 pub use adadelta::Adadelta;
 pub use adafactor::Adafactor;
@@ -62,7 +62,6 @@ pub use adamw::AdamW;
 pub use base::{Base, HasBase, OptimizerArguments};
 pub use ftrl::Ftrl;
 pub use lamb::Lamb;
-pub use learning_rate::LearningRate;
 pub use lion::Lion;
 pub(crate) use list::to_json as optimizer_to_json;
 pub use list::{OptimizerArgument, names, register};
@@ -74,49 +73,50 @@ pub use slot::{Slot, WeightInfo};
 pub(crate) use state::at_least_one;
 pub use state::{OptimizerState, Stored, Variable};
 
-/// Which step an update belongs to.
+/// The step of an update.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Step {
     /// Its number, from 1.
     pub number: u64,
     /// The learning rate.
     pub learning_rate: f32,
-    /// The number that the optimizer keeps for all weights together, as of this step; see [`Optimizer::shared`].
+    /// The optimizer's scalar state shared by all weights, as of this step; see [`Optimizer::shared`].
     pub shared: f32,
-    /// The part of the weight that is taken off before the step: its weight decay times the learning rate. 0 for a
-    /// user's own optimizer, whose weights come with it taken off.
+    /// The decay factor of the weight before the step: its weight decay times the learning rate. 0 for a custom
+    /// optimizer, whose weights are already decayed.
     pub decay: f32,
 }
 
 /// An optimizer.
 pub trait Optimizer: HasBase + OptimizerObject + Debug + Send + Sync {
-    /// The values that it keeps for a weight, in Keras's order.
+    /// Its slots for a weight, in Keras's order.
     fn slots(&self, weight: &WeightInfo<'_>) -> Vec<Slot>;
 
-    /// The weight after a step; `slots` are changed along.
+    /// The weight after a step; `slots` are updated along with it.
     ///
     /// # Errors
     /// Whatever an operation refuses.
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value>;
 
-    /// The part of a weight that is taken off before each step, times the learning rate.
+    /// The decoupled weight decay, times the learning rate.
     fn decay(&self, weight: &WeightInfo<'_>) -> Option<f32> {
         let _ = weight;
         self.base().weight_decay
     }
 
-    /// The start of a number that is kept for all weights together, if the optimizer keeps one.
+    /// The initial scalar state shared by all weights, if the optimizer has one.
     fn shared(&self) -> Option<f32> {
         None
     }
 
-    /// That number at step `number` (from 1), from what it was before.
+    /// The shared scalar at step `number` (from 1), from its previous value.
     fn next_shared(&self, number: u64, before: f32) -> f32 {
         let _ = number;
         before
     }
 
-    /// Refuses arguments that make no sense.
+    /// Refuses invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -125,18 +125,18 @@ pub trait Optimizer: HasBase + OptimizerObject + Debug + Send + Sync {
     }
 }
 
-/// What every optimizer can do because it is a [`Configure`].
+/// Methods of every optimizer, implemented for each [`Configure`].
 pub trait OptimizerObject {
     /// Its class name.
     fn class_name(&self) -> &'static str;
     /// Its arguments, the common ones included.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if it holds something that cannot be written.
+    /// [`Error::Unsupported`] if it holds something that cannot be serialized.
     fn config(&self) -> Result<Config>;
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Optimizer>;
-    /// Whether it is one of Brasa's own.
+    /// Whether it is built in.
     #[doc(hidden)]
     fn is_built_in(&self) -> bool;
 }
@@ -168,7 +168,7 @@ impl Clone for Box<dyn Optimizer> {
     }
 }
 
-/// Refuses running means that would keep nothing or everything.
+/// Refuses decay factors outside of 0 to below 1.
 fn check_betas(betas: &[(&'static str, f32)]) -> Result<()> {
     match betas.iter().find(|(_, beta)| !(0.0..1.0).contains(beta)) {
         None => Ok(()),
@@ -176,7 +176,7 @@ fn check_betas(betas: &[(&'static str, f32)]) -> Result<()> {
     }
 }
 
-/// Refuses numbers below 0.
+/// Refuses negative numbers.
 fn check_positive(numbers: &[(&'static str, f32)]) -> Result<()> {
     match numbers.iter().find(|(_, number)| !(number.is_finite() && *number >= 0.0)) {
         None => Ok(()),
@@ -184,12 +184,12 @@ fn check_positive(numbers: &[(&'static str, f32)]) -> Result<()> {
     }
 }
 
-/// A running mean moved on: `mean + (value − mean) · (1 − kept)`.
+/// Updates a running mean: `mean + (value − mean) · (1 − kept)`.
 fn moved(mean: &mut Value, value: Value, kept: f32) {
     *mean = mean.clone() + (value - mean.clone()).mul_scalar(1.0 - kept);
 }
 
-/// A running mean in the other form: `kept · mean + (1 − kept) · value`.
+/// Updates a running mean in the other form: `kept · mean + (1 − kept) · value`.
 fn blended(mean: &mut Value, value: Value, kept: f32) {
     *mean = mean.clone().mul_scalar(kept) + value.mul_scalar(1.0 - kept);
 }

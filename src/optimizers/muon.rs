@@ -1,22 +1,22 @@
-//! `Muon`: momentum made orthogonal.
+//! `Muon`: orthogonalized momentum.
 
 use super::{Adam, HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive};
 use crate::error::{Error, Result};
 use crate::ops::{self, Value};
 
-/// Far more Newton–Schulz steps than change anything.
-const MOST_STEPS: usize = 1000;
+/// More Newton–Schulz steps than ever have an effect.
+const MAX_STEPS: usize = 1000;
 
 crate::describe! {
     /// Muon (Jordan et al. 2024), for matrices: the momentum `m = momentum · m + g` (looked ahead with `nesterov`) is
-    /// brought near the closest orthogonal matrix by `ns_steps` Newton–Schulz steps
-    /// `x = a · x + (b · A + c · A²) · x`, `A = x · xᵀ`, and `w −= lr · rms_rate · √(max(rows, columns)) · x`.
+    /// moved towards the nearest orthogonal matrix by `ns_steps` Newton–Schulz steps `x = a · x + (b · A + c · A²) ·
+    /// x`, `A = x · xᵀ`, and `w −= lr · rms_rate · √(max(rows, columns)) · x`.
     ///
-    /// Weights that are no matrices, embeddings and those of `exclude_layers` are updated as by [`Adam`], with
+    /// Weights that are not matrices, embeddings and those matching `exclude_layers` are updated by [`Adam`], with
     /// `adam_lr_ratio` times the learning rate.
     ///
-    /// The time goes into the matrix products, three for each Newton–Schulz step; only what comes after them is one
-    /// pass over the weight.
+    /// The matrix products dominate the time, three per Newton–Schulz step; only the rest is a single pass over the
+    /// weight.
     pub optimizer struct Muon with { weight_decay: Some(0.004) } {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
@@ -24,13 +24,13 @@ crate::describe! {
         adam_beta_1: f32 = 0.9,
         /// Adam's `beta_2`.
         adam_beta_2: f32 = 0.999,
-        /// The weight decay of weights that are updated as by Adam.
+        /// The weight decay of weights updated by Adam.
         adam_weight_decay: Option<f32> = Some(0.004),
         /// Adam's `epsilon`.
         epsilon: f32 = 1e-7,
-        /// Parts of the names of weights that are updated as by Adam.
+        /// Parts of the names of weights to be updated by Adam.
         exclude_layers: Vec<String> = Vec::new(),
-        /// Whether embeddings are updated as by Adam.
+        /// Whether embeddings are updated by Adam.
         exclude_embeddings: bool = true,
         /// The coefficient a.
         muon_a: f32 = 3.4445,
@@ -40,13 +40,13 @@ crate::describe! {
         muon_c: f32 = 2.0315,
         /// A factor of Adam's learning rate.
         adam_lr_ratio: f32 = 1.0,
-        /// How much of the momentum is kept.
+        /// The decay of the momentum.
         momentum: f32 = 0.95,
         /// The number of Newton–Schulz steps.
         ns_steps: usize = 5,
-        /// Whether to look ahead.
+        /// Whether to use Nesterov momentum.
         nesterov: bool = true,
-        /// The root mean square of a change, as a part of the learning rate; without it changes are not rescaled.
+        /// The root mean square of an update, relative to the learning rate; `None` disables rescaling.
         rms_rate: Option<f32> = Some(0.2),
     }
 }
@@ -63,7 +63,7 @@ impl Muon {
             || self.exclude_layers.iter().any(|part| weight.path.contains(part))
     }
 
-    /// A matrix whose singular values are all near 1.
+    /// A matrix whose singular values are all close to 1.
     fn orthogonal(&self, x: Value) -> Value {
         let tall = x.sizes()[0] > x.sizes()[1];
         let turned = |x: Value| x.permute(&[1, 0]);
@@ -117,14 +117,14 @@ impl Optimizer for Muon {
         if !(0.0..=1.0).contains(&self.momentum) {
             return Err(Error::argument("momentum", "a number from 0 to 1", self.momentum));
         }
-        if self.ns_steps > MOST_STEPS {
-            return Err(Error::argument("ns_steps", format!("at most {MOST_STEPS}"), self.ns_steps));
+        if self.ns_steps > MAX_STEPS {
+            return Err(Error::argument("ns_steps", format!("at most {MAX_STEPS}"), self.ns_steps));
         }
         let is_pattern = |part: &&String| part.contains(|c| r"\^$.|?*+()[]{}".contains(c));
         if let Some(pattern) = self.exclude_layers.iter().find(is_pattern) {
             return Err(Error::unsupported(
                 format!("the pattern `{pattern}` in exclude_layers"),
-                "parts of names, letter by letter",
+                "literal parts of names",
             ));
         }
         self.base().check()

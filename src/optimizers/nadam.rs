@@ -1,4 +1,4 @@
-//! `Nadam`: Adam with Nesterov's look ahead.
+//! `Nadam`: Adam with Nesterov momentum.
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved};
 use crate::error::Result;
@@ -11,11 +11,11 @@ crate::describe! {
     pub optimizer struct Nadam {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// How much of the gradients' mean is kept.
+        /// The decay of the mean of gradients.
         beta_1: f32 = 0.9,
-        /// How much of the squares' mean is kept.
+        /// The decay of the mean of squares.
         beta_2: f32 = 0.999,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon: f32 = 1e-7,
     }
 }

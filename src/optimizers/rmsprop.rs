@@ -1,4 +1,4 @@
-//! `RMSprop`: steps scaled by the root of the mean square.
+//! `RMSprop`: step sizes divided by a running root mean square.
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive};
 use crate::error::{Error, Result};
@@ -6,19 +6,20 @@ use crate::ops::{self, Value};
 
 crate::describe! {
     /// RMSprop (Hinton 2012): `v = ρ · v + (1 − ρ) · g²` and a step of `lr · g / √(v + ε)`; with `centered` the square
-    /// of the gradients' mean is taken off v first. With `momentum` the steps are summed: `m = momentum · m + step`.
+    /// of the gradients' mean is subtracted from v first. With `momentum` the steps are summed: `m = momentum · m +
+    /// step`.
     ///
-    /// ε stands below the root, as in Keras.
+    /// ε is inside the root, as in Keras.
     pub optimizer struct RMSprop {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// How much of the squares' mean is kept.
+        /// The decay of the mean of squares.
         rho: f32 = 0.9,
-        /// How much of the last step is kept.
+        /// The decay of the momentum.
         momentum: f32 = 0.0,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon: f32 = 1e-7,
-        /// Whether to divide by the deviation in place of the mean square.
+        /// Whether to divide by the standard deviation rather than the root mean square.
         centered: bool = false,
     }
 }

@@ -1,4 +1,4 @@
-//! `SGD`: downhill, with or without momentum.
+//! `SGD`: stochastic gradient descent, with or without momentum.
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo};
 use crate::error::{Error, Result};
@@ -7,8 +7,8 @@ use crate::ops::{self, Value};
 crate::describe! {
     /// Stochastic gradient descent.
     ///
-    /// Without momentum `w −= lr · g`; with it `v = momentum · v − lr · g` and `w += v`, or with Nesterov's look ahead
-    /// `w += momentum · v − lr · g` (Keras's formulas: the learning rate is inside the velocity).
+    /// Without momentum `w −= lr · g`; with it `v = momentum · v − lr · g` and `w += v`, or with Nesterov momentum `w
+    /// += momentum · v − lr · g` (Keras's formulas: the learning rate is inside the velocity).
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -17,9 +17,9 @@ crate::describe! {
     pub optimizer struct SGD {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.01),
-        /// How much of the last step is kept, from 0 to 1.
+        /// The decay of the momentum, from 0 to 1.
         momentum: f32 = 0.0,
-        /// Whether to look ahead.
+        /// Whether to use Nesterov momentum.
         nesterov: bool = false,
     }
 }

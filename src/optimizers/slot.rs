@@ -1,6 +1,6 @@
-//! What an optimizer keeps for a weight.
+//! The state of an optimizer for a weight.
 
-/// What is known of a weight when its slots are made.
+/// The description of a weight for the creation of slots.
 #[derive(Clone, Copy, Debug)]
 pub struct WeightInfo<'a> {
     /// Its name, such as `dense/kernel`.
@@ -12,13 +12,13 @@ pub struct WeightInfo<'a> {
 /// A value that an optimizer keeps for a weight.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slot {
-    /// Keras's name for it.
+    /// Keras's name of the slot.
     pub name: &'static str,
-    /// Its sizes; none for a single number.
+    /// Its sizes; empty for a scalar.
     pub sizes: Vec<usize>,
-    /// The number with which it starts.
+    /// The initial value.
     pub start: f32,
-    /// Its place in a file: all slots of group 0, weight by weight, then all of group 1, and so on.
+    /// Its position in a file: all slots of group 0, weight by weight, then all of group 1, and so on.
     pub group: usize,
 }
 
@@ -28,7 +28,7 @@ impl Slot {
         Self { name, sizes: weight.sizes.to_vec(), start: 0.0, group: 0 }
     }
 
-    /// The same, starting with another number.
+    /// The same with another initial value.
     #[must_use]
     pub fn starting_with(self, start: f32) -> Self {
         Self { start, ..self }

@@ -1,4 +1,4 @@
-//! What an optimizer keeps from step to step, and what all optimizers do alike.
+//! The state of an optimizer, and the parts of a step that all optimizers share.
 
 use burn::tensor::Device;
 
@@ -7,11 +7,11 @@ use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::ops::{self, Value};
 
-/// How many groups of slots come before the optimizer's own in a file.
+/// The number of groups of slots that precede the optimizer's own in a file.
 const COMMON_GROUPS: usize = 2;
 
-/// The number of steps and, for each trainable weight, the optimizer's slots: Keras's `Optimizer.apply` and the
-/// variables that it works on, for those who write the loop themselves.
+/// The step count and, for each trainable weight, the optimizer's slots: Keras's `Optimizer.apply` with its variables,
+/// for custom training loops.
 ///
 /// ```
 /// use brasa::optimizers::{OptimizerState, SGD, Variable};
@@ -28,15 +28,15 @@ const COMMON_GROUPS: usize = 2;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct OptimizerState {
-    /// Batches taken in; with `gradient_accumulation_steps` more than changes of the weights.
+    /// The number of batches; with `gradient_accumulation_steps` higher than that of updates.
     pub iterations: u64,
     /// The slots of each weight in the order of [`slots`](Self::slots); empty before the first step.
     pub(crate) slots: Vec<Vec<Value>>,
-    /// The number that some optimizers keep for all weights together.
+    /// The scalar that some optimizers share for all weights.
     pub(crate) shared: Option<f32>,
 }
 
-/// A weight with its gradient and limit, on its way through an update.
+/// A weight with its gradient and constraint, during an update.
 pub struct Variable<'a> {
     /// The weight's name, such as `dense/kernel`.
     pub path: &'a str,
@@ -44,23 +44,23 @@ pub struct Variable<'a> {
     pub value: &'a mut Value,
     /// Its gradient.
     pub gradient: Value,
-    /// A limit that holds after the step.
+    /// A constraint to apply after the step.
     pub constraint: Option<&'a Constraint>,
 }
 
-/// Numbers that an optimizer keeps, on their way into a file.
+/// Values of an optimizer to be stored in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stored {
     /// Keras's name for them, such as `dense_kernel_momentum`.
     pub name: String,
-    /// Their sizes; none for a single number.
+    /// Their sizes; empty for a scalar.
     pub sizes: Vec<usize>,
     /// The numbers, in row-major order.
     pub values: Vec<f32>,
 }
 
 impl OptimizerState {
-    /// The slots of a weight, those for running means and accumulation first, as Keras makes them.
+    /// The slots of a weight, those for moving averages and accumulation first, as in Keras.
     pub fn slots(optimizer: &dyn Optimizer, weight: &WeightInfo<'_>) -> Vec<Slot> {
         let base = optimizer.base();
         let average = base.use_ema.then(|| Slot::like(weight, "average"));
@@ -73,7 +73,7 @@ impl OptimizerState {
         average.into_iter().chain(accumulated).chain(own).collect()
     }
 
-    /// Makes the slots for these weights, each with its path, if there are none yet.
+    /// Creates the slots for these weights, each with its path, unless they exist.
     ///
     /// # Errors
     /// [`Error::Shape`] never for valid weights.
@@ -97,16 +97,16 @@ impl OptimizerState {
         Ok(())
     }
 
-    /// One step: scale, gather, clip, decay, update, average, limit. If a user's own optimizer fails, weights and slots
-    /// are as before.
+    /// One step: unscale, accumulate, clip, decay, update, average, constrain. If a custom optimizer fails, weights and
+    /// slots are unchanged.
     ///
     /// # Errors
-    /// [`Error::State`] if the variables are not as many as in the steps before; [`Error::Shape`] if a gradient has
-    /// other sizes than its weight, before anything is changed, or if a user's own optimizer makes a weight of other
-    /// sizes; and whatever it or an operation refuses.
+    /// [`Error::State`] if the number of variables differs from earlier steps; [`Error::Shape`] if a gradient has other
+    /// sizes than its weight, before anything is changed, or if a custom optimizer changes a weight's sizes; and the
+    /// errors of the optimizer and of operations.
     pub fn step(&mut self, optimizer: &dyn Optimizer, mut variables: Vec<Variable<'_>>) -> Result<()> {
-        // The built-in formulas refuse nothing, and can change in place what nobody else has. A user's own may fail
-        // when some weights are changed and one is on its way.
+        // The built-in formulas cannot fail, and can update uniquely owned buffers in place. A custom optimizer can
+        // fail when some weights are already updated and one is moved out.
         let before = (!optimizer.is_built_in()).then(|| {
             let weights: Vec<Value> = variables.iter().map(|variable| variable.value.clone()).collect();
             (self.clone(), weights)
@@ -175,7 +175,7 @@ impl OptimizerState {
         Ok(())
     }
 
-    /// Adds the gradients to those before; at a step their mean takes their place.
+    /// Accumulates the gradients; at a step their mean replaces them.
     fn accumulate(&mut self, slot: usize, variables: &mut [Variable<'_>], batches: Option<u64>) -> Result<()> {
         for (variable, slots) in variables.iter_mut().zip(&mut self.slots) {
             let total = slots[slot].clone() + variable.gradient.clone();
@@ -199,7 +199,7 @@ impl OptimizerState {
             let sizes = variable.value.sizes();
             let decay = optimizer.decay(&WeightInfo { path: variable.path, sizes: &sizes }).unwrap_or(0.0);
             let mut step = Step { decay: decay * step.learning_rate, ..step };
-            // The weight is moved out, not copied, so that a kernel may write in place.
+            // The weight is moved out, not cloned, so that a kernel can write in place.
             let mut weight = variable.value.take().detach();
             if !optimizer.is_built_in() {
                 weight = ops::decayed(weight, step.decay);
@@ -215,7 +215,7 @@ impl OptimizerState {
         Ok(())
     }
 
-    /// Puts the running means in the weights' places, as Keras does when training ends; without `use_ema` nothing.
+    /// Replaces the weights by the moving averages, as Keras does when training ends; without `use_ema` a no-op.
     pub fn finish<'a>(&self, optimizer: &dyn Optimizer, weights: impl Iterator<Item = &'a mut Value>) {
         if optimizer.base().use_ema {
             for (weight, slots) in weights.zip(&self.slots) {
@@ -224,7 +224,7 @@ impl OptimizerState {
         }
     }
 
-    /// The running mean of each weight, where there is one for each (`use_ema`).
+    /// The moving average of each weight, if there is one for each (`use_ema`).
     pub(crate) fn averages(&mut self) -> impl Iterator<Item = &mut Value> {
         self.slots.iter_mut().filter_map(|slots| slots.first_mut())
     }
@@ -236,7 +236,7 @@ impl OptimizerState {
         }
     }
 
-    /// Where each slot stands in a Keras file after `iteration` and `learning_rate`: weight and slot, in order.
+    /// The order of slots in a Keras file after `iteration` and `learning_rate`: weight and slot indices.
     pub(crate) fn file_order(slots: &[Vec<Slot>]) -> Vec<(usize, usize)> {
         let mut order: Vec<(usize, usize)> =
             slots.iter().enumerate().flat_map(|(weight, own)| (0..own.len()).map(move |slot| (weight, slot))).collect();
@@ -244,7 +244,7 @@ impl OptimizerState {
         order
     }
 
-    /// The slots and the shared number as Keras stores them, after the step number and the learning rate.
+    /// The slots and the shared scalar as stored by Keras, after the step count and the learning rate.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
@@ -263,12 +263,12 @@ impl OptimizerState {
     }
 }
 
-/// A number's sizes as those of a value.
+/// A scalar's sizes as those of a value.
 pub(crate) fn at_least_one(sizes: &[usize]) -> &[usize] {
     if sizes.is_empty() { &[1] } else { sizes }
 }
 
-/// Bounds the gradients as the arguments say.
+/// Clips the gradients according to the arguments.
 fn clip(optimizer: &dyn Optimizer, variables: &mut [Variable<'_>]) -> Result<()> {
     let base = optimizer.base();
     if let Some(limit) = base.global_clipnorm {
@@ -336,11 +336,11 @@ mod tests {
     }
 
     #[test]
-    fn decay_is_taken_off_before_the_step() {
+    fn decay_precedes_the_step() {
         assert_eq!(step_with(&SGD::new(0.5).weight_decay(0.5), [1.0, 0.0]), [0.25, 0.75]);
     }
 
-    /// `w *= 1 - decay` would take off twice as much: 1 - 4e-8 is the number before 1, which is 1 - 6e-8.
+    /// `w *= 1 - decay` would decay twice as much: 1 - 4e-8 is rounded to the number before 1, which is 1 - 6e-8.
     #[test]
     fn a_small_decay_is_not_rounded() {
         let numbers: Vec<f32> = (1..4000).map(|number| (number as f32 * 0.7).sin()).collect();
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_running_mean_takes_the_weight_s_place_in_the_end() {
+    fn the_running_mean_replaces_the_weight_at_the_end() {
         let optimizer = SGD::new(1.0).use_ema(true).ema_momentum(0.5);
         let (state, weight) = steps_with(&optimizer, &[[1.0, 2.0], [1.0, 2.0]]);
         assert_eq!(weight, [-1.0, -3.0]);

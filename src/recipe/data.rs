@@ -1,4 +1,4 @@
-//! `[data]`: what is trained on.
+//! `[data]`: the samples.
 
 mod load;
 mod table;
@@ -14,15 +14,15 @@ use crate::datasets::{PixelRange, TextFolder, check_class_names};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 
-/// Which samples there are, and where. Paths are taken from the current directory, as on the command line.
+/// A data set and its location. Paths are relative to the current directory, as on the command line.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "dataset", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum DataSet {
     /// The handwritten digits.
     Mnist {
-        /// The folder of its four files; without one they are looked for, as
-        /// [`mnist::load`](crate::datasets::mnist::load) does.
+        /// The folder of its four files; without one the default places of
+        /// [`mnist::load`](crate::datasets::mnist::load) are searched.
         #[serde(skip_serializing_if = "Option::is_none")]
         data_dir: Option<PathBuf>,
     },
@@ -33,7 +33,7 @@ pub enum DataSet {
         data_dir: Option<PathBuf>,
     },
     /// An `.npz` with arrays `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`; `sample_weight` (or
-    /// `sample_weight_train`, `sample_weight_test`) has the weights of the samples.
+    /// `sample_weight_train`, `sample_weight_test`) holds the weights of the samples.
     Npz {
         /// The file.
         path: PathBuf,
@@ -48,13 +48,14 @@ pub enum DataSet {
         #[serde(skip_serializing_if = "Option::is_none")]
         sample_weight: Option<PathBuf>,
     },
-    /// A folder with a folder of pictures for each class, or with folders `train`, `val` and `test` of such folders. The
-    /// pictures are read in the model's input shape, in an order that depends on `split_seed`.
+    /// A folder with a folder of pictures for each class, or with folders `train`, `val` and `test` of such folders.
+    /// The pictures are resized to the model's input shape, in an order that depends on `split_seed`.
     ImageFolder {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder with a folder of texts (`.txt`) for each class, in an order that depends on the seed.
+    /// A folder with a folder of texts (`.txt`) for each class, or with folders `train`, `val` and `test` of such folders,
+    /// in an order that depends on `split_seed`.
     TextFolder {
         /// The folder.
         path: PathBuf,
@@ -63,7 +64,7 @@ pub enum DataSet {
     Csv {
         /// The file.
         path: PathBuf,
-        /// How it is read.
+        /// The settings for reading it.
         #[serde(flatten)]
         table: TableSettings,
     },
@@ -76,41 +77,41 @@ pub struct Data {
     /// The samples.
     #[serde(flatten)]
     pub set: DataSet,
-    /// Samples to validate with, of the same kind as those to train on.
+    /// Validation samples, of the same kind as the training samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<PathBuf>,
-    /// Samples to test with, of the same kind as those to train on.
+    /// Test samples, of the same kind as the training samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub test: Option<PathBuf>,
-    /// How many of them to use, the first: of those to train on, and of those to test with. All if `None`.
+    /// The number of training samples, and of test samples, to use, from the start. All if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
-    /// The part of the samples to train on, taken from the end, that is validated with instead.
+    /// The fraction of the training samples, taken from the end, that is used for validation instead.
     pub validation_split: f64,
-    /// The order of pictures, and of a table's rows where it is given, from whose end the samples to validate with are
-    /// taken. It is not that of training, so that a run that goes on, or another one, validates with the same.
+    /// The seed for the order of pictures, and of a table's rows if given, from whose end the validation samples are
+    /// taken. It is independent of training, so that a resumed or another run validates with the same samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split_seed: Option<u64>,
-    /// The range of the pictures' numbers; if `None`, [the model's](crate::Model::pixel_range).
+    /// The range of pixel values; if `None`, [the model's](crate::Model::pixel_range).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pixels: Option<PixelRange>,
-    /// The names of the classes, in the order of their numbers; if empty, those that the model knows, or else of the
-    /// folders or of a table's target in alphabetical order.
+    /// The names of the classes by index; if empty, those stored in the model, or else the folders' names or the values
+    /// of a table's target, in alphabetical order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
-    /// Whether pictures that cannot be decoded are left out. Otherwise they are refused before training.
+    /// Whether pictures that cannot be decoded are left out. Otherwise they are an error before training.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip_broken: bool,
 }
 
-/// The words for the data sets and the keys that each has.
-const SETS: &[(&str, &[&str])] = &[
-    ("mnist", &["data_dir", "pixels"]),
-    ("fashion_mnist", &["data_dir", "pixels"]),
+/// The names of the data sets and their keys. The guide's chapter on recipes lists them all.
+pub(super) const SETS: &[(&str, &[&str])] = &[
+    ("mnist", &["data_dir", "pixels", "class_names"]),
+    ("fashion_mnist", &["data_dir", "pixels", "class_names"]),
     ("npz", &["path", "train", "validation", "test", "class_names"]),
     ("npy", &["x", "y", "sample_weight", "class_names"]),
     ("image_folder", &["path", "train", "validation", "test", "pixels", "class_names", "split_seed", "skip_broken"]),
-    ("text_folder", &["path", "class_names", "split_seed"]),
+    ("text_folder", &["path", "train", "validation", "test", "class_names", "split_seed"]),
     ("csv", TABLE),
 ];
 
@@ -136,13 +137,27 @@ const TABLE: &[&str] = &[
 ];
 
 /// The keys that every data set has.
-const COMMON: &[&str] = &["dataset", "samples", "validation_split"];
+pub(super) const COMMON: &[&str] = &["dataset", "samples", "validation_split"];
+
+/// The data sets that have a key of `[data]`; none for one that all have.
+pub(super) fn data_sets_with(key: &str) -> Vec<&'static str> {
+    SETS.iter().filter(|(_, keys)| keys.contains(&key)).map(|(name, _)| *name).collect()
+}
+
+/// Every key of `[data]`, sorted.
+#[cfg(test)]
+pub(super) fn all_keys() -> Vec<&'static str> {
+    let mut keys: Vec<&str> = SETS.iter().flat_map(|(_, keys)| *keys).chain(COMMON).copied().collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
 
 impl DataSet {
-    /// The data set of a published name.
+    /// A published data set by name.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] with the names there are.
+    /// [`Error::UnknownName`] with the list of names.
     pub fn named(name: &str, data_dir: Option<PathBuf>) -> Result<Self> {
         match name {
             "mnist" => Ok(Self::Mnist { data_dir }),
@@ -151,10 +166,11 @@ impl DataSet {
         }
     }
 
-    /// The data set in a file or folder, told by its name: `.npz`, `.csv`, `.tsv`, or a folder of pictures.
+    /// The data set in a file or folder, recognised by its extension (`.npz`, `.csv`, `.tsv`), or a folder of pictures
+    /// or texts.
     ///
     /// # Errors
-    /// [`Error::Io`] if it does not exist, [`Error::Unsupported`] if it is something else.
+    /// [`Error::Io`] if it does not exist, [`Error::Unsupported`] for anything else.
     pub fn at(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let file = std::fs::metadata(&path).map_err(Error::io("open", &path))?;
@@ -176,7 +192,12 @@ impl DataSet {
         }
     }
 
-    /// The word for it in a recipe.
+    /// Whether its samples are pictures that are brought to a range of numbers.
+    pub fn has_pictures(&self) -> bool {
+        matches!(self, Self::Mnist { .. } | Self::FashionMnist { .. } | Self::ImageFolder { .. })
+    }
+
+    /// Its name in a recipe.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Mnist { .. } => "mnist",
@@ -190,10 +211,10 @@ impl DataSet {
     }
 }
 
-/// Height, width and channels of the pictures that a model takes; `(height, width)` is one channel.
+/// Height, width and channels of a model's input pictures; `(height, width)` is one channel.
 ///
 /// # Errors
-/// [`Error::Argument`] if it takes something else.
+/// [`Error::Argument`] for another input shape.
 pub fn picture_shape(input: Option<&Shape>) -> Result<(usize, usize, usize)> {
     match input.map(Shape::sample) {
         Some([Some(height), Some(width), Some(channels)]) => Ok((*height, *width, *channels)),
@@ -221,17 +242,17 @@ impl Data {
         }
     }
 
-    /// The section that a recipe has.
+    /// Reads the section of a recipe.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] for a data set or key that does not exist, [`Error::Argument`] for a wrong value.
+    /// [`Error::UnknownName`] for an unknown data set or key, [`Error::Argument`] for an invalid value.
     pub(super) fn from_config(config: Config) -> Result<Self> {
         let mut arguments = Arguments::new(config.clone(), COMMON);
         let Some(dataset) = arguments.take::<String>("dataset")? else { return missing("dataset") };
         let own = SETS.iter().find(|(name, _)| *name == dataset);
         let (_, own) = own.ok_or_else(|| Error::unknown("data set", &dataset, SETS.iter().map(|(name, _)| *name)))?;
         super::check_keys(&config, &[COMMON, own].concat())?;
-        // Samples to train on alone are the samples.
+        // `train` is another name for `path`.
         let place = |arguments: &mut Arguments| match (arguments.take("path")?, arguments.take("train")?) {
             (Some(path), None) | (None, Some(path)) => Ok(path),
             (Some(_), Some(_)) => Err(Error::argument("train", "either path or train", "both")),
@@ -245,7 +266,7 @@ impl Data {
                 sample_weight: arguments.take("sample_weight")?,
             },
             "image_folder" => DataSet::ImageFolder { path: place(&mut arguments)? },
-            "text_folder" => DataSet::TextFolder { path: required(&mut arguments, "path")? },
+            "text_folder" => DataSet::TextFolder { path: place(&mut arguments)? },
             "csv" => DataSet::Csv { path: place(&mut arguments)?, table: TableSettings::take(&mut arguments)? },
             name => DataSet::named(name, arguments.take("data_dir")?)?,
         };

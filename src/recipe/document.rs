@@ -1,4 +1,4 @@
-//! A recipe as it is written: TOML read into plain values, with the place of each.
+//! A parsed recipe: TOML read into plain values, with the position of each.
 
 use std::path::Path;
 
@@ -10,17 +10,14 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::formats::limits::NAME_BYTES;
 use crate::formats::read_text;
+#[cfg(test)]
+use crate::formats::recipe_text::MOST_VALUES;
+use crate::formats::recipe_text::{MOST_BYTES, check_size};
 
-/// The longest text of a recipe, in bytes.
-const MOST_BYTES: usize = 1 << 20;
-
-/// The most values that a recipe may have. Each takes some hundred bytes of memory.
-const MOST_VALUES: usize = 50_000;
-
-/// How many keys a path may have: as deep as TOML is read.
+/// The most keys in a path: the nesting depth that TOML is read to.
 const MOST_KEYS: usize = 64;
 
-/// A recipe that has been read but not checked, and that can still be changed.
+/// A recipe that has been parsed but not checked, and can still be changed.
 ///
 /// ```
 /// use brasa::recipe::Document;
@@ -35,31 +32,31 @@ pub struct Document {
     text: String,
     root: Json,
     places: Vec<Place>,
-    /// The paths of what was set from outside.
+    /// The paths of values set from outside.
     outside: Vec<Vec<String>>,
 }
 
-/// Where a value stands, in bytes from the start.
+/// The position of a value, in bytes from the start.
 #[derive(Clone, Debug)]
 struct Place {
     /// The last key of its path, or its index in a list.
     name: String,
-    /// The place of the table or list that it is in; none at the top. A path of its own would repeat the keys of
-    /// those above for every value.
+    /// The entry of the table or list that contains it; `None` at the top. Storing whole paths would repeat the keys of
+    /// all parents for every value.
     parent: Option<usize>,
-    /// How many keys its path has.
+    /// The number of keys in its path.
     depth: usize,
-    /// Whether what stands there is no longer what the text says.
+    /// Whether the text no longer holds the current value.
     forgotten: bool,
     /// The key; elements of arrays have none.
     key: Option<usize>,
     value: usize,
-    /// The value, if it is a string: it may be the name that an error is about.
+    /// The value, if it is a string: an error can be about it.
     string: Option<String>,
 }
 
 impl Document {
-    /// Reads a recipe's file.
+    /// Reads a recipe file.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read, [`Error::Recipe`] if it is not TOML.
@@ -69,10 +66,10 @@ impl Document {
         Self::parse(path.display().to_string(), text)
     }
 
-    /// Reads a recipe's text; `file` is what messages call it.
+    /// Parses a recipe; `file` is its name in messages.
     ///
     /// # Errors
-    /// [`Error::Recipe`] if it is not TOML, [`Error::Unsupported`] if it is longer than any recipe.
+    /// [`Error::Recipe`] if it is not TOML, [`Error::Unsupported`] if it is too long.
     pub fn parse(file: impl Into<String>, text: impl Into<String>) -> Result<Self> {
         let (file, text) = (file.into(), text.into());
         check_size(&file, &text)?;
@@ -86,7 +83,7 @@ impl Document {
         Ok(document)
     }
 
-    /// The values of a table, which is at the place `parent`.
+    /// Converts a table, whose own entry is `parent`.
     fn convert_table(&mut self, parent: Option<usize>, table: &DeTable<'_>) -> Result<Json> {
         let mut config = Config::new();
         for (key, value) in table {
@@ -139,7 +136,7 @@ impl Document {
         }
     }
 
-    /// What messages call the recipe.
+    /// The recipe's name in messages.
     pub fn file(&self) -> &str {
         &self.file
     }
@@ -149,20 +146,20 @@ impl Document {
         path.split('.').try_fold(&self.root, step)
     }
 
-    /// Changes or adds the value at a dotted path; tables on the way to it are made.
+    /// Changes or adds the value at a dotted path, creating tables on the way.
     ///
-    /// A name on the way, such as that of the optimizer in `compile.optimizer.learning_rate`, becomes a table with the
-    /// name as its `class_name`.
+    /// A string on the way, such as the optimizer in `compile.optimizer.learning_rate`, becomes a table with the string
+    /// as its `class_name`.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the path leads through a number, or beyond a list.
+    /// [`Error::Argument`] if the path leads through a number, or beyond the end of a list.
     pub fn set(&mut self, path: &str, value: impl Into<Json>) -> Result<()> {
         let keys: Vec<&str> = path.split('.').map(str::trim).collect();
         if keys.len() > MOST_KEYS {
             return Err(Error::argument(path, format!("at most {MOST_KEYS} keys with dots between them"), keys.len()));
         }
         let wrong = |at: &str, received: &Json| {
-            Error::argument(path, format!("a path through tables and lists; `{at}` is none"), received)
+            Error::argument(path, format!("a path through tables and lists; `{at}` is neither"), received)
         };
         let mut node = &mut self.root;
         for (depth, key) in keys.iter().enumerate() {
@@ -192,21 +189,21 @@ impl Document {
         Ok(())
     }
 
-    /// Does what `key=value` says: a dotted path and a TOML value, or a word without quotes, such as the name of a loss or
-    /// of a file.
+    /// Applies an assignment `key=value`: a dotted path and a TOML value, or a word without quotes, such as the name of
+    /// a loss or of a file.
     ///
     /// # Errors
-    /// [`Error::Argument`] if it is not of that form; as [`set`](Self::set).
+    /// [`Error::Argument`] if it has another form; as [`set`](Self::set).
     pub fn assign(&mut self, assignment: &str) -> Result<()> {
         let expected = "key=value, the value as in TOML or a bare word (compile.loss=mse)";
         let wrong = || Error::argument("set", expected, format!("`{assignment}`"));
         let (path, value) = assignment.split_once('=').ok_or_else(wrong)?;
         let Ok(table) = toml::from_str::<toml::Table>(&format!("value = {value}")) else {
-            // In a shell's command quotes need quotes of their own.
+            // Quotes would have to be quoted again in a shell.
             return if is_word(value.trim()) { self.set(path.trim(), value.trim()) } else { Err(wrong()) };
         };
         let mut values = table.into_iter();
-        // A line break in the value must not smuggle in another key.
+        // A line break in the value must not add another key.
         let (Some((_, value)), None) = (values.next(), values.next()) else { return Err(wrong()) };
         if has_date(&value) {
             return Err(wrong());
@@ -227,13 +224,13 @@ impl Document {
         }
     }
 
-    /// What was set from outside has no place in the text.
+    /// Values set from outside have no position in the text.
     fn forget(&mut self, keys: &[&str]) {
         let gone: Vec<bool> = self.places.iter().map(|place| self.is_within(place, keys)).collect();
         self.places.iter_mut().zip(gone).for_each(|(place, gone)| place.forgotten |= gone);
     }
 
-    /// Whether a path begins with these keys.
+    /// Whether the path of `place` begins with these keys.
     fn is_within(&self, place: &Place, keys: &[&str]) -> bool {
         let mut at = Some(place);
         let mut up = || {
@@ -248,7 +245,7 @@ impl Document {
         })
     }
 
-    /// The places that are still those of the text, within a section and itself.
+    /// The entries of a section, itself included, that are unchanged from the text.
     fn places_in(&self, section: &[&str]) -> impl Iterator<Item = &Place> {
         self.places.iter().filter(move |place| !place.forgotten && self.is_within(place, section))
     }
@@ -257,9 +254,9 @@ impl Document {
         &self.root
     }
 
-    /// The error with the place in the section `section` that it is about; unchanged if that is not in the text.
+    /// Adds to an error in `section` its position in the text, if it has one.
     ///
-    /// The place is that of the key or the name that the error names, else that of the section.
+    /// The position is that of the key or value that the error names, else that of the section.
     pub(super) fn locate(&self, section: &[&str], error: Error) -> Error {
         if matches!(error, Error::Recipe { .. }) {
             return error;
@@ -291,38 +288,25 @@ impl Document {
         }
     }
 
-    /// Where a section stands: its class if it has one, else its name.
+    /// The position of a section: its class if it has one, else its key.
     fn place_of(&self, section: &[&str]) -> Option<usize> {
         let find = |path: &[&str]| self.places_in(path).find(|place| place.depth == path.len());
         let class = find(&[section, &["class_name"]].concat());
         class.map(|place| place.value).or_else(|| find(section).map(|place| place.key.unwrap_or(place.value)))
     }
 
-    /// The error with the beginning of the text as its place.
+    /// The error with the beginning of the text as its position.
     pub(super) fn at_top(&self, error: Error) -> Error {
         self.wrap(0, error)
     }
 
-    /// The error with a place in the text.
+    /// The error with a position in the text.
     fn wrap(&self, offset: usize, source: Error) -> Error {
         let before = self.text.get(..offset).unwrap_or(&self.text);
         let line = before.matches('\n').count() + 1;
         let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
         Error::Recipe { file: self.file.clone(), line, column, source: Box::new(source) }
     }
-}
-
-/// Refuses a text that would take far more memory than any recipe. Before each value but the first of a list stands one of
-/// four characters.
-pub(super) fn check_size(file: &str, text: &str) -> Result<()> {
-    if text.len() > MOST_BYTES {
-        let what = format!("a recipe of {} bytes, `{file}`", text.len());
-        return Err(Error::unsupported(what, format!("up to {MOST_BYTES}")));
-    }
-    if text.bytes().filter(|byte| b"=,[{".contains(byte)).count() > MOST_VALUES {
-        return Err(Error::unsupported(format!("the number of values in `{file}`"), format!("up to {MOST_VALUES}")));
-    }
-    Ok(())
 }
 
 fn step<'a>(node: &'a Json, key: &str) -> Option<&'a Json> {
@@ -336,7 +320,7 @@ fn starts_with(path: &[String], keys: &[&str]) -> bool {
     path.len() >= keys.len() && path.iter().zip(keys).all(|(own, key)| own == key)
 }
 
-/// What an error is about in the end.
+/// The innermost error.
 fn innermost(error: &Error) -> &Error {
     match error {
         Error::Layer { source, .. } => innermost(source),
@@ -344,7 +328,7 @@ fn innermost(error: &Error) -> &Error {
     }
 }
 
-/// Whether a text is a word that means itself: it begins with no digit, and has letters, digits and what paths have.
+/// Whether a text can stand without quotes: no digit at its start, and only characters of names and paths.
 fn is_word(text: &str) -> bool {
     let begins = text.starts_with(|first: char| first.is_alphabetic() || "_./~".contains(first));
     begins && text.chars().all(|c| c.is_alphanumeric() || "_-./~".contains(c))
@@ -371,14 +355,14 @@ mod tests {
     }
 
     #[test]
-    fn values_are_those_of_toml() {
+    fn toml_values_are_converted() {
         let document = document("a = 0x1F\nb = [1e-3, -2]\n[c]\nd = 'text'\ne.f = true\n[[g]]\nh = 1_000\n");
         let expected = json!({"a": 31, "b": [1e-3, -2], "c": {"d": "text", "e": {"f": true}}, "g": [{"h": 1000}]});
         assert_eq!(document.root(), &expected);
     }
 
     #[test]
-    fn mistakes_have_line_and_column() {
+    fn errors_have_line_and_column() {
         let at = |text: &str| Document::parse("r.toml", text).unwrap_err().to_string();
         assert!(at("a = 1\nb = \n").starts_with("r.toml:2:5: "), "{}", at("a = 1\nb = \n"));
         assert!(at("a = 1\n\na = 2\n").starts_with("r.toml:3:1: "), "{}", at("a = 1\n\na = 2\n"));
@@ -395,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_find_keys_names_and_sections() {
+    fn errors_point_to_keys_names_and_sections() {
         let document = document("[compile]\noptimizer = { class_name = 'Adam', rate = 1 }\nloss = 'msee'\n");
         let at = |error| match document.locate(&["compile"], error) {
             Error::Recipe { line, column, .. } => (line, column),
@@ -408,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_set_has_no_place() {
+    fn values_set_from_outside_have_no_position() {
         let mut document = document("[fit]\nepochs = 5\n");
         document.assign("fit.epochs = 'six'").unwrap();
         document.assign("fit.epoch=6").unwrap();
@@ -436,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_and_texts_have_a_size() {
+    fn paths_and_texts_are_limited_in_size() {
         let mut document = document("a = 1\n");
         for keys in [MOST_KEYS + 1, 20_000] {
             let error = document.assign(&format!("{}a=1", "a.".repeat(keys - 1))).unwrap_err();
@@ -457,7 +441,7 @@ mod tests {
         assert!(matches!(long, Err(Error::Unsupported { .. })));
     }
 
-    /// What is kept of a text is no longer than it, however deep its values are.
+    /// The stored names are no longer than the text, however deep its values are nested.
     #[test]
     fn no_value_repeats_the_keys_above_it() {
         let keys: Vec<String> = (0..60).map(|level| format!("{level}{}", "k".repeat(1000))).collect();
@@ -486,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn assignments_of_another_form_are_refused() {
+    fn malformed_assignments_are_refused() {
         let mut document = document("a = 1\nlist = [1]\n");
         let wrong = [
             "a",

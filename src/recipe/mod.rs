@@ -1,12 +1,12 @@
-//! Recipes: a model, its data and its training in a TOML file, in the words of Keras's config.
+//! Recipes: a model, its data and its training in a TOML file, with the names of Keras's config.
 //!
 //! A recipe has the sections `[data]`, `[[layers]]` or `[model]`, `[compile]`, `[fit]` and `[[callbacks]]`. It is
 //! checked strictly: an unknown key or name is an error with line, column and the nearest known one. [`Document`] is
-//! the text as it was read, [`Recipe`] what is left when everything is checked.
+//! the parsed text, [`Recipe`] the checked result.
 //!
-//! Layers follow one another, each called on the output of the one before. A layer of a graph says what it is called on
-//! by the names of others, `inputs = ["conv2d", "conv2d_1"]` (`"lstm:1"` is the second output of one that has several),
-//! and `[model]` may name the `outputs`:
+//! By default each layer is called on the output of the one before. In a graph a layer names the layers it is called
+//! on, `inputs = ["conv2d", "conv2d_1"]` (`"lstm:1"` is the second output of a layer with several), and `[model]` can
+//! name the `outputs`:
 //!
 //! ```
 //! # let data = "[data]\ndataset = \"csv\"\npath = \"houses.csv\"\n";
@@ -63,9 +63,9 @@
 
 mod adapt;
 mod data;
-mod differences;
 mod document;
 mod graph;
+mod keys;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -75,14 +75,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 pub use self::data::{Data, DataSet, Gaps, Loaded, Named, OneOrMany, Reading, TableSettings, picture_shape};
-pub use self::differences::differences;
 pub use self::document::Document;
 use self::graph::{INPUTS, Names};
+pub use self::keys::{Key, Section, sections};
 use crate::callbacks::{self, Callback};
 use crate::config::{Arguments, Config};
 use crate::datasets::DataInfo;
 use crate::error::{Error, Result};
 use crate::formats::limits::LAYERS;
+pub use crate::formats::recipe_text::differences;
 use crate::layers::{Common, Layer, entry};
 use crate::model::{Model, Sequential};
 use crate::random::fresh_seed;
@@ -91,7 +92,12 @@ use crate::training::{CheckpointFreq, Compile, Fit, ValidationFreq, Verbosity};
 /// The sections.
 const SECTIONS: &[&str] = &["data", "model", "layers", "compile", "fit", "callbacks"];
 
-/// A recipe without mistakes.
+/// The keys of `[model]`, of `[compile]` and of `[fit]`. The guide's chapter on recipes lists them all.
+const MODEL: &[&str] = &keys::names(&keys::MODEL);
+const COMPILE: &[&str] = &keys::names(&keys::COMPILE);
+const FIT: &[&str] = &keys::names(&keys::FIT);
+
+/// A checked recipe.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recipe {
     #[serde(skip)]
@@ -108,7 +114,7 @@ pub struct Recipe {
     callbacks: Vec<Config>,
 }
 
-/// `[model]`: the file to start from, or the name of a new model and the layers whose outputs are its.
+/// `[model]`: the file to start from, or the name and the output layers of a new model.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Start {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,29 +131,29 @@ impl Start {
     }
 }
 
-/// `[fit]` of a recipe, Keras's defaults in place of what was not given.
+/// `[fit]` of a recipe, with Keras's defaults.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct FitSettings {
-    /// Up to which epoch to train.
+    /// The total number of epochs.
     pub epochs: usize,
     /// Number of samples in a step.
     pub batch_size: usize,
-    /// The seed of the weights, of the samples' order and of dropout; chosen at random if the recipe names none.
+    /// The seed of the weights, of the samples' order and of dropout; random if the recipe gives none.
     pub seed: u64,
-    /// Whether each epoch takes the samples in another order.
+    /// Whether the samples are shuffled in each epoch.
     pub shuffle: bool,
-    /// After which epochs to validate: every so many, or a list of them, counted from 1.
+    /// The epochs after which to validate: every n-th, or a list of them, counted from 1.
     pub validation_freq: ValidationFreq,
-    /// Batches in an epoch, if not as many as the samples make.
+    /// Batches in an epoch; if `None`, all that the samples make.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps_per_epoch: Option<usize>,
-    /// How much the samples of a class count in the loss; classes that are not named count 1.
+    /// The weights of classes in the loss; classes without one have 1.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "by_name")]
     pub class_weight: BTreeMap<usize, f32>,
     /// When the run's state is written.
     pub checkpoint_freq: CheckpointFreq,
-    /// What is shown: Keras's `"auto"`, 0, 1 or 2.
+    /// The amount of output: Keras's `"auto"`, 0, 1 or 2.
     pub verbose: Verbose,
 }
 
@@ -174,23 +180,12 @@ impl Verbose {
 
 impl FitSettings {
     fn from_config(config: Config) -> Result<Self> {
-        const KEYS: &[&str] = &[
-            "epochs",
-            "batch_size",
-            "seed",
-            "shuffle",
-            "validation_freq",
-            "steps_per_epoch",
-            "class_weight",
-            "checkpoint_freq",
-            "verbose",
-        ];
-        check_keys(&config, KEYS)?;
-        let mut arguments = Arguments::new(config, KEYS);
+        check_keys(&config, FIT)?;
+        let mut arguments = Arguments::new(config, FIT);
         let settings = Self {
             epochs: arguments.take("epochs")?.unwrap_or(1),
             batch_size: arguments.take("batch_size")?.unwrap_or(32),
-            // TOML's integers have 63 bits; fewer are as good and easier to read.
+            // TOML's integers have 63 bits; 32 are enough and easier to read.
             seed: arguments.take("seed")?.unwrap_or_else(|| fresh_seed() >> 32),
             shuffle: arguments.take("shuffle")?.unwrap_or(true),
             validation_freq: arguments.take("validation_freq")?.unwrap_or_default(),
@@ -212,7 +207,7 @@ impl FitSettings {
     }
 }
 
-/// Weights by the numbers of classes, which are names in TOML.
+/// Weights by class index; TOML's keys are strings.
 fn class_weights(weights: BTreeMap<String, f32>) -> Result<BTreeMap<usize, f32>> {
     let weight = |(class, weight): (String, f32)| match class.parse() {
         Ok(number) if weight.is_finite() => Ok((number, weight)),
@@ -229,26 +224,26 @@ fn by_name<S: serde::Serializer>(weights: &BTreeMap<usize, f32>, serializer: S) 
 }
 
 impl Recipe {
-    /// Reads and checks a recipe's file.
+    /// Reads and checks a recipe file.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Recipe`] with the first mistake in it.
+    /// [`Error::Io`] if it cannot be read, [`Error::Recipe`] for the first mistake in it.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         Self::from_document(&Document::read(path)?)
     }
 
-    /// Reads and checks a recipe's text; `file` is what messages call it.
+    /// Parses and checks a recipe; `file` is its name in messages.
     ///
     /// # Errors
-    /// [`Error::Recipe`] with the first mistake in it.
+    /// [`Error::Recipe`] for the first mistake in it.
     pub fn parse(file: impl Into<String>, text: impl Into<String>) -> Result<Self> {
         Self::from_document(&Document::parse(file, text)?)
     }
 
-    /// Checks a recipe that was read.
+    /// Checks a parsed recipe.
     ///
     /// # Errors
-    /// [`Error::Recipe`] with the first mistake in it; the mistake alone if it is in what was set from outside.
+    /// [`Error::Recipe`] for the first mistake in it; without a position if the mistake was set from outside.
     pub fn from_document(document: &Document) -> Result<Self> {
         let root = table(document, &[], document.root())?;
         check_keys(&root, SECTIONS).map_err(|error| document.locate(&[], error))?;
@@ -294,7 +289,7 @@ impl Recipe {
         Ok(recipe)
     }
 
-    /// The recipe's name: that of its file without the ending.
+    /// The recipe's name: its file name without extension.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -309,7 +304,7 @@ impl Recipe {
         &self.fit
     }
 
-    /// The model on a device, new or from its file, compiled.
+    /// The compiled model on a device, new or loaded from its file.
     ///
     /// # Errors
     /// Those of [`Sequential::load_on`]; [`Error::Argument`] if the file's model was not compiled and the recipe has no
@@ -326,7 +321,7 @@ impl Recipe {
         self.compiled(model)
     }
 
-    /// The model, compiled.
+    /// Compiles the model.
     fn compiled(&self, mut model: Model) -> Result<Model> {
         match (&self.compile, &self.model.file) {
             (Some(compile), _) => {
@@ -342,7 +337,7 @@ impl Recipe {
         Ok(model)
     }
 
-    /// Keeps in the recipe what was decided when its data was read: the names of the classes and the range of pictures.
+    /// Records the decisions made when the data was read: the names of the classes and the range of pictures.
     pub fn decide(&mut self, info: &DataInfo) {
         if !matches!(self.data.set, DataSet::Mnist { .. } | DataSet::FashionMnist { .. }) {
             self.data.class_names = info.class_names.clone();
@@ -352,45 +347,55 @@ impl Recipe {
         }
     }
 
-    /// The model of `[[layers]]`, uncompiled; `locate` is told which layer an error is about, or none if it is about the
-    /// outputs.
+    /// The model of `[[layers]]`, uncompiled; `locate` receives the index of the layer that an error is about, or
+    /// `None` for the outputs.
     fn new_model(&self, locate: impl Fn(Option<usize>, Error) -> Error) -> Result<Model> {
         if graph::is_graph(&self.layers, self.model.outputs.as_ref()) {
             let layers = self
                 .layers
                 .iter()
                 .enumerate()
-                .map(|(index, config)| adapt::in_graph(config.clone()).map_err(|error| locate(Some(index), error)));
+                .map(|(index, config)| adapt::unadapted(config.clone()).map_err(|error| locate(Some(index), error)));
             let layers = layers.collect::<Result<Vec<_>>>()?;
-            let mut model = graph::model(&self.layers, layers, self.model.outputs.as_ref(), locate)?;
-            model.set_seed(self.fit.seed);
-            return Ok(match &self.model.name {
-                Some(name) => model.named(name),
-                None => model,
-            });
+            return self.graph(layers, locate, |_, layer, _| Ok(layer));
         }
         let name = self.model.name.as_deref().unwrap_or("sequential");
         let mut model = Sequential::with_name(name).with_seed(self.fit.seed);
         for (index, config) in self.layers.iter().enumerate() {
-            adapt::unlearnt(config.clone())
+            adapt::unadapted(config.clone())
                 .and_then(|layer| model.add(layer).map(|_| ()))
                 .map_err(|error| locate(Some(index), error))?;
         }
         Ok(model.into())
     }
 
-    /// `[[callbacks]]`, new.
+    /// The model of layers that are a graph.
+    fn graph(
+        &self,
+        layers: Vec<Box<dyn Layer>>,
+        locate: impl Fn(Option<usize>, Error) -> Error,
+        prepare: impl FnMut(usize, Box<dyn Layer>, graph::Before<'_>) -> Result<Box<dyn Layer>>,
+    ) -> Result<Model> {
+        let mut model = graph::model(&self.layers, layers, self.model.outputs.as_ref(), locate, prepare)?;
+        model.set_seed(self.fit.seed);
+        Ok(match &self.model.name {
+            Some(name) => model.named(name),
+            None => model,
+        })
+    }
+
+    /// The callbacks of `[[callbacks]]`, newly created.
     ///
     /// # Errors
-    /// None after the checks of [`from_document`](Self::from_document).
+    /// No errors after the checks of [`from_document`](Self::from_document).
     pub fn callbacks(&self) -> Result<Vec<Box<dyn Callback>>> {
         self.callbacks.iter().map(|config| callbacks::from_json(Json::Object(config.clone()))).collect()
     }
 
-    /// The arguments of `fit`, validation split and callbacks included.
+    /// The arguments of `fit`, including validation split and callbacks.
     ///
     /// # Errors
-    /// None after the checks of [`from_document`](Self::from_document).
+    /// No errors after the checks of [`from_document`](Self::from_document).
     pub fn fit(&self) -> Result<Fit<'static>> {
         let fit = Fit::new().callbacks(self.callbacks()?);
         let fit = match self.fit.steps_per_epoch {
@@ -406,7 +411,7 @@ impl Recipe {
         Ok(fit.validation_split(self.data.validation_split).verbose(self.fit.verbose.verbosity()?))
     }
 
-    /// The recipe as TOML, with the defaults and the seed that it took: it trains the same.
+    /// The recipe as TOML, with all defaults and the seed, so that it trains the same.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a path that is not Unicode.
@@ -417,9 +422,8 @@ impl Recipe {
 
 impl Start {
     fn from_config(config: Config) -> Result<Self> {
-        const KEYS: &[&str] = &["file", "name", "outputs"];
-        check_keys(&config, KEYS)?;
-        let mut arguments = Arguments::new(config, KEYS);
+        check_keys(&config, MODEL)?;
+        let mut arguments = Arguments::new(config, MODEL);
         let start =
             Self { file: arguments.take("file")?, name: arguments.take("name")?, outputs: arguments.take("outputs")? };
         arguments.finish()?;
@@ -434,12 +438,11 @@ impl Start {
 }
 
 fn check_compile(config: &Config) -> Result<()> {
-    const KEYS: &[&str] = &["optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"];
-    check_keys(config, KEYS)?;
+    check_keys(config, COMPILE)?;
     Compile::from_config(config.clone())?.check()
 }
 
-/// The tables of `[[layers]]`, their keys checked.
+/// The tables of `[[layers]]`, with checked keys.
 fn layer_tables(document: &Document, layers: &Json) -> Result<Vec<Config>> {
     let Json::Array(layers) = layers else {
         let error = Error::argument("layers", "tables `[[layers]]`", layers);
@@ -481,7 +484,7 @@ fn callback_tables(document: &Document, list: &Json) -> Result<Vec<Config>> {
 /// The most callbacks of a recipe.
 const CALLBACKS: usize = 1000;
 
-/// Refuses a list that is longer than any recipe's.
+/// Refuses a list that is too long.
 fn check_count(name: &str, count: usize, most: usize) -> Result<()> {
     if count <= most { Ok(()) } else { Err(Error::argument(name, format!("at most {most}"), count)) }
 }
@@ -515,7 +518,7 @@ fn layer(mut config: Config) -> Result<Box<dyn Layer>> {
     entry(&class)?.layer(config)
 }
 
-/// A section that has to be a table.
+/// A section that must be a table.
 fn table(document: &Document, section: &[&str], value: &Json) -> Result<Config> {
     match value {
         Json::Object(map) => Ok(map.clone()),
@@ -526,7 +529,7 @@ fn table(document: &Document, section: &[&str], value: &Json) -> Result<Config> 
     }
 }
 
-/// A section that has to be there; the place is the top of the text.
+/// The error for a missing section, at the top of the text.
 fn absent(document: &Document, name: &str, expected: &str) -> Error {
     document.at_top(Error::argument(name, expected, "nothing"))
 }
@@ -539,7 +542,7 @@ fn check_keys(config: &Config, known: &[&str]) -> Result<()> {
     }
 }
 
-/// The name of a file without folder and ending.
+/// A file name without folder and extension.
 fn stem(file: &str) -> String {
     Path::new(file).file_stem().map_or_else(|| "recipe".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }

@@ -34,7 +34,7 @@ fn check(text: &str, begin: &str, words: &str) {
 }
 
 #[test]
-fn unknown_keys_have_their_place_and_the_nearest_known_one() {
+fn unknown_keys_have_a_position_and_a_suggestion() {
     check(&spoilt("epochs = 7", "epoch = 7"), "r.toml:15:1: unknown key `epoch`", "did you mean `epochs`?");
     check(&spoilt("units = 3", "unit = 3"), "r.toml:8:1: unknown argument `unit`", "did you mean `units`?");
     check(&spoilt("input_shape", "imput_shape"), "r.toml:9:1: unknown argument `imput_shape`", "`input_shape`?");
@@ -51,7 +51,7 @@ fn unknown_keys_have_their_place_and_the_nearest_known_one() {
 }
 
 #[test]
-fn unknown_names_have_their_place() {
+fn unknown_names_have_a_position() {
     check(&spoilt("\"Dense\"", "\"Dens\""), "r.toml:7:14: unknown layer class `Dens`", "did you mean `Dense`?");
     check(&spoilt("\"npz\"", "\"npzz\""), "r.toml:3:11: unknown data set `npzz`", "did you mean `npz`?");
     check(&spoilt("\"mse\"", "\"mean_square_error\""), "r.toml:12:8: unknown loss", "`mean_squared_error`?");
@@ -64,7 +64,7 @@ fn unknown_names_have_their_place() {
 }
 
 #[test]
-fn wrong_values_have_their_place() {
+fn wrong_values_have_a_position() {
     check(
         &spoilt("7", "\"seven\""),
         "r.toml:15:10: invalid value for argument `epochs`",
@@ -84,7 +84,7 @@ fn wrong_values_have_their_place() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn missing_keys_are_named() {
     check(&spoilt("units = 3\n", ""), "r.toml:7:14: invalid value for argument `units`", "it has no default");
     check(&spoilt("path = \"xy.npz\"\n", ""), "r.toml:2:2: invalid value for argument `path`", "received nothing");
     check(&spoilt("dataset = \"npz\"\n", ""), "r.toml:2:2: invalid value for argument `dataset`", "no default");
@@ -99,13 +99,13 @@ fn what_is_missing_is_named() {
 }
 
 #[test]
-fn layers_that_do_not_fit_are_refused_at_their_place() {
+fn layers_that_do_not_fit_are_refused_with_a_position() {
     let pooling = "[[layers]]\nclass_name = \"MaxPooling2D\"\n\n[compile]";
     check(&spoilt("[compile]", pooling), "r.toml:12:14: layer `max_pooling2d` (MaxPooling2D): ", "ndim=4");
 }
 
 #[test]
-fn callbacks_are_told_in_tables() {
+fn callbacks_are_read_from_tables() {
     let with = |callback: &str| format!("{SMALL}\n[[callbacks]]\n{callback}\n");
     let text = with("class_name = \"EarlyStopping\"\nmonitor = \"loss\"\npatience = 2");
     let text = format!("{text}[[callbacks]]\nclass_name = \"CSVLogger\"\nfilename = \"log.csv\"\n");
@@ -135,29 +135,29 @@ fn callbacks_are_told_in_tables() {
 }
 
 #[test]
-fn checkpoints_are_told_by_their_frequency() {
-    let freq = |told: &str| {
-        let recipe = Recipe::parse("r.toml", SMALL.replace("seed = 1", &format!("checkpoint_freq = {told}")))?;
+fn checkpoint_frequencies_are_read() {
+    let freq = |value: &str| {
+        let recipe = Recipe::parse("r.toml", SMALL.replace("seed = 1", &format!("checkpoint_freq = {value}")))?;
         Recipe::parse("r.toml", recipe.to_toml()?).map(|recipe| recipe.fit_settings().checkpoint_freq)
     };
     assert_eq!(freq("\"epoch\"").unwrap(), CheckpointFreq::Epoch);
     assert_eq!(freq("100").unwrap(), CheckpointFreq::Batches(100));
     assert_eq!(freq("\"30s\"").unwrap(), CheckpointFreq::Seconds(30));
-    for told in ["0", "\"often\"", "-1", "\"s\"", "true"] {
-        check(&freq(told).unwrap_err().to_string(), "r.toml:16:19: ", "a number of batches above 0");
+    for value in ["0", "\"often\"", "-1", "\"s\"", "true"] {
+        check(&freq(value).unwrap_err().to_string(), "r.toml:16:19: ", "a number of batches above 0");
     }
 }
 
 #[test]
-fn validation_is_told_by_a_number_or_a_list_of_epochs() {
-    let freq = |told: &str| {
-        let recipe = Recipe::parse("r.toml", SMALL.replace("seed = 1", &format!("validation_freq = {told}")))?;
+fn validation_frequencies_are_a_number_or_a_list_of_epochs() {
+    let freq = |value: &str| {
+        let recipe = Recipe::parse("r.toml", SMALL.replace("seed = 1", &format!("validation_freq = {value}")))?;
         Recipe::parse("r.toml", recipe.to_toml()?).map(|recipe| recipe.fit_settings().validation_freq.clone())
     };
     assert_eq!(freq("3").unwrap(), ValidationFreq::from(3));
     assert_eq!(freq("[1, 2, 10]").unwrap(), ValidationFreq::from([1, 2, 10]));
-    for told in ["0", "[0, 1]", "\"epoch\"", "-1", "[1.5]"] {
-        check(&freq(told).unwrap_err().to_string(), "r.toml:16:19: ", "a list of epochs, counted from 1");
+    for value in ["0", "[0, 1]", "\"epoch\"", "-1", "[1.5]"] {
+        check(&freq(value).unwrap_err().to_string(), "r.toml:16:19: ", "a list of epochs, counted from 1");
     }
 }
 
@@ -173,7 +173,7 @@ fn a_model_comes_from_layers_or_a_file() {
 }
 
 #[test]
-fn what_is_written_back_says_the_same() {
+fn recipes_survive_a_round_trip() {
     for (name, text) in [
         ("mnist_cnn.toml", include_str!("../../configs/mnist_cnn.toml")),
         ("mnist_mlp.toml", include_str!("../../configs/mnist_mlp.toml")),
@@ -193,7 +193,7 @@ fn what_is_written_back_says_the_same() {
 }
 
 #[test]
-fn a_seed_that_was_not_given_is_written() {
+fn a_random_seed_is_written() {
     let recipe = Recipe::parse("r.toml", SMALL.replace("seed = 1\n", "")).unwrap();
     let again = Recipe::parse("r.toml", recipe.to_toml().unwrap()).unwrap();
     assert_eq!(recipe.fit_settings().seed, again.fit_settings().seed);
@@ -210,7 +210,7 @@ fn the_recipe_of_the_notebook_is_its_network() {
 }
 
 #[test]
-fn what_is_set_from_outside_is_checked_as_strictly() {
+fn values_set_from_outside_are_checked_as_strictly() {
     let mut document = Document::parse("r.toml", SMALL).unwrap();
     document.assign("fit.epoch=3").unwrap();
     let error = Recipe::from_document(&document).unwrap_err().to_string();
@@ -221,7 +221,7 @@ fn what_is_set_from_outside_is_checked_as_strictly() {
 }
 
 #[test]
-fn data_sets_are_told_by_their_files() {
+fn data_sets_are_recognised_by_their_files() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str| {
         let path = folder.path().join(name);
@@ -237,7 +237,7 @@ fn data_sets_are_told_by_their_files() {
 }
 
 #[test]
-fn as_many_samples_as_are_to_be_used() {
+fn the_number_of_samples_can_be_limited() {
     let path = "tests/fixtures/data/xy.npz".into();
     let mut data = Data::new(DataSet::Npz { path });
     let model = crate::Model::from(crate::Sequential::new());
@@ -250,7 +250,7 @@ fn as_many_samples_as_are_to_be_used() {
     assert_eq!(load(&data), all);
 }
 
-/// A table's file of this text, and how it is read.
+/// A CSV file with this text and the settings for reading it.
 fn table(folder: &tempfile::TempDir, name: &str, text: &str, settings: TableSettings) -> Data {
     let path = folder.path().join(name);
     std::fs::write(&path, text).unwrap();
@@ -270,7 +270,7 @@ fn inputs(source: &dyn crate::datasets::Source) -> Vec<f32> {
 }
 
 #[test]
-fn tables_of_texts_have_samples_to_validate_and_to_test_with_and_an_order() {
+fn tables_of_texts_have_validation_and_test_samples_and_an_order() {
     let folder = tempfile::tempdir().unwrap();
     let settings = || TableSettings { text: Some("t".into()), ..TableSettings::default() };
     let rows: String = (0..20).map(|row| format!("w{row},{}\n", if row < 10 { "pos" } else { "neg" })).collect();
@@ -304,7 +304,7 @@ fn tables_of_texts_have_samples_to_validate_and_to_test_with_and_an_order() {
 }
 
 #[test]
-fn a_model_that_knows_its_table_goes_on_with_the_same() {
+fn a_model_reads_later_tables_like_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let empty = crate::Model::from(crate::Sequential::new());
     let missing = |rule| Some(Gaps::All(rule));
@@ -357,7 +357,7 @@ fn windows_keep_their_rows_in_order() {
 }
 
 #[test]
-fn classes_are_counted_once_the_outputs_are_known() {
+fn class_counts_are_checked_once_the_outputs_are_known() {
     let folder = tempfile::tempdir().unwrap();
     let data = table(&folder, "a.csv", "a,y\n1,no\n2,yes\n3,maybe\n", TableSettings::default());
     let empty = crate::Model::from(crate::Sequential::new());
@@ -426,7 +426,7 @@ path = "pairs.npz"
 "#;
 
 #[test]
-fn layers_may_be_a_graph() {
+fn layers_can_form_a_graph() {
     let recipe = Recipe::parse("r.toml", BRANCHES).unwrap();
     let model = recipe.model(&Device::default()).unwrap();
     assert_eq!(
@@ -439,7 +439,7 @@ fn layers_may_be_a_graph() {
 }
 
 #[test]
-fn mistakes_in_a_graph_are_found() {
+fn errors_in_a_graph_are_found() {
     let refused = |from: &str, to: &str| {
         assert!(BRANCHES.contains(from));
         Recipe::parse("r.toml", BRANCHES.replacen(from, to, 1)).unwrap_err().to_string()
@@ -456,4 +456,56 @@ fn mistakes_in_a_graph_are_found() {
     has(&refused("inputs = \"concatenate\"", "inputs = \"size\""), "unknown layer `size`", "valid: concatenate");
     has(&refused("inputs = \"concatenate\"", "inputs = 3"), "r.toml:35:10: ", "a name, or a list of names");
     has(&refused("units = 1", "units = 1\ninput_shape = [10]"), "input_shape", "of its own");
+}
+
+/// The rows of the table below a heading of the guide's chapter: keys, and what stands in the second column.
+fn guide_rows(heading: &str) -> Vec<(String, String)> {
+    let chapter = include_str!("../../docs/guide/recipes.md");
+    let section = chapter.split("\n# ").find(|section| section.lines().next() == Some(heading)).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let cells = rows.map(|row| row.split_once("` | ").unwrap());
+    cells.map(|(key, rest)| (key.to_owned(), rest.split(" |").next().unwrap().trim().to_owned())).collect()
+}
+
+fn check_guide(heading: &str, keys: &[&str], defaults: &Json) {
+    let rows = guide_rows(heading);
+    let listed: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
+    let sorted = |mut keys: Vec<&str>| {
+        keys.sort_unstable();
+        keys.join(" ")
+    };
+    assert_eq!(sorted(listed), sorted(keys.to_vec()), "keys below `{heading}`");
+    for (key, default) in &rows {
+        if let Some(value) = defaults.get(key).filter(|_| key != "seed" && key != "dataset") {
+            assert_eq!(*default, format!("`{value}`"), "the default of `{key}` below `{heading}`");
+        }
+    }
+}
+
+#[test]
+fn the_guide_lists_every_key_with_its_default() {
+    let fit = FitSettings::from_config(Config::new()).unwrap();
+    check_guide("`[fit]`", FIT, &serde_json::to_value(fit).unwrap());
+    check_guide("`[compile]`", COMPILE, &Json::Null);
+    check_guide("`[model]`", MODEL, &Json::Null);
+    let data = Data::new(DataSet::Mnist { data_dir: None });
+    let mut keys: Vec<&str> =
+        data::COMMON.iter().chain(data::SETS.iter().flat_map(|(_, keys)| *keys)).copied().collect();
+    keys.sort_unstable();
+    keys.dedup();
+    check_guide("`[data]`", &keys, &serde_json::to_value(data).unwrap());
+    let layer: Vec<&str> =
+        ["class_name", INPUTS, adapt::ADAPT].into_iter().chain(Common::ARGUMENTS.iter().copied()).collect();
+    check_guide("`[[layers]]`", &layer, &Json::Null);
+    let sections: Vec<&str> = SECTIONS.to_vec();
+    check_guide("The sections", &sections, &Json::Null);
+}
+
+#[test]
+fn the_guide_lists_the_keys_of_each_data_set() {
+    for (set, keys) in data::SETS {
+        let (_, listed) = guide_rows("Data sets").into_iter().find(|(name, _)| name == set).unwrap();
+        let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+        assert_eq!(listed, keys.join(", "), "{set}");
+    }
 }

@@ -1,15 +1,15 @@
-//! A chart: lines over epochs or learning rates.
+//! Line charts over epochs, learning rates or batch sizes.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::picture::Style;
+use super::style::Style;
 use super::tidy;
 use crate::text::printable;
 use crate::training::LearningRates;
 
-/// What is higher is not drawn: an axis needs room above and below.
+/// Higher values are not drawn: an axis needs room above and below.
 const HIGHEST: f64 = 1e300;
 
 /// Width of a chart in pixels.
@@ -22,7 +22,7 @@ const PLOT_HEIGHT: u32 = 240;
 const TITLE_HEIGHT: u32 = 30;
 const LEGEND_ROW: u32 = 18;
 
-/// Colours that can be told apart, and read on white and on black.
+/// Colours that are distinguishable, and legible on white and on black.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(59, 130, 196),
     RGBColor(208, 112, 4),
@@ -40,14 +40,14 @@ type Drawn<DB> = Result<(), DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorTy
 #[derive(Clone, Debug)]
 pub(super) struct Chart {
     pub title: String,
-    /// What the horizontal axis counts.
+    /// The label of the horizontal axis.
     pub x: String,
-    /// Whether that axis counts in whole numbers.
+    /// Whether that axis has whole numbers only.
     pub whole: bool,
-    /// The number whose powers it is in; the points then are their exponents.
+    /// The base of a logarithmic axis; the points are then exponents.
     pub powers_of: Option<u32>,
     pub lines: Vec<Line>,
-    /// Places on the horizontal axis that have a name.
+    /// Named positions on the horizontal axis.
     pub marks: Vec<(f64, String)>,
 }
 
@@ -56,10 +56,12 @@ pub(super) struct Chart {
 pub(super) struct Line {
     pub label: String,
     pub points: Vec<(f64, f64)>,
-    /// Which of the colours.
+    /// The index of the colour.
     pub colour: usize,
     /// Thin and pale, behind the others.
     pub faint: bool,
+    /// Points without a line through them.
+    pub dots: bool,
 }
 
 impl Line {
@@ -70,7 +72,7 @@ impl Line {
 }
 
 impl Chart {
-    /// A chart over epochs. Its title and labels may come from files.
+    /// A chart over epochs. Title and labels can come from files.
     pub fn over_epochs(title: impl AsRef<str>, mut lines: Vec<Line>) -> Self {
         lines.iter_mut().for_each(|line| line.label = printable(&line.label));
         Self {
@@ -83,15 +85,20 @@ impl Chart {
         }
     }
 
-    /// The loss over the learning rates that were tried.
+    /// A chart over numbers of any size.
+    pub fn over(title: impl AsRef<str>, x: &str, lines: Vec<Line>) -> Self {
+        Self { x: x.into(), whole: false, ..Self::over_epochs(title, lines) }
+    }
+
+    /// The loss over the learning rates of a range test.
     pub fn of_learning_rates(rates: &LearningRates) -> Self {
         let over = |losses: &[f64]| -> Vec<(f64, f64)> {
             rates.learning_rates.iter().map(|rate| f64::from(*rate).log10()).zip(losses.iter().copied()).collect()
         };
-        // What explodes in the end would press everything else flat.
+        // A loss that explodes at the end would flatten everything else.
         let top = rates.smoothed.iter().copied().fold(0.0, f64::max);
         let raw = over(&rates.losses).into_iter().filter(|(_, loss)| *loss <= top).collect();
-        let line = |label: &str, points, faint| Line { label: label.into(), points, colour: 0, faint };
+        let line = |label: &str, points, faint| Line { label: label.into(), points, colour: 0, faint, dots: false };
         let mark = |rate: f32, name: &str| (f64::from(rate).log10(), format!("{name} {rate:.1e}"));
         let mut marks = Vec::new();
         marks.extend(rates.steepest().map(|rate| mark(rate, "steepest")));
@@ -106,13 +113,14 @@ impl Chart {
         }
     }
 
-    /// Samples a second over the number of samples in a step, a line for each of what was measured.
+    /// Throughput over batch sizes, a line for each measurement.
     pub fn of_throughput(title: &str, measured: &[(String, Vec<(usize, f64)>)]) -> Self {
         let lines = measured.iter().enumerate().map(|(colour, (label, rates))| Line {
             label: printable(label),
             points: rates.iter().map(|(batch_size, rate)| ((*batch_size as f64).log2(), *rate)).collect(),
             colour,
             faint: false,
+            dots: false,
         });
         Self {
             title: printable(title),
@@ -124,9 +132,11 @@ impl Chart {
         }
     }
 
-    /// What it shows, in words, for those who do not see it.
+    /// An alternative text for the chart.
     pub fn described(&self) -> String {
-        let lines = self.lines.iter().map(|line| match (line.points.first(), line.points.last()) {
+        let lines = self.lines.iter().filter(|line| !(line.faint && self.lines.iter().any(|line| line.dots)));
+        let lines = lines.map(|line| match (line.points.first(), line.points.last()) {
+            (Some(_), Some(_)) if line.dots => format!("{} of {} samples", line.label, line.points.len()),
             (Some(first), Some(last)) => format!("{} from {} to {}", line.label, tidy(first.1), tidy(last.1)),
             _ => format!("{} without numbers", line.label),
         });
@@ -138,7 +148,7 @@ impl Chart {
         TITLE_HEIGHT + LEGEND_ROW * self.legend().len() as u32 + PLOT_HEIGHT
     }
 
-    /// The lines in rows that fit, each with where it begins.
+    /// The legend in rows that fit, each entry with its left edge.
     fn legend(&self) -> Vec<Vec<(f64, &Line)>> {
         let mut rows: Vec<Vec<(f64, &Line)>> = Vec::new();
         let mut end = f64::INFINITY;
@@ -157,13 +167,13 @@ impl Chart {
         rows
     }
 
-    /// The same without the lines behind the others.
+    /// The chart without its faint lines.
     pub fn without_faint(mut self) -> Self {
         self.lines.retain(|line| !line.faint);
         self
     }
 
-    /// The ends of both axes, with room around what there is.
+    /// The ranges of both axes, with margins around the points.
     pub fn ranges(&self) -> ((f64, f64), (f64, f64)) {
         let points =
             self.lines.iter().flat_map(|line| &line.points).filter(|(x, y)| x.is_finite() && y.abs() < HIGHEST);
@@ -181,7 +191,7 @@ impl Chart {
         };
         let same = (y.0.abs() * 0.1).max(1e-6);
         let (low, high) = wide(y, 0.06, same);
-        // A loss does not go below 0, so neither does its axis.
+        // A loss is never below 0, so neither is its axis.
         (wide(x, 0.02, 0.5), (if y.0 >= 0.0 { low.max(0.0) } else { low }, high))
     }
 
@@ -198,7 +208,7 @@ impl Chart {
         }
     }
 
-    /// Draws it on an area of its size.
+    /// Draws the chart on an area of its size.
     pub fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: Style) -> Drawn<DB> {
         let px = |pixels: f64| style.px(pixels);
         let title = style.text(14.0, 1.0).pos(Pos::new(HPos::Left, VPos::Top));
@@ -231,7 +241,8 @@ impl Chart {
             .label_style(labels.clone())
             .axis_desc_style(labels.clone())
             .x_desc(self.x.as_str())
-            .x_labels(10)
+            // Numbers of any size are longer than those of epochs.
+            .x_labels(if self.whole { 10 } else { 6 })
             .y_labels(6)
             .x_label_formatter(&|x| self.x_label(*x))
             .y_label_formatter(&|y| tidy(*y))
@@ -253,9 +264,15 @@ impl Chart {
             let points: Vec<(f64, f64)> =
                 line.points.iter().copied().filter(|(x, y)| x.is_finite() && y.abs() < HIGHEST).collect();
             // A few points can be told apart, and a single one is no line.
-            if points.len() <= 30 {
-                let dot = |point: &(f64, f64)| Circle::new(*point, px(2.5), stroke(line, style).color.filled());
+            if points.len() <= 30 || line.dots {
+                // Where many lie on each other it is darker.
+                let opacity = if line.dots { 0.5 } else { 1.0 };
+                let colour = stroke(line, style).color.mix(opacity);
+                let dot = |point: &(f64, f64)| Circle::new(*point, px(2.5), colour.filled());
                 chart.draw_series(points.iter().map(dot))?;
+            }
+            if line.dots {
+                continue;
             }
             chart.draw_series(LineSeries::new(points, stroke(line, style)))?;
         }
@@ -274,11 +291,11 @@ mod tests {
     use super::*;
 
     fn line(label: &str, points: &[(f64, f64)]) -> Line {
-        Line { label: label.into(), points: points.to_vec(), colour: 0, faint: false }
+        Line { label: label.into(), points: points.to_vec(), colour: 0, faint: false, dots: false }
     }
 
     #[test]
-    fn axes_have_room_whatever_there_is() {
+    fn axes_have_margins_for_any_points() {
         let ranges = |points: &[(f64, f64)]| Chart::over_epochs("t", vec![line("a", points)]).ranges();
         assert_eq!(ranges(&[]), ((0.0, 1.0), (0.0, 1.0)));
         let ((left, right), (bottom, top)) = ranges(&[(1.0, 0.5)]);
@@ -301,7 +318,7 @@ mod tests {
             for colour in COLOURS {
                 let (a, b) = (luminance(ground), luminance(colour));
                 let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
-                // What WCAG 2.1 asks of graphics.
+                // The minimum contrast of WCAG 2.1 for graphics.
                 assert!(contrast >= 3.0, "{colour:?} on {ground:?}: {contrast}");
             }
         }

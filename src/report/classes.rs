@@ -1,63 +1,67 @@
-//! How well a classifier tells its classes apart.
+//! Classification report: confusion matrix, scores by class, and the worst mistakes.
 
 use std::fmt;
 
-use crate::datasets::{Source, read_samples};
+use crate::datasets::{Samples, Source, TableInfo, read_samples};
 use crate::error::Result;
 use crate::model::Model;
 use crate::shape::check_count;
 use crate::text::{printable, with_commas};
 use crate::training::{Meaning, Predict};
 
-/// More classes than this are not told apart one by one.
+/// The most classes of a report.
 const MOST_CLASSES: usize = 1000;
 
 /// The most classes whose confusion matrix still fits on a screen.
 pub(super) const MOST_COLUMNS: usize = 20;
 
-/// The most columns that a class's name takes on a screen.
+/// The most columns of a class's name on a screen.
 const WIDEST_NAME: usize = 40;
 
-/// How many mistakes are kept.
+/// The number of mistakes kept.
 const MOST_MISTAKES: usize = 24;
 
-/// How often each class was taken for each, and the worst mistakes.
+/// The confusion matrix of a classifier and its worst mistakes.
 ///
-/// `Display` writes the confusion matrix, if there are not too many classes for it, and a table of the classes.
+/// `Display` writes the matrix, unless there are too many classes for it, and a table of scores by class.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Classes {
-    /// Rows are what is true, columns what was predicted.
+    /// Rows are true classes, columns predicted ones.
     pub counts: Vec<Vec<usize>>,
-    /// What the classes are called.
+    /// The names of the classes.
     pub names: Vec<String>,
-    /// The samples whose true class got the least probability, the worst first.
+    /// The samples whose true class got the lowest probability, the worst first.
     pub mistakes: Vec<Mistake>,
     /// The shape of an input.
     pub input_shape: Vec<usize>,
 }
 
-/// A sample that was taken for another class than its own.
+/// A misclassified sample.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Mistake {
-    /// Its place in the data.
+    /// Its index in the data.
     pub index: usize,
-    /// Its class.
+    /// Its true class.
     pub class: usize,
-    /// What it was taken for.
+    /// The predicted class.
     pub predicted: usize,
-    /// The probability that its class got.
+    /// The probability of the true class.
     pub probability: f32,
-    /// The probability that the wrong one got.
+    /// The probability of the predicted class.
     pub confidence: f32,
-    /// The input.
+    /// The input; nothing of a text.
     pub input: Vec<f32>,
+    /// The input in words, if it is a text or a row of a table that the model knows.
+    pub words: Option<String>,
 }
 
 impl Classes {
-    /// Predicts all samples and compares. `None` if the model is no classifier: its targets are neither labels, nor
+    /// Predicts all samples and compares. `None` if the model is not a classifier: its targets are neither labels, nor
     /// one-hot rows, nor zeros and ones for a single output.
     ///
-    /// Classes without a name in `names` are called by their numbers.
+    /// Classes without a name in `names` are named by their index.
     ///
     /// # Errors
     /// Those of reading and predicting.
@@ -74,15 +78,15 @@ impl Classes {
         let &[outputs] = output.as_slice() else { return Ok(None) };
         let (targets, width) = (check_count(data.y_shape())?, check_count(data.x_shape())?);
         let classes = outputs.max(2);
-        // The matrix grows with the square of the classes, and no page shows so many.
+        // The matrix grows with the square of the classes, and would not fit on a page.
         if classes > MOST_CLASSES || (targets != 1 && targets != outputs) {
             return Ok(None);
         }
         let meaning = model.meaning();
-        if meaning == Meaning::Numbers && !model.compares_classes() && !model.has_hinge_loss() {
+        if !model.is_classifier() {
             return Ok(None);
         }
-        // Where a single output says that class 1 is as probable as class 0.
+        // The threshold of a single output between class 0 and class 1.
         let edge = if model.gives_logits() || model.has_hinge_loss() { 0.0 } else { 0.5 };
         let mut found = Self::new(classes, names);
         found.input_shape = data.x_shape().to_vec();
@@ -101,10 +105,11 @@ impl Classes {
                 found.counts[class][guess] += 1;
                 if guess != class {
                     let mut input = vec![0.0; width];
-                    // Texts are no picture.
+                    // Texts have no picture.
                     if samples.gather(&[place], &mut input).is_err() {
                         input.clear();
                     }
+                    let words = words(&samples, place, &input, model.data_info().table.as_ref());
                     found.keep(Mistake {
                         index: indices[place],
                         class,
@@ -112,6 +117,7 @@ impl Classes {
                         probability: probability(&row, class, meaning),
                         confidence: probability(&row, guess, meaning),
                         input,
+                        words,
                     });
                 }
             }
@@ -148,17 +154,15 @@ impl Classes {
         self.counts.get(class).map_or(0, |row| row.iter().sum())
     }
 
-    /// Precision, recall and their harmonic mean F1 of a class; `None` where nothing was predicted or nothing is true.
+    /// Precision, recall and their harmonic mean F1 of a class; `None` if it was never predicted or has no samples.
     pub fn scores(&self, class: usize) -> [Option<f64>; 3] {
         let right = self.counts[class][class];
-        let share = |of: usize| (of > 0).then(|| right as f64 / of as f64);
         let predicted: usize = self.counts.iter().map(|row| row[class]).sum();
-        let (precision, recall) = (share(predicted), share(self.support(class)));
-        let f1 = precision.zip(recall).map(|(p, r)| if p + r > 0.0 { 2.0 * p * r / (p + r) } else { 0.0 });
-        [precision, recall, f1]
+        let (precision, recall) = (share(right, predicted), share(right, self.support(class)));
+        [precision, recall, harmonic_mean(precision, recall)]
     }
 
-    /// The pairs of classes that are mixed up, the most frequent first: how often, the true one, the predicted one.
+    /// The pairs of confused classes, the most frequent first: count, true class, predicted class.
     pub fn confusions(&self) -> Vec<(usize, usize, usize)> {
         let cells = self.counts.iter().enumerate();
         let cells = cells.flat_map(|(class, row)| row.iter().enumerate().map(move |(guess, n)| (*n, class, guess)));
@@ -168,8 +172,46 @@ impl Classes {
     }
 }
 
-/// The probability of a class. Outputs that are none, such as those of a hinge, are taken for what comes before a softmax
-/// or sigmoid.
+/// How many characters of an input in words are kept.
+const MOST_WORDS: usize = 300;
+
+/// An input in words: a text as it is, a row of a table column by column.
+fn words(samples: &Samples, place: usize, input: &[f32], table: Option<&TableInfo>) -> Option<String> {
+    let text = if samples.is_text() {
+        samples.gather_column(&[place]).ok()?.texts().ok()?.join(" ")
+    } else {
+        let table = table.filter(|table| table.window.is_none() && table.header && table.width() == input.len())?;
+        let mut rest = input;
+        let fields = table.columns.iter().map(|column| {
+            let (own, behind) = rest.split_at(column.width());
+            rest = behind;
+            let value = match &column.categories {
+                None => own.first().map_or_else(String::new, f32::to_string),
+                Some(texts) => {
+                    let found = own.iter().position(|value| *value == 1.0).and_then(|index| texts.get(index));
+                    found.cloned().unwrap_or_default()
+                }
+            };
+            format!("{}: {value}", column.name)
+        });
+        fields.collect::<Vec<_>>().join(", ")
+    };
+    let begun: String = text.chars().take(MOST_WORDS).collect();
+    Some(if begun.len() < text.len() { begun + "…" } else { begun })
+}
+
+/// The part of what there is, if there is something.
+pub(super) fn share(right: usize, of: usize) -> Option<f64> {
+    (of > 0).then(|| right as f64 / of as f64)
+}
+
+/// F1 of precision and recall.
+pub(super) fn harmonic_mean(precision: Option<f64>, recall: Option<f64>) -> Option<f64> {
+    precision.zip(recall).map(|(p, r)| if p + r > 0.0 { 2.0 * p * r / (p + r) } else { 0.0 })
+}
+
+/// The probability of a class. Outputs that are not probabilities, such as those for a hinge loss, are treated as
+/// logits.
 fn probability(row: &[f32], class: usize, meaning: Meaning) -> f32 {
     let meaning = match meaning {
         Meaning::Numbers if row.len() == 1 => Meaning::Binary { logits: true },
@@ -179,7 +221,7 @@ fn probability(row: &[f32], class: usize, meaning: Meaning) -> f32 {
     meaning.probabilities(row).and_then(|all| all.get(class).copied()).unwrap_or(0.0)
 }
 
-/// The class that a target names, if it names one.
+/// The class of a target, if it is a label or a one-hot row.
 fn class_of(target: &[f32], classes: usize) -> Option<usize> {
     match target {
         [label] => (label.fract() == 0.0 && *label >= 0.0 && *label < classes as f32).then_some(*label as usize),
@@ -191,7 +233,7 @@ fn class_of(target: &[f32], classes: usize) -> Option<usize> {
     }
 }
 
-/// A name that leaves room for what stands beside it.
+/// A name, cut to leave room for the columns beside it.
 fn shortened(name: String) -> String {
     let width = |c: char| unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
     if name.chars().map(width).sum::<usize>() <= WIDEST_NAME {
@@ -206,16 +248,52 @@ fn shortened(name: String) -> String {
     name.chars().take_while(fits).chain(['…']).collect()
 }
 
+/// How many columns a name takes in a terminal.
+fn columns_of(name: &str) -> usize {
+    unicode_width::UnicodeWidthStr::width(name)
+}
+
+/// Names as they stand in a table, and the columns that they take.
+fn shown_names(names: &[String], title: &str) -> (Vec<String>, usize) {
+    let names: Vec<String> = names.iter().map(|name| shortened(printable(name))).collect();
+    let width = names.iter().map(|name| columns_of(name)).max().unwrap_or(0).max(title.len());
+    (names, width)
+}
+
+/// A table of precision, recall and F1, a line for each name.
+pub(super) fn score_table(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    names: &[String],
+    scores: impl Fn(usize) -> [Option<f64>; 3],
+    support: impl Fn(usize) -> usize,
+) -> fmt::Result {
+    let (names, width) = shown_names(names, title);
+    let pad = |name: &str| " ".repeat(width - columns_of(name));
+    write!(f, "{title}{}  precision  recall      F1  samples", pad(title))?;
+    for (index, name) in names.iter().enumerate() {
+        let [precision, recall, f1] =
+            scores(index).map(|score| score.map_or_else(|| "-".into(), |score| format!("{score:.4}")));
+        let samples = with_commas(support(index));
+        write!(f, "\n{name}{}  {precision:>9}  {recall:>6}  {f1:>6}  {samples:>7}", pad(name))?;
+    }
+    Ok(())
+}
+
+/// The columns of a terminal in which lines are to fit.
+const WIDEST_LINE: usize = 80;
+
+/// How many of the most frequent confusions stand in the place of a matrix that does not fit.
+const MOST_CONFUSIONS: usize = 10;
+
 impl fmt::Display for Classes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let classes = self.names.len();
-        let names: Vec<String> = self.names.iter().map(|name| shortened(printable(name))).collect();
-        let widths = names.iter().map(|name| unicode_width::UnicodeWidthStr::width(name.as_str()));
-        let width = widths.max().unwrap_or(0).max("class".len());
-        let pad = |name: &str| " ".repeat(width - unicode_width::UnicodeWidthStr::width(name));
-        if classes <= MOST_COLUMNS {
-            let largest = self.counts.iter().flatten().max().copied().unwrap_or(0);
-            let column = largest.to_string().len().max(classes.to_string().len()) + 1;
+        let (names, width) = shown_names(&self.names, "class");
+        let largest = self.counts.iter().flatten().max().copied().unwrap_or(0);
+        let column = largest.to_string().len().max(classes.to_string().len()) + 1;
+        if classes <= MOST_COLUMNS && width + classes * (column + 1) <= WIDEST_LINE {
+            let pad = |name: &str| " ".repeat(width - columns_of(name));
             writeln!(f, "Confusion matrix (rows: true class, columns: predicted class)")?;
             write!(f, "{}", " ".repeat(width))?;
             (0..classes).try_for_each(|class| write!(f, " {class:>column$}"))?;
@@ -224,15 +302,17 @@ impl fmt::Display for Classes {
                 row.iter().try_for_each(|count| write!(f, " {count:>column$}"))?;
             }
             write!(f, "\n\n")?;
+        } else {
+            let confusions = self.confusions();
+            if !confusions.is_empty() {
+                writeln!(f, "Most frequent confusions (true class for predicted class)")?;
+                for (count, class, guess) in confusions.into_iter().take(MOST_CONFUSIONS) {
+                    writeln!(f, "{count:>column$}  {} for {}", names[class], names[guess])?;
+                }
+                writeln!(f)?;
+            }
         }
-        write!(f, "class{}  precision  recall      F1  samples", pad("class"))?;
-        for (class, name) in names.iter().enumerate() {
-            let [precision, recall, f1] =
-                self.scores(class).map(|score| score.map_or_else(|| "-".into(), |score| format!("{score:.4}")));
-            let samples = with_commas(self.support(class));
-            write!(f, "\n{name}{}  {precision:>9}  {recall:>6}  {f1:>6}  {samples:>7}", pad(name))?;
-        }
-        Ok(())
+        score_table(f, "class", &self.names, |class| self.scores(class), |class| self.support(class))
     }
 }
 
@@ -251,6 +331,32 @@ mod tests {
     }
 
     #[test]
+    fn a_matrix_that_does_not_fit_a_terminal_is_a_list() {
+        let mut classes = Classes::new(18, &[]);
+        classes.counts[3][5] = 12_345;
+        classes.counts[4][4] = 7;
+        let text = classes.to_string();
+        assert!(text.contains("\n 12345  3 for 5\n\nclass"), "{text}");
+        classes.counts[3][5] = 12;
+        let text = classes.to_string();
+        assert!(text.starts_with("Confusion matrix") && text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn inputs_are_shown_in_words() {
+        let texts = Samples::from(["one", "two"]);
+        assert_eq!(words(&texts, 1, &[], None).unwrap(), "two");
+        let long = words(&Samples::from(["é".repeat(400).as_str()]), 0, &[], None).unwrap();
+        assert_eq!(long.chars().count(), 301);
+        let table = serde_json::json!({ "header": true, "separator": ",", "columns": [
+            { "name": "sex", "categories": ["f", "m"] }, { "name": "age" }] });
+        let table: TableInfo = serde_json::from_value(table).unwrap();
+        let row = Samples::from(vec![[0.0_f32, 1.0, 22.5]]);
+        assert_eq!(words(&row, 0, &[0.0, 1.0, 22.5], Some(&table)).unwrap(), "sex: m, age: 22.5");
+        assert_eq!(words(&row, 0, &[1.0], Some(&table)), None);
+    }
+
+    #[test]
     fn scores_of_a_small_matrix() {
         let mut classes = Classes::new(3, &["cat".into(), "dog".into()]);
         classes.counts = vec![vec![3, 1, 0], vec![2, 4, 0], vec![0, 0, 0]];
@@ -265,12 +371,12 @@ mod tests {
         assert!(text.ends_with("\n2              -       -       -        0"), "{text}");
     }
 
-    /// The shapes are those of a user's own source.
+    /// The shapes of a custom source.
     #[test]
-    fn shapes_whose_product_wraps_are_refused() {
+    fn shapes_whose_product_overflows_are_refused() {
         #[derive(Debug)]
-        struct Told(Vec<usize>, Vec<usize>);
-        impl Source for Told {
+        struct CustomShapes(Vec<usize>, Vec<usize>);
+        impl Source for CustomShapes {
             fn len(&self) -> usize {
                 3
             }
@@ -288,14 +394,14 @@ mod tests {
         let mut model = Sequential::new();
         model.add(Dense::new(2).input_shape(4)).unwrap();
         model.compile(Compile::new("sgd", "categorical_crossentropy")).unwrap();
-        // Both products are 4 where they wrap, or 1.
+        // The wrapping products are 4, or 1.
         let wrapped = vec![1 << 63, 1 << 63, 4];
         let three = 3usize.pow(40);
         let inverse = (0..6).fold(1usize, |x, _| x.wrapping_mul(2usize.wrapping_sub(three.wrapping_mul(x))));
         assert_eq!(three.wrapping_mul(inverse), 1);
         for (x, y) in [(wrapped.clone(), vec![1]), (vec![4], wrapped), (vec![4], vec![three, inverse])] {
             assert_eq!(model.one_hot_classes(&y), (y == [1]).then_some(2), "{y:?}");
-            let error = Classes::of(&model, &Told(x, y), 2, &[]).unwrap_err();
+            let error = Classes::of(&model, &CustomShapes(x, y), 2, &[]).unwrap_err();
             assert!(matches!(error, crate::Error::Shape { .. }), "{error}");
         }
     }
@@ -310,6 +416,7 @@ mod tests {
             probability,
             confidence: 1.0 - probability,
             input: Vec::new(),
+            words: None,
         };
         (0..100).for_each(|index| classes.keep(mistake(index, (index * 37 % 100) as f32 / 200.0)));
         let kept: Vec<f32> = classes.mistakes.iter().map(|mistake| mistake.probability).collect();
@@ -321,13 +428,13 @@ mod tests {
         assert_eq!(probability(&[0.25, 0.75], 1, Meaning::Classes { logits: false }), 0.75);
         assert!((probability(&[0.0, 3.0f32.ln()], 1, Meaning::Numbers) - 0.75).abs() < 1e-6);
         assert!((probability(&[-2.0], 1, Meaning::Numbers) - 0.119_203).abs() < 1e-5);
-        // A logit may lie between 0 and 1, too.
+        // A logit can lie between 0 and 1, too.
         assert!((probability(&[0.8], 1, Meaning::Binary { logits: true }) - 0.689_974_5).abs() < 1e-5);
         assert!((probability(&[0.25, 0.75], 1, Meaning::Classes { logits: true }) - 0.622_459_3).abs() < 1e-5);
     }
 
     #[test]
-    fn targets_name_classes() {
+    fn classes_of_targets() {
         assert_eq!(class_of(&[2.0], 3), Some(2));
         assert_eq!(class_of(&[3.0], 3), None);
         assert_eq!(class_of(&[0.5], 3), None);

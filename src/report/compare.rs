@@ -6,7 +6,7 @@ use super::chart::{Chart, Line};
 use super::{Curves, Picture, terminal, tidy};
 use crate::error::{Error, Result};
 
-/// Charts of these metrics, one below the other, with a line for each run and, where there is one, a stronger line for
+/// Charts of these metrics, one below the other, with a line for each run and, if it was validated, a stronger line for
 /// its validation.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub fn compare_in_terminal(runs: &[Curves], metrics: &[&str], width: usize, colo
 }
 
 fn charts(runs: &[Curves], metrics: &[&str]) -> Result<Vec<Chart>> {
-    // A column may be there without a number in it.
+    // A column can be empty.
     let has = |run: &Curves, name: &str| !run.points(name).is_empty();
     let names = runs.iter().flat_map(|run| run.values.keys().filter(|name| has(run, name)));
     let known: BTreeSet<&str> = names.map(String::as_str).collect();
@@ -45,10 +45,10 @@ fn charts(runs: &[Curves], metrics: &[&str]) -> Result<Vec<Chart>> {
             for (name, faint) in [(*metric, validates), (validation.as_str(), false)] {
                 if has(run, name) {
                     let label = if runs.len() == 1 { name.to_owned() } else { format!("{} {name}", run.name) };
-                    // A single run tells training and validation apart by colour.
+                    // For a single run, colours distinguish training and validation.
                     let (colour, faint) =
                         if runs.len() == 1 { (usize::from(name.starts_with("val_")), false) } else { (colour, faint) };
-                    lines.push(Line { label, points: run.points(name), colour, faint });
+                    lines.push(Line { label, points: run.points(name), colour, faint, dots: false });
                 }
             }
         }
@@ -62,12 +62,12 @@ fn table(chart: &Chart) -> String {
     let mut rows = vec![["", "epochs", "last", "smallest", "largest"].map(str::to_owned)];
     for line in &chart.lines {
         let by_value = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
-        let told = |point: Option<&(f64, f64)>| {
+        let with_epoch = |point: Option<&(f64, f64)>| {
             point.map_or_else(|| "-".into(), |(epoch, value)| format!("{} (epoch {epoch})", tidy(*value)))
         };
         let last = line.points.last().map_or_else(|| "-".into(), |(_, value)| tidy(*value));
         let (smallest, largest) = (line.points.iter().min_by(by_value), line.points.iter().max_by(by_value));
-        rows.push([line.label.clone(), line.points.len().to_string(), last, told(smallest), told(largest)]);
+        rows.push([line.label.clone(), line.points.len().to_string(), last, with_epoch(smallest), with_epoch(largest)]);
     }
     let width = |column: usize| rows.iter().map(|row| console::measure_text_width(&row[column])).max().unwrap_or(0);
     let widths: Vec<usize> = (0..5).map(width).collect();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_png_is_one() {
+    fn a_png_can_be_decoded() {
         let picture = compare(&runs(), &["loss"]).unwrap();
         let png = picture.png().unwrap();
         let read = ::image::load_from_memory(&png).unwrap().to_rgb8();

@@ -3,38 +3,39 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use crate::callbacks::{History, table_fits};
 use crate::error::{Error, Result};
 use crate::formats::keras::read_limited;
 use crate::text::of_column;
-use crate::training::{History, table_fits};
 
-/// The file of a run that has its loss and metrics.
+/// The file of a run's loss and metrics.
 const HISTORY: &str = "history.csv";
 
 /// A million epochs of several metrics.
 const MOST_BYTES: u64 = 256 << 20;
 
-/// The name under which a callback keeps the learning rate.
+/// The name of the learning rate in logs.
 pub(super) const LEARNING_RATE: &str = "learning_rate";
 
-/// Loss and metrics of a run, epoch by epoch; an epoch may lack a number (validation may be every few epochs).
+/// Loss and metrics of a run, epoch by epoch; an epoch can lack a number (validation need not run in every epoch).
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Curves {
-    /// What the run is called.
+    /// The name of the run.
     pub name: String,
     /// The epochs, from 0.
     pub epochs: Vec<usize>,
-    /// For each name (`loss`, `val_loss`…) a number for each epoch. Of a metric that has several, such as precision at
-    /// two thresholds, each is a curve: `precision[0]`, `precision[1]`.
+    /// For each name (`loss`, `val_loss`…) a number for each epoch. If a metric has several numbers, such as precision
+    /// at two thresholds, each is a curve: `precision[0]`, `precision[1]`.
     pub values: BTreeMap<String, Vec<Option<f64>>>,
 }
 
 impl Curves {
-    /// Reads those of a run from its directory, or from a table as Keras's `CSVLogger` writes it.
+    /// Reads the curves of a run from its directory, or from a table in the format of Keras's `CSVLogger`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Argument`] for a directory that holds no run, [`Error::Broken`]
-    /// for a file that is no such table.
+    /// [`Error::Io`] if it cannot be read, [`Error::Argument`] for a directory without a run, [`Error::Broken`] for
+    /// another file.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let is_folder = std::fs::metadata(path).map_err(Error::io("read", path))?.is_dir();
@@ -62,7 +63,7 @@ impl Curves {
         for (row, record) in table.records().enumerate() {
             let line = format!("line {}", row + 2);
             let record = record.map_err(|error| broken(line.clone(), error.to_string()))?;
-            let wrong = |text: &str| broken(line.clone(), format!("`{text}` is no number"));
+            let wrong = |text: &str| broken(line.clone(), format!("`{text}` is not a number"));
             let epoch = record.get(0).unwrap_or_default();
             curves.epochs.push(epoch.trim().parse().map_err(|_| wrong(epoch))?);
             for (column, text) in columns.iter_mut().zip(record.iter().skip(1)) {
@@ -95,10 +96,10 @@ impl Curves {
         Ok(curves)
     }
 
-    /// Those that `fit` has returned.
+    /// The curves of a history returned by `fit`.
     pub fn from_history(name: impl Into<String>, history: &History) -> Self {
         let epochs = history.epoch.clone();
-        // Of an epoch that is there twice, the last.
+        // If an epoch occurs twice, the last.
         let rows: HashMap<usize, usize> = epochs.iter().enumerate().map(|(row, epoch)| (*epoch, row)).collect();
         let place = |(name, values): (&String, &Vec<f64>)| {
             let mut places = vec![None; epochs.len()];
@@ -125,7 +126,7 @@ impl Curves {
         Self { name: name.into(), epochs, values }
     }
 
-    /// The metrics, the loss first, without those of the validation and the learning rate.
+    /// The metrics, the loss first, without validation metrics and the learning rate.
     pub fn metrics(&self) -> Vec<&str> {
         let own = self.values.keys().map(String::as_str);
         let plain = own.map(|name| name.strip_prefix("val_").unwrap_or(name)).filter(|name| *name != LEARNING_RATE);
@@ -134,7 +135,7 @@ impl Curves {
         names
     }
 
-    /// The numbers of one name over the epochs, counted from 1, without gaps.
+    /// The numbers of one name over the epochs, counted from 1, without missing values.
     pub fn points(&self, name: &str) -> Vec<(f64, f64)> {
         let values = self.values.get(name).map(Vec::as_slice).unwrap_or_default();
         let pairs = self.epochs.iter().zip(values);
@@ -153,7 +154,7 @@ impl Curves {
     }
 }
 
-/// What a table has in one place.
+/// A field of the table.
 #[derive(Clone, Debug)]
 enum Cell {
     Number(Option<f64>),
@@ -170,7 +171,7 @@ impl Cell {
     }
 }
 
-/// Reads a number, a gap, or a list: `[0.5, 1.0]`, which Keras puts into quotes once more.
+/// Reads a number, a missing value, or a list: `[0.5, 1.0]`, which Keras puts into quotes once more.
 fn cell(text: &str) -> Result<Cell, std::num::ParseFloatError> {
     let number = |text: &str| match text {
         "" | "NA" => Ok(None),
@@ -182,7 +183,7 @@ fn cell(text: &str) -> Result<Cell, std::num::ParseFloatError> {
     }
 }
 
-/// What one of several numbers of a metric is called.
+/// The name of one of a metric's numbers.
 fn part_name(name: &str, part: usize) -> String {
     format!("{name}[{part}]")
 }
@@ -212,7 +213,7 @@ mod tests {
         assert_eq!((curves.last("accuracy"), curves.last("none")), (Some(0.8), None));
     }
 
-    /// As Brasa writes lists, and as Keras's `CSVLogger` does.
+    /// Lists in the formats of Brasa and of Keras's `CSVLogger`.
     #[test]
     fn each_number_of_a_list_is_a_curve() {
         let text = "epoch,loss,p\n0,1.5,\"[0.5, 1]\"\n1,1.25,\"\"\"[0.25, 0.75]\"\"\"\n2,1,NA\n";
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn one_long_list_makes_no_table_of_all_rows() {
+    fn one_long_list_does_not_make_a_huge_table() {
         let text = |parts: usize, rows: usize| {
             let list = format!("\"[{}0]\"", "0,".repeat(parts - 1));
             format!("epoch,p\n0,{list}\n{}", (1..rows).map(|row| format!("{row},NA\n")).collect::<String>())
@@ -245,10 +246,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_table_is_refused_with_its_line() {
+    fn invalid_tables_are_refused_with_the_line() {
         let error = |text: &str| Curves::parse("h.csv", text.as_bytes()).unwrap_err().to_string();
         assert!(error("a,b\n1,2\n").contains("line 1") && error("").contains("line 1"));
-        assert!(error("epoch,loss\n0,1\n1,high\n").contains("line 3: `high` is no number"));
+        assert!(error("epoch,loss\n0,1\n1,high\n").contains("line 3: `high` is not a number"));
         assert!(error("epoch,loss\n0,1\n1\n").contains("line 3"));
     }
 
@@ -265,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_of_some_epochs_find_their_places() {
+    fn numbers_of_some_epochs_only_are_placed_correctly() {
         let mut history = History::default();
         for epoch in 0..5 {
             let mut logs = vec![("loss".to_owned(), epoch as f64)];

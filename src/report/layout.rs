@@ -1,51 +1,50 @@
 //! Layered layout of a graph: positions of boxes and routes of arrows.
 //!
-//! Boxes stand in ranks, each below those that lead to it. An arrow over several ranks has a place in each of those
-//! between, so that it passes the boxes there.
+//! Boxes are arranged in ranks, each below its predecessors. An arrow over several ranks reserves a place in each rank
+//! that it crosses, so that it does not cross boxes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Distances in pixels: from one rank to the next if both have one box alone, otherwise, and between two boxes of a
-/// rank.
+/// Distances in pixels: between two ranks of a single box each, between other ranks, and between two boxes of a rank.
 pub(super) const STRAIGHT: f64 = 24.0;
 const SLANTED: f64 = 52.0;
 const BETWEEN: f64 = 26.0;
 
-/// The width of an arrow that passes a rank, and the distance of two that go back.
+/// The width of an arrow that crosses a rank, and the distance between two arrows that go back.
 const PASSING: f64 = 14.0;
 
-/// How often the boxes of each rank are sorted by those that they are connected to.
+/// The number of passes that sort the boxes of each rank by their neighbours.
 const SWEEPS: usize = 6;
 
-/// The most places of arrows in the ranks that they pass; where there would be more, they go straight.
+/// The most places reserved for crossing arrows; beyond that, arrows are straight.
 const MOST_PASSING: usize = 50_000;
 
-/// Boxes and arrows.
+/// The positions of boxes and arrows.
 #[derive(Debug, Default)]
 pub(super) struct Layout {
     /// Left and top of each box.
     pub places: Vec<(f64, f64)>,
     /// The points of each arrow, the last at its tip.
     pub arrows: Vec<Vec<(f64, f64)>>,
-    /// The boxes to which no other leads.
+    /// The boxes without predecessors.
     pub roots: Vec<usize>,
     pub width: f64,
     pub height: f64,
 }
 
-/// A box, or the place of arrows from box `from` in a rank that they pass.
+/// A box, or the place for arrows from box `from` in a rank that they cross.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Spot {
     Box(usize),
     Passing { from: usize, rank: usize },
 }
 
-/// Places boxes of these sizes. `edges` lead from one box to another, which stands below it if it comes later in the
-/// list. Arrows start and end `middle` to the right of a box's left side.
+/// Arranges boxes of these sizes. `edges` lead from one box to another, which is placed below it if it comes later in
+/// the list. Arrows start and end `middle` to the right of a box's left side.
 pub(super) fn layout(sizes: &[(f64, f64)], edges: &BTreeSet<(usize, usize)>, middle: f64) -> Layout {
     let mut rank = vec![0; sizes.len()];
     let mut has_source = vec![false; sizes.len()];
-    // Sorted by their sources: the rank of each is known before it is used.
+    // Edges are sorted by source, so the rank of each source is final before it is used.
     for (source, target) in edges.iter().filter(|(source, target)| source < target) {
         rank[*target] = rank[*target].max(rank[*source] + 1);
         has_source[*target] = true;
@@ -54,7 +53,7 @@ pub(super) fn layout(sizes: &[(f64, f64)], edges: &BTreeSet<(usize, usize)>, mid
     for (index, rank) in rank.iter().enumerate() {
         ranks[*rank].push(Spot::Box(index));
     }
-    // The lowest rank to which arrows of a box go.
+    // The lowest rank that the arrows of a box reach.
     let mut lowest: BTreeMap<usize, usize> = BTreeMap::new();
     for (source, target) in edges.iter().filter(|(source, target)| source < target) {
         let lowest = lowest.entry(*source).or_default();
@@ -69,7 +68,7 @@ pub(super) fn layout(sizes: &[(f64, f64)], edges: &BTreeSet<(usize, usize)>, mid
             }
         }
     }
-    // What an arrow to a box, or further on, comes from in the rank above.
+    // The predecessor in the rank above of an arrow's box or place.
     let above = |source: usize, rank_of_end: usize| match rank_of_end - rank[source] {
         1 => Spot::Box(source),
         _ => Spot::Passing { from: source, rank: rank_of_end - 1 },
@@ -123,7 +122,7 @@ pub(super) fn layout(sizes: &[(f64, f64)], edges: &BTreeSet<(usize, usize)>, mid
                 let x = lefts[&Spot::Passing { from: *source, rank: between }] + PASSING / 2.0;
                 points.extend([(x, spans[between].0), (x, spans[between].1)]);
             }
-            // Under a box that is lower than its rank the arrow goes down before it turns.
+            // Below a box that is shorter than its rank the arrow goes down before it turns.
             let floor = (points[0].0, spans[rank[*source]].1);
             if floor.1 > points[0].1 {
                 points.insert(1, floor);
@@ -131,7 +130,7 @@ pub(super) fn layout(sizes: &[(f64, f64)], edges: &BTreeSet<(usize, usize)>, mid
             points.push(end(*target));
             arrows.push(points);
         } else {
-            // Back to a layer that is called again: round the right side.
+            // Back to a layer that is called again: around the right side.
             lanes += PASSING;
             let (from, to, lane) = (start(*source), end(*target), width + lanes);
             let (low, high) = (from.1 + STRAIGHT / 3.0, to.1 - STRAIGHT / 3.0);
@@ -143,8 +142,8 @@ pub(super) fn layout(sizes: &[(f64, f64)], edges: &BTreeSet<(usize, usize)>, mid
     Layout { places, arrows, roots, width: width + lanes, height: top + below }
 }
 
-/// Sorts the spots of each rank by the middle of those that they are joined to, above and below in turn, so that few
-/// arrows cross.
+/// Sorts the spots of each rank by the mean position of their neighbours, above and below in turn, so that few arrows
+/// cross.
 fn sort(ranks: &mut [Vec<Spot>], joints: &BTreeSet<(Spot, Spot)>) {
     let (mut up, mut down): (BTreeMap<Spot, Vec<Spot>>, BTreeMap<Spot, Vec<Spot>>) = Default::default();
     for (above, below) in joints {
@@ -194,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn branches_stand_side_by_side_and_an_arrow_passes_them() {
+    fn branches_are_side_by_side_and_an_arrow_passes_between() {
         // 0 → 1 → 3, 0 → 2 → 3, 0 → 3.
         let layout = of(4, &[(0, 1), (0, 2), (0, 3), (1, 3), (2, 3)]);
         let tops: Vec<f64> = layout.places.iter().map(|place| place.1).collect();
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arrow_may_go_back() {
+    fn an_arrow_can_go_back() {
         let layout = of(2, &[(0, 1), (1, 0), (1, 1)]);
         assert_eq!(layout.places.len(), 2);
         assert_eq!(layout.arrows.len(), 3);

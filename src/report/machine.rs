@@ -1,11 +1,11 @@
-//! Where a run was computed, and by which versions.
+//! The machine and the versions of a run.
 
 use crate::model::Model;
 
-/// The version of Burn that this one is built on; a test compares it with the lock file.
+/// The version of Burn in use; a test compares it with the lock file.
 const BURN: &str = "0.22.1";
 
-/// The versions, and what is known of the machine.
+/// The versions and the machine.
 pub(super) fn facts(model: &Model) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("Versions", format!("Brasa {} on Burn {BURN}", env!("CARGO_PKG_VERSION"))),
@@ -18,13 +18,13 @@ pub(super) fn facts(model: &Model) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// The device's own name, or what Burn calls it.
+/// The name of the device, without Burn's wrapper.
 fn device(model: &Model) -> String {
     let text = format!("{:?}", model.device());
     text.strip_prefix("Device<").and_then(|text| text.strip_suffix('>')).unwrap_or(&text).to_owned()
 }
 
-/// What the processor calls itself, where the system tells.
+/// The name of the processor, if the system reports it.
 fn processor() -> Option<String> {
     let table = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = table.lines().find(|line| line.starts_with("model name"))?;
@@ -37,7 +37,7 @@ mod tests {
     use super::BURN;
 
     #[test]
-    fn the_version_of_burn_is_the_one_that_is_used() {
+    fn the_version_of_burn_is_that_of_the_lock_file() {
         let lock = std::fs::read_to_string("Cargo.lock").unwrap();
         assert!(lock.contains(&format!("name = \"burn\"\nversion = \"{BURN}\"\n")), "change BURN");
     }

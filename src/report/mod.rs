@@ -1,7 +1,7 @@
-//! Pictures of what happened: the page of a run, runs compared, a network drawn.
+//! Charts and reports: the page of a run, comparisons of runs, drawings of networks.
 //!
-//! Everything is drawn by a plotting library, as SVG that reads in dark and in light or as PNG, and nothing that is
-//! written refers to anything outside itself.
+//! Everything is drawn by a plotting library, as SVG for dark and light backgrounds or as PNG, and the output refers to
+//! nothing outside itself.
 //!
 //! ```
 //! use brasa::prelude::*;
@@ -25,35 +25,62 @@ mod chart;
 mod classes;
 mod compare;
 mod curves;
+mod labels;
 mod layout;
 mod machine;
 mod network;
+mod numbers;
 mod page;
 mod picture;
 mod pixels;
+mod style;
 mod terminal;
 
 pub use classes::{Classes, Mistake};
 pub use compare::{compare, compare_in_terminal};
 pub use curves::Curves;
-pub use network::{plot_model, plot_summary};
+pub use labels::Labels;
+pub use numbers::Numbers;
 pub use page::Report;
 pub use picture::Picture;
 
 use crate::error::Error;
+use crate::model::Model;
+use crate::model::summary::Summary;
 use crate::training::LearningRates;
 
-/// The test of learning rates as a picture: the loss over the rates, and the rates that are proposed.
+/// Draws a model's layers as boxes, the nested ones too: name, class, output shape and parameters. Branches are drawn
+/// side by side, with arrows from each layer to those that use its output.
+///
+/// ```
+/// use brasa::prelude::*;
+/// use brasa::report::plot_model;
+/// let mut model = Sequential::new();
+/// model.add(Dense::new(10).activation("softmax").input_shape(784))?;
+/// let svg = plot_model(&model).svg()?;
+/// assert!(svg.contains("(None, 784)") && svg.contains("7,850 parameters"));
+/// # Ok::<(), brasa::Error>(())
+/// ```
+pub fn plot_model(model: &Model) -> Picture {
+    plot_summary(&model.summary().expand_nested(true))
+}
+
+/// Draws the layers that a summary shows; with [`show_trainable`](Summary::show_trainable) frozen layers are marked.
+pub fn plot_summary(summary: &Summary) -> Picture {
+    Picture::network(network::Network::of(summary))
+}
+
+/// A learning rate range test as a picture: the loss over the rates, and the proposed rates.
 pub fn plot_learning_rates(rates: &LearningRates) -> Picture {
     Picture::charts(vec![chart::Chart::of_learning_rates(rates)])
 }
 
-/// The test of learning rates for a terminal of `width` characters.
+/// A learning rate range test for a terminal of `width` characters.
 pub fn learning_rates_in_terminal(rates: &LearningRates, width: usize, colours: bool) -> String {
     terminal::draw(&chart::Chart::of_learning_rates(rates).without_faint(), width, colours)
 }
 
-/// Samples a second over the number of samples in a step, a line for each of what was measured.
+/// Throughput over batch sizes, a line for each measurement.
 ///
 /// ```
 /// let rates = vec![(32, 14_000.0), (128, 17_000.0), (512, 17_500.0)];
@@ -65,12 +92,12 @@ pub fn plot_throughput(title: &str, measured: &[(String, Vec<(usize, f64)>)]) ->
     Picture::charts(vec![chart::Chart::of_throughput(title, measured)])
 }
 
-/// What a drawing library refuses.
+/// An error of the drawing library.
 fn cannot_draw(error: impl std::fmt::Display) -> Error {
     Error::io("draw", "a picture")(std::io::Error::other(error.to_string()))
 }
 
-/// A number as short as it can be read: four digits that count, no zeros at the end.
+/// A short number: four significant digits, without trailing zeros.
 fn tidy(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 {

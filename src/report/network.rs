@@ -1,4 +1,4 @@
-//! A network drawn as boxes, as Keras's `plot_model` draws it.
+//! A network drawn as boxes, like Keras's `plot_model`.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -7,55 +7,18 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::layout::{self, Layout, layout};
-use super::picture::{Picture, Style};
-use crate::model::Model;
+use super::style::Style;
 use crate::model::summary::{Row, Summary};
 use crate::shape::Shape;
 use crate::text::{printable, with_commas};
 
-/// Sizes in pixels: a box, the step to the right for a nested model's layers, the margin.
+/// Sizes in pixels: a box, the indentation of a nested model's layers, the margin.
 const BOX: (f64, f64) = (380.0, 50.0);
 const INDENT: f64 = 26.0;
 const MARGIN: f64 = 18.0;
 
-/// The longest text that a box has room for.
+/// The longest text that fits in a box.
 const MOST_LETTERS: usize = 34;
-
-/// Draws a model's layers as boxes, the nested ones too: name, class, output shape and parameters. Those of a model that
-/// branches stand side by side, with arrows from each to those that use what it makes.
-///
-/// ```
-/// use brasa::prelude::*;
-/// use brasa::report::plot_model;
-/// let mut model = Sequential::new();
-/// model.add(Dense::new(10).activation("softmax").input_shape(784))?;
-/// let svg = plot_model(&model).svg()?;
-/// assert!(svg.contains("(None, 784)") && svg.contains("7,850 parameters"));
-/// # Ok::<(), brasa::Error>(())
-/// ```
-pub fn plot_model(model: &Model) -> Picture {
-    plot_summary(&model.summary().expand_nested(true))
-}
-
-/// Draws the layers that a summary shows; with [`show_trainable`](Summary::show_trainable) it says which are not
-/// trained.
-pub fn plot_summary(summary: &Summary) -> Picture {
-    let rows: Vec<&Row> = summary.shown_rows().collect();
-    let mut network = Network { name: summary.name.clone(), ..Network::default() };
-    network.classes = rows.iter().filter(|row| row.level == 0).map(|row| shortened(&row.class_name)).collect();
-    // A Functional model has its inputs among its layers.
-    let input = Node {
-        name: "input".into(),
-        class_name: String::new(),
-        shape: summary.input_shape.as_ref().map_or_else(|| "?".into(), Shape::to_string),
-        notes: String::new(),
-    };
-    let input = (!rows.iter().any(|row| row.level == 0 && row.class_name == INPUT)).then_some(input);
-    let block = Block::of(&rows, input, summary.shows_trainable());
-    network.size = (block.layout.width, block.layout.height);
-    network.add(block, (MARGIN, MARGIN));
-    Picture::network(network)
-}
 
 /// The class of a Functional model's inputs.
 const INPUT: &str = "InputLayer";
@@ -68,9 +31,9 @@ pub(super) struct Network {
     classes: Vec<String>,
     /// Boxes, with left and top.
     nodes: Vec<(Node, f64, f64)>,
-    /// Their points, the last at the tip.
+    /// The points of arrows, the last at the tip.
     arrows: Vec<Vec<(f64, f64)>>,
-    /// Around models inside whose layers are not one column: left, top, right, bottom.
+    /// Frames of nested models that are not a single column: left, top, right, bottom.
     frames: Vec<[f64; 4]>,
     size: (f64, f64),
 }
@@ -83,14 +46,14 @@ struct Node {
     notes: String,
 }
 
-/// The layers of one model, with the models inside it.
+/// The layers of a model, with its nested models.
 struct Block {
     items: Vec<(Node, Option<Block>)>,
     layout: Layout,
 }
 
 impl Block {
-    /// The layers of these rows: those of the level of the first, and in them those that follow on a higher level.
+    /// The layers of these rows: those on the level of the first, with the deeper ones that follow nested in them.
     fn of(rows: &[&Row], input: Option<Node>, shows_trainable: bool) -> Self {
         let level = rows.first().map_or(0, |row| row.level);
         let starts: Vec<usize> = (0..rows.len()).filter(|index| rows[*index].level <= level).collect();
@@ -110,7 +73,7 @@ impl Block {
             edges.extend(sources.map(|source| (*source, first + index)));
         }
         if starts.iter().all(|start| rows[*start].connections.is_empty() && rows[*start].class_name != INPUT) {
-            // One after the other.
+            // A chain.
             edges.extend((1..items.len()).map(|index| (index - 1, index)));
         }
         let sizes: Vec<(f64, f64)> = items
@@ -152,6 +115,25 @@ fn shortened(text: &str) -> String {
 }
 
 impl Network {
+    /// The layers that a summary shows, as boxes with arrows.
+    pub fn of(summary: &Summary) -> Self {
+        let rows: Vec<&Row> = summary.shown_rows().collect();
+        let mut network = Self { name: summary.name.clone(), ..Self::default() };
+        network.classes = rows.iter().filter(|row| row.level == 0).map(|row| shortened(&row.class_name)).collect();
+        // A Functional model has its inputs among its layers.
+        let input = Node {
+            name: "input".into(),
+            class_name: String::new(),
+            shape: summary.input_shape.as_ref().map_or_else(|| "?".into(), Shape::to_string),
+            notes: String::new(),
+        };
+        let input = (!rows.iter().any(|row| row.level == 0 && row.class_name == INPUT)).then_some(input);
+        let block = Block::of(&rows, input, summary.shows_trainable());
+        network.size = (block.layout.width, block.layout.height);
+        network.add(block, (MARGIN, MARGIN));
+        network
+    }
+
     fn add(&mut self, block: Block, (left, top): (f64, f64)) {
         let Layout { places, arrows, .. } = block.layout;
         let moved = |points: Vec<(f64, f64)>| points.into_iter().map(|(x, y)| (left + x, top + y)).collect();
@@ -164,7 +146,7 @@ impl Network {
             let roots = &inside.layout.roots;
             for root in roots {
                 let (to, start) = (inside.layout.places[*root], (x + BOX.0 / 2.0, y + BOX.1));
-                // One below the other, the arrows go straight.
+                // In a column the arrows are straight.
                 let to_x = if roots.len() == 1 && to.0 == 0.0 { start.0 } else { corner.0 + to.0 + BOX.0 / 2.0 };
                 self.arrows.push(vec![start, (to_x, corner.1 + to.1)]);
             }
@@ -181,12 +163,12 @@ impl Network {
         ((self.size.0 + 2.0 * MARGIN) as u32, (self.size.1 + 2.0 * MARGIN) as u32)
     }
 
-    /// What it shows, in words.
+    /// An alternative text for the picture.
     pub fn described(&self) -> String {
         format!("The network {}: {}", self.name, self.classes.join(", "))
     }
 
-    /// Draws it on an area of its size.
+    /// Draws the network on an area of its size.
     pub fn draw<DB: DrawingBackend>(
         &self,
         area: &DrawingArea<DB, Shift>,
@@ -223,7 +205,7 @@ impl Network {
     }
 }
 
-/// Layers of one kind have one colour.
+/// Layers of one kind share a colour.
 fn colour_of(class_name: &str) -> RGBColor {
     let kinds: [(&[&str], RGBColor); 6] = [
         (&["Conv"], RGBColor(59, 130, 196)),

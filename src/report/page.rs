@@ -1,4 +1,4 @@
-//! The page of a run: everything that happened, in one file.
+//! The page of a run: all results in one file.
 
 use std::io::Write;
 use std::path::Path;
@@ -8,6 +8,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::chart::{Chart, Line};
 use super::classes::{Classes, MOST_COLUMNS};
 use super::curves::{Curves, LEARNING_RATE};
+use super::labels::Labels;
+use super::numbers::Numbers;
 use super::{Picture, machine, pixels, tidy};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
@@ -18,21 +20,21 @@ use crate::text::{printable_lines, with_commas};
 use crate::training::progress::format_duration;
 use crate::training::{History, Scores};
 
-/// How many of the most frequent confusions are listed where the matrix would be too large.
+/// The most confusions listed if the matrix would be too large.
 const MOST_CONFUSIONS: usize = 20;
 
-/// How finely a schedule of learning rates is drawn.
+/// The number of points of a learning rate schedule.
 const SCHEDULE_POINTS: u64 = 200;
 
-/// The page of a run, as one HTML file that needs nothing else: pictures and styles are in it, scripts there are none.
+/// The page of a run, as one self-contained HTML file: with pictures and styles, without scripts.
 ///
-/// What is not told is left out. See the [module](super) for an example.
+/// Parts that are not given are left out. See the [module](super) for an example.
 #[derive(Clone, Debug)]
 pub struct Report {
     title: String,
     curves: Curves,
     rates: Option<Chart>,
-    /// What the learning rate was, if it was the same all the time.
+    /// The learning rate, if it was constant.
     rate: Option<f32>,
     optimizer: Option<String>,
     summary: Summary,
@@ -45,6 +47,10 @@ pub struct Report {
     recipe: Option<String>,
     scores: Option<(String, Scores)>,
     classes: Option<(String, Classes)>,
+    labels: Option<(String, Labels)>,
+    numbers: Option<(String, Numbers)>,
+    /// What the targets are called, where a table has named them.
+    targets: Vec<String>,
     written: String,
 }
 
@@ -62,7 +68,7 @@ impl Report {
         Ok(report)
     }
 
-    /// The same from [`Curves`], which may have been read from a file.
+    /// The same from [`Curves`], which can be read from a file.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -97,25 +103,28 @@ impl Report {
             recipe: None,
             scores: None,
             classes: None,
+            labels: None,
+            numbers: None,
+            targets: model.data_info().table.as_ref().map(|table| table.targets.clone()).unwrap_or_default(),
             written: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
         })
     }
 
-    /// What the run is called.
+    /// The name of the run.
     #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = title.into();
         self
     }
 
-    /// How long training took.
+    /// The duration of training.
     #[must_use]
     pub fn seconds(mut self, seconds: f64) -> Self {
         self.seconds = Some(seconds);
         self
     }
 
-    /// Samples trained on in a second.
+    /// Training samples per second.
     #[must_use]
     pub fn samples_per_second(mut self, rate: f64) -> Self {
         self.samples_per_second = Some(rate);
@@ -129,7 +138,7 @@ impl Report {
         self
     }
 
-    /// The epoch, from 0, whose weights the model was given back in the end.
+    /// The epoch, from 0, whose weights were restored at the end.
     #[must_use]
     pub fn restored_epoch(mut self, epoch: usize) -> Self {
         self.restored_epoch = Some(epoch);
@@ -143,17 +152,31 @@ impl Report {
         self
     }
 
-    /// The scores of an evaluation on data with a name, such as `test`.
+    /// The scores of an evaluation on named data, such as `test`.
     #[must_use]
     pub fn scores(mut self, data: impl Into<String>, scores: &Scores) -> Self {
         self.scores = Some((data.into(), scores.clone()));
         self
     }
 
-    /// How well the classes of data with a name, such as `test`, are told apart.
+    /// The classification report on named data, such as `test`.
     #[must_use]
     pub fn classes(mut self, data: impl Into<String>, classes: Classes) -> Self {
         self.classes = Some((data.into(), classes));
+        self
+    }
+
+    /// How well each of several labels is found in data with a name, such as `test`.
+    #[must_use]
+    pub fn labels(mut self, data: impl Into<String>, labels: Labels) -> Self {
+        self.labels = Some((data.into(), labels));
+        self
+    }
+
+    /// How near the numbers of a regression come to those of data with a name, such as `test`.
+    #[must_use]
+    pub fn numbers(mut self, data: impl Into<String>, numbers: Numbers) -> Self {
+        self.numbers = Some((data.into(), numbers));
         self
     }
 
@@ -180,9 +203,13 @@ impl Report {
                         (self.charts()?)
                         @if let Some((data, classes)) = &self.classes {
                             (matrix(data, classes))
-                            (class_table(data, classes))
+                            (score_table("Classes", "Class", data, &classes.names, |class| (classes.scores(class), classes.support(class))))
                             (mistakes(data, classes)?)
                         }
+                        @if let Some((data, labels)) = &self.labels {
+                            (score_table("Labels", "Label", data, &labels.names, |label| (labels.scores(label), labels.support(label))))
+                        }
+                        @if let Some((data, numbers)) = &self.numbers { (self.near(data, numbers)?) }
                         @if let Some(kernels) = &self.kernels { (kernels_of(kernels)?) }
                         (self.network())
                         @if let Some(recipe) = &self.recipe {
@@ -198,7 +225,7 @@ impl Report {
         Ok(printable_lines(&page.into_string()))
     }
 
-    /// Writes the page to a file, whole or not at all.
+    /// Writes the page to a file, atomically.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -225,7 +252,7 @@ impl Report {
             let shown = |name: &str, value: Score| value.show(|value| score(name, value));
             tiles.extend(all.map(|(name, value)| (format!("{data} {name}"), shown(name, value))));
         }
-        // With the weights of another epoch the model is not what the last one came to.
+        // With the weights of another epoch the model's scores are not those of the last one.
         let restored = self.restored_epoch;
         let epoch = restored.map_or_else(|| "last epoch".to_owned(), |epoch| format!("restored epoch {}", epoch + 1));
         for metric in self.curves.metrics() {
@@ -254,7 +281,7 @@ impl Report {
     fn charts(&self) -> Result<Markup> {
         let line = |name: &str, label: &str, colour: usize| {
             let points = self.curves.points(name);
-            (!points.is_empty()).then(|| Line { label: label.into(), points, colour, faint: false })
+            (!points.is_empty()).then(|| Line { label: label.into(), points, colour, faint: false, dots: false })
         };
         let over_epochs = self.curves.metrics().into_iter().map(|metric| {
             let validation = line(&format!("val_{metric}"), "validation", 1);
@@ -265,6 +292,19 @@ impl Report {
             charts.map(|chart| Picture::charts(vec![chart]).inline_svg()).collect::<Result<_>>()?;
         Ok(html! {
             h2 { "Curves" }
+            div.charts { @for svg in &drawn { figure style="margin:0" { (PreEscaped(svg)) } } }
+        })
+    }
+
+    /// What was predicted beside what is true.
+    fn near(&self, data: &str, numbers: &Numbers) -> Result<Markup> {
+        let drawn = numbers.charts(&self.targets).into_iter().map(|chart| Picture::charts(vec![chart]).inline_svg());
+        let drawn: Vec<String> = drawn.collect::<Result<_>>()?;
+        let shown = numbers.pairs.first().map_or(0, Vec::len);
+        let part = if shown < numbers.samples { format!("{} of ", with_commas(shown)) } else { String::new() };
+        Ok(html! {
+            h2 { "Predicted and true, " (data) " data" }
+            p.pale { (part) (with_commas(numbers.samples)) " samples." }
             div.charts { @for svg in &drawn { figure style="margin:0" { (PreEscaped(svg)) } } }
         })
     }
@@ -303,17 +343,17 @@ impl Report {
     }
 }
 
-/// What a layer is called on, as a summary has it.
+/// The inputs of a layer, as in a summary.
 fn connections(row: &Row) -> String {
     row.connections.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn rates_over(x: &str, points: Vec<(f64, f64)>) -> Chart {
-    let line = Line { label: "learning rate".into(), points, colour: 2, faint: false };
+    let line = Line { label: "learning rate".into(), points, colour: 2, faint: false, dots: false };
     Chart { x: x.into(), ..Chart::over_epochs("learning rate", vec![line]) }
 }
 
-/// A score as people read it: accuracies in percent.
+/// A score for people: accuracies in percent.
 fn score(name: &str, value: f64) -> String {
     if name.contains("acc") { format!("{:.2} %", value * 100.0) } else { format!("{value:.4}") }
 }
@@ -359,7 +399,7 @@ fn matrix(data: &str, classes: &Classes) -> Markup {
     }
 }
 
-/// A cell of the matrix, the darker the larger its share of the true class.
+/// A cell of the matrix, darker for a larger share of the true class.
 fn cell(classes: &Classes, class: usize, guess: usize, count: usize) -> Markup {
     let share = count as f64 / classes.support(class).max(1) as f64;
     let kind = match () {
@@ -367,24 +407,32 @@ fn cell(classes: &Classes, class: usize, guess: usize, count: usize) -> Markup {
         () if class == guess => "right",
         () => "wrong",
     };
-    // Few mistakes still are to be seen.
+    // Even a few mistakes must be visible.
     let shade = if class == guess { share * 0.75 } else { share.sqrt() * 0.75 };
     html! { td class=(kind) style=(format!("--share:{shade:.3}")) { (with_commas(count)) } }
 }
 
-fn class_table(data: &str, classes: &Classes) -> Markup {
+/// Precision, recall and F1, a row for each name.
+fn score_table(
+    title: &str,
+    of: &str,
+    data: &str,
+    names: &[String],
+    scores: impl Fn(usize) -> ([Option<f64>; 3], usize),
+) -> Markup {
     let shown = |score: Option<f64>| score.map_or_else(|| "–".to_owned(), |score| format!("{score:.4}"));
     html! {
-        h2 { "Classes, " (data) " data" }
+        h2 { (title) ", " (data) " data" }
         div.wide {
             table {
-                thead { tr { th.left { "Class" } th { "Precision" } th { "Recall" } th { "F1" } th { "Support" } } }
+                thead { tr { th.left { (of) } th { "Precision" } th { "Recall" } th { "F1" } th { "Support" } } }
                 tbody {
-                    @for (class, name) in classes.names.iter().enumerate() {
+                    @for (index, name) in names.iter().enumerate() {
+                        @let (scores, support) = scores(index);
                         tr {
                             th.left scope="row" { (name) }
-                            @for score in classes.scores(class) { td { (shown(score)) } }
-                            td { (with_commas(classes.support(class))) }
+                            @for score in scores { td { (shown(score)) } }
+                            td { (with_commas(support)) }
                         }
                     }
                 }
@@ -412,6 +460,7 @@ fn mistakes(data: &str, classes: &Classes) -> Result<Markup> {
                         img src=(uri) alt=(format!("sample {}, {is}, taken for {taken}", mistake.index));
                     }
                     b { (is) } " taken for " b { (taken) } br;
+                    @if let Some(words) = &mistake.words { span { (words) } br; }
                     span.pale { (percent(mistake.confidence)) " against " (percent(mistake.probability)) ", no. " (mistake.index) }
                 }
             }
@@ -422,10 +471,10 @@ fn mistakes(data: &str, classes: &Classes) -> Result<Markup> {
 fn kernels_of(kernels: &pixels::Kernels) -> Result<Markup> {
     let uri = pixels::data_uri(&kernels.picture)?;
     let which = if kernels.shown < kernels.count { format!("the first {} of ", kernels.shown) } else { String::new() };
-    let said = format!("{which}{} kernels of {}; {}", kernels.count, kernels.layer, kernels.channels);
+    let caption = format!("{which}{} kernels of {}; {}", kernels.count, kernels.layer, kernels.channels);
     Ok(html! {
         h2 { "First kernels" }
-        img.kernels src=(uri) alt=(said);
-        p.pale { (said) "." }
+        img.kernels src=(uri) alt=(caption);
+        p.pale { (caption) "." }
     })
 }

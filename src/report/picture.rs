@@ -11,28 +11,29 @@ use plotters::style::{FontStyle, register_font};
 use super::cannot_draw;
 use super::chart::{self, Chart};
 use super::network::Network;
+use super::style::Style;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
 use crate::text::printable_lines;
 
-/// Units of an SVG in a pixel: the plotting library knows whole units only.
+/// SVG units per pixel: the plotting library knows only integers.
 const SVG_SCALE: u32 = 4;
 
-/// Pixels of a PNG for a pixel on the page, for sharp text.
+/// PNG pixels per pixel of the page, for sharp text.
 const PNG_SCALE: u32 = 2;
 
-/// The most pixels that a PNG may have.
+/// The most pixels of a PNG.
 const MOST_PIXELS: u64 = 100_000_000;
 
-/// What stands in an SVG for the colour of the text around it, until it is replaced.
+/// A placeholder in an SVG for the colour of the surrounding text.
 const SVG_INK: RGBColor = RGBColor(1, 2, 3);
 
-/// Lines, text, and axes in a PNG, whose ground is white.
+/// The colour of lines, text and axes in a PNG, on white.
 const PNG_INK: RGBColor = RGBColor(31, 35, 40);
 
-/// A picture, which can be had as SVG and as PNG.
+/// A picture that can be rendered as SVG and as PNG.
 ///
-/// An SVG has no ground of its own and takes the colours of a dark or a light page; a PNG is dark on white.
+/// An SVG has no background and takes the colours of a dark or a light page; a PNG is dark on white.
 #[derive(Clone, Debug)]
 pub struct Picture(Drawing);
 
@@ -40,27 +41,6 @@ pub struct Picture(Drawing);
 enum Drawing {
     Charts(Vec<Chart>),
     Network(Network),
-}
-
-/// What is drawn on: how many units a pixel has, and the colour of text.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Style {
-    pub scale: u32,
-    pub ink: RGBColor,
-}
-
-impl Style {
-    /// So many pixels, in units.
-    pub fn px(&self, pixels: f64) -> i32 {
-        (pixels * f64::from(self.scale)).round() as i32
-    }
-
-    /// Text of this height in pixels.
-    pub fn text(&self, pixels: f64, opacity: f64) -> TextStyle<'static> {
-        // The library takes the height of a line for the size of a font.
-        let size = pixels * 1.24 * f64::from(self.scale);
-        ("sans-serif", size).into_font().color(&self.ink.mix(opacity))
-    }
 }
 
 impl Picture {
@@ -80,7 +60,7 @@ impl Picture {
         }
     }
 
-    /// What it shows, in words.
+    /// An alternative text for the picture.
     pub fn title(&self) -> String {
         match &self.0 {
             Drawing::Charts(charts) => charts.iter().map(Chart::described).collect::<Vec<_>>().join("; "),
@@ -88,7 +68,7 @@ impl Picture {
         }
     }
 
-    /// A file of its own, with a light or dark ground as the viewer prefers.
+    /// A standalone file, with a light or dark background as the viewer prefers.
     ///
     /// # Errors
     /// [`Error::Io`] if the plotting library cannot draw it.
@@ -98,7 +78,7 @@ impl Picture {
         self.svg_with(" xmlns=\"http://www.w3.org/2000/svg\"", style)
     }
 
-    /// A part of an HTML page, which takes the colour of the text around it.
+    /// A fragment for an HTML page, which takes the colour of the surrounding text.
     pub(super) fn inline_svg(&self) -> Result<String> {
         self.svg_with("", "")
     }
@@ -121,7 +101,7 @@ impl Picture {
         )))
     }
 
-    /// A PNG of twice the size in pixels, dark on white.
+    /// A PNG at twice the size in pixels, dark on white.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a picture too large for one, [`Error::Io`] if it cannot be drawn.
@@ -159,10 +139,10 @@ impl Picture {
         area.present().map_err(cannot_draw)
     }
 
-    /// Writes a file, whole or not at all, in the format of its ending: `.svg` or `.png`.
+    /// Writes a file, atomically, in the format of its extension: `.svg` or `.png`.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for another ending; [`Error::Io`] if it cannot be written.
+    /// [`Error::Unsupported`] for another extension; [`Error::Io`] if it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_lowercase();
@@ -175,7 +155,7 @@ impl Picture {
     }
 }
 
-/// Hands the plotting library the font with which it measures and draws text, once.
+/// Registers the font with which the plotting library measures and draws text, once.
 fn font() -> Result<()> {
     static DONE: OnceLock<bool> = OnceLock::new();
     let register = || register_font("sans-serif", FontStyle::Normal, epaint_default_fonts::UBUNTU_LIGHT).is_ok();

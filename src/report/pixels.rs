@@ -11,20 +11,20 @@ use crate::error::Result;
 use crate::layers::Conv2D;
 use crate::model::Model;
 
-/// The longer side from which on a picture is made smaller.
+/// Pictures with a longer side than this are reduced.
 const LARGEST_SIDE: u32 = 256;
 
-/// How many kernels are shown.
+/// The most kernels shown.
 const MOST_KERNELS: usize = 64;
 
-/// A picture as an address that holds it.
+/// A picture as a data URI.
 pub(super) fn data_uri(picture: &RgbaImage) -> Result<String> {
     let mut png = Cursor::new(Vec::new());
     picture.write_to(&mut png, ImageFormat::Png).map_err(cannot_draw)?;
     Ok(format!("data:image/png;base64,{}", STANDARD.encode(png.into_inner())))
 }
 
-/// Height, width and channels of an input that is a picture; `(height, width)` has one channel.
+/// Height, width and channels of an input that looks like a picture; `(height, width)` has one channel.
 pub(super) fn picture_sizes(shape: &[usize]) -> Option<[usize; 3]> {
     match *shape {
         [height, width, channels @ (1 | 3 | 4)] if height > 1 && width > 1 => Some([height, width, channels]),
@@ -33,7 +33,7 @@ pub(super) fn picture_sizes(shape: &[usize]) -> Option<[usize; 3]> {
     }
 }
 
-/// An input as a picture. Its numbers are shares of one or bytes; others are stretched from the least to the largest.
+/// An input as a picture. Its values are from 0 to 1 or bytes; other ranges are stretched from minimum to maximum.
 pub(super) fn input(values: &[f32], [height, width, channels]: [usize; 3]) -> Result<RgbaImage> {
     let (low, high) = range(values);
     let (low, high) = match () {
@@ -64,12 +64,12 @@ pub(super) fn input(values: &[f32], [height, width, channels]: [usize; 3]) -> Re
 pub(super) struct Kernels {
     /// The layer.
     pub layer: String,
-    /// All of them side by side, a pixel apart.
+    /// The kernels side by side, a pixel apart.
     pub picture: RgbaImage,
-    /// How many there are, and how many are shown.
+    /// The number of kernels, and of those shown.
     pub count: usize,
     pub shown: usize,
-    /// How their input channels are shown.
+    /// The colours of their input channels.
     pub channels: &'static str,
 }
 
@@ -80,7 +80,7 @@ pub(super) fn kernels(model: &Model) -> Result<Option<Kernels>> {
     let Some((layer, weights)) = first.filter(|(layer, _)| layer.as_any().is::<Conv2D>()) else { return Ok(None) };
     let [height, width, depth, count] = weights[0].value.sizes()[..] else { return Ok(None) };
     let values = weights[0].value.to_vec()?;
-    // Grey is 0, so that signs can be seen; all kernels have one scale.
+    // 0 is grey, so that signs are visible; all kernels share one scale.
     let largest = values.iter().map(|value| value.abs()).filter(|value| value.is_finite()).fold(0.0, f32::max);
     let byte = |value: f32| (127.5 + 127.5 * value / largest.max(f32::MIN_POSITIVE)).round() as u8;
     let at = |row: usize, column: usize, channel: usize, kernel: usize| {
@@ -127,7 +127,7 @@ mod tests {
     use crate::prelude::*;
 
     #[test]
-    fn inputs_of_every_range_have_their_light_and_dark() {
+    fn inputs_of_every_range_use_all_brightnesses() {
         let grey = |values: &[f32]| -> Vec<u8> {
             input(values, [1, values.len(), 1]).unwrap().pixels().map(|pixel| pixel.0[0]).collect()
         };
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn kernels_lie_side_by_side() {
+    fn kernels_are_side_by_side() {
         let mut model = Sequential::new();
         model.add(Rescaling::new(1.0 / 255.0).input_shape((6, 6, 1))).unwrap();
         model.add(Conv2D::new(3, (2, 2))).unwrap();

@@ -5,14 +5,14 @@ use textplots::{Chart as Canvas, ColorPlot, LabelBuilder, LabelFormat, Plot, Sha
 use super::chart::Chart;
 use super::tidy;
 
-/// Rows of characters that a chart takes.
+/// The height of a chart in rows of characters.
 const ROWS: u32 = 14;
 
-/// Characters at the right for the numbers of the axis.
+/// Columns at the right for the numbers of the axis.
 const LABELS: usize = 10;
 
-/// The chart in `width` characters, at least 30. Without colours the lines could not be told apart, so each then has a
-/// chart of its own, on the same axes.
+/// The chart in `width` characters, at least 30. Without colours the lines would be indistinguishable, so each then has
+/// a chart of its own, on the same axes.
 pub(super) fn draw(chart: &Chart, width: usize, colours: bool) -> String {
     let mut text = String::new();
     if colours {
@@ -47,7 +47,7 @@ fn canvas(chart: &Chart, only: Option<usize>, width: usize, colours: bool) -> St
         .map(|(_, line)| {
             let finite = line.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite());
             let mut points: Vec<(f32, f32)> = finite.map(|(x, y)| (*x as f32, *y as f32)).collect();
-            // A single point is a line to itself.
+            // A single point becomes a line to itself.
             if let [only] = points[..] {
                 points.push(only);
             }
@@ -76,12 +76,18 @@ mod tests {
     use super::*;
 
     fn chart(points: &[(f64, f64)]) -> Chart {
-        let line = |label: &str, colour| Line { label: label.into(), points: points.to_vec(), colour, faint: false };
+        let line = |label: &str, colour| Line {
+            label: label.into(),
+            points: points.to_vec(),
+            colour,
+            faint: false,
+            dots: false,
+        };
         Chart::over_epochs("loss", vec![line("a", 0), line("b", 1)])
     }
 
     #[test]
-    fn any_numbers_and_any_width_make_a_chart() {
+    fn charts_of_any_numbers_and_any_width() {
         let cases: [&[(f64, f64)]; 4] =
             [&[], &[(1.0, 0.5)], &[(1.0, f64::NAN), (2.0, 1.0)], &[(1.0, 1.0), (2.0, 0.5), (3.0, 0.4)]];
         for points in cases {

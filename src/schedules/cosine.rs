@@ -1,4 +1,4 @@
-//! Schedules that fall along a cosine (Loshchilov and Hutter 2016).
+//! Cosine decay schedules (Loshchilov and Hutter 2016).
 
 use std::f32::consts::PI;
 
@@ -6,8 +6,8 @@ use super::{Schedule, check_finite, check_steps};
 use crate::error::Result;
 
 crate::describe! {
-    /// Half a cosine wave from a rate to `alpha` times that rate in `decay_steps` steps, and then the same rate; with
-    /// `warmup_target`, first a straight line to that rate, from which the wave then falls.
+    /// Half a cosine from a rate to `alpha` times that rate in `decay_steps` steps, and then constant; with
+    /// `warmup_target`, first a linear warm-up to that rate, from which the cosine then decays.
     ///
     /// `lr · ((1 − alpha) · (1 + cos(π · step / decay_steps)) / 2 + alpha)`.
     ///
@@ -16,17 +16,17 @@ crate::describe! {
     /// let optimizer = AdamW::new(CosineDecay::new(0.0, 10_000).warmup_target(1e-3).warmup_steps(500));
     /// ```
     pub struct CosineDecay {
-        /// The rate of the first step.
+        /// The learning rate of the first step.
         initial_learning_rate: f32,
-        /// How many steps the fall takes.
+        /// The number of decay steps.
         decay_steps: u64,
-        /// The last rate, as a part of the first.
+        /// The final rate, as a fraction of the first.
         alpha: f32 = 0.0,
         /// The schedule's name.
         name: String = "CosineDecay".into(),
-        /// The rate from which the wave falls, after the warm-up.
+        /// The peak rate after the warm-up.
         warmup_target: Option<f32> = None,
-        /// How many steps the warm-up takes.
+        /// The number of warm-up steps.
         warmup_steps: u64 = 0,
     }
 }
@@ -68,18 +68,18 @@ impl Schedule for CosineDecay {
 }
 
 crate::describe! {
-    /// As [`CosineDecay`] without warm-up, but over and over: each time in `t_mul` times as many steps, from a rate
-    /// `m_mul` times as high.
+    /// Like [`CosineDecay`] without warm-up, but periodic: each period has `t_mul` times as many steps and starts at
+    /// `m_mul` times the rate.
     pub struct CosineDecayRestarts {
-        /// The rate of the first step.
+        /// The learning rate of the first step.
         initial_learning_rate: f32,
-        /// How many steps the first fall takes.
+        /// The number of steps of the first period.
         first_decay_steps: u64,
-        /// How much longer each fall is than the one before.
+        /// The ratio of a period's length to the previous one.
         t_mul: f32 = 2.0,
-        /// How much higher each fall starts than the one before.
+        /// The ratio of a period's initial rate to the previous one.
         m_mul: f32 = 1.0,
-        /// The lowest rate, as a part of the first.
+        /// The lowest rate, as a fraction of the first.
         alpha: f32 = 0.0,
         /// The schedule's name.
         name: String = "SGDRDecay".into(),

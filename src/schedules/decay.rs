@@ -1,9 +1,9 @@
-//! Schedules that fall by one formula.
+//! Schedules that decay by a formula.
 
 use super::{Schedule, check_finite, check_steps};
 use crate::error::Result;
 
-/// The part of `decay_steps` that is done, in whole stairs or smoothly.
+/// The progress relative to `decay_steps`, in whole stairs or continuous.
 fn done(step: u64, decay_steps: u64, staircase: bool) -> f32 {
     let part = step as f32 / decay_steps as f32;
     if staircase { part.floor() } else { part }
@@ -12,9 +12,9 @@ fn done(step: u64, decay_steps: u64, staircase: bool) -> f32 {
 crate::describe! {
     /// `initial_learning_rate · decay_rate^(step / decay_steps)`.
     pub struct ExponentialDecay {
-        /// The rate of the first step.
+        /// The learning rate of the first step.
         initial_learning_rate: f32,
-        /// After how many steps the rate is `decay_rate` times what it was.
+        /// The number of steps per factor of `decay_rate`.
         decay_steps: u64,
         /// The factor.
         decay_rate: f32,
@@ -46,11 +46,11 @@ impl Schedule for ExponentialDecay {
 crate::describe! {
     /// `initial_learning_rate / (1 + decay_rate · step / decay_steps)`.
     pub struct InverseTimeDecay {
-        /// The rate of the first step.
+        /// The learning rate of the first step.
         initial_learning_rate: f32,
-        /// After how many steps the divisor is `decay_rate` larger.
+        /// The number of steps in which the divisor grows by `decay_rate`.
         decay_steps: u64,
-        /// By how much the divisor grows.
+        /// The growth of the divisor.
         decay_rate: f32,
         /// Whether the rate only changes every `decay_steps` steps.
         staircase: bool = false,
@@ -78,18 +78,18 @@ impl Schedule for InverseTimeDecay {
 }
 
 crate::describe! {
-    /// `(initial − end) · (1 − step / decay_steps)^power + end`: from one rate to another, and then the other, or with
-    /// `cycle` over and over, each time in more steps.
+    /// `(initial − end) · (1 − step / decay_steps)^power + end`: from one rate to another, and then constant, or with
+    /// `cycle` repeated, each time in more steps.
     pub struct PolynomialDecay {
-        /// The rate of the first step.
+        /// The learning rate of the first step.
         initial_learning_rate: f32,
-        /// After how many steps the last rate is reached.
+        /// The number of steps to the final rate.
         decay_steps: u64,
-        /// The last rate.
+        /// The final rate.
         end_learning_rate: f32 = 0.0001,
-        /// The power; 1 is a straight line.
+        /// The power; 1 is linear.
         power: f32 = 1.0,
-        /// Whether to go on after `decay_steps`, as if they were two, three… times as many.
+        /// Whether to restart after `decay_steps`, as if they were two, three… times as many.
         cycle: bool = false,
         /// The schedule's name.
         name: String = "PolynomialDecay".into(),
@@ -97,7 +97,7 @@ crate::describe! {
 }
 
 impl PolynomialDecay {
-    /// A straight line to 0.0001 in `decay_steps` steps.
+    /// Linear to 0.0001 in `decay_steps` steps.
     pub fn new(initial_learning_rate: f32, decay_steps: u64) -> Self {
         Self::required(initial_learning_rate, decay_steps)
     }

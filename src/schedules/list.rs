@@ -1,21 +1,21 @@
-//! The one list of built-in schedules, and how a schedule is told.
+//! The list of built-in schedules, and how a schedule is specified.
 
+use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
 use super::{
-    CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay,
-    Schedule,
+    CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate, PiecewiseConstantDecay,
+    PolynomialDecay, Schedule,
 };
 use crate::config::{Config, Configure, also_argument, names_class, object};
 use crate::error::{Error, Result};
-use crate::optimizers::LearningRate;
 
 type Maker = fn(Config) -> Result<Box<dyn Schedule>>;
 
-/// Declares the list, and that each of its schedules can stand where a learning rate is wanted.
+/// Declares the list, and the conversion of each of its schedules to a learning rate.
 macro_rules! schedules {
     ($($schedule:ident),* $(,)?) => {
-        /// Every built-in schedule. A new one is its description and a name here.
+        /// All built-in schedules. To add one, add its description and a name here.
         const LIST: &[(&str, Maker)] = &[$(entry::<$schedule>()),*];
 
         $(
@@ -47,15 +47,28 @@ pub fn names() -> Vec<&'static str> {
     LIST.iter().map(|(class, _)| *class).collect()
 }
 
-/// The schedule that a config tells, as Keras's object or a flat table.
+/// Parses a schedule from a config: Keras's object or a flat table.
 ///
 /// # Errors
-/// [`Error::UnknownName`] for a class that is none of [`names`], [`Error::Argument`] for arguments that make no sense.
+/// [`Error::UnknownName`] for a class that is not among [`names`], [`Error::Argument`] for invalid arguments.
 pub fn from_json(json: Json) -> Result<Box<dyn Schedule>> {
     let (class, config) = object("learning rate schedule", json)?;
     match LIST.iter().find(|(name, _)| names_class(&class, name)) {
         Some((_, make)) => make(config),
         None => Err(Error::unknown("learning rate schedule", class, names())),
+    }
+}
+
+impl<'de> Deserialize<'de> for LearningRate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Json::deserialize(deserializer)? {
+            Json::Number(rate) => match rate.as_f64() {
+                Some(rate) => Ok(Self::Constant(rate as f32)),
+                None => Err(serde::de::Error::custom("a number or a learning rate schedule")),
+            },
+            object @ Json::Object(_) => from_json(object).map(Self::Schedule).map_err(serde::de::Error::custom),
+            _ => Err(serde::de::Error::custom("a number or a learning rate schedule")),
+        }
     }
 }
 
@@ -66,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         let refused = |class: &str, config: Json| {
             from_json(json!({"class_name": class, "config": config})).unwrap_err().to_string()
         };

@@ -1,17 +1,16 @@
 //! Learning-rate schedules: the learning rate as a function of the steps taken, by Keras's formulas in Keras's float32.
 //!
-//! A schedule is given where a learning rate is; the first step is step 0. A user's own is the same trait, and needs to
-//! be no more than a description and a formula:
+//! A schedule takes the place of a learning rate; the first step is step 0. A custom schedule implements the same
+//! trait, and needs only a description and a formula:
 //!
 //! ```
-//! use brasa::optimizers::LearningRate;
 //! use brasa::prelude::*;
-//! use brasa::schedules::Schedule;
+//! use brasa::schedules::{LearningRate, Schedule};
 //!
 //! brasa::describe! {
-//!     /// One over the square root of the steps, from a rate on.
+//!     /// The inverse square root of the step, times an initial rate.
 //!     pub struct SquareRootDecay {
-//!         /// The rate of the first step.
+//!         /// The learning rate of the first step.
 //!         initial_learning_rate: f32 = 0.1,
 //!     }
 //! }
@@ -28,6 +27,7 @@
 
 mod cosine;
 mod decay;
+mod learning_rate;
 mod list;
 mod piecewise;
 
@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 
 pub use cosine::{CosineDecay, CosineDecayRestarts};
 pub use decay::{ExponentialDecay, InverseTimeDecay, PolynomialDecay};
+pub use learning_rate::LearningRate;
 pub use list::{from_json, names};
 pub use piecewise::PiecewiseConstantDecay;
 
@@ -46,7 +47,7 @@ pub trait Schedule: ScheduleObject + Debug + Send + Sync {
     /// The rate of a step, counted from 0.
     fn at(&self, step: u64) -> f32;
 
-    /// Refuses arguments that make no sense.
+    /// Refuses invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -55,14 +56,14 @@ pub trait Schedule: ScheduleObject + Debug + Send + Sync {
     }
 }
 
-/// What every schedule can do because it is a [`Configure`].
+/// Methods of every schedule, implemented for each [`Configure`].
 pub trait ScheduleObject {
     /// Its class name.
     fn class_name(&self) -> &'static str;
     /// Its arguments.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if it holds something that cannot be written.
+    /// [`Error::Unsupported`] if it holds something that cannot be serialized.
     fn config(&self) -> Result<Config>;
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Schedule>;
@@ -88,7 +89,7 @@ impl Clone for Box<dyn Schedule> {
     }
 }
 
-/// Refuses a number of steps of zero.
+/// Refuses zero steps.
 fn check_steps(name: &'static str, steps: u64) -> Result<()> {
     if steps > 0 {
         return Ok(());
@@ -96,7 +97,7 @@ fn check_steps(name: &'static str, steps: u64) -> Result<()> {
     Err(Error::argument(name, "an integer above 0", steps))
 }
 
-/// Refuses numbers that are none.
+/// Refuses numbers that are not finite.
 fn check_finite(numbers: &[(&'static str, f32)]) -> Result<()> {
     match numbers.iter().find(|(_, number)| !number.is_finite()) {
         None => Ok(()),

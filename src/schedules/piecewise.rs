@@ -1,4 +1,4 @@
-//! `PiecewiseConstantDecay`: a rate for each stretch of steps.
+//! `PiecewiseConstantDecay`: a constant rate per interval of steps.
 
 use super::Schedule;
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 crate::describe! {
     /// `values[0]` up to step `boundaries[0]` (that step included), then `values[1]` up to the next, and so on.
     pub struct PiecewiseConstantDecay {
-        /// The last steps of all stretches but the last, in rising order.
+        /// The last steps of all intervals but the last, in increasing order.
         boundaries: Vec<u64>,
         /// The rates, one more than boundaries.
         values: Vec<f32>,
@@ -16,7 +16,7 @@ crate::describe! {
 }
 
 impl PiecewiseConstantDecay {
-    /// A rate for each stretch, of which there is one more than boundaries.
+    /// A rate per interval, one more than boundaries.
     pub fn new(boundaries: impl Into<Vec<u64>>, values: impl Into<Vec<f32>>) -> Self {
         Self::required(boundaries.into(), values.into())
     }

@@ -1,25 +1,26 @@
-//! How many values sizes stand for, without overflow.
+//! Element counts without overflow.
 
 use crate::error::{Error, Result};
-use crate::ops::MAX_RANK;
 
-/// As many values as one activation, weight or buffer may have: 2⁴⁵, which is 128 TiB of 32-bit numbers, all that a
-/// process can address on the machines of today. The backends multiply sizes without looking for overflow, so nothing
-/// larger may reach them.
+/// The largest rank of a value, including the batch: a batch of volumes with channels, and one to spare.
+pub const MAX_RANK: usize = 6;
+
+/// The most values of one activation, weight or buffer: 2⁴⁵, which is 128 TiB of 32-bit numbers, all that a process can
+/// address on current machines. The backends multiply sizes without overflow checks, so nothing larger must reach them.
 pub const MOST_VALUES: usize = {
     let addressable = isize::MAX as usize / size_of::<f32>();
     let wanted = 1u64 << 45;
     if (addressable as u64) < wanted { addressable } else { wanted as usize }
 };
 
-/// Number of values of these sizes; `None` if there are more than [`MOST_VALUES`]. Backends also multiply the sizes
-/// beside one of 0, so their product has to fit as well.
+/// The number of values of these sizes; `None` if there are more than [`MOST_VALUES`]. Backends also multiply the sizes
+/// next to a 0, so their product has to fit as well.
 pub(crate) fn count(sizes: &[usize]) -> Option<usize> {
     let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul((*size).max(1)))?;
     (product <= MOST_VALUES).then(|| if sizes.contains(&0) { 0 } else { product })
 }
 
-/// Number of values of these sizes.
+/// The number of values of these sizes.
 ///
 /// # Errors
 /// [`Error::Shape`] if there are more than [`MOST_VALUES`].
@@ -27,8 +28,8 @@ pub(crate) fn check_count(sizes: &[usize]) -> Result<usize> {
     count(sizes).ok_or_else(|| Error::shape(format!("at most {MOST_VALUES} values"), format!("{sizes:?}")))
 }
 
-/// Refuses more dimensions than values have, the batch counted. A layer that makes its output's shape of several others
-/// asks before it does: a shape may otherwise double with every layer.
+/// Rejects more dimensions than values can have, including the batch. A layer that combines several shapes into its
+/// output's checks this first: otherwise the rank could double with every layer.
 ///
 /// # Errors
 /// [`Error::Shape`] with the number of dimensions.
@@ -44,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn products_that_wrap_are_no_numbers() {
+    fn products_that_overflow_are_refused() {
         assert_eq!(count(&[]), Some(1));
         assert_eq!(count(&[2, 3]), Some(6));
         assert_eq!(count(&[1, MOST_VALUES]), Some(MOST_VALUES));
@@ -55,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn a_size_of_zero_excuses_no_other() {
+    fn a_zero_does_not_hide_an_overflow() {
         assert_eq!(count(&[0, 3]), Some(0));
         assert_eq!(count(&[0, 1 << 62, 4]), None);
         assert!(check_count(&[0, usize::MAX]).is_err());

@@ -1,11 +1,11 @@
-//! Where the channels of an image stand.
+//! The position of the channels of an image.
 
 use serde::{Deserialize, Serialize};
 
 use super::Shape;
 use crate::error::Error;
 
-/// Where the channels of an image stand.
+/// The position of the channels of an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! Arguments with a value for each dimension of space: sizes, borders, strides.
+//! Arguments with a value per spatial dimension: sizes, borders, strides.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::Shape;
 use crate::config::{Argument, also_argument};
 use crate::error::{Error, Result};
 
-/// A size for each of `N` dimensions of space: `5` for all, or `(5, 3)`.
+/// A size for each of `N` spatial dimensions: `5` for all, or `(5, 3)`.
 ///
 /// ```
 /// use brasa::shape::Spatial;
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 pub struct Spatial<const N: usize>(pub [usize; N]);
 
 impl<const N: usize> Spatial<N> {
-    /// Refuses sizes of zero.
+    /// Rejects sizes of zero.
     ///
     /// # Errors
     /// [`Error::Argument`] naming `argument`.
@@ -104,8 +104,8 @@ impl<'de, const N: usize> Deserialize<'de> for Spatial<N> {
     }
 }
 
-/// Cells before and after each of `N` dimensions of space: `1` for all, `(1, 2)` for before and after one dimension (or
-/// alike on both sides of each of several), or a pair for each dimension.
+/// Cells before and after each of `N` spatial dimensions: `1` for all, `(1, 2)` for before and after one dimension (or
+/// on both sides of each of several), or a pair per dimension.
 ///
 /// ```
 /// use brasa::shape::Borders;
@@ -182,12 +182,12 @@ impl<'de, const N: usize> Deserialize<'de> for Borders<N> {
     }
 }
 
-/// The steps of a pooling window: as large as the window unless said otherwise.
+/// The strides of a pooling window: by default its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PoolStrides<const N: usize>(Option<Spatial<N>>);
 
 impl<const N: usize> PoolStrides<N> {
-    /// The steps for a window of `pool_size`.
+    /// The strides for a window of `pool_size`.
     pub fn or(self, pool_size: Spatial<N>) -> Spatial<N> {
         self.0.unwrap_or(pool_size)
     }

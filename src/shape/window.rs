@@ -1,10 +1,10 @@
-//! Windows along one dimension of space, and the paddings around it.
+//! Windows along one spatial dimension, and padding.
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// How the border of an image is treated, as in Keras.
+/// The treatment of an image's border, as in Keras.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -20,14 +20,14 @@ pub enum Padding {
 
 impl<'de> Deserialize<'de> for Padding {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let told = serde_json::Value::deserialize(deserializer)?;
+        let value = serde_json::Value::deserialize(deserializer)?;
         let names = [("valid", Self::Valid), ("same", Self::Same), ("causal", Self::Causal)];
-        crate::config::one_of("padding", &told, &names)
+        crate::config::one_of("padding", &value, &names)
     }
 }
 
 impl Padding {
-    /// Refuses `causal`, which only makes sense along time.
+    /// Rejects `causal`, which only makes sense along time.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -44,16 +44,16 @@ impl Padding {
 /// Formulas: Keras's `compute_conv_output_shape`; `Same` follows TensorFlow's rule, the odd cell goes to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Cells of the window.
+    /// The number of cells of the window.
     pub size: usize,
-    /// Step from window to window.
+    /// The step from one window to the next.
     pub stride: usize,
-    /// Distance between the cells of a window.
+    /// The distance between the cells of a window.
     pub dilation: usize,
 }
 
 impl Window {
-    /// The stretch of input that a window spans: `(size − 1) · dilation + 1`.
+    /// The extent of a window in the input: `(size − 1) · dilation + 1`.
     ///
     /// ```
     /// # use brasa::shape::Window;
@@ -63,7 +63,7 @@ impl Window {
         self.size.saturating_sub(1).saturating_mul(self.dilation).saturating_add(1)
     }
 
-    /// Refuses a window that spans more cells than sizes and paddings can be added to.
+    /// Rejects a window whose span would overflow in sums of sizes and padding.
     ///
     /// # Errors
     /// [`Error::Shape`] naming the dimension.
@@ -74,7 +74,7 @@ impl Window {
         Err(Error::shape(format!("windows of at most {MOST_CELLS} {what}"), self.span()))
     }
 
-    /// Number of windows along an input of `length`; `None` if not even one fits.
+    /// The number of windows along an input of `length`; `None` if none fits.
     ///
     /// ```
     /// # use brasa::shape::{Padding, Window};
@@ -115,7 +115,7 @@ impl Window {
     }
 }
 
-/// As many cells as a dimension may have, so that sums of sizes and paddings do not overflow.
+/// The most cells of a dimension, so that sums of sizes and padding do not overflow.
 const MOST_CELLS: usize = 1 << 30;
 
 /// The number of windows along an input dimension, with an error that says why there is none.

@@ -1,26 +1,29 @@
-//! Batches: which samples, in which order, gathered while the device computes.
+//! Batches: the order of samples, and loading ahead while the device computes.
 
-use std::iter;
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
 
-use super::step::{Fitted, FittedOutput};
+use super::fitted::{Fitted, FittedOutput, Staged};
 use crate::datasets::{Cells, Column, Field, Source};
 use crate::error::{Error, Result};
-use crate::model::{Feed, Stage};
+use crate::model::Feed;
 use crate::ops::buffer;
 use crate::random::stream;
 use crate::shape::count;
 
-/// How many batches are gathered ahead.
+/// The number of batches loaded ahead.
 const AHEAD: usize = 2;
 
-/// How many values there are, beside the batch that the device computes on, for batches of these samples: those that
-/// wait, and the one that is being gathered.
+/// The number of values in memory for batches of this size besides the one that the device computes on: the waiting
+/// batches, and the one being loaded.
 pub(super) fn values_ahead(samples: usize, fitted: &Fitted) -> usize {
     let targets = fitted.outputs.iter().map(FittedOutput::y);
     let sizes = fitted.x.iter().map(|(_, sizes)| sizes.clone()).chain(targets);
@@ -28,21 +31,21 @@ pub(super) fn values_ahead(samples: usize, fitted: &Fitted) -> usize {
     sample.saturating_mul(samples).saturating_mul(AHEAD + 1)
 }
 
-/// How long a thread of the pool that waits for a batch looks for nothing else to do.
+/// The time that a pool thread waits for a batch before it looks for other work.
 const A_MOMENT: Duration = Duration::from_micros(200);
 
-/// Tells the stream of the samples' order from other streams of the same seed.
+/// Separates the stream of the samples' order from other streams of the same seed.
 const ORDER: u64 = 0x006f_7264_6572;
 
-/// The numbers of one batch, on the host: inputs, targets and weights in the order of the source's fields.
+/// One batch on the host: inputs, targets and weights in the order of the source's fields.
 #[derive(Debug)]
 pub(super) struct HostBatch {
     pub indices: Vec<usize>,
     pub x: Vec<Vec<f32>>,
-    /// What a stage on the host has made of the inputs, in their place.
+    /// The outputs of a preprocessing stage on the host, in place of the inputs.
     pub feeds: Option<Vec<Feed>>,
     pub y: Vec<Vec<f32>>,
-    /// None, one for all targets, or one for each.
+    /// Empty, one for all targets, or one for each.
     pub weights: Vec<Option<HostWeights>>,
 }
 
@@ -54,8 +57,7 @@ pub(super) struct HostWeights {
     pub shape: Vec<usize>,
 }
 
-/// The order in which an epoch takes the samples of `range`: theirs, or a shuffled one that depends on seed and epoch
-/// alone.
+/// The order in which an epoch takes the samples of `range`: sequential, or shuffled by seed and epoch alone.
 pub(super) fn order(range: Range<usize>, shuffle: Option<(u64, usize)>) -> Vec<usize> {
     let mut order: Vec<usize> = range.collect();
     if let Some((seed, epoch)) = shuffle {
@@ -64,18 +66,18 @@ pub(super) fn order(range: Range<usize>, shuffle: Option<(u64, usize)>) -> Vec<u
     order
 }
 
-/// Which samples each step of each epoch takes: a pure function of epoch and step.
+/// The samples of each step of each epoch: a pure function of epoch and step.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct BatchOrder {
     pub samples: Range<usize>,
     pub batch_size: usize,
-    /// Batches in an epoch; all if none.
+    /// Batches in an epoch; a whole pass if `None`.
     pub steps_per_epoch: Option<usize>,
-    /// The seed of the order; none keeps it.
+    /// The seed of the order; sequential if `None`.
     pub shuffle: Option<u64>,
 }
 
-impl Plan {
+impl BatchOrder {
     /// Batches in one pass over all samples.
     fn batches_in_a_pass(&self) -> usize {
         self.samples.len().div_ceil(self.batch_size)
@@ -86,8 +88,8 @@ impl Plan {
         self.steps_per_epoch.unwrap_or_else(|| self.batches_in_a_pass())
     }
 
-    /// The samples of the batches of an epoch, from its step `first` on. With fewer (or more) steps than a pass over
-    /// the samples has, an epoch begins where the one before has ended.
+    /// The samples of an epoch's batches, from step `first` on. If an epoch has fewer (or more) steps than a pass over
+    /// the samples, it starts where the previous one ended.
     pub fn batches(&self, epoch: usize, first: usize) -> impl Iterator<Item = Vec<usize>> + Send + use<> {
         let (plan, a_pass, steps) = (self.clone(), self.batches_in_a_pass().max(1), self.steps());
         let mut current: Option<(usize, Vec<usize>)> = None;
@@ -103,40 +105,108 @@ impl Plan {
     }
 }
 
-/// Gathers batches on a thread of its own and hands them to `consume` in order, with their numbers from 0, until it
-/// breaks off or fails.
+/// Gathers batches on threads of their own and hands them to `consume` in order, with their numbers from 0, until it
+/// breaks off or fails. However many threads there are, no more batches wait or are gathered than [`values_ahead`] counts.
 pub(super) fn for_each_batch<S: Source + ?Sized>(
     source: &S,
     staged: Option<&Staged>,
     batches: impl Iterator<Item = Vec<usize>> + Send,
-    mut consume: impl FnMut(usize, HostBatch) -> Result<ControlFlow<()>>,
+    consume: impl FnMut(usize, HostBatch) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
+    let threads = rayon::current_num_threads().clamp(1, AHEAD + 1);
+    on_threads(threads, batches, &|indices| gather(source, staged, indices), consume)
+}
+
+/// What the threads that gather batches share.
+struct Queue<I> {
+    /// Holds one for each batch that there is room for.
+    room: Receiver<()>,
+    batches: I,
+    next: usize,
+}
+
+/// What a thread has made of a batch, with its number. A panic goes on where the batches are consumed.
+type Gathered<T> = (usize, thread::Result<Result<T>>);
+
+fn on_threads<T: Send>(
+    threads: usize,
+    batches: impl Iterator<Item = Vec<usize>> + Send,
+    gather: &(impl Fn(Vec<usize>) -> Result<T> + Sync),
+    mut consume: impl FnMut(usize, T) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    let (release, room) = sync_channel(AHEAD + 1);
+    // There is room in the channel for all that are ever in it.
+    (0..=AHEAD).for_each(|_| _ = release.try_send(()));
+    let (queue, ended) = (Mutex::new(Queue { room, batches, next: 0 }), AtomicBool::new(false));
     thread::scope(|scope| {
-        let (sender, receiver): (SyncSender<Result<HostBatch>>, Receiver<_>) = sync_channel(AHEAD);
-        let loader = thread::Builder::new().name("brasa-loader".into());
-        let loader = loader.spawn_scoped(scope, move || {
-            for indices in batches {
-                let batch = gather(source, staged, indices);
-                let failed = batch.is_err();
-                // The receiver is gone when training stopped early.
-                if sender.send(batch).is_err() || failed {
-                    return;
+        // Dropped with this closure, so that no thread waits for room any longer.
+        let release = release;
+        let (sender, receiver) = channel();
+        for number in 0..threads {
+            let (sender, queue, ended) = (sender.clone(), &queue, &ended);
+            let loader = thread::Builder::new().name(format!("brasa-loader-{number}"));
+            let loader = loader.spawn_scoped(scope, move || load(queue, ended, gather, &sender));
+            loader.map_err(|source| Error::Thread { purpose: "the loading of batches", source: source.into() })?;
+        }
+        drop(sender);
+        let mut early = BTreeMap::new();
+        for wanted in 0.. {
+            let batch = loop {
+                if let Some(batch) = early.remove(&wanted) {
+                    break batch;
                 }
-            }
-        });
-        loader.map_err(|source| Error::Thread { purpose: "the loading of batches", source })?;
-        for (index, batch) in iter::from_fn(|| next(&receiver)).enumerate() {
-            if consume(index, batch?)?.is_break() {
-                break;
+                match next(&receiver) {
+                    Some((index, batch)) => drop(early.insert(index, batch)),
+                    None => return Ok(()),
+                }
+            };
+            // There is room for another one while this one is computed on.
+            let _ = release.try_send(());
+            let batch = batch.unwrap_or_else(|panic| {
+                ended.store(true, Ordering::Relaxed);
+                std::panic::resume_unwind(panic)
+            });
+            let outcome = batch.and_then(|batch| consume(wanted, batch));
+            if !matches!(outcome, Ok(ControlFlow::Continue(()))) {
+                ended.store(true, Ordering::Relaxed);
+                return outcome.map(|_| ());
             }
         }
         Ok(())
     })
 }
 
-/// What arrives next, if anything will. A thread of the rayon pool that has waited for a moment helps with what others
-/// gave to the pool: it may be the loader's pictures. Not before, as it may also be another job of the caller's, which
-/// this call then has to wait for.
+/// Gathers one batch after another, as long as there are some and somebody takes them.
+fn load<T>(
+    queue: &Mutex<Queue<impl Iterator<Item = Vec<usize>>>>,
+    ended: &AtomicBool,
+    gather: &impl Fn(Vec<usize>) -> Result<T>,
+    sender: &Sender<Gathered<T>>,
+) {
+    loop {
+        let (index, indices) = {
+            // The numbers are given in order, so that the next one that is wanted is always among those gathered.
+            let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            if queue.room.recv().is_err() || ended.load(Ordering::Relaxed) {
+                return;
+            }
+            let Some(indices) = queue.batches.next() else { return };
+            queue.next += 1;
+            (queue.next - 1, indices)
+        };
+        let batch = catch_unwind(AssertUnwindSafe(|| gather(indices)));
+        if !matches!(batch, Ok(Ok(_))) {
+            ended.store(true, Ordering::Relaxed);
+        }
+        if sender.send((index, batch)).is_err() {
+            return;
+        }
+    }
+}
+
+/// The next item, if any. A thread of the rayon pool that has waited for a moment runs other jobs of the pool: these
+/// can be the loader's own, such as decoding pictures. Not earlier, as it can also pick up an unrelated job, which this
+/// call then has to wait for.
 fn next<T>(receiver: &Receiver<T>) -> Option<T> {
     loop {
         match receiver.recv_timeout(A_MOMENT) {
@@ -148,27 +218,7 @@ fn next<T>(receiver: &Receiver<T>) -> Option<T> {
     }
 }
 
-/// What a model does on the host, and for each of its inputs the place of the field in the data and the sizes of one
-/// sample.
-#[derive(Debug)]
-pub(super) struct Staged {
-    pub stage: Stage,
-    pub x: Vec<(usize, Vec<usize>)>,
-}
-
-impl Staged {
-    /// What comes out for the fields of a batch.
-    fn run(&self, samples: usize, columns: Vec<Column>) -> Result<Vec<Feed>> {
-        let inputs = self.x.iter().map(|(place, sizes)| {
-            let column = columns.get(*place).cloned();
-            let column = column.ok_or_else(|| Error::data("a source", "a column for each input", columns.len()))?;
-            Column::new([&[samples], sizes.as_slice()].concat(), column.into_parts().1)
-        });
-        self.stage.run(inputs.collect::<Result<_>>()?)
-    }
-}
-
-/// Reads a batch, and lets the stage on the host work on it.
+/// Reads a batch, and runs the preprocessing stage on the host.
 pub(super) fn gather<S: Source + ?Sized>(
     source: &S,
     staged: Option<&Staged>,
@@ -180,7 +230,7 @@ pub(super) fn gather<S: Source + ?Sized>(
             Error::data("a batch", "a size that fits in memory", format!("{shape:?} × {}", indices.len()))
         })
     };
-    // The memory was used before, and a source of a user's own may count on zeros.
+    // The buffer is reused, and a custom source can rely on zeros.
     let zeros = |field: &Field| -> Result<Vec<f32>> {
         let mut numbers = buffer(length(&field.shape)?);
         numbers.fill(0.0);
@@ -217,7 +267,7 @@ pub(super) fn gather<S: Source + ?Sized>(
     Ok(HostBatch { indices, x, feeds, y, weights })
 }
 
-/// The buffers, to be written.
+/// The buffers as mutable slices.
 fn parts(buffers: &mut [Vec<f32>]) -> Vec<&mut [f32]> {
     buffers.iter_mut().map(Vec::as_mut_slice).collect()
 }
@@ -242,8 +292,8 @@ mod tests {
         assert_eq!(sorted, order(0..100, None));
     }
 
-    fn plan(samples: usize, batch_size: usize) -> Plan {
-        Plan { samples: 0..samples, batch_size, steps_per_epoch: None, shuffle: None }
+    fn plan(samples: usize, batch_size: usize) -> BatchOrder {
+        BatchOrder { samples: 0..samples, batch_size, steps_per_epoch: None, shuffle: None }
     }
 
     #[test]
@@ -259,22 +309,86 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_can_be_gone_on_with_in_its_middle() {
-        let shuffled = Plan { shuffle: Some(5), ..plan(10, 3) };
+    fn an_epoch_can_be_resumed_in_its_middle() {
+        let shuffled = BatchOrder { shuffle: Some(5), ..plan(10, 3) };
         let whole: Vec<_> = shuffled.batches(2, 0).collect();
         assert_eq!(shuffled.batches(2, 2).collect::<Vec<_>>(), whole[2..]);
         assert_ne!(whole, shuffled.batches(3, 0).collect::<Vec<_>>());
     }
 
     #[test]
-    fn epochs_of_other_lengths_go_on_where_the_last_ended() {
-        let two = Plan { steps_per_epoch: Some(2), ..plan(10, 4) };
+    fn epochs_of_other_lengths_continue_where_the_last_ended() {
+        let two = BatchOrder { steps_per_epoch: Some(2), ..plan(10, 4) };
         let starts = |epoch| two.batches(epoch, 0).map(|batch| batch[0]).collect::<Vec<_>>();
         assert_eq!([starts(0), starts(1), starts(2)], [[0, 4], [8, 0], [4, 8]]);
-        let five = Plan { steps_per_epoch: Some(5), shuffle: Some(1), ..plan(10, 4) };
+        let five = BatchOrder { steps_per_epoch: Some(5), shuffle: Some(1), ..plan(10, 4) };
         let seen: Vec<usize> = five.batches(0, 0).flatten().collect();
         let passes = [order(0..10, Some((1, 0))), order(0..10, Some((1, 1)))].concat();
         assert_eq!(seen, passes[..18]);
+    }
+
+    #[test]
+    fn several_threads_gather_at_a_time_and_the_order_stays() {
+        // The first batch waits until the second has been gathered.
+        let (done, wait) = sync_channel(1);
+        let wait = Mutex::new(wait);
+        let gather = |indices: Vec<usize>| {
+            match indices[0] {
+                0 => wait.lock().unwrap().recv().unwrap(),
+                1 => done.send(()).unwrap(),
+                _ => {}
+            }
+            Ok(indices[0])
+        };
+        let mut seen = Vec::new();
+        let batches = (0..100).map(|index| vec![index]);
+        on_threads(2, batches, &gather, |index, batch| {
+            seen.push((index, batch));
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        assert_eq!(seen, (0..100).map(|index| (index, index)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn no_more_batches_are_gathered_than_there_is_room_for() {
+        let (begun, taken) = (Mutex::new(0), Mutex::new(0));
+        let gather = |indices: Vec<usize>| {
+            *begun.lock().unwrap() += 1;
+            assert!(*begun.lock().unwrap() <= *taken.lock().unwrap() + AHEAD + 2);
+            Ok(indices)
+        };
+        on_threads(3, (0..50).map(|index| vec![index]), &gather, |_, _| {
+            *taken.lock().unwrap() += 1;
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        assert_eq!((*begun.lock().unwrap(), *taken.lock().unwrap()), (50, 50));
+    }
+
+    #[test]
+    fn the_first_batch_that_fails_is_the_one_that_is_told() {
+        let gather = |indices: Vec<usize>| match indices[0] {
+            index @ 5.. => Err(Error::Syntax(format!("batch {index}"))),
+            index => Ok(index),
+        };
+        let mut seen = 0;
+        let result = on_threads(3, (0..100).map(|index| vec![index]), &gather, |_, _| {
+            seen += 1;
+            Ok(ControlFlow::Continue(()))
+        });
+        assert!(result.unwrap_err().to_string().contains("batch 5"));
+        assert_eq!(seen, 5);
+    }
+
+    #[test]
+    fn a_panic_of_a_source_goes_on_and_does_not_wait() {
+        let gather = |indices: Vec<usize>| -> Result<usize> {
+            if indices[0] == 3 { panic!("the source is wrong") } else { Ok(0) }
+        };
+        let run = || on_threads(2, (0..100).map(|index| vec![index]), &gather, |_, _| Ok(ControlFlow::Continue(())));
+        let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"the source is wrong"));
     }
 
     #[test]
@@ -286,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_consumer_may_break_off() {
+    fn a_consumer_can_break() {
         let mut seen = 0;
         for_each_batch(&numbers(1000), None, plan(1000, 1).batches(0, 0), |index, _| {
             seen = index;

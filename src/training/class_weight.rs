@@ -1,22 +1,22 @@
-//! Weights of classes, as weights of the samples, steps or pixels that belong to them.
+//! Class weights, expanded to weights of samples, steps or pixels.
 
 use std::collections::BTreeMap;
 
 use super::batches::{HostBatch, HostWeights};
-use super::step::{Fitted, FittedOutput};
+use super::fitted::{Fitted, FittedOutput};
 use crate::error::{Error, Result};
 
-/// How far the sum of a target's row over the classes may be from 1.
+/// The tolerance for the sum of a target row over the classes, which should be 1.
 const TOLERANCE: f32 = 1e-3;
 
-/// A weight for each class that is named; all others weigh 1.
+/// A weight for each given class; all others have 1.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ClassWeight(BTreeMap<usize, f32>);
 
-/// What the numbers of a target are.
+/// The form of a target.
 #[derive(Clone, Debug, PartialEq)]
 enum Labels {
-    /// Class numbers, one at each place (of steps, of rows and columns; none for one a sample).
+    /// Class indices, one at each place (steps, or rows and columns; no places for one per sample).
     Numbers { places: Vec<usize> },
     /// A number for each class at each place.
     Rows { places: Vec<usize>, classes: usize },
@@ -59,7 +59,7 @@ impl ClassWeight {
         let of_class = |class: Option<usize>| class.and_then(|class| self.0.get(&class)).copied().unwrap_or(1.0);
         let weights = match labels(output) {
             Labels::Numbers { places } => {
-                // Keras rounds, and a number below 0 is no class.
+                // Keras rounds, and a negative number is not a class.
                 let class = |label: &f32| {
                     let label = label.round_ties_even();
                     (label >= 0.0).then_some(label as usize)
@@ -77,8 +77,8 @@ impl ClassWeight {
     }
 }
 
-/// What the targets are: rows over the classes if they have the output's shape, and more than one number at the last
-/// place; class numbers otherwise.
+/// The form of the targets: rows over the classes if they have the output's rank and a last dimension above 1; class
+/// indices otherwise.
 fn labels(fitted: &FittedOutput) -> Labels {
     let (y, output) = (fitted.y(), fitted.output.sample());
     match y.as_slice() {
@@ -90,7 +90,7 @@ fn labels(fitted: &FittedOutput) -> Labels {
     }
 }
 
-/// The class of a row over the classes: the first of its largest numbers, as `argmax` takes it.
+/// The class of a row: the first of its largest values, as in `argmax`.
 fn largest(row: &[f32]) -> Result<usize> {
     let sum: f32 = row.iter().sum();
     if row.iter().any(|share| *share < 0.0) || (sum - 1.0).abs() > TOLERANCE {
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
     use crate::shape::Shape;
 
-    /// The weights of a batch's labels and their shape.
+    /// The shape and weights of a batch's labels.
     fn weights(y: &[f32], target: &[usize], output: &[usize]) -> Result<(Vec<usize>, Vec<f32>)> {
         let samples = y.len() / target.iter().product::<usize>().max(1);
         let (target, output) = (Shape::batch_of(target), Shape::batch_of(output));
@@ -127,17 +127,17 @@ mod tests {
         assert_eq!(weights(&[0., 1., 0.6], &[1], &[1]).unwrap(), (vec![], vec![1., 10., 10.]));
         let one_hot = [0., 1., 0., 0., 0., 1.];
         assert_eq!(weights(&one_hot, &[3], &[3]).unwrap(), (vec![], vec![10., 0.5]));
-        // One a step, told by its number or by a row over the classes.
+        // One per step, as an index or as a row over the classes.
         assert_eq!(weights(&[0., 1., 2., 1.], &[2], &[2, 3]).unwrap(), (vec![2], vec![1., 10., 0.5, 10.]));
         assert_eq!(weights(&[0., 1., 2., 1.], &[2, 1], &[2, 3]).unwrap(), (vec![2], vec![1., 10., 0.5, 10.]));
         assert_eq!(weights(&[0., 1., 1., 1.], &[2, 1], &[2, 1]).unwrap(), (vec![2], vec![1., 10., 10., 10.]));
         assert_eq!(weights(&one_hot, &[2, 3], &[2, 3]).unwrap(), (vec![2], vec![10., 0.5]));
-        // One a pixel.
+        // One per pixel.
         assert_eq!(weights(&[0., 1., 1., 0.], &[2, 2, 1], &[2, 2, 1]).unwrap(), (vec![2, 2], vec![1., 10., 10., 1.]));
     }
 
     #[test]
-    fn several_labels_at_once_have_no_class() {
+    fn multiple_labels_are_refused() {
         for row in [[1., 1., 0.], [0., 0., 0.], [2., -1., 0.]] {
             let error = weights(&row, &[3], &[3]).unwrap_err().to_string();
             assert!(error.contains("with_sample_weight"), "{error}");

@@ -1,13 +1,13 @@
-//! `evaluate`: loss and metrics on data that is not trained on.
+//! `evaluate`: loss and metrics on data without training.
 
 use std::cell::OnceCell;
 use std::ops::{ControlFlow, Range};
 
-use super::batches::{Plan, for_each_batch, values_ahead};
+use super::StopHandle;
+use super::batches::{BatchOrder, for_each_batch, values_ahead};
+use super::fitted::Fitted;
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
-use super::step::Fitted;
-use super::stop::StopHandle;
 use super::trackers::Trackers;
 use crate::callbacks::{Callback, Params, Results};
 use crate::datasets::Source;
@@ -15,8 +15,9 @@ use crate::error::{Error, Result};
 use crate::metrics::Score;
 use crate::model::Model;
 
-/// Loss and metrics, by name.
+/// Loss and metrics by name.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Scores {
     /// The loss.
     pub loss: f64,
@@ -56,34 +57,34 @@ pub struct Evaluate<'a> {
 }
 
 impl<'a> Evaluate<'a> {
-    /// Batches of 32 as in Keras, nothing shown.
+    /// Batches of 32 as in Keras, without output.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Number of samples at once (default 32, or what stateful layers need).
+    /// The batch size (default 32, or that of stateful layers).
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = Some(batch_size);
         self
     }
 
-    /// What is shown on stderr (default: nothing).
+    /// The output on stderr (default: none).
     #[must_use]
     pub fn verbose(mut self, verbose: Verbosity) -> Self {
         self.verbose = Some(verbose);
         self
     }
 
-    /// Adds a callback, which is handed over or lent (`&mut callback`). It sees a copy of the model: what it changes
-    /// holds for this evaluation.
+    /// Adds a callback, by value or by reference (`&mut callback`). It gets a copy of the model: changes to it are
+    /// discarded after this evaluation.
     #[must_use]
     pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
         self.callbacks.push(Box::new(callback));
         self
     }
 
-    /// Listens to a handle by which the evaluation can be asked to stop, which is an error: there are no scores then.
+    /// A handle that can stop the evaluation, which is then an error: there are no scores.
     #[must_use]
     pub fn stop_handle(mut self, handle: &StopHandle) -> Self {
         self.stop = handle.clone();
@@ -91,7 +92,7 @@ impl<'a> Evaluate<'a> {
     }
 }
 
-/// Refuses to work on nothing.
+/// Refuses an empty data set.
 pub(super) fn check_not_empty(samples: usize) -> Result<()> {
     if samples > 0 {
         return Ok(());
@@ -99,7 +100,7 @@ pub(super) fn check_not_empty(samples: usize) -> Result<()> {
     Err(Error::data("x", "at least one sample", "an empty data set"))
 }
 
-/// An evaluation, checked.
+/// A checked evaluation.
 pub(super) struct Evaluation<'a, S: Source + ?Sized> {
     data: &'a S,
     batch_size: usize,
@@ -120,12 +121,12 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         Ok(Self { data, batch_size, fitted, trackers })
     }
 
-    /// Refuses targets that make no sense, where they lie in memory.
+    /// Refuses invalid targets, if they are in memory.
     pub fn check(&self, model: &Model) -> Result<()> {
         model.check_all_targets(self.data, &self.fitted)
     }
 
-    /// The scores; `None` if it was asked to stop after a batch that is not the last.
+    /// The scores; `None` if it was stopped before the last batch.
     pub fn run(
         mut self,
         model: &mut Model,
@@ -136,22 +137,22 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
     ) -> Result<Option<Scores>> {
         check_not_empty(range.len())?;
         let samples = range.len();
-        let plan = Plan { samples: range, batch_size: self.batch_size, steps_per_epoch: None, shuffle: None };
+        let plan = BatchOrder { samples: range, batch_size: self.batch_size, steps_per_epoch: None, shuffle: None };
         let mut left = plan.steps();
         if stop.is_stopped() {
             return Ok(None);
         }
-        hooks.tell(model, None, None, |callback, context| callback.on_test_begin(context))?;
+        hooks.call(model, None, None, |callback, context| callback.on_test_begin(context))?;
         progress.begin(Some(plan.steps()));
         let staged = self.fitted.staged.clone();
         for_each_batch(self.data, staged.as_deref(), plan.batches(0, 0), |index, host| {
-            hooks.tell(model, None, None, |callback, context| callback.on_test_batch_begin(context, index))?;
+            hooks.call(model, None, None, |callback, context| callback.on_test_batch_begin(context, index))?;
             let batch = model.upload(host, &self.fitted)?;
             let outcome = model.test_step(&batch)?;
             self.trackers.update(&batch, &outcome)?;
             let read = || self.trackers.results().map(|results| results.into_iter().collect());
             let results = Results { read: &read, known: OnceCell::new(), loss: &outcome.loss };
-            hooks.tell(model, None, Some(&results), |callback, context| callback.on_test_batch_end(context, index))?;
+            hooks.call(model, None, Some(&results), |callback, context| callback.on_test_batch_end(context, index))?;
             progress.step(index + 1, &[]);
             left -= 1;
             Ok(if stop.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
@@ -162,7 +163,7 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         let results = self.trackers.results()?;
         progress.end(&results);
         let logs = results.iter().cloned().collect();
-        hooks.tell(model, None, None, |callback, context| callback.on_test_end(context, &logs))?;
+        hooks.call(model, None, None, |callback, context| callback.on_test_end(context, &logs))?;
         let loss = self.trackers.loss()?;
         Ok(Some(Scores { loss, metrics: results.into_iter().filter(|(name, _)| name != "loss").collect(), samples }))
     }
@@ -186,7 +187,7 @@ impl Model {
         let evaluation = Evaluation::new(self, data, evaluate.batch_size.unwrap_or_else(|| self.default_batch_size()))?;
         evaluation.check(self)?;
         self.check_batches(data.len(), evaluation.batch_size)?;
-        // A copy made now has the same weights, not ones of its own.
+        // Builds the weights first, so that the copy shares them.
         self.layer_weights("evaluate")?;
         let params = Params {
             batch_size: evaluation.batch_size,

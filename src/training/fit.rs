@@ -1,17 +1,14 @@
 //! `fit`: the training loop.
 
-use super::batches::values_ahead;
 use super::class_weight::ClassWeight;
-use super::evaluate::{Evaluation, check_not_empty};
+use super::evaluate::check_not_empty;
 use super::progress::Verbosity;
-use super::run::Run;
-use super::{Checkpoint, History, StopHandle, ValidationFreq};
+use super::{Checkpoint, StopHandle, ValidationFreq};
 use crate::callbacks::Callback;
-use crate::datasets::{IntoSamples, Samples, Source, Weighted, split_index};
+use crate::datasets::{IntoSamples, Samples, Source};
 use crate::error::{Error, Result};
-use crate::model::Model;
 
-/// The arguments of [`Model::fit`], with Keras's names and defaults.
+/// The arguments of [`Model::fit`](crate::Model::fit), with Keras's names and defaults.
 #[derive(Default)]
 pub struct Fit<'a> {
     pub(super) epochs: Option<usize>,
@@ -28,7 +25,7 @@ pub struct Fit<'a> {
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) stop: StopHandle,
     pub(super) class_weight: Option<ClassWeight>,
-    sample_weight: Option<Result<Samples>>,
+    pub(super) sample_weight: Option<Result<Samples>>,
 }
 
 impl<'a> Fit<'a> {
@@ -37,21 +34,21 @@ impl<'a> Fit<'a> {
         Self::default()
     }
 
-    /// Up to which epoch to train (default 1).
+    /// The total number of epochs, including those before [`initial_epoch`](Self::initial_epoch) (default 1).
     #[must_use]
     pub fn epochs(mut self, epochs: usize) -> Self {
         self.epochs = Some(epochs);
         self
     }
 
-    /// Number of samples in a step (default 32, or what stateful layers need); the last batch of an epoch may be smaller.
+    /// The batch size (default 32, or that of stateful layers); the last batch of an epoch can be smaller.
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = Some(batch_size);
         self
     }
 
-    /// The part of the samples, taken from the end before any shuffling, that is not trained on but evaluated after
+    /// The fraction of the samples, taken from the end before any shuffling, that is not trained on but evaluated after
     /// each epoch.
     #[must_use]
     pub fn validation_split(mut self, validation_split: f64) -> Self {
@@ -66,56 +63,57 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Evaluate only after every so many epochs (default 1), or after the epochs of a list, counted from 1.
+    /// The number of epochs between evaluations (default 1), or a list of epochs after which to evaluate, counted from
+    /// 1.
     #[must_use]
     pub fn validation_freq(mut self, epochs: impl Into<ValidationFreq>) -> Self {
         self.validation_freq = epochs.into();
         self
     }
 
-    /// Whether each epoch takes the samples in another order (default: yes). The order depends on seed and epoch alone.
+    /// Whether the samples are shuffled in each epoch (default: yes). The order depends on seed and epoch alone.
     #[must_use]
     pub fn shuffle(mut self, shuffle: bool) -> Self {
         self.keep_order = !shuffle;
         self
     }
 
-    /// The seed of the samples' order and of dropout (default: the model's); [what repeats](crate::training) with it.
+    /// The seed of the samples' order and of dropout (default: the model's); see [reproducibility](crate::training).
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
     }
 
-    /// What is shown on stderr.
+    /// The output on stderr.
     #[must_use]
     pub fn verbose(mut self, verbose: Verbosity) -> Self {
         self.verbose = verbose;
         self
     }
 
-    /// The epoch to begin with, for a run that goes on (default 0).
+    /// The epoch to start with, for a run that is continued (default 0).
     #[must_use]
     pub fn initial_epoch(mut self, epoch: usize) -> Self {
         self.initial_epoch = epoch;
         self
     }
 
-    /// How much the samples of a class count in the loss; classes that are not named count 1.
+    /// The weights of classes in the loss; classes without one have 1.
     ///
-    /// Where there is a label for each step or pixel, each counts by its own class.
+    /// If there is a label for each step or pixel, each has the weight of its own class.
     #[must_use]
     pub fn class_weight(mut self, weights: impl IntoIterator<Item = (usize, f32)>) -> Self {
         self.class_weight = Some(ClassWeight::new(weights));
         self
     }
 
-    /// How much each sample counts in the loss and in `weighted_metrics`: a number a sample or, in an array of more
-    /// dimensions, one a step or pixel. There are as many as samples of the data, those that
-    /// [`validation_split`](Self::validation_split) takes away included, which they hold for too.
+    /// The weights of samples in the loss and in `weighted_metrics`: one per sample or, in an array of more dimensions,
+    /// one per step or pixel. There must be one entry for each sample of the data, including those of
+    /// [`validation_split`](Self::validation_split), for which the weights are used too.
     ///
-    /// Data that has weights of its own ([`Dataset::with_sample_weight`](crate::datasets::Dataset::with_sample_weight),
-    /// [`Weighted`]) needs none here; so it is for the data to validate with.
+    /// Data with weights of its own ([`Dataset::with_sample_weight`](crate::datasets::Dataset::with_sample_weight),
+    /// [`Weighted`]) needs none here; the same holds for validation data.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -135,44 +133,44 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Batches in an epoch (default: as many as one pass over the samples has). With another number an epoch begins
-    /// where the one before has ended.
+    /// Batches in an epoch (default: one pass over the samples). With another number an epoch starts where the previous
+    /// one ended.
     #[must_use]
     pub fn steps_per_epoch(mut self, steps: usize) -> Self {
         self.steps_per_epoch = Some(steps);
         self
     }
 
-    /// Adds a callback, which is handed over or lent (`&mut callback`). They are told in the order in which they were
-    /// added.
+    /// Adds a callback, by value or by reference (`&mut callback`). Callbacks are called in the order in which they
+    /// were added.
     #[must_use]
     pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
         self.callbacks.push(Box::new(callback));
         self
     }
 
-    /// Adds callbacks: owned, boxed, or lent (`list.iter_mut()`).
+    /// Adds callbacks: owned, boxed, or by reference (`list.iter_mut()`).
     #[must_use]
     pub fn callbacks<C: Callback + 'a>(mut self, callbacks: impl IntoIterator<Item = C>) -> Self {
         self.callbacks.extend(callbacks.into_iter().map(|callback| Box::new(callback) as Box<dyn Callback + 'a>));
         self
     }
 
-    /// Keeps the run's state in a file, and goes on from it if it says so.
+    /// Keeps the run's state in a file, and resumes from it if [`Checkpoint::resume`] is set.
     #[must_use]
     pub fn checkpoint(mut self, checkpoint: Checkpoint) -> Self {
         self.checkpoint = Some(checkpoint);
         self
     }
 
-    /// Listens to a handle by which training can be asked to stop.
+    /// A handle that can stop training.
     #[must_use]
     pub fn stop_handle(mut self, handle: &StopHandle) -> Self {
         self.stop = handle.clone();
         self
     }
 
-    fn check(&self, samples: usize) -> Result<()> {
+    pub(super) fn check(&self, samples: usize) -> Result<()> {
         if self.batch_size == Some(0) {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
         }
@@ -192,44 +190,5 @@ impl<'a> Fit<'a> {
             return Err(Error::argument("validation_split", "either validation_split or validation_data", "both"));
         }
         Ok(())
-    }
-}
-
-impl Model {
-    /// Trains the model.
-    ///
-    /// # Errors
-    /// [`Error::State`] before `compile`; [`Error::Data`] for data that does not fit the model or the loss, before
-    /// anything is trained; [`Error::Argument`] for arguments that make no sense; [`Error::NonFinite`] when the loss
-    /// is no number any more; whatever a callback refuses.
-    pub fn fit<S: Source + ?Sized>(&mut self, data: &S, mut fit: Fit<'_>) -> Result<History> {
-        fit.check(data.len())?;
-        match fit.sample_weight.take() {
-            Some(weights) => self.fit_checked(&Weighted::new(&data, weights?)?, fit),
-            None => self.fit_checked(data, fit),
-        }
-    }
-
-    fn fit_checked<S: Source + ?Sized>(&mut self, data: &S, fit: Fit<'_>) -> Result<History> {
-        if fit.class_weight.is_some() && !data.weight_fields().is_empty() {
-            let received = "both, as the data has weights of its own";
-            return Err(Error::argument("class_weight", "either class_weight or sample weights", received));
-        }
-        let fitted = self.fit_shapes(data, "fit")?;
-        let batch_size = fit.batch_size.unwrap_or_else(|| self.default_batch_size());
-        let train =
-            if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
-        self.check_batches(train, batch_size)?;
-        self.check_batches(data.len() - train, batch_size)?;
-        fit.class_weight.as_ref().map_or(Ok(()), |weights| weights.check_outputs(&fitted))?;
-        if let Some(validation) = fit.validation_data {
-            Evaluation::new(self, validation, batch_size)?.check(self)?;
-            check_not_empty(validation.len())?;
-            self.check_batches(validation.len(), batch_size)?;
-        }
-        let rows = data.len().min(batch_size);
-        self.admit_fed(&fitted.batch(rows), true, values_ahead(rows, &fitted))?;
-        self.check_all_targets(data, &fitted)?;
-        Run::new(self, data, fit, fitted)?.run()
     }
 }

@@ -1,4 +1,4 @@
-//! Telling callbacks.
+//! Calling the callbacks.
 
 use super::History;
 use super::progress::{Progress, Verbosity};
@@ -7,19 +7,19 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::text::{printable, shortened};
 
-/// The callbacks of a run, and what they have asked for.
+/// The callbacks of a run, and their requests.
 pub(super) struct Hooks<'f> {
     callbacks: Vec<Box<dyn Callback + 'f>>,
     pub params: Params,
     /// Why training is to stop, if it is.
     pub stopped: Option<String>,
     messages: Vec<String>,
-    /// The epoch whose weights the model was given back last.
+    /// The epoch whose weights were restored last.
     pub restored_epoch: Option<usize>,
 }
 
 impl<'f> Hooks<'f> {
-    /// The callbacks, their arguments checked.
+    /// Checks the callbacks' arguments.
     pub fn new(callbacks: Vec<Box<dyn Callback + 'f>>, params: Params) -> Result<Self> {
         callbacks.iter().try_for_each(|callback| callback.check())?;
         Ok(Self { callbacks, params, stopped: None, messages: Vec::new(), restored_epoch: None })
@@ -33,13 +33,13 @@ impl<'f> Hooks<'f> {
         self.callbacks.iter().map(|callback| &**callback as &dyn Callback)
     }
 
-    /// What shows how the run gets on: as the last callback wants it that wants something, else as `verbose` says.
+    /// The progress display: the last [`Callback::verbosity`] that is set, else `verbose`.
     pub fn progress(&self, verbose: Verbosity) -> Progress {
         Progress::new(self.iter().filter_map(Callback::verbosity).last().unwrap_or(verbose))
     }
 
-    /// Tells each callback something, in order.
-    pub fn tell(
+    /// Calls a hook of each callback, in order.
+    pub fn call(
         &mut self,
         model: &mut Model,
         history: Option<&History>,
@@ -56,43 +56,43 @@ impl<'f> Hooks<'f> {
         if let Some(history) = history {
             context = context.with_history(history);
         }
-        let told = self.callbacks.iter_mut().try_for_each(|callback| hook(&mut **callback, &mut context));
+        let result = self.callbacks.iter_mut().try_for_each(|callback| hook(&mut **callback, &mut context));
         self.restored_epoch = context.restored_epoch().or(self.restored_epoch);
         let (messages, stopped) = context.finish();
         self.messages.extend(messages);
         self.stopped = stopped;
-        told
+        result
     }
 
-    /// Shows what callbacks had to say.
+    /// Shows the messages of callbacks.
     pub fn show(&mut self, progress: &mut Progress) {
         self.messages.drain(..).for_each(|text| progress.println(&text));
     }
 
-    /// What the callbacks remember, by name.
+    /// The states of the callbacks, by name.
     pub fn states(&self) -> Result<Vec<(String, CallbackState)>> {
         self.iter().map(|callback| Ok((callback.name(), callback.state()?))).collect()
     }
 
-    /// Gives the callbacks back what they remembered: of those with the same name, in order.
+    /// Restores the callbacks' states: of callbacks with the same name, in order.
     pub fn restore(&mut self, mut states: Vec<(String, CallbackState)>) -> Result<()> {
         for callback in &mut self.callbacks {
             let name = callback.name();
             match states.iter().position(|(saved, _)| *saved == name) {
                 Some(index) => callback.restore(states.remove(index).1)?,
-                None => tracing::warn!("the checkpoint has no state of `{name}`, which begins anew"),
+                None => tracing::warn!("the checkpoint has no state of `{name}`, which starts from its initial state"),
             }
         }
         if let Some(names) = listed(&states) {
-            tracing::warn!("the checkpoint has states of callbacks that this run has not: {names}");
+            tracing::warn!("the checkpoint has states of callbacks that this run does not have: {names}");
         }
         Ok(())
     }
 }
 
-/// The names of a checkpoint's states as a message can show them; none if there are none.
+/// The names of a checkpoint's states for a message; `None` if there are no states.
 fn listed(states: &[(String, CallbackState)]) -> Option<String> {
-    /// How many are named, and how many characters of each are shown.
+    /// The most names, and the most characters of each.
     const NAMED: usize = 5;
     const CHARACTERS: usize = 80;
     let shown = |name: &str| format!("`{}`", printable(&shortened(name, CHARACTERS)));
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn states_of_other_callbacks_are_named_in_a_line() {
+    fn states_of_unknown_callbacks_are_listed_in_a_line() {
         let states = |names: &[&str]| -> Vec<(String, CallbackState)> {
             names.iter().map(|name| ((*name).to_owned(), CallbackState::default())).collect()
         };

@@ -1,18 +1,18 @@
-//! Which learning rate to take: a test of many, each for one batch.
+//! Learning rate range test: many rates, each for one batch.
 
 use std::ops::ControlFlow;
 
-use super::batches::{Plan, for_each_batch};
+use super::batches::{BatchOrder, for_each_batch};
 use super::class_weight::ClassWeight;
 use crate::datasets::Source;
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::optimizers::LearningRate;
 
-/// How much of the mean is kept when the next loss is taken in.
+/// The decay of the running mean.
 const KEPT: f64 = 0.9;
 
-/// After how many batches the mean is one of enough losses to be relied on.
+/// The number of batches after which the running mean is reliable.
 const SETTLED: usize = 10;
 
 /// The arguments of [`Model::find_learning_rate`].
@@ -53,21 +53,21 @@ impl FindLearningRate {
         self
     }
 
-    /// How many rates are tried, each for one batch (default 300).
+    /// The number of rates tried, each for one batch (default 300).
     #[must_use]
     pub fn steps(mut self, steps: usize) -> Self {
         self.steps = steps;
         self
     }
 
-    /// Number of samples in a batch (default 32).
+    /// The batch size (default 32).
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size;
         self
     }
 
-    /// Whether to take the samples in random order (default true).
+    /// Whether to shuffle the samples (default true).
     #[must_use]
     pub fn shuffle(mut self, shuffle: bool) -> Self {
         self.shuffle = shuffle;
@@ -81,7 +81,7 @@ impl FindLearningRate {
         self
     }
 
-    /// How much each class counts in the loss, as in [`Fit::class_weight`](super::Fit::class_weight).
+    /// The weights of classes in the loss, as in [`Fit::class_weight`](super::Fit::class_weight).
     #[must_use]
     pub fn class_weight(mut self, weights: impl IntoIterator<Item = (usize, f32)>) -> Self {
         self.class_weight = Some(ClassWeight::new(weights));
@@ -106,7 +106,7 @@ impl FindLearningRate {
         Ok(())
     }
 
-    /// The rate of a step: from one to the next it grows by the same factor.
+    /// The rate of a step: a geometric progression.
     fn rate(&self, step: usize) -> f32 {
         let share = step as f64 / (self.steps - 1) as f64;
         let (start, end) = (f64::from(self.start).ln(), f64::from(self.end).ln());
@@ -114,10 +114,11 @@ impl FindLearningRate {
     }
 }
 
-/// What [`Model::find_learning_rate`] has seen: a loss for each learning rate.
+/// The result of [`Model::find_learning_rate`]: a loss for each learning rate.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct LearningRates {
-    /// The rates, growing.
+    /// The rates, in ascending order.
     pub learning_rates: Vec<f32>,
     /// The loss of the batch that was trained with each rate, before its step.
     pub losses: Vec<f64>,
@@ -126,7 +127,7 @@ pub struct LearningRates {
 }
 
 impl LearningRates {
-    /// The rate at which the loss falls fastest: a good one to begin with. `None` if it never falls.
+    /// The rate at which the loss falls fastest: a good initial rate. `None` if the loss never falls.
     pub fn steepest(&self) -> Option<f32> {
         let end = self.lowest()?;
         let reach = (self.smoothed.len() / 40).max(1);
@@ -139,24 +140,24 @@ impl LearningRates {
         (slope < 0.0).then(|| self.learning_rates[place])
     }
 
-    /// A tenth of the rate at which the loss is lowest: the careful choice. `None` if the loss never falls.
+    /// A tenth of the rate with the lowest loss: the conservative choice. `None` if the loss never falls.
     pub fn minimum_over_ten(&self) -> Option<f32> {
         self.steepest()?;
         self.lowest().map(|place| self.learning_rates[place] / 10.0)
     }
 
-    /// The place of the lowest mean, once it is one of enough losses.
+    /// The index of the lowest mean, once the mean is reliable.
     fn lowest(&self) -> Option<usize> {
         (SETTLED..self.smoothed.len()).min_by(|a, b| self.smoothed[*a].total_cmp(&self.smoothed[*b]))
     }
 }
 
 impl Model {
-    /// Tries learning rates on a copy of the model: the rate grows from batch to batch by the same factor, until the
-    /// loss has doubled or is no number any more, or the largest rate is reached.
+    /// Tries learning rates on a copy of the model: the rate grows by a constant factor from batch to batch, until the
+    /// loss has doubled or is no longer finite, or the largest rate is reached.
     ///
-    /// The copy begins with the model's weights and a fresh optimizer. The model itself, its weights and its optimizer
-    /// stay as they are. The method is Smith's range test (arXiv 1506.01186).
+    /// The copy starts with the model's weights and a fresh optimizer. The model itself, its weights and its optimizer
+    /// are not changed. The method is Smith's range test (arXiv 1506.01186).
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -176,7 +177,7 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::State`] before `compile`; [`Error::Data`] for data that does not fit the model or the loss;
-    /// [`Error::Argument`] for arguments that make no sense.
+    /// [`Error::Argument`] for invalid arguments.
     pub fn find_learning_rate<S: Source + ?Sized>(&self, data: &S, find: FindLearningRate) -> Result<LearningRates> {
         find.check(data.len())?;
         let mut model = self.clone();
@@ -187,7 +188,7 @@ impl Model {
         }
         let mut found = LearningRates::default();
         let mut mean = 0.0;
-        let plan = Plan {
+        let plan = BatchOrder {
             samples: 0..data.len(),
             batch_size: find.batch_size,
             steps_per_epoch: Some(find.steps),
@@ -206,7 +207,7 @@ impl Model {
             if !loss.is_finite() {
                 return Ok(ControlFlow::Break(()));
             }
-            // The mean of few losses, as if it had always been theirs.
+            // Corrects the bias of the running mean towards its initial 0.
             mean = KEPT * mean + (1.0 - KEPT) * loss;
             let smoothed = mean / (1.0 - KEPT.powi(step as i32 + 1));
             found.learning_rates.push(rate);
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_grow_by_one_factor() {
+    fn rates_grow_by_a_constant_factor() {
         let find = FindLearningRate::new().start(0.001).end(1.0).steps(31);
         assert!((find.rate(0) - 0.001).abs() < 1e-9 && (find.rate(30) - 1.0).abs() < 1e-6);
         assert!((find.rate(10) - 0.01).abs() < 1e-6);
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn the_model_and_its_optimizer_stay_as_they_are() {
+    fn the_model_and_its_optimizer_are_unchanged() {
         let (mut model, data) = model_and_data();
         let fit = || Fit::new().verbose(Verbosity::Silent).batch_size(8);
         model.fit(&data, fit()).unwrap();
@@ -275,7 +276,7 @@ mod tests {
         assert_eq!(found.losses.len(), found.learning_rates.len());
         assert!(found.steepest().is_some_and(|rate| rate > 1e-4), "{:?}", found.steepest());
         assert_eq!(model.find_learning_rate(&data, find).unwrap(), found, "the same seed, the same test");
-        // Training goes on as if there had been no test.
+        // Training continues as if there had been no test.
         let (a, b) = (model.fit(&data, fit()).unwrap(), other.fit(&data, fit()).unwrap());
         assert_eq!(a.history, b.history);
         assert_eq!(model.get_weights().unwrap(), other.get_weights().unwrap());
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_the_samples_is_by_chance_unless_told() {
+    fn the_order_of_the_samples_is_random_unless_disabled() {
         let (model, data) = model_and_data();
         let losses = |shuffle: bool, seed: u64| {
             let find = FindLearningRate::new().batch_size(8).shuffle(shuffle).seed(seed);
@@ -302,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         let (model, data) = model_and_data();
         let find = FindLearningRate::new();
         let own = || find.clone();

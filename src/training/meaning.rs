@@ -1,12 +1,12 @@
-//! What the numbers that a model gives mean.
+//! The interpretation of a model's outputs.
 
 use serde_json::Value as Json;
 
 use crate::activations::Activation;
 use crate::model::Model;
 
-/// What a row of outputs means. The last activation and the compiled loss say it, here for everything that shows
-/// predictions.
+/// The interpretation of a row of outputs, derived from the last activation and the compiled loss, for everything that
+/// shows predictions.
 ///
 /// | last activation | loss | is |
 /// | --- | --- | --- |
@@ -34,19 +34,19 @@ use crate::model::Model;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Meaning {
-    /// One class of several: a probability for each, or what comes before a softmax.
+    /// One class of several: a probability for each, or logits of a softmax.
     Classes {
-        /// Whether a softmax makes the probabilities.
+        /// Whether a softmax must be applied.
         logits: bool,
     },
-    /// Several labels, each of which may hold: a probability for each, or what comes before a sigmoid.
+    /// Several labels, any of which can hold: a probability for each, or logits of a sigmoid.
     Labels {
-        /// Whether a sigmoid makes the probabilities.
+        /// Whether a sigmoid must be applied.
         logits: bool,
     },
-    /// One of two classes: the probability of class 1, or what comes before a sigmoid.
+    /// One of two classes: the probability of class 1, or its logit.
     Binary {
-        /// Whether a sigmoid makes the probability.
+        /// Whether a sigmoid must be applied.
         logits: bool,
     },
     /// Numbers, such as prices.
@@ -54,8 +54,8 @@ pub enum Meaning {
 }
 
 impl Meaning {
-    /// The probability of each class or label for a row of outputs: two of them for [`Binary`](Self::Binary), none for
-    /// [`Numbers`](Self::Numbers).
+    /// The probability of each class or label for a row of outputs: two of them for [`Binary`](Self::Binary), `None`
+    /// for [`Numbers`](Self::Numbers).
     pub fn probabilities(self, row: &[f32]) -> Option<Vec<f32>> {
         let sigmoid = |value: f32| 1.0 / (1.0 + (-value).exp());
         match self {
@@ -75,7 +75,7 @@ impl Meaning {
         }
     }
 
-    /// How many classes or labels there are with so many outputs; none for [`Numbers`](Self::Numbers).
+    /// The number of classes or labels for this number of outputs; `None` for [`Numbers`](Self::Numbers).
     pub fn classes(self, outputs: usize) -> Option<usize> {
         match self {
             Self::Classes { .. } | Self::Labels { .. } => Some(outputs),
@@ -85,16 +85,16 @@ impl Meaning {
     }
 }
 
-/// The losses that compare one class of several.
+/// The losses over one class of several.
 const OF_CLASSES: [&str; 4] =
     ["CategoricalCrossentropy", "SparseCategoricalCrossentropy", "CategoricalFocalCrossentropy", "KLDivergence"];
 
-/// The losses that compare each output by itself with 0 or 1.
+/// The losses that compare each output separately with 0 or 1.
 const BINARY: [&str; 2] = ["BinaryCrossentropy", "BinaryFocalCrossentropy"];
 
 impl Model {
-    /// What the outputs mean. Outputs that are no row of numbers, and those of a model that has several, are
-    /// [`Meaning::Numbers`].
+    /// The interpretation of the outputs. Outputs that are not rows of numbers, and those of a model with several
+    /// outputs, are [`Meaning::Numbers`].
     pub fn meaning(&self) -> Meaning {
         let row = self.expect_single().ok().and_then(|()| self.output_shape().ok()?.known_sample().ok());
         let Some(&[outputs]) = row.as_deref() else { return Meaning::Numbers };
@@ -113,13 +113,31 @@ impl Model {
         }
     }
 
-    /// Whether the loss compares classes, whatever the activation says: the largest output is then the class.
+    /// Whether its outputs tell classes or labels apart, so that names of classes say something: by what they
+    /// [mean](Self::meaning), or by the loss that it was compiled with.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(2).input_shape(4))?;
+    /// assert!(!model.is_classifier());
+    /// model.add(Softmax::new())?;
+    /// assert!(model.is_classifier());
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub fn is_classifier(&self) -> bool {
+        let row = self.expect_single().ok().and_then(|()| self.output_shape().ok()?.known_sample().ok());
+        let is_row = matches!(row.as_deref(), Some([_]));
+        is_row && (self.meaning() != Meaning::Numbers || self.compares_classes() || self.has_hinge_loss())
+    }
+
+    /// Whether the loss compares classes, whatever the activation: the largest output is then the class.
     pub(crate) fn compares_classes(&self) -> bool {
         let loss = self.compiled.as_ref().and_then(|compiled| compiled.only_loss()).map(|loss| loss.class_name());
         loss.is_some_and(|loss| OF_CLASSES.contains(&loss) || BINARY.contains(&loss) || loss == "CategoricalHinge")
     }
 
-    /// The activation that the only output comes from, that of a layer or a layer of its own.
+    /// The activation of the only output, from its layer's argument or from an activation layer.
     fn last_activation(&self) -> Option<Activation> {
         let layer = self.final_layer()?;
         if let Some(nested) = crate::model::nested_model(layer) {
@@ -159,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn an_activation_may_be_a_layer_or_that_of_a_model_inside() {
+    fn the_activation_can_be_a_layer_or_in_a_nested_model() {
         let mut inner = Sequential::new();
         inner.add(Dense::new(2).input_shape(3)).unwrap().add(Softmax::new()).unwrap();
         assert_eq!(inner.meaning(), Meaning::Classes { logits: false });

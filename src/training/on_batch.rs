@@ -1,4 +1,4 @@
-//! The calls on one batch, for those who write the loop themselves.
+//! Training, testing and predicting on single batches, for custom loops.
 
 use ndarray::ArrayD;
 
@@ -6,8 +6,9 @@ use super::Scores;
 use super::batches::gather;
 use super::class_weight::ClassWeight;
 use super::evaluate::check_not_empty;
+use super::fitted::Fitted;
 use super::predict::Predict;
-use super::step::{Batch, Fitted, Outcome};
+use super::step::{Batch, Outcome};
 use super::trackers::Trackers;
 use crate::datasets::{Dataset, IntoFields, IntoSamples, Samples};
 use crate::error::{Error, Result};
@@ -22,19 +23,19 @@ pub struct OnBatch {
 }
 
 impl OnBatch {
-    /// Nothing but the batch.
+    /// No weights.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How much each sample, step or pixel counts, as in [`Fit::sample_weight`](super::Fit::sample_weight).
+    /// The weights of samples, steps or pixels, as in [`Fit::sample_weight`](super::Fit::sample_weight).
     #[must_use]
     pub fn sample_weight(mut self, weights: impl IntoSamples) -> Self {
         self.sample_weight = Some(weights.into_samples());
         self
     }
 
-    /// Weights of their own for each target, as in
+    /// Separate weights for each target, as in
     /// [`Dataset::with_sample_weights`](crate::datasets::Dataset::with_sample_weights).
     #[must_use]
     pub fn sample_weights<W: IntoSamples>(mut self, weights: impl IntoIterator<Item = Option<W>>) -> Self {
@@ -43,7 +44,7 @@ impl OnBatch {
         self
     }
 
-    /// How much each class counts, as in [`Fit::class_weight`](super::Fit::class_weight); in training alone.
+    /// The weights of classes, as in [`Fit::class_weight`](super::Fit::class_weight); for training only.
     #[must_use]
     pub fn class_weight(mut self, weights: impl IntoIterator<Item = (usize, f32)>) -> Self {
         self.class_weight = Some(ClassWeight::new(weights));

@@ -1,25 +1,25 @@
-//! The parts of a training loop of one's own: a pass with all that it leaves behind, its gradients, and a step.
+//! The parts of a custom training loop: a forward pass, its gradients, and an optimizer step.
 
 use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result};
-use crate::layers::Update;
-use crate::model::{Forward, Mode, Model, in_layer};
+use crate::layers::{Update, in_layer};
+use crate::model::{Forward, Mode, Model, Sequential};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// What a forward pass leaves: [`Model::forward`].
+/// The result of a forward pass: [`Model::forward`].
 #[derive(Debug)]
 pub struct Pass {
     /// The outputs.
     pub outputs: Vec<Value>,
-    /// What is to be added to the loss, a value of one element each: penalties of layers (`add_loss`, activity
-    /// regularizers) and of the regularizers on weights; Keras's `model.losses`.
+    /// The terms to add to the loss, one element each: penalties of layers (`add_loss`, activity regularizers) and of
+    /// weight regularizers; Keras's `model.losses`.
     pub losses: Vec<Value>,
-    /// Which time steps of each output count, shape `(batch, steps)`, 1 or 0; `None` if all do.
+    /// The mask of each output over its time steps, of shape `(batch, steps)`, 1 or 0; `None` without a mask.
     pub masks: Vec<Option<Value>>,
-    /// New values for weights that layers change themselves, such as moving statistics, by layer.
+    /// New values for weights that layers update themselves, such as moving statistics, by layer.
     updates: Vec<(usize, Update)>,
-    /// The weights that may be trained, as the pass has used them.
+    /// The trainable weights, as used in the pass.
     weights: Vec<Value>,
 }
 
@@ -27,22 +27,22 @@ impl Pass {
     /// The first output.
     ///
     /// # Panics
-    /// If the outputs were taken out.
+    /// If the outputs were moved out.
     pub fn output(&self) -> &Value {
         &self.outputs[0]
     }
 
-    /// How many weights have new values, for [`Model::apply_updates`].
+    /// The number of weights with new values, for [`Model::apply_updates`].
     pub fn update_count(&self) -> usize {
         self.updates.len()
     }
 
-    /// The gradients of `loss` with respect to the weights that may be trained, in their order; zeros for one that the
-    /// loss does not depend on.
+    /// The gradients of `loss` with respect to the trainable weights, in order; zeros for a weight that the loss does
+    /// not depend on.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the loss is not one number; [`Error::Argument`] if it depends on no weight: it then does not
-    /// come from a pass in training, or nothing may be trained.
+    /// [`Error::Shape`] if the loss is not a single number; [`Error::Argument`] if it depends on no weight: it is then
+    /// not from a pass in training mode, or no weight is trainable.
     pub fn gradients(&self, loss: &Value) -> Result<Vec<Value>> {
         if loss.len() != 1 {
             return Err(Error::shape("a loss of one number", format!("{:?}", loss.sizes())));
@@ -60,11 +60,11 @@ impl Pass {
 }
 
 impl Model {
-    /// A forward pass for a batch already on the device, for those who write their own training loop.
+    /// Runs a forward pass on a batch already on the device, for custom training loops.
     ///
-    /// In [`Mode::Training`] gradients are recorded ([`Pass::gradients`]); outside training where the weights require
-    /// them (see Burn's `Module::train`). Nothing of the model changes: moving statistics are in the pass until
-    /// [`apply_updates`](Self::apply_updates) takes them over, and penalties are for the loop to add.
+    /// In [`Mode::Training`] gradients are recorded ([`Pass::gradients`]); outside training only if the weights require
+    /// them (see Burn's `Module::train`). The model is not changed: moving statistics stay in the pass until
+    /// [`apply_updates`](Self::apply_updates) applies them, and penalties are left to the loop to add.
     ///
     /// ```
     /// use brasa::model::Mode;
@@ -96,7 +96,7 @@ impl Model {
     /// The model's input shape → its output shape.
     ///
     /// # Errors
-    /// [`Error::Data`] for a batch of another shape, [`Error::Layer`] for what a layer refuses.
+    /// [`Error::Data`] for a batch of another shape, [`Error::Layer`] for an error in a layer.
     pub fn forward(&self, input: Value, mode: Mode) -> Result<Pass> {
         self.accept(&input.sizes(), "x")?;
         self.forward_all(vec![input], mode)
@@ -118,8 +118,8 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Data`] for another number of inputs than the model has and for a batch of another shape,
-    /// [`Error::State`] for a model that is not built, [`Error::Layer`] for what a layer refuses.
+    /// [`Error::Data`] for the wrong number of inputs and for a batch of another shape, [`Error::State`] for a model
+    /// that is not built, [`Error::Layer`] for an error in a layer.
     pub fn forward_all(&self, inputs: Vec<Value>, mode: Mode) -> Result<Pass> {
         let sizes: Vec<Vec<usize>> = inputs.iter().map(Value::sizes).collect();
         self.accept_all(&sizes)?;
@@ -160,14 +160,14 @@ impl Model {
         Ok(Pass { outputs, losses: penalties, masks, updates, weights: trainable })
     }
 
-    /// What the regularizers of the weights add to a loss, after a pass with these updates. As in Keras, what is not
-    /// trained is not penalised.
+    /// The penalties of the weight regularizers after a pass with these updates. As in Keras, frozen weights are not
+    /// penalised.
     pub(super) fn weight_penalties(&self, weights: &[Vec<Value>], updates: &[(usize, Update)]) -> Result<Vec<Value>> {
         let mut penalties = Vec::new();
         for (layer, (specs, weights)) in self.weight_specs("a loss")?.iter().zip(weights).enumerate() {
             for (index, (spec, value)) in specs.iter().zip(weights).enumerate() {
                 if let Some(regularizer) = spec.regularizer.as_ref().filter(|_| self.is_trainable(layer, spec)) {
-                    // A layer that has replaced the weight is penalised for what it has put there.
+                    // The penalty is computed from the updated weight.
                     let replaced = |(at, update): &&(usize, Update)| *at == layer && update.weight == index;
                     let value = match updates.iter().rfind(replaced) {
                         Some((_, update)) => update.applied_to(value),
@@ -180,11 +180,11 @@ impl Model {
         Ok(penalties)
     }
 
-    /// Gives weights the new values that layers left for them in a pass, such as moving statistics: after the gradients
-    /// were taken, before the optimizer's step.
+    /// Applies the new values that layers computed for their weights in a pass, such as moving statistics: after the
+    /// gradients were computed, before the optimizer's step.
     ///
     /// # Errors
-    /// [`Error::State`] before the model is built; [`Error::Argument`] if the pass is another model's.
+    /// [`Error::State`] before the model is built; [`Error::Argument`] if the pass belongs to another model.
     pub fn apply_updates(&mut self, pass: &Pass) -> Result<()> {
         let weights = self.layer_weights_mut("apply_updates")?;
         for (layer, update) in &pass.updates {
@@ -198,11 +198,11 @@ impl Model {
         Ok(())
     }
 
-    /// A step of the optimizer that the model was compiled with.
+    /// An optimizer step, with the optimizer that the model was compiled with.
     ///
     /// # Errors
-    /// [`Error::State`] before `compile`; [`Error::Argument`] unless there is one gradient for each weight that may be
-    /// trained, of its sizes.
+    /// [`Error::State`] before `compile`; [`Error::Argument`] unless there is one gradient of the right shape for each
+    /// trainable weight.
     pub fn apply_gradients(&mut self, gradients: Vec<Value>) -> Result<()> {
         self.expect_compiled("apply_gradients")?;
         let mut trainable = Vec::new();
@@ -214,7 +214,7 @@ impl Model {
             }
         }
         let given: Vec<Vec<usize>> = gradients.iter().map(Value::sizes).collect();
-        // A weight that is a single number has rank 1 as a value.
+        // A scalar weight has rank 1 as a value.
         let fits = |(given, sizes): (&Vec<usize>, &Vec<usize>)| given == sizes || (sizes.is_empty() && *given == [1]);
         if given.len() != sizes.len() || !given.iter().zip(&sizes).all(fits) {
             let expected = format!("a gradient for each weight that may be trained, of sizes {sizes:?}");
@@ -236,6 +236,25 @@ impl Model {
             *value = value.clone().require_grad();
         }
         stepped
+    }
+}
+
+// Otherwise a trait in scope, `Layer` or Burn's `Module`, would hide the model's methods behind the dereference.
+impl Sequential {
+    /// A forward pass for a custom training loop, as [`Model::forward`].
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn forward(&self, input: Value, mode: Mode) -> Result<Pass> {
+        Model::forward(self, input, mode)
+    }
+
+    /// As [`forward`](Self::forward), with a list of inputs, as [`Model::forward_all`].
+    ///
+    /// # Errors
+    /// As [`Model::forward_all`].
+    pub fn forward_all(&self, inputs: Vec<Value>, mode: Mode) -> Result<Pass> {
+        Model::forward_all(self, inputs, mode)
     }
 }
 
@@ -278,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loop_of_ones_own_trains_as_train_on_batch_does() {
+    fn a_custom_loop_trains_like_train_on_batch() {
         let mut plain = model();
         let x = ndarray::Array2::from_shape_fn((4, 2), |(row, column)| {
             let i = 2 * row + column;
@@ -297,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_belong_together_is_refused() {
+    fn mismatched_passes_and_gradients_are_refused() {
         let mut model = model();
         let x = Value::full(&[2, 2], 1.0, model.device()).unwrap();
         let pass = model.forward(x.clone(), Mode::Inference).unwrap();

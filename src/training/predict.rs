@@ -1,4 +1,4 @@
-//! `predict`: what the model makes of inputs.
+//! `predict`: the model's outputs for inputs.
 
 use ndarray::ArrayD;
 
@@ -10,8 +10,8 @@ use crate::datasets::{Column, IntoSamples, Rows};
 use crate::error::{Error, Result};
 use crate::layers::Layer;
 use crate::memory::check_room;
-use crate::model::Model;
-use crate::ops::{self, Value};
+use crate::model::{Feed, Model};
+use crate::ops;
 use crate::shape::{Shape, check_count};
 
 /// The arguments of [`Model::predict_with`].
@@ -23,27 +23,27 @@ pub struct Predict<'a> {
 }
 
 impl<'a> Predict<'a> {
-    /// Batches of 32 as in Keras, or of the size that stateful layers need; nothing shown.
+    /// Batches of 32 as in Keras, or of the size that stateful layers need; without output.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Number of samples at once (default 32, or what stateful layers need).
+    /// The batch size (default 32, or that of stateful layers).
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = Some(batch_size);
         self
     }
 
-    /// What is shown on stderr (default: nothing).
+    /// The output on stderr (default: none).
     #[must_use]
     pub fn verbose(mut self, verbose: Verbosity) -> Self {
         self.verbose = Some(verbose);
         self
     }
 
-    /// Adds a callback, which is handed over or lent (`&mut callback`). It sees a copy of the model: what it changes
-    /// holds for this prediction.
+    /// Adds a callback, by value or by reference (`&mut callback`). It gets a copy of the model: changes to it are
+    /// discarded after this prediction.
     #[must_use]
     pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
         self.callbacks.push(Box::new(callback));
@@ -52,12 +52,12 @@ impl<'a> Predict<'a> {
 }
 
 impl Model {
-    /// The number of samples in a batch where nothing is said.
+    /// The batch size if none is given.
     pub(crate) fn default_batch_size(&self) -> usize {
         self.batch_size().filter(|_| self.is_stateful()).unwrap_or(32)
     }
 
-    /// Refuses samples that do not make whole batches of the size that stateful layers need.
+    /// Refuses samples that do not fill whole batches of the size that stateful layers need.
     pub(crate) fn check_batches(&self, samples: usize, batch_size: usize) -> Result<()> {
         match self.batch_size().filter(|_| self.is_stateful()) {
             Some(fixed) if batch_size != fixed || !samples.is_multiple_of(fixed) => {
@@ -68,7 +68,7 @@ impl Model {
         }
     }
 
-    /// The outputs for inputs whose first axis counts the samples.
+    /// The outputs for inputs whose first axis is the batch.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -106,8 +106,8 @@ impl Model {
         ArrayD::from_shape_vec(sizes.clone(), values).map_err(|error| Error::shape(format!("{sizes:?}"), error))
     }
 
-    /// The sizes of one sample as the model takes it and of its output, unless the data decides on them, and the batch
-    /// size; an error if there is no room for a batch and for the outputs of so many samples besides.
+    /// The shapes of one sample for the model and of its output (unless it depends on the data), and the batch size.
+    /// Checks that a batch fits in memory together with the outputs of `kept` samples.
     fn prediction_sizes(
         &self,
         x: &dyn Rows,
@@ -133,8 +133,8 @@ impl Model {
         Ok((sample, output, batch_size))
     }
 
-    /// As [`predict_with`](Self::predict_with), batch by batch, for inputs or outputs larger than the memory: `each` is
-    /// given the shape of all outputs and the values of each batch, in order. Returns the shape of all outputs.
+    /// As [`predict_with`](Self::predict_with), batch by batch, for inputs or outputs larger than memory: `each`
+    /// receives the shape of all outputs and the values of each batch, in order. Returns the shape of all outputs.
     ///
     /// ```
     /// use brasa::datasets::Samples;
@@ -153,7 +153,7 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// As [`predict`](Self::predict), and what `each` returns.
+    /// As [`predict`](Self::predict), and the errors of `each`.
     pub fn predict_each(
         &self,
         x: &dyn Rows,
@@ -163,33 +163,42 @@ impl Model {
         let (sample, output, batch_size) = self.prediction_sizes(x, predict.batch_size, 0)?;
         let params = Params { batch_size, steps: x.len().div_ceil(batch_size), ..Params::default() };
         let mut hooks = Hooks::new(predict.callbacks, params)?;
-        // Callbacks may change the model: a copy of it, as this one is only lent.
+        // Callbacks can change the model, which is borrowed immutably here: they get a copy.
         let mut copy = (!hooks.is_empty()).then(|| self.clone());
         if let Some(model) = &mut copy {
-            hooks.tell(model, None, None, |callback, context| callback.on_predict_begin(context))?;
+            hooks.call(model, None, None, |callback, context| callback.on_predict_begin(context))?;
         }
         let mut progress = hooks.progress(predict.verbose.unwrap_or(Verbosity::Silent));
         progress.begin(Some(x.len().div_ceil(batch_size)));
         let mut sizes = output.map(|output| [&[x.len()], output.as_slice()].concat());
         let width: usize = sample.iter().product();
         let stage = self.stage();
+        // Callbacks see values of the layers; without them the compiled form computes, where there is one.
+        let program = if copy.is_none() { self.program()? } else { None };
         for (index, start) in (0..x.len()).step_by(batch_size).enumerate() {
             let indices: Vec<usize> = (start..x.len().min(start + batch_size)).collect();
             let shape = [&[indices.len()], sample.as_slice()].concat();
-            let inputs = match &stage {
+            let feeds = match &stage {
                 Some(stage) => {
                     let column = Column::new(shape, x.gather_column(&indices)?.into_parts().1)?;
-                    self.fed(stage.run(vec![column])?)?
+                    stage.run(vec![column])?
                 }
                 None => {
                     let mut numbers = ops::buffer(indices.len() * width);
                     x.gather(&indices, &mut numbers)?;
-                    self.check_inputs(&numbers)?;
-                    vec![Value::from_vec(numbers, &shape, self.device())?]
+                    vec![Feed { sizes: shape, numbers }]
                 }
             };
+            if let (Some(program), Some(sizes)) = (&program, &sizes) {
+                let outputs = self.compute(program, feeds, indices.len())?;
+                outputs.iter().try_for_each(|outputs| each(sizes, outputs))?;
+                outputs.into_iter().for_each(ops::give_back);
+                progress.step(index + 1, &[]);
+                continue;
+            }
+            let inputs = self.fed(feeds)?;
             if let Some(model) = &mut copy {
-                hooks.tell(model, None, None, |callback, context| callback.on_predict_batch_begin(context, index))?;
+                hooks.call(model, None, None, |callback, context| callback.on_predict_batch_begin(context, index))?;
             }
             let outputs = copy.as_ref().unwrap_or(self).infer_outputs(inputs)?.remove(0);
             let own = outputs.sizes();
@@ -201,7 +210,7 @@ impl Model {
                 let end = |callback: &mut dyn Callback, context: &mut Context<'_>| {
                     callback.on_predict_batch_end(context, index, &outputs)
                 };
-                hooks.tell(model, None, None, end)?;
+                hooks.call(model, None, None, end)?;
             }
             each(sizes, &outputs.to_vec()?)?;
             ops::recycle(outputs);
@@ -209,7 +218,7 @@ impl Model {
         }
         progress.end::<f64>(&[]);
         if let Some(model) = &mut copy {
-            hooks.tell(model, None, None, |callback, context| callback.on_predict_end(context))?;
+            hooks.call(model, None, None, |callback, context| callback.on_predict_end(context))?;
             hooks.show(&mut progress);
             self.set_states(model.states());
         }
@@ -217,9 +226,9 @@ impl Model {
     }
 }
 
-/// Outputs whose sizes the data decides on have to be of one size to be one array, as in Keras.
+/// Outputs whose shapes depend on the data must all have the same shape to form one array, as in Keras.
 pub(super) fn of_other_sizes(own: &[usize], first: &[usize]) -> Error {
     let expected =
-        format!("sizes {first:?} in every batch, as in the first (a layer may say `output_sequence_length`)");
+        format!("sizes {first:?} in every batch, as in the first (a layer can fix it by `output_sequence_length`)");
     Error::data("the outputs", expected, format!("{own:?}"))
 }

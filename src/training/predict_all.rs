@@ -7,18 +7,18 @@ use super::predict::of_other_sizes;
 use super::step::accepted_form;
 use crate::datasets::{Column, Field, IntoFields, Samples, places};
 use crate::error::{Error, Result};
-use crate::model::Model;
-use crate::ops::{self, Value};
+use crate::model::{Feed, Model};
+use crate::ops;
 use crate::shape::Shape;
 
-/// The number of values of `samples` samples of these sizes.
+/// The number of values in `samples` samples of these sizes.
 fn count_of(sizes: &[usize], samples: usize) -> usize {
     sizes.iter().fold(samples, |count, size| count.saturating_mul(*size))
 }
 
 impl Model {
-    /// All outputs, in the order of [`output_keys`](Self::output_keys), for the samples of all inputs, which are given by
-    /// name or in the order of [`input_keys`](Self::input_keys); in batches of 32.
+    /// All outputs, in the order of [`output_keys`](Self::output_keys), for the samples of all inputs, given by name or
+    /// in the order of [`input_keys`](Self::input_keys); in batches of 32.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -36,8 +36,8 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Data`] for another number of inputs than the model has, for inputs of different numbers of samples and
-    /// for samples that do not fit.
+    /// [`Error::Data`] for the wrong number of inputs, for inputs of different numbers of samples and for samples that
+    /// do not fit.
     pub fn predict_all(&self, x: impl IntoFields) -> Result<Vec<ArrayD<f32>>> {
         self.predict_all_with(x, self.default_batch_size())
     }
@@ -45,7 +45,7 @@ impl Model {
     /// As [`predict_all`](Self::predict_all), in batches of `batch_size`.
     ///
     /// # Errors
-    /// As [`predict_all`](Self::predict_all); [`Error::Argument`] for batches of 0.
+    /// As [`predict_all`](Self::predict_all); [`Error::Argument`] for a batch size of 0.
     pub fn predict_all_with(&self, x: impl IntoFields, batch_size: usize) -> Result<Vec<ArrayD<f32>>> {
         if batch_size == 0 {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
@@ -69,7 +69,7 @@ impl Model {
         let shapes: Vec<Shape> = sizes.iter().map(|sizes| Shape::batch_of(sizes.as_slice())).collect();
         let outputs = self.output_shapes_for(&shapes)?;
         let fed = self.fed_samples(&shapes)?;
-        // Sizes that the data decides on are those of the first batch.
+        // Sizes that depend on the data are taken from the first batch.
         let mut outputs = match fed {
             Some(_) => outputs.iter().map(|output| output.known_sample().map(Some)).collect::<Result<Vec<_>>>()?,
             None => outputs.iter().map(|output| output.known_sample().ok()).collect(),
@@ -79,24 +79,35 @@ impl Model {
         let first = fed.unwrap_or_default().into_iter();
         let first: Vec<Vec<usize>> = first.map(|sizes| [&[count.min(batch_size)], sizes.as_slice()].concat()).collect();
         self.admit_all(&first, false, results)?;
-        let stage = self.stage();
+        let (stage, program) = (self.stage(), self.program()?);
         let mut values: Vec<Vec<f32>> = vec![Vec::new(); outputs.len()];
         for start in (0..count).step_by(batch_size) {
             let indices: Vec<usize> = (start..count.min(start.saturating_add(batch_size))).collect();
-            let mut batch = Vec::with_capacity(x.len());
-            if let Some(stage) = &stage {
-                let columns = x.iter().zip(&sizes).map(|(samples, sizes)| {
-                    let shape = [&[indices.len()], sizes.as_slice()].concat();
-                    Column::new(shape, samples.gather_column(&indices)?.into_parts().1)
-                });
-                batch = self.fed(stage.run(columns.collect::<Result<_>>()?)?)?;
+            let shapes = sizes.iter().map(|sizes| [&[indices.len()], sizes.as_slice()].concat());
+            let feeds = match &stage {
+                Some(stage) => {
+                    let columns = x
+                        .iter()
+                        .zip(shapes)
+                        .map(|(samples, shape)| Column::new(shape, samples.gather_column(&indices)?.into_parts().1));
+                    stage.run(columns.collect::<Result<_>>()?)?
+                }
+                None => {
+                    let feeds = x.iter().zip(shapes).map(|(samples, sizes)| {
+                        let mut numbers = ops::buffer(indices.len() * samples.sample_len());
+                        samples.gather(&indices, &mut numbers)?;
+                        Ok(Feed { sizes, numbers })
+                    });
+                    feeds.collect::<Result<_>>()?
+                }
+            };
+            if let Some(program) = program.as_ref().filter(|_| outputs.iter().all(Option::is_some)) {
+                let computed = self.compute(program, feeds, indices.len())?;
+                values.iter_mut().zip(&computed).for_each(|(values, output)| values.extend_from_slice(output));
+                computed.into_iter().for_each(ops::give_back);
+                continue;
             }
-            for (samples, sizes) in x.iter().zip(&sizes).filter(|_| stage.is_none()) {
-                let mut numbers = ops::buffer(indices.len() * samples.sample_len());
-                samples.gather(&indices, &mut numbers)?;
-                self.check_input(batch.len(), &numbers)?;
-                batch.push(Value::from_vec(numbers, &[&[indices.len()], sizes.as_slice()].concat(), self.device())?);
-            }
+            let batch = self.fed(feeds)?;
             for ((values, sizes), output) in values.iter_mut().zip(&mut outputs).zip(self.infer_outputs(batch)?) {
                 let own = output.sizes()[1..].to_vec();
                 let sizes = sizes.get_or_insert_with(|| own.clone());

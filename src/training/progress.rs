@@ -1,55 +1,29 @@
-//! What `fit`, `evaluate` and `predict` show while they run: a bar in a terminal, plain lines elsewhere.
+//! The progress display of `fit`, `evaluate` and `predict`: a bar in a terminal, plain lines elsewhere.
 //!
-//! Everything goes to standard error. That it cannot be written there is no reason to stop a training, so such
-//! errors are ignored.
+//! Everything goes to standard error. A failure to write there must not stop a training, so such errors are ignored.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
-
-use crate::error::{Error, Result};
+pub use crate::callbacks::Verbosity;
 use crate::metrics::Score;
 use crate::text::printable_lines;
 
 mod format;
 mod run;
+#[cfg(feature = "progress")]
+mod terminal;
 
 pub use format::{format_duration, format_logs, format_time_per_step, format_value};
-use run::{BAR_WIDTH, Run};
+use run::Run;
+#[cfg(feature = "progress")]
+use terminal::Terminal;
 
-/// Time between two drawings of the bar.
+/// Minimal time between two drawings of the bar.
+#[cfg(feature = "progress")]
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// How much is shown: Keras's `verbose`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Verbosity {
-    /// A bar in a terminal, lines elsewhere: Keras's `"auto"`.
-    #[default]
-    Auto,
-    /// Nothing: Keras's 0.
-    Silent,
-    /// A bar: Keras's 1. A bar needs a terminal: where there is none this is [`Verbosity::Line`].
-    Bar,
-    /// One line an epoch: Keras's 2.
-    Line,
-}
-
-impl TryFrom<u8> for Verbosity {
-    type Error = Error;
-
-    /// Reads Keras's number.
-    fn try_from(verbose: u8) -> Result<Self> {
-        match verbose {
-            0 => Ok(Self::Silent),
-            1 => Ok(Self::Bar),
-            2 => Ok(Self::Line),
-            _ => Err(Error::argument("verbose", "0, 1 or 2", verbose)),
-        }
-    }
-}
-
-/// Shows how a run over batches gets on.
+/// Shows the progress of a pass over batches.
 ///
 /// ```
 /// use brasa::training::progress::{Progress, Verbosity};
@@ -72,59 +46,60 @@ pub struct Progress {
 enum Output {
     Silent,
     Lines(Box<dyn Write + Send>),
-    Terminal { bar: ProgressBar, term: Box<dyn TermLike> },
+    #[cfg(feature = "progress")]
+    Terminal(Terminal),
 }
 
 impl Progress {
-    /// Shows on standard error what `verbosity` says.
+    /// Shows progress on standard error, in the form of `verbosity`.
     pub fn new(verbosity: Verbosity) -> Self {
-        let target = match verbosity {
-            Verbosity::Silent => return Self::with(Output::Silent),
-            Verbosity::Line => ProgressDrawTarget::hidden(),
-            // Each refresh draws twice, so the limit is well above 1 / INTERVAL.
-            Verbosity::Auto | Verbosity::Bar => ProgressDrawTarget::stderr_with_hz(60),
-        };
-        if target.is_hidden() {
-            Self::to_writer(io::stderr())
-        } else {
-            Self::to_terminal(target, console::Term::stderr())
+        match verbosity {
+            Verbosity::Silent => Self::with(Output::Silent),
+            Verbosity::Line => Self::to_writer(io::stderr()),
+            #[cfg(feature = "progress")]
+            Verbosity::Auto | Verbosity::Bar => match Terminal::stderr() {
+                Some(terminal) => Self::with(Output::Terminal(terminal)),
+                None => Self::to_writer(io::stderr()),
+            },
+            #[cfg(not(feature = "progress"))]
+            Verbosity::Auto | Verbosity::Bar => Self::to_writer(io::stderr()),
         }
     }
 
-    /// Whether numbers given to [`step`](Self::step) are shown.
+    /// Whether metrics passed to [`step`](Self::step) are shown.
     pub fn is_bar(&self) -> bool {
-        matches!(self.output, Output::Terminal { .. })
+        !matches!(self.output, Output::Silent | Output::Lines(_))
     }
 
-    /// Writes one line an epoch to `writer`.
+    /// Whether nothing is shown.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.output, Output::Silent)
+    }
+
+    /// Writes one line per epoch to `writer`.
     pub fn to_writer(writer: impl Write + Send + 'static) -> Self {
         Self::with(Output::Lines(Box::new(writer)))
     }
 
-    /// Draws the bar to `target` and writes lines to `term`, which is the same terminal.
-    fn to_terminal(target: ProgressDrawTarget, term: impl TermLike + 'static) -> Self {
-        let bar = ProgressBar::with_draw_target(None, target);
-        Self::with(Output::Terminal { bar, term: Box::new(term) })
-    }
-
     fn with(output: Output) -> Self {
-        let start = Instant::now();
-        Self { output, clock: Box::new(move || start.elapsed()), run: None }
+        // Some targets have no clock: it is not read before anything is shown.
+        let start = std::sync::OnceLock::new();
+        Self { output, clock: Box::new(move || start.get_or_init(Instant::now).elapsed()), run: None }
     }
 
-    /// An epoch begins: `epoch` counts from 0, `steps` is the number of its batches if known.
+    /// Begins an epoch: `epoch` counts from 0, `steps` is the number of its batches if known.
     pub fn epoch_begin(&mut self, epoch: usize, epochs: usize, steps: Option<usize>) {
         self.start(format!("Epoch {}/{epochs}", epoch + 1), steps);
     }
 
-    /// An evaluation or a prediction begins, over `steps` batches if known.
+    /// Begins an evaluation or a prediction over `steps` batches, if known.
     pub fn begin(&mut self, steps: Option<usize>) {
         self.start(String::new(), steps);
     }
 
-    /// `done` batches are done. `metrics` are the newest values; those that are not named keep theirs.
+    /// Reports that `done` batches are done. `metrics` are the newest values; others keep theirs.
     ///
-    /// It costs next to nothing: the bar is drawn at most 20 times a second.
+    /// It is cheap: the bar is drawn at most 20 times per second.
     pub fn step(&mut self, done: usize, metrics: &[(&str, f64)]) {
         let Some(run) = &mut self.run else { return };
         let now = (self.clock)();
@@ -138,36 +113,36 @@ impl Progress {
                 None => run.logs.push((name.to_string(), *value)),
             }
         }
-        if let Output::Terminal { bar, .. } = &self.output {
+        #[cfg(feature = "progress")]
+        if let Output::Terminal(terminal) = &self.output {
             let due = run.drawn.is_none_or(|drawn| now.saturating_sub(drawn) >= INTERVAL);
             if due || run.steps == Some(done) {
                 run.drawn = Some(now);
-                bar.set_position(done as u64);
-                bar.set_message(run.status(now));
+                terminal.draw(done, &run.status(now));
             }
         }
     }
 
-    /// The epoch, evaluation or prediction ends with these results.
+    /// Ends the epoch, evaluation or prediction with these results.
     ///
-    /// Of a metric that has several numbers the mean is shown, as Keras shows it.
+    /// For a metric of several numbers the mean is shown, as in Keras.
     pub fn end<S: Into<Score> + Clone>(&mut self, logs: &[(String, S)]) {
         if let Some(run) = &mut self.run {
             run.logs = logs.iter().map(|(name, value)| (name.clone(), value.clone().into().mean())).collect();
-            // Nothing more will come: the number of steps is known now.
+            // No more steps will come: their number is known now.
             run.steps = run.steps.or(Some(run.done));
         }
         self.finish();
     }
 
-    /// Writes a line of text, above the bar if there is one. It is written even where progress is silent.
+    /// Writes a line of text, above the bar if there is one; also with silent progress.
     pub fn println(&mut self, text: &str) {
         let text = &printable_lines(text);
         let _ = match &mut self.output {
             Output::Silent => writeln!(io::stderr(), "{text}"),
             Output::Lines(writer) => write_line(writer, text),
-            Output::Terminal { bar, term } if self.run.is_some() => bar.suspend(|| term_line(term.as_ref(), text)),
-            Output::Terminal { term, .. } => term_line(term.as_ref(), text),
+            #[cfg(feature = "progress")]
+            Output::Terminal(terminal) => terminal.println(text, self.run.is_some()),
         };
     }
 
@@ -177,18 +152,8 @@ impl Progress {
         match &self.output {
             Output::Silent => return,
             Output::Lines(_) => {}
-            Output::Terminal { bar, term } => {
-                if !heading.is_empty() {
-                    let _ = term_line(term.as_ref(), &heading);
-                }
-                bar.set_style(bar_style(steps));
-                match steps {
-                    Some(steps) => bar.set_length(steps as u64),
-                    None => bar.unset_length(),
-                }
-                bar.set_message("");
-                bar.reset();
-            }
+            #[cfg(feature = "progress")]
+            Output::Terminal(terminal) => terminal.start(&heading, steps),
         }
         self.run = Some(Run::new(heading, steps, start));
     }
@@ -200,32 +165,17 @@ impl Progress {
         let _ = match &mut self.output {
             Output::Silent => Ok(()),
             Output::Lines(writer) => write_line(writer, &run.line(now)),
-            Output::Terminal { bar, term } => {
-                bar.finish_and_clear();
-                term_line(term.as_ref(), &run.last_bar(now))
-            }
+            #[cfg(feature = "progress")]
+            Output::Terminal(terminal) => terminal.finish(&run.last_bar(now)),
         };
     }
 }
 
-/// A run that was left before its end is shown as far as it got.
+/// An unfinished run is shown with the progress it made.
 impl Drop for Progress {
     fn drop(&mut self) {
         self.finish();
     }
-}
-
-/// Counts and bar; the message behind them is cut where the terminal ends.
-fn bar_style(steps: Option<usize>) -> ProgressStyle {
-    let template = match steps {
-        Some(steps) => {
-            let digits = steps.to_string().len();
-            format!("{{pos:>{digits}}}/{{len}} {{bar:{BAR_WIDTH}.green/white.dim}} {{wide_msg}}")
-        }
-        None => "{pos:>7}/Unknown {wide_msg}".into(),
-    };
-    // The template is ours and right; the default bar would still count.
-    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━─")
 }
 
 fn write_line(writer: &mut impl Write, text: &str) -> io::Result<()> {
@@ -233,21 +183,16 @@ fn write_line(writer: &mut impl Write, text: &str) -> io::Result<()> {
     writer.flush()
 }
 
-fn term_line(term: &dyn TermLike, text: &str) -> io::Result<()> {
-    term.write_line(text)?;
-    term.flush()
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "progress"))]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Arc, Mutex};
 
-    use indicatif::InMemoryTerm;
+    use indicatif::{InMemoryTerm, ProgressDrawTarget};
 
     use super::*;
 
-    /// A clock that a test moves.
+    /// A clock controlled by a test.
     #[derive(Clone, Default)]
     struct Clock(Arc<AtomicU64>);
 
@@ -290,7 +235,7 @@ mod tests {
     fn terminal(columns: u16) -> (Progress, InMemoryTerm, Clock) {
         let (term, clock) = (InMemoryTerm::new(10, columns), Clock::default());
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
-        (clock.drive(Progress::to_terminal(target, term.clone())), term, clock)
+        (clock.drive(Progress::with(Output::Terminal(Terminal::new(target, term.clone())))), term, clock)
     }
 
     fn logs(logs: &[(&str, f64)]) -> Vec<(String, f64)> {
@@ -313,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_a_terminal_an_epoch_is_one_plain_line() {
+    fn without_a_terminal_an_epoch_is_one_plain_line() {
         let (mut progress, written, clock) = lines();
         two_epochs(&mut progress, &clock);
         let tail =
@@ -324,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_a_terminal_an_evaluation_is_one_plain_line() {
+    fn without_a_terminal_an_evaluation_is_one_plain_line() {
         let (mut progress, written, clock) = lines();
         progress.begin(None);
         clock.set(7);
@@ -361,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bar_is_drawn_seldom_but_its_end_always() {
+    fn drawing_is_throttled_except_at_the_end() {
         let (mut progress, term, clock) = terminal(100);
         progress.begin(Some(3));
         clock.set(100);
@@ -379,7 +324,7 @@ mod tests {
         progress.begin(Some(2));
         clock.set(100);
         progress.step(1, &[("accuracy", 0.5), ("loss", 2.0)]);
-        assert_eq!(term.contents(), format!("1/2 {}{} 0s 100ms/step -", "━".repeat(10), "─".repeat(10)));
+        assert_eq!(term.contents(), format!("1/2 {}{} 0s 100ms/ste", "━".repeat(10), "─".repeat(10)));
         progress.end(&logs(&[("accuracy", 0.5), ("loss", 2.0)]));
         let text = term.contents().replace('\n', "");
         assert!(text.ends_with("100ms/step - accuracy: 0.5000 - loss: 2.0000"), "{text}");
@@ -397,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_left_before_its_end_is_shown_as_far_as_it_got() {
+    fn an_unfinished_run_is_shown_with_its_progress() {
         let (mut progress, term, clock) = terminal(60);
         progress.epoch_begin(0, 1, Some(4));
         clock.set(500);
@@ -415,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_text_stands_above_the_bar() {
+    fn a_line_of_text_is_written_above_the_bar() {
         let (mut progress, term, _) = terminal(60);
         progress.begin(Some(1));
         progress.println("Epoch 3: early stopping");
@@ -433,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn no_steps_at_all_divide_nothing() {
+    fn zero_steps_do_not_divide_by_zero() {
         let (mut progress, written, _) = lines();
         progress.begin(Some(0));
         progress.end::<f64>(&[]);

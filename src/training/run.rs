@@ -3,46 +3,102 @@
 use std::cell::OnceCell;
 use std::mem;
 use std::ops::ControlFlow;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use super::batches::{HostBatch, Plan, for_each_batch};
-use super::checkpoint::Keeper;
-use super::compile::array;
-use super::evaluate::Evaluation;
+use super::batches::{BatchOrder, HostBatch, for_each_batch, values_ahead};
+use super::checkpoint::{self, Keeper};
+use super::evaluate::{Evaluation, check_not_empty};
+use super::fitted::Fitted;
 use super::hooks::Hooks;
+use super::optimizer_state::{self, array};
 use super::progress::{Progress, Verbosity};
 use super::snapshot::{DataSums, Order, Position, Snapshot};
-use super::step::{Fault, Fitted, Outcome};
+use super::step::{Fault, Outcome};
 use super::trackers::{Kept, Trackers};
 use super::{Fit, History};
 use crate::callbacks::{Callback, Context, Logs, Params, Results};
-use crate::datasets::{Source, split_index};
+use crate::datasets::{Source, Weighted, split_index};
 use crate::error::{Error, Result};
+use crate::kernels;
 use crate::metrics::Score;
 use crate::model::Model;
 use crate::ops::{self, Value};
 
-/// How often the bar shows new numbers; each time the device is waited for.
+/// The interval at which the bar reads metrics back, which waits for the device.
 const READ_BACK: Duration = Duration::from_millis(250);
 
-/// One `fit`.
+/// Says once in a process that it was compiled without optimisation, where anything is shown. Dependencies are, unless
+/// their profile says otherwise, and then training takes many times as long.
+fn note_if_unoptimised(progress: &mut Progress) {
+    static SAID: Once = Once::new();
+    if kernels::OPT_LEVEL == "0" && !progress.is_silent() {
+        SAID.call_once(|| {
+            progress.println(
+                "note: Brasa is compiled without optimisation, and slow: build with --release, or set opt-level = 3 in \
+                 [profile.dev.package.brasa] and [profile.dev.package.brasa-kernels]",
+            );
+        });
+    }
+}
+
+impl Model {
+    /// Trains the model.
+    ///
+    /// # Errors
+    /// [`Error::State`] before `compile`; [`Error::Data`] for data that does not fit the model or the loss, before
+    /// anything is trained; [`Error::Argument`] for invalid arguments; [`Error::NonFinite`] when the loss is NaN or
+    /// infinite; any error of a callback.
+    pub fn fit<S: Source + ?Sized>(&mut self, data: &S, mut fit: Fit<'_>) -> Result<History> {
+        fit.check(data.len())?;
+        match fit.sample_weight.take() {
+            Some(weights) => self.fit_checked(&Weighted::new(&data, weights?)?, fit),
+            None => self.fit_checked(data, fit),
+        }
+    }
+
+    fn fit_checked<S: Source + ?Sized>(&mut self, data: &S, fit: Fit<'_>) -> Result<History> {
+        if fit.class_weight.is_some() && !data.weight_fields().is_empty() {
+            let received = "both, as the data has weights of its own";
+            return Err(Error::argument("class_weight", "either class_weight or sample weights", received));
+        }
+        let fitted = self.fit_shapes(data, "fit")?;
+        let batch_size = fit.batch_size.unwrap_or_else(|| self.default_batch_size());
+        let train =
+            if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
+        self.check_batches(train, batch_size)?;
+        self.check_batches(data.len() - train, batch_size)?;
+        fit.class_weight.as_ref().map_or(Ok(()), |weights| weights.check_outputs(&fitted))?;
+        if let Some(validation) = fit.validation_data {
+            Evaluation::new(self, validation, batch_size)?.check(self)?;
+            check_not_empty(validation.len())?;
+            self.check_batches(validation.len(), batch_size)?;
+        }
+        let rows = data.len().min(batch_size);
+        self.admit_fed(&fitted.batch(rows), true, values_ahead(rows, &fitted))?;
+        self.check_all_targets(data, &fitted)?;
+        Run::new(self, data, fit, fitted)?.run()
+    }
+}
+
+/// One call of `fit`.
 pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
     model: &'a mut Model,
     data: &'a S,
     fit: Fit<'f>,
     hooks: Hooks<'f>,
-    plan: Plan,
+    plan: BatchOrder,
     seed: u64,
     fitted: Fitted,
     trackers: Trackers,
     keepers: Vec<Keeper>,
-    /// Sums over the data, once a checkpoint needs them.
+    /// Fingerprints of the data, computed when a checkpoint first needs them.
     sums: OnceCell<DataSums>,
     progress: Progress,
-    /// When the bar was last given new numbers.
+    /// When metrics were last read back for the bar.
     shown: Instant,
     history: History,
-    /// Samples trained on, and in how many seconds.
+    /// The number of samples trained on, and the seconds it took.
     trained: usize,
     seconds: f64,
 }
@@ -52,7 +108,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let train =
             if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
         let seed = fit.seed.unwrap_or(model.seed());
-        let plan = Plan {
+        let plan = BatchOrder {
             samples: 0..train,
             batch_size: fit.batch_size.unwrap_or_else(|| model.default_batch_size()),
             steps_per_epoch: fit.steps_per_epoch,
@@ -90,17 +146,18 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     }
 
     pub fn run(mut self) -> Result<History> {
+        note_if_unoptimised(&mut self.progress);
         let mut position = Position { epoch: self.fit.initial_epoch, step: 0 };
         let mut states = None;
         if let Some((snapshot, accept_changes)) = self.saved()? {
             position = snapshot.position;
-            states = Some(self.take_up(snapshot, accept_changes)?);
+            states = Some(self.restore(snapshot, accept_changes)?);
             self.hooks.params.resumed = true;
             self.hooks.params.initial_epoch = position.epoch;
-            tracing::info!("going on with epoch {}, batch {}", position.epoch + 1, position.step + 1);
+            tracing::info!("resuming at epoch {}, batch {}", position.epoch + 1, position.step + 1);
         }
         self.hooks.params.epoch = position.epoch;
-        self.tell(|callback, context| callback.on_train_begin(context))?;
+        self.call(|callback, context| callback.on_train_begin(context))?;
         if let Some(states) = states {
             self.hooks.restore(states)?;
         }
@@ -113,14 +170,14 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             }
             if self.fit.stop.is_stopped() && !self.is_over(position) {
                 self.hooks.params.interrupted = true;
-                self.tell(|callback, context| callback.on_interrupt(context))?;
+                self.call(|callback, context| callback.on_interrupt(context))?;
                 self.keep(position, |_| true)?;
                 break;
             }
         }
         self.model.finish_training()?;
         ops::drop_buffers();
-        self.tell(|callback, context| callback.on_train_end(context))?;
+        self.call(|callback, context| callback.on_train_end(context))?;
         self.history.samples_per_second = if self.seconds > 0.0 { self.trained as f64 / self.seconds } else { 0.0 };
         self.history.interrupted = self.hooks.params.interrupted;
         self.history.stopped = self.hooks.stopped;
@@ -128,12 +185,12 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Ok(self.history)
     }
 
-    /// Whether there is nothing to be trained any more. An epoch that a callback has broken off still has to end.
+    /// Whether training is over. An epoch that a callback has stopped still has to be ended.
     fn is_over(&self, position: Position) -> bool {
         position.epoch >= self.hooks.params.epochs || (self.hooks.stopped.is_some() && position.step == 0)
     }
 
-    /// Trains an epoch, or the rest of one; where the run is afterwards.
+    /// Trains an epoch, or the rest of one; returns the position afterwards.
     fn train_epoch(&mut self, from: Position) -> Result<Position> {
         let Position { epoch, step: first } = from;
         let (begin, data, steps) = (Instant::now(), self.data, self.plan.steps());
@@ -141,10 +198,10 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         self.progress.epoch_begin(epoch, self.hooks.params.epochs, Some(steps));
         if first == 0 {
             self.trackers.reset();
-            self.tell(|callback, context| callback.on_epoch_begin(context, epoch))?;
+            self.call(|callback, context| callback.on_epoch_begin(context, epoch))?;
         }
         let mut step = first;
-        // Of an epoch that a callback has broken off, nothing is left to be trained.
+        // No batches are left in an epoch that a callback has stopped.
         let rest = if self.hooks.stopped.is_some() && first > 0 { steps } else { first };
         let staged = self.fitted.staged.clone();
         for_each_batch(data, staged.as_deref(), self.plan.batches(epoch, rest), |index, host| {
@@ -157,7 +214,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         })?;
         self.seconds += begin.elapsed().as_secs_f64();
         if (step < steps && self.hooks.stopped.is_none()) || !self.end_epoch(epoch, step)? {
-            // Interrupted: the epoch is gone on with another time.
+            // Interrupted: the epoch is resumed by a later run.
             return Ok(Position { epoch, step });
         }
         let position = Position { epoch: epoch + 1, step: 0 };
@@ -166,7 +223,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     }
 
     fn train_batch(&mut self, index: usize, mut host: HostBatch) -> Result<()> {
-        self.tell(|callback, context| callback.on_train_batch_begin(context, index))?;
+        self.call(|callback, context| callback.on_train_batch_begin(context, index))?;
         if let Some(weights) = &self.fit.class_weight {
             weights.weigh(&mut host, &self.fitted)?;
         }
@@ -179,7 +236,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         if !self.hooks.is_empty() {
             let read = || self.trackers.results().map(Logs::from_iter);
             let results = Results { read: &read, known: OnceCell::new(), loss: &loss };
-            self.hooks.tell(self.model, Some(&self.history), Some(&results), |callback, context| {
+            self.hooks.call(self.model, Some(&self.history), Some(&results), |callback, context| {
                 callback.on_train_batch_end(context, index)
             })?;
             self.hooks.show(&mut self.progress);
@@ -206,13 +263,13 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             let Some(scores) = self.validate()? else { return Ok(false) };
             logs.extend(scores.into_iter().map(|(name, value)| (format!("val_{name}"), value)));
         }
-        self.tell(|callback, context| callback.on_epoch_end(context, epoch, &mut logs))?;
+        self.call(|callback, context| callback.on_epoch_end(context, epoch, &mut logs))?;
         self.progress.end(logs.as_slice());
         self.history.push(epoch, logs.as_slice());
         Ok(true)
     }
 
-    /// Loss and metrics so far; a loss that is no number ends the run, unless it is to stop anyway.
+    /// Loss and metrics so far; a loss that is not finite ends the run, unless it is stopping anyway.
     fn results(&self, batch: usize) -> Result<Vec<(String, Score)>> {
         let loss = self.trackers.loss()?;
         if loss.is_finite() || self.hooks.stopped.is_some() {
@@ -222,7 +279,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         self.non_finite(batch, Fault { loss: loss as f32, place: None })
     }
 
-    /// The error for a loss that is no number.
+    /// The error for a loss that is not finite.
     fn non_finite<T>(&self, batch: usize, fault: Fault) -> Result<T> {
         let compiled = self.model.expect_compiled("fit")?;
         let learning_rate = compiled.optimizer.learning_rate_argument().at(compiled.state.iterations.saturating_sub(1));
@@ -230,7 +287,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Err(Error::NonFinite { loss: fault.loss, epoch, batch, learning_rate, place: fault.place })
     }
 
-    /// Loss and metrics on what there is to validate with, if anything; `None` if it was interrupted.
+    /// Loss and metrics on the validation data, if any; `None` if interrupted.
     fn validate(&mut self) -> Result<Option<Vec<(String, Score)>>> {
         let (quiet, data, batch_size) = (Progress::new(Verbosity::Silent), self.data, self.plan.batch_size);
         let stop = &self.fit.stop;
@@ -247,10 +304,10 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Ok(scores.map(|scores| scores.logs().collect()))
     }
 
-    fn tell(&mut self, hook: impl FnMut(&mut dyn Callback, &mut Context<'_>) -> Result<()>) -> Result<()> {
-        let told = self.hooks.tell(self.model, Some(&self.history), None, hook);
+    fn call(&mut self, hook: impl FnMut(&mut dyn Callback, &mut Context<'_>) -> Result<()>) -> Result<()> {
+        let result = self.hooks.call(self.model, Some(&self.history), None, hook);
         self.hooks.show(&mut self.progress);
-        told
+        result
     }
 
     // --- checkpoints -------------------------------------------------------------------------------------------
@@ -281,7 +338,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         }
     }
 
-    /// What tells the data of this run from other data of the same size.
+    /// Fingerprints that distinguish the data of this run from other data of the same size.
     fn data_sums(&self) -> Result<DataSums> {
         if let Some(sums) = self.sums.get() {
             return Ok(*sums);
@@ -291,7 +348,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Ok(*self.sums.get_or_init(|| sums))
     }
 
-    /// Refuses to go on with other data than that of the checkpoint, as far as both tell.
+    /// Refuses to resume with other data than that of the checkpoint, if both have fingerprints.
     fn check_data(&self, saved: DataSums) -> Result<()> {
         let own = self.data_sums()?;
         for (what, saved, own) in
@@ -299,7 +356,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         {
             if saved.zip(own).is_some_and(|(saved, own)| saved != own) {
                 let expected = "that of the checkpoint (`Checkpoint::accept_changes`, on the command line \
-                                --accept-changes, goes on with other data)";
+                                --accept-changes, resumes with other data)";
                 return Err(Error::data(what, expected, "other values, or files that have changed"));
             }
         }
@@ -318,7 +375,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             data: self.data_sums()?,
             weights: names.into_iter().zip(self.model.get_weights()?).collect(),
             states: states.into_iter().collect::<Result<_>>()?,
-            optimizer: self.model.expect_compiled("a checkpoint")?.snapshot()?,
+            optimizer: optimizer_state::snapshot(self.model.expect_compiled("a checkpoint")?)?,
             trackers,
             history: self.history.clone(),
             seconds: self.seconds,
@@ -329,18 +386,18 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         })
     }
 
-    /// The state to go on from, if there is one, and whether it may be that of another run.
+    /// The state to resume from, if there is one, and whether changes are accepted.
     fn saved(&self) -> Result<Option<(Snapshot, bool)>> {
         for keeper in &self.keepers {
-            if let Some(snapshot) = keeper.checkpoint().load()? {
+            if let Some(snapshot) = checkpoint::load(keeper.checkpoint())? {
                 return Ok(Some((snapshot, keeper.checkpoint().accept_changes)));
             }
         }
         Ok(None)
     }
 
-    /// Puts a state in the place of what there is; what callbacks remembered is returned.
-    fn take_up(
+    /// Restores the state of a run; returns the states of its callbacks.
+    fn restore(
         &mut self,
         snapshot: Snapshot,
         accept_changes: bool,
@@ -350,12 +407,12 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             self.plan.shuffle = self.plan.shuffle.map(|_| self.seed);
         }
         if snapshot.position.step > 0 && snapshot.order != self.order() {
-            let told = |order: &Order| {
+            let shown = |order: &Order| {
                 let Order { seed, samples, batch_size, steps, shuffle } = order;
                 format!("seed {seed}, {samples} samples, batch_size {batch_size}, {steps} steps, shuffle {shuffle}")
             };
             let what = "a run that was cut off in the middle of an epoch";
-            return Err(Error::data(what, told(&snapshot.order), told(&self.order())));
+            return Err(Error::data(what, shown(&snapshot.order), shown(&self.order())));
         }
         if !accept_changes {
             self.check_data(snapshot.data)?;
@@ -371,7 +428,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let trainable = self.model.trainable_weights("a checkpoint")?;
         let device = self.model.device().clone();
         if let Some(compiled) = &mut self.model.compiled {
-            compiled.take_up(snapshot.optimizer, &trainable, &device)?;
+            optimizer_state::restore(compiled, snapshot.optimizer, &trainable, &device)?;
         }
         let states = snapshot.states.into_iter().map(|(path, states)| {
             let values = states.into_iter().map(|state| {

@@ -1,4 +1,4 @@
-//! The state of a run, and its file: a ZIP archive of `state.json` and of the numbers, bit for bit.
+//! The state of a run, and its file: a ZIP archive of `state.json` and of the numbers, exact to the bit.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -13,9 +13,8 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::History;
-use super::history::table_fits;
 use super::trackers::{Kept, Kind};
-use crate::callbacks::{CallbackState, exact, number};
+use crate::callbacks::{CallbackState, exact, number, table_fits};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::formats::atomic::write_atomically;
@@ -25,19 +24,19 @@ use crate::layers::LayerPath;
 
 const STATE: &str = "state.json";
 const NUMBERS: &str = "numbers.bin";
-/// More members than these two would only take memory.
+/// The most members of an archive; only two are used.
 const MEMBERS: usize = 16;
-/// Of the file's form; another is refused.
+/// The version of the file format; others are refused.
 const VERSION: u64 = 2;
 
-/// Where a run is: the epoch, and how many of its batches are done.
+/// The position of a run: the epoch, and the number of its batches that are done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Position {
     pub epoch: usize,
     pub step: usize,
 }
 
-/// What decides which samples a batch has.
+/// The parameters that determine the samples of each batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Order {
     pub seed: u64,
@@ -47,14 +46,14 @@ pub(super) struct Order {
     pub shuffle: bool,
 }
 
-/// Sums over the data of a run, where the sources have them.
+/// Fingerprints of the data of a run, if the sources have them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct DataSums {
     pub train: Option<u64>,
     pub validation: Option<u64>,
 }
 
-/// What an optimizer keeps.
+/// The state of an optimizer.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OptimizerSnapshot {
     pub class_name: String,
@@ -74,7 +73,7 @@ pub(super) struct Snapshot {
     /// The states of stateful layers, by the layers' paths.
     pub states: Vec<(LayerPath, Vec<ArrayD<f32>>)>,
     pub optimizer: OptimizerSnapshot,
-    /// Loss and metrics in the middle of an epoch.
+    /// The state of loss and metrics in the middle of an epoch.
     pub trackers: Option<Vec<Kept>>,
     pub history: History,
     pub seconds: f64,
@@ -85,24 +84,24 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
-    /// Takes a recipe in which `changed` is another (as [`differences`](crate::recipe::differences) says it): what was
-    /// changed is not taken from here.
+    /// Accepts another recipe, given the changes ([`differences`](crate::recipe::differences)): changed settings are
+    /// not restored from here.
     pub fn accept(&mut self, changed: &[String]) {
         if changed.iter().any(|change| change.starts_with("compile.optimizer")) {
             self.optimizer.learning_rate = None;
         }
         if !changed.is_empty() {
-            // What ended the run may do so again.
+            // The cause of the stop can be gone.
             self.stopped = None;
         }
     }
 
-    /// Whether all weights are.
+    /// Whether all weights are finite.
     pub fn is_finite(&self) -> bool {
         self.weights.iter().all(|(_, weight)| weight.iter().all(|number| number.is_finite()))
     }
 
-    /// Writes the file, whole or not at all.
+    /// Writes the file, atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut numbers = Numbers::default();
         let state = self.to_json(&mut numbers);
@@ -146,7 +145,7 @@ impl Snapshot {
             .collect();
         let trackers = self.trackers.as_ref();
         let trackers: Option<Vec<Json>> = trackers.map(|trackers| {
-            let put = |kept: &Kept| json!([kept.kind.name, kept.kind.told, numbers.put(&kept.numbers)]);
+            let put = |kept: &Kept| json!([kept.kind.name, kept.kind.config, numbers.put(&kept.numbers)]);
             trackers.iter().map(put).collect()
         });
         let callbacks: Vec<Json> = self
@@ -193,14 +192,14 @@ impl Snapshot {
     /// Reads the file.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Broken`] for a file that is damaged or none of this kind.
+    /// [`Error::Io`], [`Error::Broken`] for a file that is damaged or of another kind.
     pub fn read(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
         let broken = |at: &str, reason: &dyn std::fmt::Display| Error::broken(&file, at, reason);
         let limits = Limits {
             file_bytes: crate::memory::available().unwrap_or(u64::MAX),
             members: MEMBERS,
-            // Members are stored as they are.
+            // Members are stored uncompressed.
             expansion: 1,
             ..Limits::default()
         };
@@ -216,11 +215,11 @@ impl Snapshot {
         };
         let state = member(STATE, limits.json_bytes, "json_bytes")?;
         let numbers = member(NUMBERS, limits.file_bytes, "file_bytes")?;
-        // An epoch has a value of its own in the history, and at least one number.
+        // Each epoch is a JSON value in the history, and has at least one number.
         let limits = Limits { values: limits.values.saturating_add(numbers.len() / 4), ..limits };
         let state = parse_json(&file, STATE, &state, &limits)?;
         if state["version"] != json!(VERSION) {
-            return Err(broken(STATE, &format!("version {} of its form is none that is known", state["version"])));
+            return Err(broken(STATE, &format!("unknown format version {}", state["version"])));
         }
         Self::from_json(&state, &numbers).map_err(|error| match error {
             error @ Error::Io { .. } => error,
@@ -245,7 +244,7 @@ impl Snapshot {
             Ok((read(&saved["name"])?, CallbackState { values, arrays }))
         };
         let kept = |saved: &Json| -> Result<Kept> {
-            let kind = Kind { name: read(&saved[0])?, told: read(&saved[1])? };
+            let kind = Kind { name: read(&saved[0])?, config: read(&saved[1])? };
             Ok(Kept { kind, numbers: numbers.get(&saved[2])? })
         };
         let optimizer = &state["optimizer"];
@@ -300,7 +299,7 @@ impl Snapshot {
     }
 }
 
-/// The largest count that a run can come to: beyond it the next one could overflow.
+/// The largest plausible count: beyond it the next one could overflow.
 const MOST: u64 = 1 << 53;
 
 fn count(name: &str, value: &Json) -> Result<u64> {
@@ -308,10 +307,10 @@ fn count(name: &str, value: &Json) -> Result<u64> {
     if number <= MOST {
         return Ok(number);
     }
-    Err(Error::Syntax(format!("`{name}` is {number}, more than any run comes to")))
+    Err(Error::Syntax(format!("`{name}` is {number}, which no run can reach")))
 }
 
-/// Where the run is, which must be within an epoch of the order.
+/// The position of the run, which must be within an epoch.
 fn position(position: &Json, order: &Json) -> Result<Position> {
     let steps = count("steps", &order["steps"])?;
     for name in ["samples", "batch_size"] {
@@ -324,8 +323,7 @@ fn position(position: &Json, order: &Json) -> Result<Position> {
     read(position)
 }
 
-/// Refuses a history whose numbers have no epochs, or another number of them, or epochs that do not grow: a run trains
-/// each once.
+/// Refuses a history in which numbers and epochs differ in count, or epochs are not ascending: a run trains each once.
 fn checked(history: History) -> Result<History> {
     let named = history.epochs.iter().map(|(name, epochs)| (format!("`{name}`"), epochs));
     for (name, epochs) in named.chain([("all numbers".to_owned(), &history.epoch)]) {
@@ -366,7 +364,7 @@ fn list_of(value: &Json) -> Result<&Vec<Json>> {
     value.as_array().ok_or_else(|| Error::Syntax(format!("expected a list, received {value}")))
 }
 
-/// Numbers that are written one after another, each block with its offset and sizes.
+/// A buffer of numbers; each block is referred to by its offset and shape.
 #[derive(Debug, Default)]
 struct Numbers {
     bytes: Vec<u8>,
@@ -386,11 +384,11 @@ impl Numbers {
     }
 }
 
-/// The numbers of a file. Each has its own bytes, so that all together are no more than these.
+/// The numbers of a file. Every byte can be read only once, so that the result is no larger than the file.
 #[derive(Debug)]
 struct Stored<'a> {
     bytes: &'a [u8],
-    /// How many bytes may still be taken.
+    /// The number of bytes that can still be read.
     left: Cell<usize>,
 }
 
@@ -399,7 +397,7 @@ impl<'a> Stored<'a> {
         Self { bytes, left: Cell::new(bytes.len()) }
     }
 
-    /// `count` numbers of `width` bytes each, from a place.
+    /// `count` numbers of `width` bytes each, from an offset.
     fn slice(&self, place: &Json, count: usize, width: usize) -> Result<&'a [u8]> {
         let at: usize = read(&place["at"])?;
         let end = count.checked_mul(width).and_then(|length| at.checked_add(length));
@@ -442,7 +440,7 @@ mod tests {
         history.push(0, &[("loss".into(), Score::One(0.1 + 0.2)), ("recall".into(), vec![0.1, 0.7].into())]);
         history.push(1, &[("loss".into(), f64::INFINITY), ("val_loss".into(), 5e-324)]);
         let kept = |name: &str, numbers: Vec<f64>| {
-            let kind = Kind { name: name.into(), told: "[\"\",null]".into() };
+            let kind = Kind { name: name.into(), config: "[\"\",null]".into() };
             Kept { kind, numbers }
         };
         Snapshot {
@@ -469,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_holds_the_same_bits() {
+    fn a_file_round_trip_keeps_every_bit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last.ckpt");
         let own = snapshot();
@@ -480,7 +478,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_no_run_comes_to_are_refused() {
+    fn impossible_numbers_are_refused() {
         let mut numbers = Numbers::default();
         let state = snapshot().to_json(&mut numbers);
         assert!(Snapshot::from_json(&state, &numbers.bytes).is_ok());
@@ -530,9 +528,9 @@ mod tests {
         }
     }
 
-    /// Thresholds of one epoch alone are not a table of all epochs.
+    /// Thresholds of a single epoch do not justify a table of all epochs.
     #[test]
-    fn a_list_is_no_table_of_all_epochs() {
+    fn a_single_list_does_not_make_a_huge_table() {
         let mut long = History { epoch: (0..4096).collect(), ..History::default() };
         long.lists.insert("recall".into(), vec![vec![0.5; 4096]]);
         long.epochs.insert("recall".into(), vec![7]);
@@ -542,9 +540,9 @@ mod tests {
         assert!(checked(long).is_ok());
     }
 
-    /// References to the same numbers again and again are refused.
+    /// Repeated references to the same numbers are refused.
     #[test]
-    fn numbers_are_taken_once() {
+    fn numbers_are_read_only_once() {
         let mut numbers = Numbers::default();
         let mut state = snapshot().to_json(&mut numbers);
         let weight = state["weights"][0].clone();
@@ -553,9 +551,9 @@ mod tests {
         assert!(error.contains("numbers.bin") && error.contains("more are referred to"), "{error}");
     }
 
-    /// A crafted archive is refused as one of Keras's is.
+    /// A crafted archive is refused like a crafted Keras file.
     #[test]
-    fn an_archive_has_its_two_members() {
+    fn unexpected_members_are_limited() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last.ckpt");
         let mut numbers = Numbers::default();
@@ -593,7 +591,7 @@ mod tests {
             fs::write(&path, &whole[..length]).unwrap();
             assert!(matches!(Snapshot::read(&path), Err(Error::Broken { .. })), "cut at {length}");
         }
-        // One bit of the numbers: the archive's sums tell.
+        // One flipped bit of the numbers is detected by the archive's checksums.
         let at = whole.windows(4).position(|bytes| bytes == 0.1f32.to_le_bytes()).unwrap();
         let mut flipped = whole;
         flipped[at] ^= 1;

@@ -2,23 +2,25 @@
 
 use std::sync::Arc;
 
-use super::batches::{HostBatch, Staged};
-use super::goal::Goal;
+use super::batches::HostBatch;
+use super::fitted::{Fitted, FittedOutput, Staged};
+use crate::compile::Goal;
 use crate::datasets::{Source, places};
 use crate::error::{Error, Result};
+use crate::layers::Update;
 use crate::losses::{Loss, spread};
 use crate::model::{Forward, Mode, Model, weight_name};
 use crate::ops::Value;
 use crate::optimizers::Variable;
 use crate::shape::Shape;
 
-/// How many samples' targets are looked at together before training.
+/// The number of samples whose targets are checked together before training.
 const CHECKED_AT_ONCE: usize = 4096;
 
-/// What counts by both, for each of the losses.
+/// The product of two masks, broadcast to the losses.
 fn both(a: Option<Value>, b: Option<Value>, losses: &Value) -> Result<Option<Value>> {
     match (a, b) {
-        // A loss of the whole batch has no places of its own.
+        // A loss of the whole batch has no elements to mask.
         (Some(a), Some(b)) if losses.len() > 1 || (a.len() == 1 && b.len() == 1) => {
             Ok(Some(spread(a, losses)? * spread(b, losses)?))
         }
@@ -26,8 +28,8 @@ fn both(a: Option<Value>, b: Option<Value>, losses: &Value) -> Result<Option<Val
     }
 }
 
-/// The sizes of a sample as an input of shape `expected` takes them: a last dimension of 1 may be missing or too many, as
-/// in Keras.
+/// The shape of a sample in the form that an input of shape `expected` takes: a last dimension of 1 can be missing or
+/// superfluous, as in Keras.
 pub(super) fn accepted_form(expected: &Shape, sample: &[usize]) -> Option<Vec<usize>> {
     let longer = [sample, &[1]].concat();
     let mut forms = vec![sample, &longer];
@@ -45,11 +47,11 @@ fn output_loss(loss: &dyn Loss, y: &Value, forward: &Forward, index: usize, weig
     loss.reduction().reduce(losses, weights, counted.as_ref())
 }
 
-/// A mask of the model's output, for its losses.
+/// A mask of the model's output for its losses.
 fn masked(mask: Option<&Value>, losses: &Value) -> Result<Option<Value>> {
     let Some(mask) = mask.map(|mask| mask.clone().detach()) else { return Ok(None) };
     if losses.len() > 1 && spread(mask.clone(), losses).is_err() {
-        let expected = format!("losses of the steps that it tells of, of sizes {:?}", mask.sizes());
+        let expected = format!("losses for the steps of the mask, of sizes {:?}", mask.sizes());
         return Err(Error::data("the mask of the model's output", expected, format!("losses {:?}", losses.sizes())));
     }
     Ok(Some(mask))
@@ -58,81 +60,50 @@ fn masked(mask: Option<&Value>, losses: &Value) -> Result<Option<Value>> {
 /// A batch on the device.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
-    /// The model's inputs, in its order.
+    /// The model's inputs, in order.
     pub x: Vec<Value>,
-    /// For each of its outputs the targets and the samples' weights, where there are some.
+    /// For each output the targets and the sample weights, if any.
     pub y: Vec<Option<Value>>,
     pub weights: Vec<Option<Value>>,
     pub samples: usize,
 }
 
-/// For each output the loss to compute, if there is one.
+/// The loss to compute for each output, if any.
 type Losses = Vec<Option<Box<dyn Loss>>>;
 
-/// What a step leaves: the mean loss of the batch, and the predictions.
+/// The result of a step: the mean loss of the batch, and the predictions.
 pub(super) struct Outcome {
-    /// What is trained on: the weighted sum of the losses, and penalties.
+    /// The loss that is minimised: the weighted sum of the losses, and penalties.
     pub loss: Value,
-    /// The loss of each output that has one, as it is, if there are several.
+    /// The unweighted loss of each output that has one, if there are several.
     pub losses: Vec<Value>,
-    /// For each output.
+    /// The predictions of each output.
     pub y_pred: Vec<Value>,
-    /// For each output which steps of the predictions count, if not all do.
+    /// The mask of each output over its steps; `None` without a mask.
     pub masks: Vec<Option<Value>>,
-    /// A loss that is infinite or NaN, where it can be read at once.
+    /// A loss that is infinite or NaN, if it can be read without waiting.
     pub fault: Option<Fault>,
 }
 
-/// A loss that is infinite or NaN, and where that began.
+/// What a batch leaves for the weights.
+struct Gradients {
+    /// The layer and index of each weight that may be trained.
+    trainable: Vec<(usize, usize)>,
+    /// Their gradients.
+    gradients: Vec<Value>,
+    /// New values that layers give to their weights, by layer.
+    updates: Vec<(usize, Update)>,
+    outcome: Outcome,
+}
+
+/// A loss that is infinite or NaN, and its origin.
 pub(super) struct Fault {
     pub loss: f32,
     pub place: Option<String>,
 }
 
-/// The shapes of a data set as a model takes them, checked.
-#[derive(Clone, Debug)]
-pub(super) struct Fitted {
-    /// For each input of the model the place of its field in the data, and the sizes of one sample.
-    pub x: Vec<(usize, Vec<usize>)>,
-    /// For each output.
-    pub outputs: Vec<FittedOutput>,
-    /// What the model does on the host before it computes, if anything.
-    pub staged: Option<Arc<Staged>>,
-    /// The sizes of one sample of what it is fed with behind that; none if the data decides on them.
-    fed: Vec<Vec<usize>>,
-}
-
-/// Targets and outputs that are compared.
-#[derive(Clone, Debug)]
-pub(super) struct FittedOutput {
-    /// The place of the targets' field in the data; none for an output that is compared with nothing.
-    pub place: Option<usize>,
-    pub target: Shape,
-    pub output: Shape,
-}
-
-impl FittedOutput {
-    /// Sizes of one target.
-    pub fn y(&self) -> Vec<usize> {
-        self.target.sample().iter().copied().flatten().collect()
-    }
-}
-
-impl Fitted {
-    /// What is fed to a model as the data has it.
-    pub fn of(x: Vec<(usize, Vec<usize>)>, outputs: Vec<FittedOutput>) -> Self {
-        Self { x, outputs, staged: None, fed: Vec::new() }
-    }
-
-    /// The sizes of a batch of so many samples, for each value that the device is fed with; none if the data decides on
-    /// them.
-    pub fn batch(&self, samples: usize) -> Vec<Vec<usize>> {
-        self.fed.iter().map(|sizes| [&[samples], sizes.as_slice()].concat()).collect()
-    }
-}
-
 impl Model {
-    /// Checks that samples of these fields can be trained on; builds the model if it is not.
+    /// Checks that a model can be trained on samples of these fields; builds the model if necessary.
     pub(super) fn fit_shapes<S: Source + ?Sized>(&self, data: &S, action: &'static str) -> Result<Fitted> {
         let compiled = self.expect_compiled(action)?;
         let (inputs, targets) = (data.x_fields(), data.y_fields());
@@ -167,7 +138,7 @@ impl Model {
         Ok(fitted)
     }
 
-    /// The [accepted form](accepted_form) of samples of these sizes; builds the model if it is not.
+    /// The [accepted form](accepted_form) of samples of these sizes; builds the model if necessary.
     pub(super) fn accept_sample(&self, sample: &[usize]) -> Result<Vec<usize>> {
         let with_batch = |sample: &[usize]| [&[1], sample].concat();
         let Some(expected) = self.shapes().map(|shapes| shapes[0].clone()) else {
@@ -179,7 +150,7 @@ impl Model {
         }
     }
 
-    /// Puts a batch on the device; targets that make no sense are refused before anything is computed.
+    /// Copies a batch to the device; invalid targets are refused before anything is computed.
     pub(super) fn upload(&self, mut batch: HostBatch, fitted: &Fitted) -> Result<Batch> {
         let samples = batch.indices.len();
         let value =
@@ -201,7 +172,7 @@ impl Model {
         };
         let mut y = Vec::with_capacity(fitted.outputs.len());
         for output in &fitted.outputs {
-            // A layer may be an output more than once, and have its targets once.
+            // A layer can be an output more than once, with the same targets.
             let used = fitted.outputs.iter().filter(|other| other.place == output.place).count();
             let numbers = output.place.map(|place| match used {
                 1 => std::mem::take(&mut batch.y[place]),
@@ -229,7 +200,7 @@ impl Model {
         checked.map_err(|error| goal.named(error))
     }
 
-    /// Refuses targets that make no sense before training on any, where they lie in memory.
+    /// Refuses invalid targets before training starts, if they are in memory.
     pub(super) fn check_all_targets<S: Source + ?Sized>(&self, data: &S, fitted: &Fitted) -> Result<()> {
         let Some(all) = data.all_targets() else { return Ok(()) };
         for (index, output) in fitted.outputs.iter().enumerate() {
@@ -242,8 +213,7 @@ impl Model {
         Ok(())
     }
 
-    /// For each output that has targets the loss to compute, and for each whether the last activation is left out for
-    /// it.
+    /// The loss to compute for each output with targets, and whether the output's last activation is fused into it.
     fn effective_losses(&self, batch: &Batch) -> Result<(Losses, Vec<bool>)> {
         let effective = |(index, goal): (usize, &Goal)| {
             let Some(loss) = goal.loss.as_ref().filter(|_| batch.y[index].is_some()) else { return (None, false) };
@@ -255,8 +225,8 @@ impl Model {
         Ok(self.expect_compiled("a step")?.goals().iter().enumerate().map(effective).unzip())
     }
 
-    /// The loss of a forward pass, of the predictions and of what layers and regularizers add; and that of each output,
-    /// without gradients, if there are several.
+    /// The total loss of a forward pass, with the penalties of layers and regularizers; and that of each output,
+    /// detached, if there are several.
     fn total_loss(
         &self,
         losses: &[Option<Box<dyn Loss>>],
@@ -296,7 +266,7 @@ impl Model {
         Ok((total, single))
     }
 
-    /// Predictions from outputs whose last activations may have been left out.
+    /// Predictions from outputs, with the last activations applied where they were skipped.
     fn predictions(&self, outputs: Vec<Value>, skipped: &[bool]) -> Result<Vec<Value>> {
         let outputs = outputs.into_iter().zip(skipped).enumerate();
         let predictions = outputs.map(|(index, (output, skipped))| {
@@ -311,6 +281,13 @@ impl Model {
 
     /// Trains on one batch.
     pub(super) fn train_step(&mut self, batch: &Batch, seed: u64) -> Result<Outcome> {
+        let gradients = self.gradients(batch, seed)?;
+        self.apply_step(gradients)
+    }
+
+    /// Loss, predictions and gradients of one batch. The model stays as it is, but for the states of stateful layers:
+    /// several devices can each compute a part of a batch.
+    fn gradients(&self, batch: &Batch, seed: u64) -> Result<Gradients> {
         let compiled = self.expect_compiled("train")?;
         let step = compiled.state.iterations;
         let (losses, skip) = self.effective_losses(batch)?;
@@ -350,18 +327,22 @@ impl Model {
             .collect::<Result<_>>()?;
         let y_pred = self.predictions(forward.outputs, &skip)?;
         let masks = forward.masks.into_iter().map(|mask| mask.map(Value::detach)).collect();
-        let updates = forward.updates;
-        drop(values);
-        let weights = self.layer_weights_mut("train")?;
-        for (layer, update) in updates {
-            weights[layer][update.weight].value = update.value.detach();
-        }
-        self.apply(&trainable, gradients)?;
-        Ok(Outcome { loss: total.detach(), losses, y_pred, masks, fault })
+        let outcome = Outcome { loss: total.detach(), losses, y_pred, masks, fault };
+        Ok(Gradients { trainable, gradients, updates: forward.updates, outcome })
     }
 
-    /// Looks at the loss where that waits for nothing; if it is infinite or no number, the batch is computed once more,
-    /// layer by layer, to see where that begins.
+    /// Applies what a batch has left: the new values that layers gave their weights, then the optimizer's step.
+    fn apply_step(&mut self, step: Gradients) -> Result<Outcome> {
+        let weights = self.layer_weights_mut("train")?;
+        for (layer, update) in step.updates {
+            weights[layer][update.weight].value = update.value.detach();
+        }
+        self.apply(&step.trainable, step.gradients)?;
+        Ok(step.outcome)
+    }
+
+    /// Checks the loss, on the CPU only, where reading it does not wait; if it is infinite or NaN, the batch is
+    /// computed once more, layer by layer, to locate the origin.
     fn fault(
         &self,
         total: &Value,
@@ -379,15 +360,13 @@ impl Model {
         }
         let weights: Vec<Vec<Value>> =
             weights.iter().map(|weights| weights.iter().map(|weight| weight.clone().detach()).collect()).collect();
-        // Gradients flow from the loss to the input: of the layers whose weights an earlier step has spoilt, the last
-        // one was the first.
+        // Gradients flow from the loss to the input: of the layers with weights that an earlier step has made
+        // non-finite, the last one was the first.
         for (layer, weights) in self.layers().iter().zip(&weights).rev() {
             for weight in weights {
                 if !weight.is_finite()? {
-                    let place = format!(
-                        "the step before has made the weights of layer `{}` infinite or no numbers",
-                        layer.name()
-                    );
+                    let place =
+                        format!("the step before has made the weights of layer `{}` infinite or NaN", layer.name());
                     return Ok(Some(Fault { loss, place: Some(place) }));
                 }
             }
@@ -399,7 +378,7 @@ impl Model {
         Ok(Some(Fault { loss, place: Some(place) }))
     }
 
-    /// Hands the gradients to the optimizer.
+    /// Passes the gradients to the optimizer.
     pub(super) fn apply(&mut self, trainable: &[(usize, usize)], gradients: Vec<Value>) -> Result<()> {
         let specs = self.weight_specs("train")?;
         let constraints: Vec<_> =
@@ -435,7 +414,7 @@ impl Model {
         stepped
     }
 
-    /// What the optimizer does when training ends: running means take the weights' places.
+    /// The optimizer's work at the end of training: the running averages replace the weights.
     pub(super) fn finish_training(&mut self) -> Result<()> {
         let compiled = self.expect_compiled("train")?;
         if !compiled.optimizer.base().use_ema || compiled.state.iterations == 0 {
@@ -444,8 +423,8 @@ impl Model {
         self.with_averages(|weight, average| *weight = average.clone())
     }
 
-    /// Does something with each trainable weight and its running mean; the optimizer has to have `use_ema`. Before the
-    /// first step there are no means.
+    /// Calls `change` with each trainable weight and its running average; without `use_ema`, and before the first step,
+    /// there are none.
     pub(crate) fn with_averages(&mut self, mut change: impl FnMut(&mut Value, &mut Value)) -> Result<()> {
         let mut is_trainable = Vec::new();
         for (layer, specs) in self.weight_specs("train")?.iter().enumerate() {
@@ -476,7 +455,7 @@ impl Model {
         Ok(Outcome { loss, losses, y_pred, masks: forward.masks, fault: None })
     }
 
-    /// All weights without graphs, by layer.
+    /// All weights, detached, by layer.
     pub(crate) fn plain_weights(&self) -> Result<Vec<Vec<Value>>> {
         let weights = self.layer_weights("predict")?;
         Ok(weights.iter().map(|weights| weights.iter().map(|weight| weight.value.clone().detach()).collect()).collect())

@@ -1,39 +1,39 @@
-//! Loss and metrics on their way through an epoch.
+//! Accumulation of loss and metrics over an epoch.
 
 use std::collections::{HashMap, HashSet};
 
 use burn::tensor::Device;
 use serde_json::json;
 
-use super::Compiled;
-use super::goal::Goal;
-use super::step::{Batch, Fitted, FittedOutput, Outcome};
+use super::fitted::{Fitted, FittedOutput};
+use super::step::{Batch, Outcome};
+use crate::compile::{Compiled, Goal};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, spread};
 use crate::metrics::{Metric, MetricArgument, Score, Total};
 use crate::ops::Value;
 
-/// The running means of the losses, and the metrics; all stay on the device until asked for.
+/// The running means of the losses, and the metrics; all stay on the device until they are read.
 #[derive(Debug)]
 pub(super) struct Trackers {
-    /// What is trained on, and the loss of each output that has one, if there are several.
+    /// The total loss, and the loss of each output that has one, if there are several.
     losses: Vec<Total>,
     samples: usize,
-    /// For each output.
+    /// The metrics of each output.
     metrics: Vec<Vec<Box<dyn Metric>>>,
     weighted: Vec<Vec<Box<dyn Metric>>>,
-    /// What each loss is, and then each metric.
+    /// The kind of each loss, followed by that of each metric.
     kinds: Vec<Kind>,
 }
 
-/// Under which name a number stands in the logs, and what it is: one of another kind is another number.
+/// The name and configuration of a number in the logs; a checkpoint's number is restored only if both match.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Kind {
     pub name: String,
-    pub told: String,
+    pub config: String,
 }
 
-/// What a checkpoint in the middle of an epoch keeps of one number.
+/// The state of one loss or metric in a checkpoint in the middle of an epoch.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Kept {
     pub kind: Kind,
@@ -61,12 +61,12 @@ impl Trackers {
             .filter(|(_, output)| output.place.is_some())
             .filter_map(|(goal, _)| Some((goal, goal.loss.as_deref()?)))
             .collect();
-        let told = |loss: &dyn Loss| json!([loss.class_name(), loss.config().ok()]).to_string();
-        let all: Vec<String> = lost.iter().map(|(_, loss)| told(*loss)).collect();
+        let config = |loss: &dyn Loss| json!([loss.class_name(), loss.config().ok()]).to_string();
+        let all: Vec<String> = lost.iter().map(|(_, loss)| config(*loss)).collect();
         let mut names = Names::default();
-        let mut kinds = vec![Kind { name: names.free("loss".to_owned()), told: all.join(" + ") }];
+        let mut kinds = vec![Kind { name: names.free("loss".to_owned()), config: all.join(" + ") }];
         for (goal, loss) in lost.iter().filter(|_| lost.len() > 1) {
-            kinds.push(Kind { name: names.free(goal.log_name("loss")), told: told(*loss) });
+            kinds.push(Kind { name: names.free(goal.log_name("loss")), config: config(*loss) });
         }
         let losses = kinds.iter().map(|_| Total::default()).collect();
         for (metrics, prefix) in [(&metrics, ""), (&weighted, "weighted_")] {
@@ -77,7 +77,7 @@ impl Trackers {
                         true => goal.log_name(&format!("{prefix}{}", metric.name())),
                         false => plain,
                     };
-                    kinds.push(Kind { name: names.free(name), told: json!([prefix, metric.config()]).to_string() });
+                    kinds.push(Kind { name: names.free(name), config: json!([prefix, metric.config()]).to_string() });
                 }
             }
         }
@@ -88,11 +88,11 @@ impl Trackers {
         self.metrics.iter().chain(&self.weighted).flatten().map(|metric| &**metric)
     }
 
-    /// Takes in a batch and what a step has made of it.
+    /// Adds a batch with the outcome of its step.
     pub fn update(&mut self, batch: &Batch, outcome: &Outcome) -> Result<()> {
         let losses = std::iter::once(&outcome.loss).chain(&outcome.losses);
         for (total, loss) in self.losses.iter_mut().zip(losses) {
-            // A smaller last batch counts by its size.
+            // Weighted by the batch size: the last batch can be smaller.
             total.add(loss.clone().mul_scalar(batch.samples as f32))?;
         }
         self.samples += batch.samples;
@@ -135,7 +135,7 @@ impl Trackers {
         Ok(results)
     }
 
-    /// Everything so far, for a checkpoint in the middle of an epoch; `None` if one of the metrics cannot tell.
+    /// The state of all, for a checkpoint in the middle of an epoch; `None` if a metric does not support it.
     pub fn state(&self) -> Result<Option<Vec<Kept>>> {
         let samples = self.samples as f64;
         let loss = |total: &Total| Ok([vec![samples], total.state()?].concat());
@@ -148,28 +148,30 @@ impl Trackers {
         Ok(Some(kinds.zip(numbers).map(|(kind, numbers)| Kept { kind, numbers }).collect()))
     }
 
-    /// Takes up what a checkpoint has kept. What it has not kept is an error, or (`accept_changes`) counts the rest of
-    /// the epoch alone.
+    /// Restores the state of a checkpoint. A number without a state is an error, or (`accept_changes`) covers only the
+    /// rest of the epoch.
     pub fn restore(&mut self, kept: &[Kept], accept_changes: bool, device: &Device) -> Result<()> {
         let is_kept = |kind: &Kind| kept.iter().any(|kept| kept.kind == *kind);
         let all_are_kept = kept.len() == self.kinds.len() && self.kinds.iter().all(is_kept);
         if !accept_changes && !all_are_kept {
-            let told = |kinds: &mut dyn Iterator<Item = &Kind>| {
-                kinds.map(|kind| format!("{} {}", kind.name, kind.told)).collect::<Vec<_>>().join(", ")
+            let listed = |kinds: &mut dyn Iterator<Item = &Kind>| {
+                kinds.map(|kind| format!("{} {}", kind.name, kind.config)).collect::<Vec<_>>().join(", ")
             };
-            let (own, kept) = (told(&mut self.kinds.iter()), told(&mut kept.iter().map(|kept| &kept.kind)));
+            let (own, kept) = (listed(&mut self.kinds.iter()), listed(&mut kept.iter().map(|kept| &kept.kind)));
             return Err(Error::data("the checkpoint's loss and metrics", own, kept));
         }
         let find = |kind: &Kind| {
             let found = kept.iter().find(|kept| kept.kind == *kind).map(|kept| kept.numbers.as_slice());
             if found.is_none() {
-                tracing::warn!("the checkpoint has no such `{}`, which counts the rest of the epoch alone", kind.name);
+                tracing::warn!("the checkpoint has no such `{}`, which covers only the rest of the epoch", kind.name);
             }
             found
         };
         let (losses, metrics) = self.kinds.split_at(self.losses.len());
-        for (total, kind) in self.losses.iter_mut().zip(losses) {
-            if let Some([samples, numbers @ ..]) = find(kind) {
+        // They are means over the same samples: all are restored, or none.
+        let all_losses = losses.iter().map(&find).collect::<Option<Vec<_>>>();
+        for (total, state) in self.losses.iter_mut().zip(all_losses.unwrap_or_default()) {
+            if let [samples, numbers @ ..] = state {
                 if !(0.0..=9e15).contains(samples) {
                     return Err(Error::data("the checkpoint's loss", "a number of samples", samples));
                 }
@@ -183,12 +185,12 @@ impl Trackers {
         Ok(())
     }
 
-    /// The first batch whose loss is infinite or no number, from 0; none if that cannot be told.
+    /// The first batch whose loss is infinite or NaN, from 0; `None` if it is unknown.
     pub fn first_non_finite(&self) -> Result<Option<usize>> {
         self.losses[0].first_non_finite()
     }
 
-    /// Forgets all batches.
+    /// Resets the accumulators.
     pub fn reset(&mut self) {
         self.losses.iter_mut().for_each(Total::reset);
         self.samples = 0;
@@ -196,7 +198,7 @@ impl Trackers {
     }
 }
 
-/// Weights that are 0 where the mask leaves a step out.
+/// The weights, with 0 for steps that are masked out.
 fn masked(weights: Option<&Value>, mask: Option<&Value>) -> Result<Option<Value>> {
     Ok(match (weights, mask) {
         (Some(weights), Some(mask)) if weights.rank() > mask.rank() => {
@@ -207,7 +209,7 @@ fn masked(weights: Option<&Value>, mask: Option<&Value>) -> Result<Option<Value>
     })
 }
 
-/// An error about data, with the metric for which the data does not fit.
+/// Adds the metric's name to an error about data.
 fn of_metric(name: &str, error: Error) -> Error {
     match error {
         Error::Data { what, expected, received } => {
@@ -226,7 +228,7 @@ struct Names {
 }
 
 impl Names {
-    /// This name, with Keras's numbers if it is taken.
+    /// This name, with a number as in Keras if it is taken.
     fn free(&mut self, name: String) -> String {
         let mut free = name.clone();
         while !self.taken.insert(free.clone()) {
@@ -243,7 +245,7 @@ mod tests {
     use super::Names;
 
     #[test]
-    fn no_result_hides_another() {
+    fn names_of_results_are_unique() {
         let mut names = Names::default();
         let free = ["loss", "mae", "mae_1", "mae", "mae"].map(|name| names.free(name.to_owned()));
         assert_eq!(free, ["loss", "mae", "mae_1", "mae_2", "mae_3"]);

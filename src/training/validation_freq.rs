@@ -1,4 +1,4 @@
-//! After which epochs is validated.
+//! The epochs after which validation runs.
 
 use std::fmt::Display;
 
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
 
-/// After which epochs is validated: Keras's `validation_freq`.
+/// The epochs after which validation runs: Keras's `validation_freq`.
 ///
 /// ```
 /// use brasa::training::ValidationFreq;
@@ -17,14 +17,15 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum ValidationFreq {
-    /// After every so many epochs.
+    /// After every given number of epochs.
     Every(usize),
     /// After these epochs, counted from 1.
     Epochs(Vec<usize>),
 }
 
-/// What it may be, in words.
+/// The valid values, in words.
 const EXPECTED: &str = "an integer above 0, or a list of epochs, counted from 1";
 
 impl ValidationFreq {
@@ -36,7 +37,7 @@ impl ValidationFreq {
         }
     }
 
-    /// Refuses an epoch 0, and every 0 epochs.
+    /// Refuses an epoch 0, and an interval of 0 epochs.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -80,11 +81,11 @@ impl<const N: usize> From<[usize; N]> for ValidationFreq {
 
 impl<'de> Deserialize<'de> for ValidationFreq {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let told = Json::deserialize(deserializer)?;
-        let number = |told: &Json| told.as_u64().and_then(|epochs| usize::try_from(epochs).ok());
-        let read = match &told {
+        let value = Json::deserialize(deserializer)?;
+        let number = |value: &Json| value.as_u64().and_then(|epochs| usize::try_from(epochs).ok());
+        let read = match &value {
             Json::Array(list) => list.iter().map(number).collect::<Option<_>>().map(Self::Epochs),
-            told => number(told).map(Self::Every),
+            value => number(value).map(Self::Every),
         };
         read.ok_or_else(|| serde::de::Error::custom(format!("invalid value, expected {EXPECTED}")))
     }
@@ -106,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn it_is_told_by_a_number_or_a_list() {
-        for (told, freq) in [(json!(3), ValidationFreq::from(3)), (json!([4, 1]), [4, 1].into())] {
-            assert_eq!(ValidationFreq::deserialize(&told).unwrap(), freq);
-            assert_eq!(serde_json::to_value(&freq).unwrap(), told);
+    fn it_is_read_from_a_number_or_a_list() {
+        for (value, freq) in [(json!(3), ValidationFreq::from(3)), (json!([4, 1]), [4, 1].into())] {
+            assert_eq!(ValidationFreq::deserialize(&value).unwrap(), freq);
+            assert_eq!(serde_json::to_value(&freq).unwrap(), value);
         }
-        for told in [json!("each"), json!([1.5]), json!(-1), json!(null), json!([[1]])] {
-            let error = ValidationFreq::deserialize(&told).unwrap_err();
-            assert!(error.to_string().contains("a list of epochs"), "{told}: {error}");
+        for value in [json!("each"), json!([1.5]), json!(-1), json!(null), json!([[1]])] {
+            let error = ValidationFreq::deserialize(&value).unwrap_err();
+            assert!(error.to_string().contains("a list of epochs"), "{value}: {error}");
         }
         assert!(ValidationFreq::from(0).check().is_err() && ValidationFreq::from([1, 0]).check().is_err());
         assert!(ValidationFreq::from([2, 1, 2]).check().is_ok());

@@ -1,4 +1,4 @@
-"""A run's page in a real browser: dark and light, wide and narrow, without a network.
+"""A run's page in a real browser: dark and light, wide and narrow, offline.
 
     python -m venv venv && venv/bin/pip install playwright
     venv/bin/python tests/browser/report.py /usr/bin/chromium runs/mine/report.html screenshots

@@ -1,4 +1,4 @@
-//! `brasa bench` as a user meets it.
+//! End-to-end tests of `brasa bench`.
 
 use std::path::{Path, PathBuf};
 
@@ -7,14 +7,14 @@ use serde_json::Value as Json;
 
 use crate::support::{Place, Said, brasa};
 
-/// What every measurement has.
+/// The keys of every measurement.
 const KEYS: [&str; 6] =
     ["backend", "task", "batch_size", "samples_per_second", "milliseconds_per_step", "peak_rss_bytes"];
 
-/// As short as a measurement gets.
+/// Arguments for the shortest possible measurement.
 const SHORT: &str = "--seconds 0.02 --repetitions 3";
 
-/// In the repository, with its recipes.
+/// Runs in the repository, with its recipes.
 fn run(arguments: &str) -> Said {
     Said::by(&mut brasa(Path::new("."), arguments))
 }
@@ -39,7 +39,7 @@ fn check(measurement: &Json) {
     let per_step = number("batch_size") / median * 1000.0;
     assert!((number("milliseconds_per_step") / per_step - 1.0).abs() < 1e-9, "{measurement}");
     assert_eq!(number("repetitions"), 3.0);
-    // A process that trains needs more than a megabyte, and a test's model no gigabyte.
+    // A training process needs more than a megabyte, and a test's model less than a gigabyte.
     if cfg!(target_os = "linux") {
         assert!((1e6..1e9).contains(&number("peak_rss_bytes")), "{measurement}");
     }
@@ -126,7 +126,7 @@ fn batch_size_against_throughput() {
 }
 
 #[test]
-fn the_process_that_measures_logs_as_it_is_told_to() {
+fn the_measuring_process_logs_as_requested() {
     let said = run(&format!("bench configs/smoke.toml --backend flex --task predict --batch-size 4 -v {SHORT}")).done();
     assert_eq!(said.stderr.matches("computing on flex").count(), 1, "{}", said.stderr);
 }
@@ -160,7 +160,7 @@ fn samples_of_ones_own() {
 }
 
 #[test]
-fn wrong_usage_and_failures_are_told_apart() {
+fn wrong_usage_and_failures_have_different_codes() {
     for wrong in [
         "--task sleep",
         "--batch-size 0",

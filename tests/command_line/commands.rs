@@ -1,4 +1,4 @@
-//! The commands one by one: what they print and write, which code they end with, and how they fail.
+//! Each command: its output and files, its exit code, and its errors.
 
 use std::fs;
 use std::io::Read;
@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 
 use crate::support::{Place, SIDE, Said, picture, png};
 
-/// A recipe that learns in a second which third of a picture is light.
+/// A recipe that learns within a second which third of an image is light.
 const RECIPE: &str = r#"
 [data]
 dataset = "npz"
@@ -52,7 +52,7 @@ fn trained() -> Place {
     place
 }
 
-/// Writes pictures with these labels.
+/// Writes images with these labels.
 fn pictures(place: &Place, name: &str, labels: &[f32]) {
     let x: Vec<f32> = labels.iter().flat_map(|label| picture(*label as usize)).collect();
     place.npz(name, &[("x", &[labels.len(), SIDE, SIDE, 1], &x), ("y", &[labels.len()], labels)]);
@@ -72,14 +72,14 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn train_writes_a_run_and_says_what_came_out() {
+fn train_writes_a_run_and_prints_its_results() {
     let place = thirds();
     let Said { stdout, stderr, .. } = place.done("train thirds.toml --out run");
     assert!(stdout.starts_with("Model: \"sequential\"\n"), "{stdout}");
     assert!(stdout.contains("Total params: 246"), "{stdout}");
     assert!(stdout.contains("Trained 3 epochs in "), "{stdout}");
     assert!(stdout.ends_with("Model: run/model.keras\n"), "{stdout}");
-    // Progress, to standard error alone: a plain line an epoch.
+    // Progress goes to standard error only: one plain line per epoch.
     assert!(!stderr.contains(['\r', '\u{1b}']), "{stderr:?}");
     let lines: Vec<&str> = stderr.lines().collect();
     assert_eq!(lines.len(), 3, "{stderr}");
@@ -108,7 +108,7 @@ fn train_as_json_is_one_document_with_the_documented_keys() {
 }
 
 #[test]
-fn a_finished_run_is_left_as_it_is() {
+fn a_finished_run_is_left_unchanged() {
     let place = thirds();
     let report = place.json("train thirds.toml --out run --json");
     let model = fs::read(place.at("run/model.keras")).unwrap();
@@ -117,11 +117,11 @@ fn a_finished_run_is_left_as_it_is() {
     assert_eq!(output.json(), report);
     assert_eq!(fs::read(place.at("run/model.keras")).unwrap(), model);
     let message = place.fails("train thirds.toml --out run");
-    assert!(message.contains("--resume goes on with a run"), "{message}");
+    assert!(message.contains("--resume continues it"), "{message}");
 }
 
 #[test]
-fn a_run_goes_on_only_with_its_recipe() {
+fn a_run_resumes_only_with_its_recipe() {
     let place = thirds();
     place.done("train thirds.toml --out run --quiet");
     for command in ["train --resume --out run --epochs 5", "train thirds.toml --resume --out run --epochs 5"] {
@@ -225,7 +225,7 @@ fn options_change_the_recipe() {
 }
 
 #[test]
-fn training_goes_on_from_a_saved_model() {
+fn training_starts_from_a_saved_model() {
     let place = trained();
     let arguments = "train --model run/model.keras --data xy.npz --epochs 6 --batch-size 8 --validation-split 0.2 \
                      --no-shuffle --json --out on";
@@ -250,7 +250,7 @@ fn without_out_the_run_is_named_after_recipe_and_time() {
 }
 
 #[test]
-fn evaluate_says_how_good_the_model_is() {
+fn evaluate_prints_the_scores() {
     let place = trained();
     let scores = place.json("evaluate run/model.keras --data xy.npz --json");
     assert_eq!(keys(&scores), ["class_names", "classes", "confusion_matrix", "loss", "metrics", "samples"]);
@@ -265,7 +265,7 @@ fn evaluate_says_how_good_the_model_is() {
 }
 
 #[test]
-fn predict_knows_pictures() {
+fn predict_classifies_images() {
     let place = trained();
     (0..3).for_each(|third| png(&place, &format!("{third}.png"), third));
     let all = place.json("predict run/model.keras 0.png 1.png 2.png --json");
@@ -283,7 +283,7 @@ fn predict_knows_pictures() {
 }
 
 #[test]
-fn predict_inverts_dark_pictures_on_light_ground() {
+fn predict_inverts_dark_on_light_images() {
     let place = trained();
     let dark = |x: u32, y: u32| image::Luma([if y / 3 == 1 && x < 9 { 0 } else { 255 }]);
     image::GrayImage::from_fn(9, 9, dark).save(place.at("dark.png")).unwrap();
@@ -328,7 +328,7 @@ fn summary_in_every_style() {
 }
 
 #[test]
-fn convert_goes_through_every_form_and_back() {
+fn convert_round_trips_through_every_format() {
     let place = trained();
     let expected = place.json("evaluate run/model.keras --data xy.npz --json");
     let mut from = "run/model.keras".to_owned();
@@ -339,7 +339,7 @@ fn convert_goes_through_every_form_and_back() {
         assert_eq!(place.json(&format!("summary {to} --json")), place.json("summary run/model.keras --json"), "{to}");
         from = to.to_owned();
     }
-    // In two parts, and put together again.
+    // Split into two files and joined again.
     place.done("convert c.keras w.weights.h5");
     place.done("convert w.weights.h5 m.json --model c.keras");
     let message = place.fails("convert w.weights.h5 d.keras");
@@ -374,12 +374,12 @@ fn summary_of_a_saved_model_is_that_of_its_recipe() {
 }
 
 #[test]
-fn only_settings_that_cannot_be_read_are_warned_of() {
+fn only_unreadable_settings_cause_a_warning() {
     let place = Place::new();
     let mut model = Sequential::new();
     model.add(Dense::new(2).input_shape(3)).unwrap();
     let mut json: Json = serde_json::from_str(&model.to_json().unwrap()).unwrap();
-    // What Keras writes for a model that was never compiled, and for one with an optimizer alone.
+    // Keras's output for a model that was never compiled, and for one with only an optimizer.
     for (settings, warned) in [(serde_json::json!({}), false), (serde_json::json!({"optimizer": "sgd"}), true)] {
         json["compile_config"] = settings;
         place.write("m.json", json.to_string());
@@ -395,6 +395,21 @@ fn devices_and_completions() {
     assert!(output.stdout.contains("flex:0 "), "{}", output.stdout);
     let output = place.done("completions bash");
     assert!(output.stdout.contains("_brasa()"));
+    for values in ["auto cpu gpu flex ndarray wgpu vulkan metal cuda", "classic keras2 keras3", "mnist fashion_mnist"] {
+        assert!(output.stdout.contains(&format!("compgen -W \"{values}\"")), "{values}");
+    }
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let place = Place::new();
+    place.done("man share/man1");
+    let train = fs::read_to_string(place.at("share/man1/brasa-train.1")).unwrap();
+    assert!(train.contains("brasa train recipe.toml"), "{train}");
+    assert!(!train.contains('\x1b'), "{train}");
+    for name in ["brasa", "brasa-predict", "brasa-init-images", "brasa-runs-best", "brasa-man"] {
+        assert!(place.at(&format!("share/man1/{name}.1")).is_file(), "{name}");
+    }
 }
 
 #[test]
@@ -445,9 +460,9 @@ fn failures_have_one_clear_message_and_leave_no_run_behind() {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_an_error() {
+fn an_unavailable_device_is_an_error() {
     let place = thirds();
-    // No test machine may be assumed to have, or not to have, a GPU; a hundredth one it has not.
+    // A test machine can have a GPU or not, but not a hundredth one.
     let message = place.fails("train thirds.toml --out run --backend cuda:99");
     assert!(message.contains("device `cuda:99` is not available") && message.contains("found: "), "{message}");
     let auto = place.done("train thirds.toml --out run --backend auto --quiet");
@@ -464,7 +479,7 @@ fn the_environment_names_the_backend() {
 }
 
 #[test]
-fn wrong_usage_is_told_apart() {
+fn wrong_usage_has_its_own_code() {
     let place = thirds();
     let wrong = [
         "",
@@ -508,7 +523,7 @@ fn a_closed_pipe_is_a_quiet_end() {
     assert_eq!(status.code(), Some(1), "a failure stays one: {message}");
 }
 
-/// A logit of 0 says that both classes are as probable.
+/// A logit of 0 means equal probabilities of both classes.
 #[test]
 fn the_confusion_matrix_of_logits_is_cut_at_zero() {
     let place = Place::new();
@@ -528,9 +543,9 @@ fn the_confusion_matrix_of_logits_is_cut_at_zero() {
     assert_eq!(keys(&scores), ["loss", "metrics", "samples"], "numbers are no classes");
 }
 
-/// Weights in an archive, class weights in a recipe, and several results of a metric, in JSON and in words.
+/// Weights in an archive, class weights in a recipe, and metrics with several values, in JSON and in text.
 #[test]
-fn weights_and_lists_come_through() {
+fn weights_and_lists_are_passed_on() {
     let recipe = "[data]\ndataset = \"npz\"\npath = \"d.npz\"\nvalidation_split = 0.5\n\n[[layers]]\nclass_name = \"Dense\"\n\
                   units = 1\nkernel_initializer = \"zeros\"\nactivation = \"sigmoid\"\ninput_shape = [1]\n\n[compile]\n\
                   optimizer = { class_name = \"SGD\", learning_rate = 0.0 }\nloss = \"mse\"\nmetrics = [{ class_name = \
@@ -565,9 +580,9 @@ fn weights_and_lists_come_through() {
     assert!(error.contains("sample_weight"), "{error}");
 }
 
-/// With the weights of the best epoch put back, the last epoch's numbers are not those of the saved model.
+/// With the best epoch's weights restored, the last epoch's numbers are not those of the saved model.
 #[test]
-fn the_epoch_that_was_restored_is_told() {
+fn the_restored_epoch_is_reported() {
     let recipe = "[data]\ndataset = \"npz\"\npath = \"d.npz\"\nvalidation_split = 0.5\n\n[[layers]]\nclass_name = \"Dense\"\n\
                   units = 1\nuse_bias = false\nkernel_initializer = \"zeros\"\ninput_shape = [1]\n\n[compile]\noptimizer = { \
                   class_name = \"SGD\", learning_rate = 0.9 }\nloss = \"mse\"\n\n[fit]\nepochs = 9\n\n[[callbacks]]\n\

@@ -1,5 +1,5 @@
-//! The same recipe on the same machine gives the same bits: each of those that come with Brasa, trained twice, and a folder
-//! of pictures on pools of several sizes.
+//! The same recipe on the same machine gives the same bits: each bundled recipe, trained twice, and a folder of images
+//! with thread pools of several sizes.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ fn each_recipe_gives_the_same_bits_again() {
     for (index, recipe) in recipes.iter().enumerate() {
         let train = |run: &str| {
             let run = format!("{run}{index}");
-            // Enough batches for threads to have every occasion to come in another order.
+            // Enough batches to expose differences in the threads' order.
             let arguments = format!("--out {run} --quiet --epochs 2 --seed 7 --set data.samples=1000");
             let mut command = place.command("train");
             command.arg(recipe).arg("--data-dir").arg(root.join("data/mnist")).args(arguments.split_whitespace());
@@ -41,10 +41,10 @@ compile = { optimizer = "adam", loss = "sparse_categorical_crossentropy" }
 fit = { epochs = 2, batch_size = 32, seed = 1 }
 "#;
 
-/// The loader decodes pictures on the threads that train: with one of them, with two, and with more than there are
-/// processors none waits for another in vain, and however many were asked for in whatever way, it counts alone.
+/// The loader decodes images on the training threads: there is no deadlock with one thread, with two, or with more than
+/// there are processors, and the number of threads takes effect however it is given.
 #[test]
-fn pictures_are_read_and_trained_on_by_the_same_threads() {
+fn images_are_read_by_the_training_threads() {
     let place = Place::with("pictures.toml", PICTURES);
     for third in 0..3 {
         fs::create_dir_all(place.at(&format!("pictures/{third}"))).unwrap();

@@ -60,8 +60,8 @@ fn place() -> Place {
     place
 }
 
-/// Killed at any moment and resumed, again and again, a run ends with the same bits. `BRASA_CHAOS` says how many
-/// times (default 8).
+/// A run that is repeatedly killed at a random moment and resumed ends with the same bits. `BRASA_CHAOS` sets the
+/// number of kills (default 8).
 #[test]
 fn a_killed_run_ends_with_the_same_bits() {
     let kills: usize = std::env::var("BRASA_CHAOS").map_or(8, |kills| kills.parse().unwrap());
@@ -79,7 +79,7 @@ fn a_killed_run_ends_with_the_same_bits() {
         let name = format!("run{round}");
         let run = place.at(&name);
         let resume = format!("train small.toml --resume --out {name} --seed 4 --quiet");
-        // A run is killed a few times, then finished.
+        // A run is killed a few times, then completed.
         for _ in 0..5 {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let part = (random >> 33) as f64 / f64::from(1u32 << 31);

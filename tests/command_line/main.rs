@@ -1,4 +1,4 @@
-//! The command line as a user meets it: the program is run, and its output, files and exit code are looked at.
+//! End-to-end tests of the command line: the program's output, files and exit code.
 #![cfg(feature = "cli")]
 
 mod bench;

@@ -1,4 +1,4 @@
-//! Models and recipes that ask for more memory than there is: an error of one line, not the end of the machine.
+//! Models and recipes that exceed the available memory: a one-line error, not an exhausted machine.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -10,8 +10,7 @@ use zip::write::SimpleFileOptions;
 
 use crate::support::{Place, Said};
 
-/// A folder with `x.npy`, three numbers for each of 128 samples, and `m.keras`: a model whose `RepeatVector` repeats
-/// them `n` times.
+/// A folder with `x.npy`, three numbers for each of 128 samples, and `m.keras`: a model with a `RepeatVector` of `n`.
 fn repeating(n: u64) -> Place {
     let place = Place::new();
     save_npy(place.at("x.npy"), &[128, 3], &[1.0; 128 * 3]).unwrap();
@@ -21,7 +20,7 @@ fn repeating(n: u64) -> Place {
     model.add(ActivationLayer::new("tanh")).unwrap();
     model.add(GlobalMaxPooling1D::new()).unwrap();
     model.save(place.at("small.keras")).unwrap();
-    // No model with such a number can be built, so it is written into the file.
+    // No model with such a number can be built, so it is patched into the file.
     let mut small = zip::ZipArchive::new(File::open(place.at("small.keras")).unwrap()).unwrap();
     let mut large = zip::ZipWriter::new(File::create(place.at("m.keras")).unwrap());
     for index in 0..small.len() {
@@ -62,7 +61,7 @@ fn refused(place: &Place, arguments: &str, layer: &str) -> String {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn files_that_ask_for_more_than_there_is_are_refused() {
+fn files_that_exceed_the_memory_are_refused() {
     for n in [1u64 << 30, 1 << 40, (1 << 57) + 1, (1 << 62) + 1, 1 << 63, u64::MAX] {
         let place = repeating(n);
         for batch in [1, 128] {
@@ -75,7 +74,7 @@ fn files_that_ask_for_more_than_there_is_are_refused() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn recipes_that_ask_for_more_than_there_is_are_refused() {
+fn recipes_that_exceed_the_memory_are_refused() {
     for (layer, name) in [
         ("class_name = \"Dense\"\nunits = 1099511627776", "dense"),
         ("class_name = \"Dense\"\nunits = 9223372036854775807", "dense"),

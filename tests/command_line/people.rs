@@ -1,4 +1,4 @@
-//! From what people have to an answer: pictures in folders, tables with texts and gaps, numbers, a series over time.
+//! From typical user data to predictions: images in folders, tables with texts and gaps, regression, time series.
 
 use std::process::Stdio;
 
@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::{Place, Said};
 
-/// Numbers that look drawn at random, from 0 to below 1; always the same.
+/// Deterministic pseudorandom numbers in [0, 1).
 struct Draws(u64);
 
 impl Draws {
@@ -22,7 +22,7 @@ impl Draws {
     }
 }
 
-/// A picture of a shape, light on dark, at a place and of a size that are drawn.
+/// An image of a shape, light on dark, with random position and size.
 fn shape(name: &str, draws: &mut Draws) -> image::GrayImage {
     let (x, y, size) = (draws.within(10.0, 14.0), draws.within(10.0, 14.0), draws.within(6.0, 9.0));
     let light = draws.within(170.0, 255.0);
@@ -52,7 +52,7 @@ fn number(json: &Json) -> f64 {
 }
 
 #[test]
-fn pictures_of_three_shapes() {
+fn images_of_three_shapes() {
     let place = Place::new();
     let mut draws = Draws(1);
     shapes(&place, "data/train", 24, &mut draws);
@@ -75,7 +75,7 @@ fn pictures_of_three_shapes() {
     let config = place.read("run/config.toml");
     assert!(config.contains("class_names = [\"circle\", \"cross\", \"stripes\"]"), "{config}");
 
-    // Of the run's own test data, and of a folder that lacks the first class: it is matched by name.
+    // The run's own test data, and a folder that lacks the first class: classes are matched by name.
     let own = place.json("evaluate run --json");
     assert!(number(&own["metrics"]["accuracy"]) > 0.9 && own["samples"] == json!(24), "{own}");
     assert_eq!(own["class_names"], json!(["circle", "cross", "stripes"]));
@@ -96,7 +96,7 @@ fn pictures_of_three_shapes() {
     let error = place.run("evaluate run --data some");
     assert!(error.code == Some(1) && error.stderr.contains("unknown class") && error.stderr.contains("`dots`"));
 
-    // A folder, a pattern, standard input, and a file that is no picture.
+    // A folder, a glob pattern, standard input, and a file that is not an image.
     place.write("broken.png", "no picture");
     let said =
         place.run("predict run/model.keras data/val/cross broken.png some/dots/[0-3].png --top 1 --format jsonl");
@@ -115,7 +115,7 @@ fn pictures_of_three_shapes() {
     assert!(place.read("answers.csv").lines().skip(1).filter(|line| line.contains(",0,circle,")).count() >= 5);
     assert!(place.fails("predict run data/val/circle --output answers.xlsx").contains("`.csv`"));
 
-    // Broken pictures are refused before training, or left out.
+    // Broken images are rejected before training, or skipped.
     place.write("data/train/cross/3.png", "no picture");
     let error = place.fails("train images.toml --out other --epochs 1 --quiet");
     assert!(error.contains("data/train/cross/3.png") && error.contains("skip_broken"), "{error}");
@@ -130,7 +130,7 @@ fn pictures_of_three_shapes() {
     assert!(said.stderr.contains("3.png` was left out"), "{}", said.stderr);
 }
 
-/// Who survived: women, and men below 15.
+/// The survivors are women, and men below 15.
 fn passengers(rows: usize, draws: &mut Draws) -> String {
     let mut text = "PassengerId,Name,Sex,Age,Fare,Embarked,Boarded,Survived\n".to_owned();
     for row in 1..=rows {
@@ -168,7 +168,7 @@ fn a_table_with_texts_and_gaps() {
     assert_eq!(later["class_names"], json!(["no", "yes"]));
     assert_eq!(later["confusion_matrix"].as_array().unwrap().len(), 2);
 
-    // The same rows with their columns in another order, without the target, and one with a word that nobody has seen.
+    // The same rows with their columns in another order, without the target, and one with an unseen category.
     let mut rows: Vec<Vec<String>> = Vec::new();
     for line in place.read("later.csv").lines().take(21) {
         let fields: Vec<&str> = line.split(',').collect();
@@ -194,7 +194,7 @@ fn a_table_with_texts_and_gaps() {
     }
     assert!(right >= 15, "{right}: {}", said.stdout);
 
-    // What is known of the table is in the file, in each form.
+    // The table's metadata is saved in every format.
     for name in ["copy.h5", "copy.safetensors", "copy.keras"] {
         place.done(&format!("convert run {name}"));
         let info = Model::load(place.at(name)).unwrap().data_info().clone();
@@ -210,7 +210,7 @@ fn a_table_with_texts_and_gaps() {
 }
 
 #[test]
-fn what_a_table_cannot_be_is_said_with_its_place() {
+fn invalid_tables_are_reported_with_their_place() {
     let place = Place::new();
     let recipe = "[data]\ndataset = \"csv\"\npath = \"t.csv\"\n[[layers]]\nclass_name = \"Dense\"\nunits = 1\n\
                   [compile]\nloss = \"mse\"\n[fit]\nverbose = 0\n";
@@ -263,7 +263,7 @@ fn prices_of_houses() {
     place.done("init table houses.csv -o houses.toml");
     let said = place.json("train houses.toml --out run --epochs 60 --json");
     let best = number(&said["restored"]["scores"]["val_mae"]);
-    // The prices lie between 110,000 and 620,000.
+    // The prices are between 110,000 and 620,000.
     assert!(best < 20_000.0, "{best}");
     place.write("new.csv", "rooms,garden,area\n4,yes,100\n2,no,60\n");
     let said = place.json("predict run new.csv --json");
@@ -271,7 +271,7 @@ fn prices_of_houses() {
         let output = number(&said[index]["output"][0]);
         assert!((output - price).abs() < 30_000.0, "{output} where {price} is right");
     }
-    // An evaluation of the run is of what it was validated with.
+    // The run is evaluated on its validation data.
     let own = place.json("evaluate run --json");
     assert!((number(&own["metrics"]["mae"]) - best).abs() < 1.0 && own["samples"] == json!(60), "{own}");
     assert!(own.get("confusion_matrix").is_none());
@@ -308,7 +308,7 @@ fn a_sine_in_windows() {
     let said = place.json("train sine.toml --out run --json");
     let losses = said["history"]["val_loss"].as_array().unwrap();
     assert!(number(losses.last().unwrap()) < 1e-3, "{losses:?}");
-    // The last window's target is two steps after its end, where there is no row.
+    // The last window's target is two steps after its end, beyond the last row.
     let said = place.json("predict run sine.csv --json");
     assert_eq!(said.as_array().unwrap().len(), 400 - 8 + 1);
     let (first, last) = (&said[0], &said[400 - 8]);
@@ -317,7 +317,7 @@ fn a_sine_in_windows() {
         |json: &Json, step: f64| assert!((number(&json["output"][0]) - (step * 0.3).sin()).abs() < 0.1, "{json}");
     near(first, 9.0);
     near(last, 401.0);
-    // A table that has no window, or no row, is not passed over.
+    // A table without a window, or without rows, is not ignored.
     place.write("short.csv", "value\n1\n2\n3\n");
     place.write("none.csv", "value\n");
     for name in ["short.csv", "none.csv"] {
@@ -331,7 +331,7 @@ fn a_sine_in_windows() {
 }
 
 #[test]
-fn what_adapts_learns_from_what_is_trained_on_alone() {
+fn adapting_uses_the_training_data_only() {
     let place = Place::new();
     place.write("t.csv", "a,y\n1,0\n3,0\n5,0\n1000,0\n");
     let recipe = "[data]\ndataset = \"csv\"\npath = \"t.csv\"\nvalidation_split = 0.25\n[[layers]]\n\
@@ -361,7 +361,7 @@ fn a_resumed_run_keeps_what_was_decided() {
 }
 
 #[test]
-fn models_that_know_nothing_ask_for_data() {
+fn models_without_data_info_require_data() {
     let place = Place::new();
     let mut model = Sequential::new();
     model.add(Dense::new(2).activation("softmax").input_shape(3)).unwrap();
@@ -409,4 +409,136 @@ fn layers_are_shown_from_their_list() {
     assert!(dense["arguments"].as_array().unwrap().contains(&json!("units")), "{dense}");
     assert!(place.done("layers Dense").stdout.contains("units = "));
     assert!(place.fails("layers Dens").contains("did you mean `Dense`?"));
+}
+
+#[test]
+fn options_about_what_is_not_there_are_refused() {
+    let place = Place::new();
+    let model = |units: usize, activation: &str, loss: &str, path: &str| {
+        let mut model = Sequential::new();
+        model.add(Dense::new(units).activation(activation).input_shape(2)).unwrap();
+        model.compile(Compile::new("sgd", loss)).unwrap();
+        model.save(place.at(path)).unwrap();
+    };
+    model(2, "softmax", "sparse_categorical_crossentropy", "classes.keras");
+    model(3, "sigmoid", "binary_crossentropy", "labels.keras");
+    model(1, "linear", "mse", "numbers.keras");
+    place.write("t.csv", "a,b,y\n1,2,0\n3,4,1\n");
+    place.write("x.csv", "1,2\n3,4\n");
+    place.npz("t.npz", &[("x", &[2, 2], &[1.0, 2.0, 3.0, 4.0]), ("y", &[2], &[0.0, 1.0])]);
+    for data in ["t.csv", "t.npz"] {
+        for option in ["--pixels 0..255", "--skip-broken"] {
+            let error = place.fails(&format!("evaluate classes.keras --data {data} {option}"));
+            assert!(error.contains(&option[..8]) && error.contains("pictures"), "{error}");
+        }
+        place.done(&format!("evaluate classes.keras --data {data} --class-names no,yes"));
+    }
+    let error = place.fails("evaluate numbers.keras --data t.csv --class-names no");
+    assert!(error.contains("--class-names") && error.contains("a model of numbers"), "{error}");
+    for (arguments, option) in [
+        ("numbers.keras x.csv --top 2", "--top"),
+        ("numbers.keras x.csv --class-names a", "--class-names"),
+        ("labels.keras x.csv --top 2 --format csv", "--top"),
+        ("classes.keras x.csv --pixels 0..255", "--pixels"),
+        ("classes.keras x.npy --header true", "--header"),
+        ("classes.keras x.npy --output y.npy --invert", "--invert"),
+        ("classes.keras x.npy --output y.npy --top 2", "--top"),
+        ("classes.keras --input x.npy --output y.npy --pixels 0..1", "--pixels"),
+        ("classes.keras --input x.npy --output y.npy --class-names a,b", "--class-names"),
+    ] {
+        let error = place.fails(&format!("predict {arguments}"));
+        assert!(error.contains(option) && !place.at("y.npy").exists(), "{arguments}: {error}");
+    }
+    place.done("predict classes.keras x.csv --header false --top 1 --class-names no,yes");
+    // What is missing is said, and not that there is no table.
+    assert!(place.run("predict classes.keras none.csv --header true").stderr.contains("none.csv"));
+}
+
+#[test]
+fn a_gap_where_training_had_none_is_refused_with_its_place() {
+    let place = Place::new();
+    place.write("t.csv", "kind,y\nu,1\nv,2\nu,1\n");
+    place.write(
+        "r.toml",
+        "[data]\ndataset = \"csv\"\npath = \"t.csv\"\nmissing = \"category\"\n[[layers]]\nclass_name = \"Dense\"\n\
+         units = 1\n[compile]\nloss = \"mse\"\n[fit]\nverbose = 0\n",
+    );
+    place.done("train r.toml --out run");
+    place.write("new.csv", "kind\nv\n,\n".replace(',', "NA"));
+    let said = place.run("predict run new.csv --json");
+    let error = said.json()[1]["error"].as_str().unwrap().to_owned();
+    assert!(said.code == Some(1) && error.contains("line 3, column 1 (`kind`): expected a text (u, v)"), "{error}");
+    assert!(error.contains("received a gap; there was none in what was trained on"), "{error}");
+}
+
+#[test]
+fn labels_have_a_table_of_their_own() {
+    let place = Place::new();
+    let mut model = Sequential::new();
+    model.add(ActivationLayer::new("sigmoid").input_shape(3)).unwrap();
+    model.compile(Compile::new("sgd", "binary_crossentropy")).unwrap();
+    model.data_info_mut().class_names = vec!["sun".into(), "rain".into(), "wind".into()];
+    model.save(place.at("m.keras")).unwrap();
+    let x = [2.0, -1.0, 3.0, 1.0, 1.0, -3.0, -2.0, 1.0, 0.0, -1.0, -1.0, -1.0];
+    let y = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0];
+    place.npz("d.npz", &[("x", &[4, 3], &x), ("y", &[4, 3], &y)]);
+    let said = place.json("evaluate m.keras --data d.npz --json");
+    assert_eq!(said["class_names"], json!(["sun", "rain", "wind"]));
+    assert_eq!(
+        said["classes"][1],
+        json!({ "name": "rain", "precision": 0.5, "recall": 1.0, "f1": 2.0 / 3.0, "support": 1 })
+    );
+    assert!(said.get("confusion_matrix").is_none());
+    let text = place.done("evaluate m.keras --data d.npz").stdout;
+    assert!(text.contains("label  precision") && text.contains("2 of 4 samples have just the labels"), "{text}");
+}
+
+#[test]
+fn the_report_of_a_regression_shows_predicted_and_true() {
+    let place = Place::new();
+    let rows: String = (0..40).map(|row| format!("{row},{}\n", row * 3)).collect();
+    place.write("t.csv", format!("a,price\n{rows}"));
+    place.write(
+        "r.toml",
+        "[data]\ndataset = \"csv\"\npath = \"t.csv\"\nvalidation_split = 0.2\n[[layers]]\nclass_name = \"Dense\"\nunits = 1\n\
+         [compile]\nloss = \"mse\"\n[fit]\nverbose = 0\nepochs = 2\n",
+    );
+    place.done("train r.toml --out run");
+    let page = place.read("run/report.html");
+    assert!(page.contains("Predicted and true, validation data") && page.contains("8 samples"), "no such part");
+    assert!(page.contains("predicted price over true") && page.contains("residuals of price over predicted"));
+    assert!(page.matches("<circle").count() >= 16);
+}
+
+#[test]
+fn every_key_of_a_recipe_is_shown() {
+    let place = Place::new();
+    let said = place.done("help recipe").stdout;
+    for text in ["[data]", "  missing = \"refuse\"", "(csv)", "  batch_size = 32", "[[callbacks]]", "EarlyStopping"] {
+        assert!(said.contains(text), "{text}: {said}");
+    }
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    assert!(place.done("help init images").stdout.contains("--size"));
+    assert!(place.done("help").stdout.contains("help"));
+    assert!(place.fails("help recpie").contains("did you mean `recipe`?"));
+}
+
+#[test]
+fn the_best_run_is_that_of_the_metric_s_direction() {
+    let place = Place::new();
+    for (name, values) in [("a", "3,0.5"), ("b", "1,0.25")] {
+        std::fs::create_dir_all(place.at("runs").join(name)).unwrap();
+        let recipe = "[compile]\nloss = \"mse\"\n[[compile.metrics]]\nclass_name = \"AUC\"\nname = \"roc\"\n";
+        place.write(&format!("runs/{name}/config.toml"), recipe);
+        let (wrong, roc) = values.split_once(',').unwrap();
+        place.write(
+            &format!("runs/{name}/history.csv"),
+            format!("epoch,loss,false_negatives,roc,own\n0,1,{wrong},{roc},1\n"),
+        );
+    }
+    let best = |arguments: &str| place.json(&format!("runs best {arguments} --json"))["run"].clone();
+    assert_eq!(best("--metric false_negatives"), json!("runs/b"));
+    assert_eq!(best("--metric roc"), json!("runs/a"));
+    assert_eq!(best("--metric roc --mode min"), json!("runs/b"));
+    assert!(place.fails("runs best --metric own").contains("--mode"));
 }

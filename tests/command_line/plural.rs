@@ -1,4 +1,4 @@
-//! Models of several inputs and outputs: `train`, `evaluate` and `predict` on an `.npz` with a field for each.
+//! Models of several inputs and outputs: `train`, `evaluate` and `predict` on an `.npz` with an array for each.
 
 use std::fs;
 
@@ -28,7 +28,7 @@ metrics = { sold = ["accuracy"] }
 "#;
 
 #[test]
-fn fields_go_by_name_from_the_file_to_the_scores() {
+fn fields_are_matched_by_name_from_the_file_to_the_scores() {
     let place = Place::new();
     let (a, b) = (Input::new(2).name("a").symbol(), Input::new(1).name("b").symbol());
     let both = Concatenate::default().call([&a, &b]).unwrap();
@@ -109,9 +109,9 @@ batch_size = 4
 seed = 1
 "#;
 
-/// From its recipe, and resumed from the recipe in its folder.
+/// From its recipe, and resumed from the recipe in its run directory.
 #[test]
-fn a_recipe_may_be_a_graph() {
+fn a_recipe_can_be_a_graph() {
     let place = Place::new();
     let numbers: Vec<f32> = (0..16).map(|index| index as f32 / 8.0 - 1.0).collect();
     let classes: Vec<f32> = (0..8).map(|index| (index % 2) as f32).collect();
@@ -139,7 +139,7 @@ fn a_recipe_may_be_a_graph() {
     );
 }
 
-/// Batches are of the size that its layers need.
+/// Batches have the size that its layers require.
 #[test]
 fn a_stateful_model_predicts_in_its_own_batches() {
     let place = Place::new();

@@ -1,4 +1,4 @@
-//! What can be seen of a run: its page, runs compared, networks drawn, learning rates tried.
+//! Reports of a run: its page, comparisons of runs, diagrams of networks, the learning rate finder.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use base64::Engine;
 
 use crate::support::{Place, SIDE, picture};
 
-/// A recipe that learns in a second which third of a picture is light.
+/// A recipe that learns within a second which third of an image is light.
 const RECIPE: &str = r#"
 [data]
 dataset = "npz"
@@ -45,7 +45,7 @@ fn thirds() -> Place {
     let labels: Vec<usize> = (0..120).map(|index| index * 7 % 3).collect();
     let pictures = |labels: &[usize]| -> Vec<f32> { labels.iter().flat_map(|label| picture(*label)).collect() };
     let told = |labels: &[usize]| -> Vec<f32> { labels.iter().map(|label| *label as f32).collect() };
-    // Two of the thirty to test with have a wrong label, so that there are mistakes to be shown.
+    // Two of the thirty test samples have a wrong label, so that there are mistakes to show.
     let mut wrong = labels[..30].to_vec();
     for index in [4, 11] {
         wrong[index] = (wrong[index] + 1) % 3;
@@ -132,7 +132,7 @@ fn a_run_has_a_page_with_everything() {
     }
     assert!(page.contains("prefers-color-scheme: dark") && page.contains("currentColor"));
 
-    // The samples with the wrong labels are among the mistakes, as pictures of nine by nine pixels.
+    // The mislabelled samples are among the mistakes, as images of nine by nine pixels.
     assert!(words.contains(", no. 4") && words.contains(", no. 11"), "{words}");
     let source = page.split("class=\"mistakes\"").nth(1).unwrap().split("base64,").nth(1).unwrap();
     let png = base64::engine::general_purpose::STANDARD.decode(source.split('"').next().unwrap()).unwrap();
@@ -177,7 +177,7 @@ fn a_regression_has_a_page_without_classes() {
 }
 
 #[test]
-fn validation_after_some_epochs_stands_in_their_rows() {
+fn validation_after_some_epochs_is_in_their_rows() {
     let place = thirds();
     place.done("train thirds.toml --out run --quiet --set fit.validation_freq=[1,3]");
     let history = place.read("run/history.csv");
@@ -202,10 +202,10 @@ fn names_are_written_as_text() {
     assert!(page.contains("<h1>a&lt;b&gt;&amp;"), "{}", &page[..600]);
 }
 
-/// Where a file's name may hold such characters.
+/// On systems where a file's name can contain such characters.
 #[cfg(unix)]
 #[test]
-fn names_that_command_a_terminal_are_shown_harmless() {
+fn control_characters_in_names_are_escaped() {
     let place = thirds();
     fs::create_dir(place.at("run\u{1b}[31m")).unwrap();
     place.write("run\u{1b}[31m/history.csv", "epoch,\u{1b}]0;title\u{7}\n0,1\n1,2\n");
@@ -251,7 +251,7 @@ fn runs_are_compared() {
 }
 
 #[test]
-fn what_holds_no_run_is_not_compared() {
+fn only_runs_are_compared() {
     let place = thirds();
     place.done("train thirds.toml --out run --quiet --epochs 1");
     fs::create_dir(place.at("empty")).unwrap();

@@ -1,4 +1,4 @@
-//! Whatever happens to the directory of a run, there is a clear error, and nothing that was there is lost.
+//! Faults of a run's directory cause a clear error, and nothing is lost.
 
 use std::fs;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Place, check_files, result};
 
-/// A recipe whose checkpoint and model have half a megabyte each.
+/// A recipe whose checkpoint and model take half a megabyte each.
 const RECIPE: &str = r#"
 [data]
 dataset = "csv"
@@ -42,7 +42,7 @@ batch_size = 16
 seed = 1
 "#;
 
-/// After how long something that does not come is taken not to come.
+/// The time after which an expected event is considered missing.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A folder with the recipe and its data.
@@ -85,7 +85,7 @@ fn message(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Waits until a file is there.
+/// Waits until a file exists.
 fn wait_for(path: &Path) {
     let begin = Instant::now();
     while !path.exists() {
@@ -94,13 +94,13 @@ fn wait_for(path: &Path) {
     }
 }
 
-/// How many epochs a run has done.
+/// The number of completed epochs of a run.
 fn epochs(place: &Place, run: &str) -> usize {
     place.read(&format!("{run}/history.csv")).lines().count() - 1
 }
 
-/// Runs a shell script in a namespace of its own, where it may mount what it likes; `false`, with a line in the tests'
-/// output, where the system does not allow that.
+/// Runs a shell script in its own namespace, where it can mount; `false`, with a line in the tests' output, where the
+/// system does not allow that.
 fn in_namespace(place: &Place, script: &str) -> bool {
     let own = ["--user --map-root-user --mount", "--mount"];
     let may = |flags: &&str| {
@@ -109,7 +109,7 @@ fn in_namespace(place: &Place, script: &str) -> bool {
         trial.output().is_ok_and(|output| output.status.success())
     };
     let Some(flags) = own.iter().find(|flags| may(flags)) else {
-        // Past what captures the output of tests that pass.
+        // Bypasses the output capture of passing tests.
         let told = format!("SKIPPED, as nothing can be mounted here: {script}\n");
         std::io::stderr().write_all(told.as_bytes()).unwrap();
         return false;
@@ -121,14 +121,14 @@ fn in_namespace(place: &Place, script: &str) -> bool {
     true
 }
 
-/// What a command in such a script has said when it failed: one clear message.
+/// The output of a failed command in such a script: one clear message.
 fn failure(place: &Place, name: &str) -> String {
     let told = place.read(name);
     assert!(told.starts_with("error: ") && told.trim_end().lines().count() == 1, "{told}");
     told
 }
 
-/// Nothing half written is left.
+/// No partially written files are left.
 fn check_no_leftovers(run: &Path) {
     let entries = [run.to_owned(), run.join("checkpoint")].map(|folder| fs::read_dir(folder).unwrap());
     let files: Vec<PathBuf> = entries.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
@@ -136,9 +136,9 @@ fn check_no_leftovers(run: &Path) {
 }
 
 #[test]
-fn a_full_disk_costs_nothing_that_was_there() {
+fn a_full_disk_loses_no_existing_file() {
     let place = place();
-    // There is room for one checkpoint, not for the next beside it.
+    // There is room for one checkpoint, not for a second one.
     let mounted = in_namespace(
         &place,
         "mkdir disk && mount -t tmpfs -o size=900k none disk
@@ -189,7 +189,7 @@ fn a_directory_that_cannot_be_written_is_an_error() {
 }
 
 #[test]
-fn a_directory_that_is_taken_away_ends_the_run_and_goes_on_elsewhere() {
+fn a_moved_directory_ends_the_run_and_can_be_resumed() {
     for freq in ["epoch", "1"] {
         let place = place();
         let endless =
@@ -212,7 +212,7 @@ fn a_directory_that_is_taken_away_ends_the_run_and_goes_on_elsewhere() {
 }
 
 #[test]
-fn a_second_process_is_sent_away() {
+fn a_second_process_is_refused() {
     let place = place();
     let first = start(&place, "train small.toml --out run --quiet --epochs 10000000");
     wait_for(&place.at("run/checkpoint/last.ckpt"));
@@ -237,7 +237,7 @@ fn a_second_process_is_sent_away() {
 }
 
 #[test]
-fn of_several_that_begin_at_once_one_has_the_directory() {
+fn one_of_several_concurrent_processes_gets_the_directory() {
     let place = place();
     place.done("train small.toml --out undisturbed --quiet");
     let begun: Vec<Started> = (0..4).map(|_| start(&place, "train small.toml --out run --quiet")).collect();

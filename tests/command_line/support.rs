@@ -1,4 +1,4 @@
-//! The program, folders in which it runs, and what it says.
+//! The program under test, folders to run it in, and its output.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -12,34 +12,34 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 
-/// Side of the pictures, in pixels.
+/// The side length of the images, in pixels.
 pub const SIDE: usize = 9;
 
-/// A picture whose third number `third` is light.
+/// An image whose third number `third` is light.
 pub fn picture(third: usize) -> Vec<f32> {
     (0..SIDE * SIDE).map(|index| if index / SIDE / 3 == third { 1.0 } else { 0.0 }).collect()
 }
 
-/// Writes that picture.
+/// Writes that image.
 pub fn png(place: &Place, name: &str, third: usize) {
     let values = picture(third);
     let pixel = |x: u32, y: u32| image::Luma([(values[y as usize * SIDE + x as usize] * 255.0) as u8]);
     image::GrayImage::from_fn(SIDE as u32, SIDE as u32, pixel).save(place.at(name)).unwrap();
 }
 
-/// The program with its arguments, to be run in a folder; nothing of the tests' own environment has a say.
+/// The program with its arguments, to be run in a folder, isolated from the tests' environment.
 pub fn brasa(folder: &Path, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brasa"));
     command.args(arguments.split_whitespace()).current_dir(folder);
     for variable in ["BRASA_BACKEND", "RUST_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
         command.env_remove(variable);
     }
-    // Without it, a desktop's libraries say so on the error stream while devices are looked for.
+    // Without it, desktop libraries print a message to standard error when devices are enumerated.
     command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
     command
 }
 
-/// What a command has said, and the code with which it ended.
+/// A command's output and exit code.
 pub struct Said {
     pub stdout: String,
     pub stderr: String,
@@ -54,7 +54,7 @@ impl Said {
         Self { stdout, stderr, code: output.status.code() }
     }
 
-    /// The same, of a command that must have succeeded.
+    /// The same, for a command that must have succeeded.
     #[track_caller]
     pub fn done(self) -> Self {
         assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
@@ -67,7 +67,7 @@ impl Said {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
     }
 
-    /// The message of a command that must have failed with this code: one, and nothing else.
+    /// The only message of a command that must have failed with this code.
     #[track_caller]
     pub fn failure(self, code: i32) -> String {
         let Self { stdout, stderr, code: own } = self;
@@ -89,7 +89,7 @@ impl Place {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    /// A folder with a file of text, such as a recipe.
+    /// A folder with a text file, such as a recipe.
     pub fn with(name: &str, text: &str) -> Self {
         let place = Self::new();
         place.write(name, text);
@@ -110,7 +110,7 @@ impl Place {
         fs::read_to_string(self.at(name)).unwrap()
     }
 
-    /// Writes arrays into an archive of NumPy's, and each beside it.
+    /// Writes arrays into an `.npz` archive, and each into its own file.
     pub fn npz(&self, name: &str, arrays: &[(&str, &[usize], &[f32])]) -> PathBuf {
         let path = self.at(name);
         let mut archive = zip::ZipWriter::new(File::create(&path).unwrap());
@@ -145,21 +145,21 @@ impl Place {
         self.done(arguments).json()
     }
 
-    /// Runs a command that fails, and returns what it says.
+    /// Runs a command that must fail, and returns its message.
     #[track_caller]
     pub fn fails(&self, arguments: &str) -> String {
         self.run(arguments).failure(1)
     }
 }
 
-/// Weights, bit for bit, and history of a run.
+/// A run's weights, bit for bit, and history.
 pub fn result(run: &Path) -> (Vec<Vec<u32>>, String) {
     let weights = Sequential::load(run.join("model.keras")).unwrap().get_weights().unwrap();
     let bits = weights.iter().map(|weight| weight.iter().map(|number| number.to_bits()).collect()).collect();
     (bits, fs::read_to_string(run.join("history.csv")).unwrap())
 }
 
-/// Whatever there is of a run can be read.
+/// All existing files of a run can be read.
 pub fn check_files(run: &Path) {
     let there = |name: &str| Some(run.join(name)).filter(|path| path.exists());
     if let Some(path) = there("config.toml") {

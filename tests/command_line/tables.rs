@@ -1,10 +1,10 @@
-//! Tables in CSV files: which column is the target, and whether the first line names the columns.
+//! Tables in CSV files: the choice of the target column, and the detection of a header.
 
 use serde_json::json;
 
 use crate::support::Place;
 
-/// Predicts 0 whatever comes, so that the loss is the mean of the targets.
+/// Always predicts 0, so that the loss is the mean of the targets.
 const RECIPE: &str = r#"
 [data]
 dataset = "csv"
@@ -42,15 +42,15 @@ fn the_target_of_a_recipe_and_of_a_run_is_kept() {
     let evaluated = place.done("evaluate a/model.keras --data other.csv --json");
     assert_eq!(evaluated.json()["loss"], json!(20.0));
     assert!(evaluated.stderr.contains("target `price`, as the model was trained on"), "{}", evaluated.stderr);
-    // Its inputs are known: one of them is no target.
+    // Its inputs are known: none of them can be the target.
     let error = place.fails("evaluate a/model.keras --data other.csv --target b");
     assert!(error.contains("another column than the model's inputs"), "{error}");
-    // A model that is trained on without a recipe is trained on the same kind of table.
+    // A model that is trained further without a recipe uses the same columns.
     assert_eq!(loss(&place.done("train --model a/model.keras --data other.csv --out d --json")), json!(20.0));
-    // The model knows it elsewhere, too.
+    // The model's file has the metadata wherever it is.
     std::fs::copy(place.at("a/model.keras"), place.at("copy.keras")).unwrap();
     assert_eq!(place.done("evaluate copy.keras --data other.csv --json").json()["loss"], json!(20.0));
-    // One that does not is asked of its run.
+    // Without it, the run's recipe is used.
     let mut model = brasa::Model::load(place.at("a/model.keras")).unwrap();
     *model.data_info_mut() = Default::default();
     model.save(place.at("a/model.keras")).unwrap();
@@ -67,7 +67,7 @@ fn the_target_of_a_recipe_and_of_a_run_is_kept() {
 }
 
 #[test]
-fn a_header_is_said_or_recognised() {
+fn a_header_is_given_or_detected() {
     let place = place();
     place.write("r.toml", RECIPE.replace("target = \"price\"\n", ""));
     place.write("numbers.csv", "0,1,2\n1,2,10\n3,4,10\n");

@@ -1,14 +1,14 @@
-//! The commands in a terminal: a bar of progress, colours, Ctrl-C.
+//! The commands in a terminal: progress bar, colours, Ctrl-C.
 
 use rexpect::session::{PtySession, spawn_command};
 
 use crate::commands::thirds;
 
-/// Milliseconds after which a program that says nothing is taken to hang.
+/// Milliseconds after which a silent program is considered hanging.
 const PATIENCE: u64 = 120_000;
 
 fn end(mut session: PtySession) -> (String, Option<i32>) {
-    // rexpect takes each byte for a character.
+    // rexpect converts each byte to a character.
     let bytes = session.exp_eof().unwrap().chars().map(|c| c as u8).collect();
     let text = String::from_utf8(bytes).unwrap();
     // `Exited(Pid(1), 0)`: rexpect does not name the type.
@@ -66,11 +66,11 @@ fn an_interrupted_training_saves_its_model() {
     let (text, code) = end(session);
     assert_eq!(code, Some(130), "{text}");
     assert!(text.contains("interrupted; the model as it was is saved in run/model.keras"), "{text}");
-    assert!(text.contains("to go on: brasa train --resume --out run\r\n"), "{text}");
+    assert!(text.contains("to resume: brasa train --resume --out run\r\n"), "{text}");
     let scores = place.json("evaluate run/model.keras --data xy.npz --json");
     assert_eq!(scores["samples"], 120);
 
-    // As many epochs as were done and one more, gone on with.
+    // One more epoch than completed, resumed.
     let rows = || place.read("run/history.csv").lines().count() - 1;
     let epochs = rows() + 1;
     let report = place.json(&format!("train --resume --out run --epochs {epochs} --accept-changes --json"));

@@ -1,4 +1,4 @@
-//! Names, numbers and readers that a stranger chooses: none of them makes the program hang, lie or lose a file.
+//! Untrusted names, numbers and consumers of output: none makes the program hang, mislead or lose a file.
 
 use std::fs;
 use std::process::Stdio;
@@ -26,7 +26,7 @@ fn numbers_on_the_command_line_have_bounds() {
 }
 
 #[test]
-fn a_prediction_is_written_batch_by_batch_and_whole_or_not_at_all() {
+fn predictions_are_written_in_batches_and_atomically() {
     let place = Place::new();
     let mut model = Sequential::new();
     model.add(Embedding::new(4, 2).input_shape(3)).unwrap().add(Flatten::default()).unwrap();
@@ -37,7 +37,7 @@ fn a_prediction_is_written_batch_by_batch_and_whole_or_not_at_all() {
     let y = load_npy(place.at("y.npy")).unwrap();
     let expected = model.predict(Samples::new([10, 3], x.clone()).unwrap()).unwrap();
     assert_eq!((y.shape(), y.to_vec_f32()), (&[10, 6][..], expected.into_iter().collect()));
-    // A word that is not in the vocabulary, in the last batch: two batches are done by then.
+    // An index outside the vocabulary, in the last batch: two batches are done by then.
     x[29] = 9.0;
     place.npz("x.npz", &[("x", &[10, 3], &x)]);
     let before = fs::read(place.at("y.npy")).unwrap();
@@ -50,7 +50,7 @@ fn a_prediction_is_written_batch_by_batch_and_whole_or_not_at_all() {
 
 #[cfg(unix)]
 #[test]
-fn training_goes_on_when_nobody_reads_what_it_says() {
+fn training_continues_when_its_output_is_closed() {
     let place = thirds();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -60,7 +60,7 @@ fn training_goes_on_when_nobody_reads_what_it_says() {
     place.done("train thirds.toml --out read --quiet");
     assert_eq!(result(&place.at("run")), result(&place.at("read")), "it has trained all the same");
     assert!(place.at("run/checkpoint/finished.json").exists());
-    // What has not been done is no success, even if nobody reads.
+    // Incomplete output is not a success, even if it is not read.
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let mut command = place.command("train missing.toml --out other");
@@ -96,30 +96,30 @@ fn names_stay_on_their_line() {
 }
 
 #[test]
-fn a_damaged_checkpoint_says_how_to_go_on() {
+fn a_damaged_checkpoint_error_says_how_to_continue() {
     let place = thirds();
     place.done("train thirds.toml --out run --quiet --set fit.epochs=2");
-    // As if the run had been cut off before its end.
+    // As if the run had been interrupted before its end.
     fs::remove_file(place.at("run/checkpoint/finished.json")).unwrap();
     let checkpoint = place.at("run/checkpoint/last.ckpt");
     let whole = fs::read(&checkpoint).unwrap();
     fs::write(&checkpoint, &whole[..whole.len() / 2]).unwrap();
     let message = place.fails("train --resume --out run --quiet");
     assert!(
-        message.contains("last.ckpt` is broken") && message.contains("delete it to begin the run anew"),
+        message.contains("last.ckpt` is broken") && message.contains("delete it to start the run again"),
         "{message}"
     );
-    // The one before is taken: if the newest is damaged, and if it is gone.
+    // The previous checkpoint is used if the newest is damaged or missing.
     fs::write(place.at("run/checkpoint/last.ckpt.bkp"), &whole).unwrap();
     place.done("train --resume --out run --quiet");
     fs::remove_file(place.at("run/checkpoint/finished.json")).unwrap();
     fs::remove_file(&checkpoint).unwrap();
     let said = place.done("train --resume --out run --quiet");
-    assert!(said.stderr.contains("is gone; the one before is taken"), "{}", said.stderr);
+    assert!(said.stderr.contains("is missing; the previous checkpoint is used"), "{}", said.stderr);
 }
 
 #[test]
-fn a_run_goes_on_with_its_own_data_only() {
+fn a_run_resumes_with_its_own_data_only() {
     let place = thirds();
     place.done("train thirds.toml --out run --quiet --set fit.epochs=2");
     fs::remove_file(place.at("run/checkpoint/finished.json")).unwrap();
@@ -148,7 +148,7 @@ fn a_limit_on_the_size_of_files_is_an_error_with_a_message() {
 }
 
 #[test]
-fn columns_are_no_formulas() {
+fn csv_columns_are_not_formulas() {
     let place = thirds();
     place.write(
         "own.toml",

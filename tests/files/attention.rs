@@ -1,4 +1,4 @@
-//! The attention layers in files: Keras's own, there and back, and what is refused of them.
+//! The attention layers in files: Keras's own, round trips, and rejected arguments.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use brasa::model::Contents;
 use brasa::prelude::*;
 use serde_json::{Value as Json, json};
 
-/// Files of Keras 3.15.1 and tf_keras 2.21 with inputs and outputs, made by `make_attention.py` there.
+/// Files of Keras 3.15.1 and tf_keras 2.21 with inputs and outputs, made by `make_attention.py` in that folder.
 pub fn fixture(name: &str) -> std::path::PathBuf {
     Path::new("tests/fixtures/functional").join(name)
 }
@@ -61,7 +61,7 @@ fn files_of_keras_compute_what_keras_computes() {
     }
 }
 
-/// The names in Keras's own files, written again.
+/// The names match those in Keras's own files.
 #[test]
 fn weights_and_classes_have_keras_names() {
     let folder = tempfile::tempdir().unwrap();
@@ -93,7 +93,7 @@ fn weights_and_classes_have_keras_names() {
     let path = folder.path().join("older.h5");
     model.save(&path).unwrap();
     let file = brasa::formats::keras::LegacyFile::open(&path, &brasa::formats::Limits::default()).unwrap();
-    // Keras finds the name beside a `module`, which its own `.h5` files do not have.
+    // Keras resolves the name with a `module`, which its own `.h5` files lack.
     let config = file.model_config().unwrap().to_string();
     assert!(config.contains(r#""module":"keras.layers","class_name":"GroupQueryAttention""#), "{config}");
     let query = Input::new((3, 4)).symbol();
@@ -108,7 +108,7 @@ fn layer(class: &str, config: &Json) -> Result<(), Error> {
 }
 
 #[test]
-fn what_is_not_there_is_refused_by_name() {
+fn unsupported_arguments_are_refused_by_name() {
     let gqa = |more: Json| {
         let mut config = json!({"head_dim": 2, "num_query_heads": 2, "num_key_value_heads": 1});
         config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -133,14 +133,14 @@ fn what_is_not_there_is_refused_by_name() {
         let error = layer(class, &config).unwrap_err().to_string();
         assert!(error.contains(part), "{class}({config}): `{part}` is missing in: {error}");
     }
-    // What says nothing, and what says how it is computed, is passed over.
+    // Arguments without effect, and those about how it is computed, are ignored.
     let none = json!({"causal": false, "dtype": "mixed_bfloat16"});
     assert!(layer("Attention", &none).is_ok());
     let none = gqa(json!({"flash_attention": true, "lora_rank": null}));
     assert!(layer("GroupedQueryAttention", &none).is_ok());
 }
 
-/// A mask that is no value of the graph, and a list of masks where one is expected.
+/// A mask that is not a value of the graph, and a list of masks instead of one.
 #[test]
 fn masks_of_other_kinds_are_refused() {
     let words = Input::new((3, 4)).symbol();
@@ -163,9 +163,9 @@ fn masks_of_other_kinds_are_refused() {
     refused(arguments, &[&words, &words, &mask]);
 }
 
-/// `(batch, T, S, features)` are made on the way, far more than what goes in and comes out.
+/// Temporary values of shape `(batch, T, S, features)` are far larger than the inputs and outputs.
 #[test]
-fn memory_is_asked_for_before_it_is_taken() {
+fn memory_is_checked_before_allocation() {
     let [query, value] = [Input::new((1 << 12, 8)).symbol(), Input::new((1 << 12, 8)).symbol()];
     let of = |output: Symbol| {
         let mut model = Model::new([&query, &value], &output).unwrap();
@@ -186,7 +186,7 @@ fn memory_is_asked_for_before_it_is_taken() {
     }
 }
 
-/// Dropout draws the same when a run is repeated, and weights are trained.
+/// Dropout is reproducible when a run is repeated, and all weights are trained.
 #[test]
 fn training_is_repeatable_and_reaches_the_weights() {
     let model = || {
@@ -215,7 +215,7 @@ fn training_is_repeatable_and_reaches_the_weights() {
     let again = run();
     assert_eq!((&end, &history), (&again.1, &again.3));
     for ((name, start), end) in names.iter().zip(&start).zip(&end) {
-        // The same number added to all scores of a row changes nothing.
+        // Adding a constant to all scores of a row changes nothing.
         assert!(start != end || name.ends_with("_key_dense/bias"), "{name} is not trained");
     }
     assert!(names.iter().any(|name| name.ends_with("concat_score_weight")));

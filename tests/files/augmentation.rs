@@ -1,4 +1,4 @@
-//! Keras's models that change images and that hear, and ours, there and back.
+//! Keras's models for image augmentation and audio, and ours, in round trips.
 
 use brasa::datasets::Npz;
 use brasa::ndarray::{ArrayD, Axis};
@@ -15,7 +15,7 @@ fn off(a: &ArrayD<f32>, b: &ArrayD<f32>) -> f32 {
     a.iter().zip(b).fold(0.0, |worst, (a, b)| worst.max((a - b).abs()))
 }
 
-/// The layers as Keras's JSON has them; how the model is compiled, forms tell in different words.
+/// The layers as Keras's JSON; the compile configuration depends on the format.
 fn layers(model: &Sequential) -> serde_json::Value {
     let json: serde_json::Value = serde_json::from_str(&model.to_json().unwrap()).unwrap();
     json["config"]["layers"].clone()
@@ -51,9 +51,9 @@ fn files_of_keras_predict_the_same_and_are_written_back() {
     }
 }
 
-/// Training goes on from the file, with the same bits each time, and learns.
+/// Training continues from the file, reproducibly, and the loss falls.
 #[test]
-fn files_of_keras_go_on_training() {
+fn files_of_keras_continue_training() {
     for (file, name) in FILES {
         let x = recorded(&format!("{name}_x"));
         let x = brasa::ndarray::concatenate(Axis(0), &[x.view(), x.view(), x.view()]).unwrap();

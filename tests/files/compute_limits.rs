@@ -1,12 +1,12 @@
-//! A small file, or a few lines of Rust, may ask for more than there is: sizes that no number can hold, and sizes that
-//! no memory can. Both are errors that name the layer, before anything is made.
+//! A small file, or a few lines of Rust, can request more than the machine has: sizes that overflow, and sizes that
+//! exceed the memory. Both are errors that name the layer, before anything is allocated.
 
 use brasa::ndarray::ArrayD;
 use brasa::prelude::*;
 use brasa::{Error, Shape, Value};
 use serde_json::{Value as Json, json};
 
-/// A GiB, so that the tests do not depend on the machine.
+/// 1 GiB, so that the tests do not depend on the machine.
 const LIMIT: u64 = 1 << 30;
 
 fn device() -> brasa::burn::tensor::Device {
@@ -19,7 +19,7 @@ fn layer(class_name: &str, mut config: Json) -> Json {
     json!({"class_name": class_name, "config": config})
 }
 
-/// The model that Keras's JSON describes, with these layers after an input of the shape `sample`.
+/// The model described by Keras's JSON with these layers after an input of shape `sample`.
 fn model(sample: &[usize], layers: &[Json]) -> brasa::Result<Sequential> {
     let batch_shape: Vec<Json> = std::iter::once(Json::Null).chain(sample.iter().map(|size| json!(size))).collect();
     let input = json!({"class_name": "InputLayer", "config": {"batch_shape": batch_shape, "name": "in"}});
@@ -35,7 +35,8 @@ fn ones(batch: usize, sample: &[usize]) -> ArrayD<f32> {
     ArrayD::ones([&[batch], sample].concat())
 }
 
-/// What `predict` and a step of training say to a batch; both have to refuse it by the layer's name, and shortly.
+/// The errors of `predict` and of a training step for a batch; both must reject it with the layer's name, in a short
+/// message.
 #[track_caller]
 fn refusals(sample: &[usize], layers: &[Json], batch: usize) -> Vec<Error> {
     let mut model = match model(sample, layers) {
@@ -45,7 +46,7 @@ fn refusals(sample: &[usize], layers: &[Json], batch: usize) -> Vec<Error> {
     let predicted = model.predict(ones(batch, sample)).expect_err("predict");
     model.compile(Compile::new("sgd", "mse")).unwrap();
     let output = model.output_shape().unwrap().sample().len();
-    // Targets of the right number of dimensions; the memory is asked for before they are compared.
+    // Targets of the right rank; the memory is checked before shapes are compared.
     let trained = model.train_on_batch(ones(batch, sample), ones(batch, &vec![1; output])).expect_err("train");
     vec![named(predicted), trained]
 }
@@ -73,9 +74,9 @@ fn too_much(sample: &[usize], class_name: &str, config: Json) {
     }
 }
 
-/// A number of values that wraps to a small one must not reach the backend.
+/// An element count that overflows to a small one must not reach the backend.
 #[test]
-fn sizes_that_wrap_are_refused_when_the_layer_is_added() {
+fn sizes_that_overflow_are_refused_when_the_layer_is_added() {
     let after = [
         layer("Activation", json!({"activation": "tanh", "name": "a"})),
         layer("ReLU", json!({"max_value": 6.0, "name": "b"})),
@@ -144,14 +145,14 @@ fn sizes_that_wrap_are_refused_when_the_layer_is_added() {
     }
 }
 
-/// One sample can be counted, a batch of them cannot.
+/// The size of one sample can be computed, that of a batch overflows.
 #[test]
-fn a_batch_that_wraps_is_refused_before_anything_is_computed() {
+fn a_batch_that_overflows_is_refused_before_computing() {
     // 128 · (2⁵⁷ + 1) wraps to 128.
     let layers = [layer("RepeatVector", json!({"n": (1u64 << 57) + 1}))];
     assert!(model(&[1], &layers).is_err(), "more than a process can address");
-    // Within the bound of one sample, beyond it with the batch; without a limit of memory, so that only the count is
-    // looked at.
+    // Within the bound for one sample, beyond it for the batch; without a memory limit, so that only the count is
+    // checked.
     let n = brasa::shape::MOST_VALUES / 64;
     let mut model = model(&[1], &[layer("RepeatVector", json!({"n": n}))]).unwrap();
     model.set_memory_limit(Some(u64::MAX));
@@ -163,9 +164,9 @@ fn a_batch_that_wraps_is_refused_before_anything_is_computed() {
     }
 }
 
-/// Sizes that are not known when the layer is added are looked at when they are.
+/// Sizes unknown when the layer is added are checked when they are known.
 #[test]
-fn unknown_sizes_are_looked_at_when_they_are_known() {
+fn unknown_sizes_are_checked_when_they_are_known() {
     let mut model = Sequential::new();
     model.to_device(&device());
     model.add(Input::new((None, 1))).unwrap();
@@ -182,9 +183,9 @@ fn unknown_sizes_are_looked_at_when_they_are_known() {
     named(model.predict(ones(1, &[3])).unwrap_err());
 }
 
-/// Each value can be addressed, both that live at once cannot; no limit lifts that.
+/// Each value is addressable, both together are not; no limit overrides that.
 #[test]
-fn what_cannot_be_addressed_is_refused_without_a_limit() {
+fn unaddressable_memory_is_refused_without_a_limit() {
     let n = brasa::shape::MOST_VALUES;
     let layers = [
         layer("RepeatVector", json!({"n": n})),
@@ -197,7 +198,7 @@ fn what_cannot_be_addressed_is_refused_without_a_limit() {
 }
 
 #[test]
-fn what_does_not_fit_in_memory_is_refused_with_the_layer_and_the_bytes() {
+fn excessive_memory_is_refused_with_the_layer_and_the_bytes() {
     let image = [4, 4, 3];
     too_much(&[3], "RepeatVector", json!({"n": 1u64 << 40}));
     too_much(&[3], "RepeatVector", json!({"n": 1 << 30}));
@@ -221,13 +222,13 @@ fn what_does_not_fit_in_memory_is_refused_with_the_layer_and_the_bytes() {
     too_much(&[3, 2], "Conv1D", json!({"filters": 1u64 << 40, "kernel_size": 1}));
     too_much(&[3, 2], "Conv1DTranspose", json!({"filters": 2, "kernel_size": 1, "strides": 1u64 << 31}));
     too_much(&image, "Conv2DTranspose", json!({"filters": 2, "kernel_size": 1, "strides": [1u64 << 31, 1]}));
-    // Small when its borders are cut off, and huge before.
+    // Small after its borders are cropped, and huge before.
     let same = json!({"filters": 1, "kernel_size": 2, "dilation_rate": 1 << 20, "padding": "same"});
     too_much(&image, "Conv2DTranspose", same);
-    // What comes out of the first half of it.
+    // The output of its first half.
     let between = json!({"filters": 1, "kernel_size": 1, "depth_multiplier": 1 << 26, "use_bias": false});
     too_much(&[8, 3], "SeparableConv1D", between);
-    // What is in between.
+    // An intermediate value.
     too_much(
         &[3],
         "Sequential",
@@ -239,9 +240,9 @@ fn what_does_not_fit_in_memory_is_refused_with_the_layer_and_the_bytes() {
     too_much(&[2, 3], "TimeDistributed", json!({"layer": inner}));
 }
 
-/// Each is small beside the one before it.
+/// Each adds only a little to its predecessor.
 #[test]
-fn many_small_steps_come_to_much() {
+fn many_small_steps_add_up() {
     let name = |index| if index == 39 { "asks_much".to_owned() } else { format!("u{index}") };
     let layers: Vec<Json> =
         (0..40).map(|index| layer("UpSampling1D", json!({"size": 2, "name": name(index)}))).collect();
@@ -254,7 +255,7 @@ fn many_small_steps_come_to_much() {
     assert!(is_memory(&model.forward(value, training).unwrap_err()));
 }
 
-/// A recurrent layer's steps.
+/// The steps of a recurrent layer count.
 #[test]
 fn steps_of_a_recurrent_layer_are_counted() {
     for class_name in ["LSTM", "GRU", "SimpleRNN"] {
@@ -265,9 +266,9 @@ fn steps_of_a_recurrent_layer_are_counted() {
     }
 }
 
-/// A convolution copies images with their borders, and keeps offsets in 32 bits.
+/// A convolution copies images with their borders, and uses 32-bit offsets.
 #[test]
-fn borders_many_times_as_large_as_the_image_are_refused() {
+fn borders_far_larger_than_the_image_are_refused() {
     let dilated =
         |rate: u64, padding: &str| json!({"filters": 2, "kernel_size": 2, "dilation_rate": rate, "padding": padding});
     for rate in [1u64 << 23, 1 << 29, (1 << 30) - 1, 1 << 31, 1 << 62, u64::MAX] {
@@ -289,14 +290,14 @@ fn borders_many_times_as_large_as_the_image_are_refused() {
         }
         named(model(&[4, 3], &[layer("Conv1D", dilated(rate, "causal"))]).map(|_| ()).expect_err("causal"));
     }
-    // What a network may have.
+    // A realistic case.
     let mut model = model(&[64, 2], &[layer("Conv1D", dilated(1 << 10, "causal"))]).unwrap();
     assert_eq!(model.predict(ones(2, &[64, 2])).unwrap().shape(), [2, 64, 2]);
     model.compile(Compile::new("sgd", "mse")).unwrap();
     model.train_on_batch(ones(2, &[64, 2]), ones(2, &[64, 2])).unwrap();
 }
 
-/// Windows far larger than the input count what is inside it.
+/// Windows far larger than the input cover only the values inside it.
 #[test]
 fn pooling_takes_windows_of_any_size() {
     let x = ArrayD::from_shape_fn(vec![1, 3, 4, 1], |place| (place[1] * 4 + place[2]) as f32);
@@ -307,7 +308,7 @@ fn pooling_takes_windows_of_any_size() {
         model.compile(Compile::new("sgd", "mse")).unwrap();
         model.train_on_batch(&x, ones(1, &[1, 1, 1])).unwrap();
     }
-    // Every window sees all of it.
+    // Every window covers the whole input.
     let config = json!({"pool_size": [1 << 20, 1 << 20], "strides": 1, "padding": "same"});
     let model = model(&[3, 4, 1], &[layer("MaxPooling2D", config)]).unwrap();
     assert!(model.predict(&x).unwrap().iter().all(|value| *value == 11.0));
@@ -320,7 +321,7 @@ fn training_takes_more_than_prediction() {
     model.add(Dense::new(1000).name("asks_much").input_shape(1000)).unwrap();
     model.compile(Compile::new("adam", "mse")).unwrap();
     let (x, y) = (ones(2, &[1000]), ones(2, &[1000]));
-    // Four megabytes of weights; their gradients, two moments of Adam and a copy besides.
+    // Four megabytes of weights; in training also gradients, two moments of Adam and a copy.
     model.set_memory_limit(Some(6_000_000));
     model.predict(&x).unwrap();
     let error = named(model.train_on_batch(&x, &y).unwrap_err());
@@ -336,7 +337,7 @@ fn training_takes_more_than_prediction() {
     assert!(model.test_on_batch(&x, &y).is_err());
 }
 
-/// What fits is not refused: a limit a little above what a chain of layers holds at once.
+/// No false rejection: a limit slightly above the peak of a chain of layers suffices.
 #[test]
 fn outputs_are_dropped_after_the_next_layer() {
     let mut model = Sequential::new();
@@ -346,7 +347,7 @@ fn outputs_are_dropped_after_the_next_layer() {
         model.add(ActivationLayer::new("tanh")).unwrap();
     }
     model.add(GlobalAveragePooling1D::new()).unwrap();
-    // A megabyte each: two of them at once, and 51 in training.
+    // One megabyte each: two at once, and 51 in training.
     model.set_memory_limit(Some(3 << 20));
     model.predict(ones(1, &[1 << 16, 4])).unwrap();
     model.compile(Compile::new("sgd", "mse")).unwrap();
@@ -368,7 +369,7 @@ fn a_limit_can_come_with_the_file() {
 }
 
 #[test]
-fn values_refuse_sizes_that_wrap() {
+fn values_refuse_sizes_that_overflow() {
     let device = device();
     let value = || Value::full(&[2, 2], 1.0, &device).unwrap();
     let wraps = [(1 << 62) + 1, 4];
@@ -388,12 +389,12 @@ fn values_refuse_sizes_that_wrap() {
     ] {
         assert!(matches!(error, Error::Shape { .. }), "{error}");
     }
-    // Without memory behind it, a value can be as long as there are numbers; two of them in turn cannot.
+    // Without memory behind it, a value can have the maximal length; two of them concatenated cannot.
     let long = |sizes: &[usize]| Value::full(sizes, 1.0, &device).unwrap();
     let half = brasa::shape::MOST_VALUES;
     assert!(Value::concat(vec![long(&[half]), long(&[half])], 0).is_err());
     assert_eq!(Shape::new([Some(half), Some(half)]).known_len(), usize::MAX);
-    // What gives no `Result` says no by a panic, as documented, and touches nothing.
+    // Functions without a `Result` panic, as documented, and modify nothing.
     let panics = |work: &(dyn Fn() -> Value + std::panic::RefUnwindSafe)| std::panic::catch_unwind(work).is_err();
     let one = || Value::full(&[1, 1], 1.0, &"flex".parse::<Backend>().unwrap().device().unwrap()).unwrap();
     assert!(panics(&move || one().expand(&[(1 << 62) + 1, 4])));
@@ -407,9 +408,9 @@ fn long_of(sizes: &[usize]) -> Value {
     Value::full(sizes, 1.0, &device()).unwrap()
 }
 
-/// Arguments of losses and metrics are sizes, too.
+/// Arguments of losses and metrics can be sizes, too.
 #[test]
-fn metrics_ask_for_no_more_than_they_need() {
+fn metrics_allocate_no_more_than_they_need() {
     for metric in [
         json!({"class_name": "AUC", "config": {"num_thresholds": 1u64 << 40}}),
         json!({"class_name": "MeanIoU", "config": {"num_classes": 1u64 << 40}}),
@@ -426,15 +427,15 @@ fn metrics_ask_for_no_more_than_they_need() {
     }
 }
 
-/// Loss and metrics look at the outputs several times over, and while a batch is computed others wait.
+/// Loss and metrics need several copies of the outputs, and further batches are prefetched.
 #[test]
-fn what_scores_and_waiting_batches_take_is_counted() {
+fn memory_of_scores_and_prefetched_batches_is_counted() {
     const MIB: u64 = 1 << 20;
     const UNITS: usize = 1 << 14;
     let dense = layer("Dense", json!({"units": UNITS, "use_bias": false}));
     let mut model = model(&[1], &[dense]).unwrap();
     model.compile(Compile::new("sgd", "mse")).unwrap();
-    // The outputs of a batch are one MiB, and so are its targets.
+    // The outputs of a batch take one MiB, and so do its targets.
     let (x, y) = (ones(16, &[1]), ones(16, &[UNITS]));
     let data = Dataset::new(x.clone(), y.clone()).unwrap();
     let evaluate = || Evaluate::new().batch_size(16);
@@ -452,11 +453,11 @@ fn what_scores_and_waiting_batches_take_is_counted() {
     model.fit(&data, fit()).unwrap();
 }
 
-/// No value has more than six dimensions, so no shape may: it could double with each layer.
+/// Values have at most six dimensions, so shapes must too: the rank could double with each layer.
 #[test]
-fn shapes_of_more_dimensions_than_values_have_are_refused() {
+fn shapes_of_too_many_dimensions_are_refused() {
     let mut symbol = Input::new((1, 1, 1)).symbol();
-    // Each has nearly twice as many dimensions as the one before it: 4, 5, 7, 11, …
+    // Each has nearly twice the dimensions of its predecessor: 4, 5, 7, 11, …
     let error = (0..12)
         .find_map(|index| match Dot::new(1).name(format!("asks_much_{index}")).call([&symbol, &symbol]) {
             Ok(next) => {
@@ -489,9 +490,9 @@ fn shapes_of_more_dimensions_than_values_have_are_refused() {
     assert!(error.to_string().contains("output_shape"), "{error}");
 }
 
-/// Keras 3.15.1 (JAX and TensorFlow) refuses to take a mean over an axis twice, and so makes no weights for it.
+/// Keras 3.15.1 (JAX and TensorFlow) rejects a mean over a duplicate axis, and so creates no weights for it.
 #[test]
-fn an_axis_that_is_named_twice_is_refused() {
+fn a_duplicate_axis_is_refused() {
     for class_name in ["RMSNormalization", "LayerNormalization", "UnitNormalization", "Softmax"] {
         for axes in [json!([-1, 1]), json!([1, 1])] {
             let error = named(model(&[4], &[layer(class_name, json!({"axis": axes}))]).map(|_| ()).expect_err("twice"));
@@ -503,9 +504,9 @@ fn an_axis_that_is_named_twice_is_refused() {
     named(model(&[4], &[layer("Dense", json!({"units": 2, "kernel_constraint": twice}))]).map(|_| ()).unwrap_err());
 }
 
-/// Strides that lead to no second window, however long they are.
+/// Strides of any length that leave only one window.
 #[test]
-fn strides_beyond_the_image_lead_nowhere() {
+fn strides_beyond_the_image_leave_one_window() {
     for stride in [1u64 << 31, 1 << 32, 1 << 40, 1 << 62] {
         let cases = [
             (vec![5, 4, 3], "Conv2D", json!({"filters": 2, "kernel_size": [2, 1], "strides": [stride, 1]})),
@@ -517,7 +518,7 @@ fn strides_beyond_the_image_lead_nowhere() {
         ];
         for (sample, class_name, config) in cases {
             let first = |config: Json| {
-                // A layer before it, so that there is a gradient of the input.
+                // A layer before it, so that the input gradient is computed.
                 let before = layer("Dense", json!({"units": 3, "name": "before", "kernel_initializer": "ones"}));
                 let mut hostile = layer(class_name, config);
                 for kernel in ["kernel_initializer", "depthwise_initializer", "pointwise_initializer"] {
@@ -548,7 +549,7 @@ fn strides_beyond_the_image_lead_nowhere() {
             assert_eq!(first(config), first(near), "{class_name}");
         }
     }
-    // A pooling after a convolution is computed with it.
+    // A pooling layer after a convolution is fused with it.
     let conv = layer("Conv2D", json!({"filters": 16, "kernel_size": 3, "name": "conv"}));
     let pool = layer("MaxPooling2D", json!({"pool_size": 2, "strides": [1u64 << 62, 1u64 << 40]}));
     let mut model = model(&[12, 12, 16], &[conv, pool]).unwrap();
@@ -557,7 +558,7 @@ fn strides_beyond_the_image_lead_nowhere() {
     model.train_on_batch(ones(4, &[12, 12, 16]), ones(4, &[1, 1, 16])).unwrap();
 }
 
-/// The products of rows with one another are as many as the square of the rows.
+/// The Gram matrix of the rows has the square of their number of values.
 #[test]
 fn penalties_that_take_more_than_the_weight_are_refused() {
     let much = 1usize << 20;
@@ -571,7 +572,7 @@ fn penalties_that_take_more_than_the_weight_are_refused() {
         let mut model = model(&[sample], &[hostile]).unwrap();
         model.compile(Compile::new("sgd", "mse")).unwrap();
         let (x, y) = (ones(1, &[sample]), ones(1, &[width]));
-        // A prediction has no loss, and Keras gives one as well.
+        // A prediction has no loss, and works in Keras too.
         assert_eq!(model.predict(&x).unwrap().shape(), [1, width]);
         let data = Dataset::new(x.clone(), y.clone()).unwrap();
         for error in [model.train_on_batch(&x, &y).unwrap_err(), model.evaluate(&data).unwrap_err()] {
@@ -582,11 +583,11 @@ fn penalties_that_take_more_than_the_weight_are_refused() {
     }
 }
 
-/// The windows of a portable convolution are copied, a few hundred at a time for each thread.
+/// Windows of a portable convolution are copied, a few hundred at a time per thread.
 #[test]
 fn copies_of_large_windows_are_counted() {
     too_much(&[40, 40, 40, 64], "Conv3D", json!({"filters": 1, "kernel_size": 32, "use_bias": false}));
-    // For the kernel's gradient all places of all samples are one window.
+    // For the kernel gradient all positions of all samples form one window.
     for (sample, class_name, kernel_size) in
         [(vec![1024, 1024, 1], "Conv2DTranspose", 32), (vec![1 << 20, 1], "Conv1DTranspose", 1024)]
     {
@@ -598,7 +599,7 @@ fn copies_of_large_windows_are_counted() {
         let error = named(model.train_on_batch(ones(1, &sample), ones(1, &outputs)).unwrap_err());
         assert!(is_memory(&error), "{error}");
     }
-    // What a network may have.
+    // A realistic case.
     let usual = layer("Conv3D", json!({"filters": 8, "kernel_size": 3, "padding": "same"}));
     let mut model = model(&[6, 6, 6, 4], &[usual]).unwrap();
     model.set_memory_limit(Some(16 << 20));
@@ -607,9 +608,9 @@ fn copies_of_large_windows_are_counted() {
     model.train_on_batch(ones(2, &[6, 6, 6, 4]), ones(2, &[6, 6, 6, 8])).unwrap();
 }
 
-/// What is cut out of a large value is all that is left of it.
+/// A slice of a large value lets the rest be freed.
 #[test]
-fn a_part_that_is_cut_out_lets_the_rest_go() {
+fn a_slice_releases_the_rest() {
     let large = 1 << 22;
     let mut parts = vec![Input::new((1, 1)).symbol()];
     for start in 0..8 {
@@ -619,7 +620,7 @@ fn a_part_that_is_cut_out_lets_the_rest_go() {
     let all = Concatenate::new().call(&parts).unwrap();
     let mut model = Model::new(&parts[0], &all).unwrap();
     model.to_device(&device());
-    // 80 MiB for each with what it is computed with, one of them at a time.
+    // 80 MiB for each with its temporary values, one at a time.
     model.set_memory_limit(Some(90 << 20));
     let output = model.predict(ones(1, &[1, 1])).unwrap();
     assert_eq!((output.shape(), output.sum()), (&[1, 1, 9][..], 9.0));
@@ -659,7 +660,7 @@ fn cells_and_convolutions_over_sequences_are_counted() {
     refused("RNN", &[3], json!({"cell": cell(2)}));
 }
 
-/// Steps that are gone through one by one, as with dropout, cost something however small they are.
+/// Steps that are computed one by one, as with dropout, have a cost however small they are.
 #[test]
 fn single_steps_of_a_recurrent_layer_are_counted() {
     let repeat = layer("RepeatVector", json!({"n": 1 << 20, "name": "repeat"}));
@@ -678,9 +679,9 @@ fn single_steps_of_a_recurrent_layer_are_counted() {
     }
 }
 
-/// Time is bounded, too: a file without weights may ask for the largest layers to start.
+/// Time is bounded, too: a file without weights can request the initialization of huge layers.
 #[test]
-fn starts_that_would_take_hours_are_refused() {
+fn initialization_that_would_take_hours_is_refused() {
     let mut hostile = model(&[1, 1], &[layer("LSTM", json!({"units": 10_000}))]).unwrap();
     hostile.set_memory_limit(Some(u64::MAX));
     let error = named(hostile.predict(ones(1, &[1, 1])).unwrap_err());

@@ -1,8 +1,8 @@
-//! Every reader of files on thousands of damaged ones: an answer or an error, never a panic, never without end.
+//! Every file reader on thousands of damaged files: a result or an error, never a panic or an endless loop.
 //!
-//! The readers are those of the fuzz targets (`fuzz/`), the damage is drawn from a seed: each run tries the same files.
-//! `BRASA_FUZZ_ROUNDS` says how many for each seed file. What the fuzz targets found lies in `tests/fixtures/fuzz`,
-//! in a folder for each reader, and is read again.
+//! The readers are those of the fuzz targets (`fuzz/`); the damage is seeded: each run tries the same files.
+//! `BRASA_FUZZ_ROUNDS` sets the number of rounds per seed file. Findings of the fuzz targets are in
+//! `tests/fixtures/fuzz`, in a folder per reader, and are read again.
 
 use std::io::Write;
 use std::panic::catch_unwind;
@@ -25,7 +25,7 @@ fn fixture(name: &str) -> Vec<u8> {
     std::fs::read(Path::new("tests/fixtures").join(name)).unwrap()
 }
 
-/// A small compiled model of several kinds of layers, in a form of file.
+/// A small compiled model with several kinds of layers, in some file format.
 fn model_file(ending: &str) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(format!("model.{ending}"));
@@ -45,7 +45,7 @@ fn model_file(ending: &str) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// One model description of each layer class.
+/// One model config per layer class.
 fn configs() -> Vec<Vec<u8>> {
     let examples = brasa::layers::built_in().iter().flat_map(|entry| entry.examples().into_iter().take(1));
     let described = examples.filter_map(|example| {
@@ -76,7 +76,7 @@ fn pictures() -> Vec<Vec<u8>> {
     [Png, Jpeg, Bmp, Gif, WebP].map(encode).into()
 }
 
-/// Whole files for a reader, to begin with.
+/// Valid seed files for a reader.
 fn seeds(reader: &str) -> Vec<Vec<u8>> {
     let idx = [&[0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 2][..], &[7; 8]].concat();
     match reader {
@@ -102,7 +102,7 @@ fn seeds(reader: &str) -> Vec<Vec<u8>> {
     }
 }
 
-/// Files that a reader once failed on.
+/// Files on which a reader once failed.
 fn found(reader: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new("tests/fixtures/fuzz").join(reader);
     let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
@@ -110,7 +110,7 @@ fn found(reader: &str) -> Vec<(String, Vec<u8>)> {
     paths.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())).collect()
 }
 
-/// Numbers that parsers trip over.
+/// Numbers that often break parsers.
 const NUMBERS: [&str; 14] = [
     "0",
     "-1",
@@ -128,7 +128,7 @@ const NUMBERS: [&str; 14] = [
     "[]",
 ];
 
-/// Words that mean something somewhere.
+/// Words with a meaning in some format.
 const WORDS: [&str; 16] = [
     "\"Lambda\"",
     "\"__lambda__\"",
@@ -148,7 +148,7 @@ const WORDS: [&str; 16] = [
     "\"relu\"",
 ];
 
-/// A text with some of its numbers, words and parts replaced, moved or lost.
+/// A text with some of its numbers, words and parts replaced, moved or removed.
 fn damage_text(rng: &mut ChaCha8Rng, text: &[u8]) -> Vec<u8> {
     let mut text = text.to_vec();
     for _ in 0..=rng.random_range(0..3u32) {
@@ -156,7 +156,7 @@ fn damage_text(rng: &mut ChaCha8Rng, text: &[u8]) -> Vec<u8> {
             return text;
         }
         let at = rng.random_range(0..text.len());
-        // A token: up to the next sign between tokens.
+        // A token: up to the next separator.
         let end = |from: usize, text: &[u8]| {
             let signs = b",:[]{}=\n";
             text[from..].iter().position(|byte| signs.contains(byte)).map_or(text.len(), |length| from + length)
@@ -179,14 +179,14 @@ fn damage_text(rng: &mut ChaCha8Rng, text: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Bytes with some of them changed, cut off, doubled or overwritten by numbers that lie.
+/// Bytes with some of them changed, truncated, duplicated or overwritten by false numbers.
 fn damage_bytes(rng: &mut ChaCha8Rng, bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     for _ in 0..=rng.random_range(0..6u32) {
         if bytes.is_empty() {
             return bytes;
         }
-        // Headers stand at the ends.
+        // Headers are at the ends.
         let at = match rng.random_range(0..3u32) {
             0 => rng.random_range(0..bytes.len().min(256)),
             1 => bytes.len() - 1 - rng.random_range(0..bytes.len().min(256)),
@@ -220,7 +220,7 @@ fn damage_bytes(rng: &mut ChaCha8Rng, bytes: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// Runs a reader on damaged files; the seeds of those on which it panics.
+/// Runs a reader on damaged files and reports the seeds on which it panics.
 fn attack(reader: &str, rounds: usize) {
     let read = readers::READERS.iter().find(|(name, _)| *name == reader).unwrap().1;
     let seeds = seeds(reader);
@@ -245,7 +245,7 @@ fn attack(reader: &str, rounds: usize) {
     assert!(panics.is_empty(), "{} panics of `{reader}`:\n{}", panics.len(), panics.join("\n"));
 }
 
-/// One test for each reader.
+/// One test per reader.
 macro_rules! attacks {
     ($($reader:ident: $rounds:literal),* $(,)?) => {
         $(
@@ -269,9 +269,9 @@ attacks! {
     npz: 2000, csv: 1000, image: 2000, recipe: 3000,
 }
 
-/// What is read of a whole file is what was in it: the readers above do look at the bytes.
+/// The seed files are valid: the readers above do read their contents.
 #[test]
-fn the_seed_files_are_whole() {
+fn the_seed_files_are_valid() {
     let folder = tempfile::tempdir().unwrap();
     for ending in ["keras", "h5", "safetensors", "json"] {
         let path = folder.path().join(format!("whole.{ending}"));
@@ -282,7 +282,7 @@ fn the_seed_files_are_whole() {
     assert!(configs().len() > 60);
 }
 
-/// Puts the seed files where the fuzz targets look for theirs: `cargo test --test files seeds_for -- --ignored`.
+/// Writes the seed files to the corpus of the fuzz targets: `cargo test --test files seeds_for -- --ignored`.
 #[test]
 #[ignore = "writes files, into fuzz/corpus"]
 fn seeds_for_the_fuzz_targets() {

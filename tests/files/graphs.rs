@@ -1,4 +1,4 @@
-//! Functional models from files of unknown origin, and graphs that make no sense.
+//! Functional models from untrusted files, and invalid graphs.
 
 use brasa::prelude::*;
 use serde_json::{Value as Json, json};
@@ -39,7 +39,7 @@ fn dense(name: &str, from: &str) -> Json {
 }
 
 #[test]
-fn graphs_that_make_no_sense_are_refused() {
+fn invalid_graphs_are_refused() {
     let end = || json!([["b", 0, 0]]);
     let cases = [
         (vec![input("in"), dense("a", "b"), dense("b", "a")], end(), "cycle"),
@@ -61,7 +61,7 @@ fn graphs_that_make_no_sense_are_refused() {
     assert!(load(&inputs).is_err());
 }
 
-/// A model that calls the one inside it so many times in turn.
+/// A model that calls the nested one `times` times in a chain.
 fn times(inner: Json, level: usize, times: usize) -> Json {
     let mut inner = inner;
     inner["module"] = json!("keras");
@@ -73,9 +73,9 @@ fn times(inner: Json, level: usize, times: usize) -> Json {
     functional(&format!("m{level}"), vec![input("in"), inner], json!(["in", 0, 0]), json!([own, times, 0]))
 }
 
-/// A model that calls the one inside it twice, and so on: the file grows by a layer, the work doubles.
+/// A model that calls the nested one twice, and so on: the file grows by a layer, the work doubles.
 #[test]
-fn work_does_not_double_with_each_level_of_models_inside_models() {
+fn work_does_not_double_with_each_level_of_nested_models() {
     let mut model = functional("m0", vec![input("in"), dense("b", "in")], json!(["in", 0, 0]), json!(["b", 0, 0]));
     for level in 1..=8 {
         model = times(model, level, 2);
@@ -89,7 +89,7 @@ fn work_does_not_double_with_each_level_of_models_inside_models() {
     assert!(error.contains("inside one another"), "{error}");
 }
 
-/// A hundred bytes for each call of a model of thousands of layers.
+/// A hundred bytes per call of a model of thousands of layers.
 #[test]
 fn calls_and_outputs_are_counted_over_the_whole_model() {
     let mut model = functional("m0", vec![input("in"), dense("b", "in")], json!(["in", 0, 0]), json!(["b", 0, 0]));
@@ -99,7 +99,7 @@ fn calls_and_outputs_are_counted_over_the_whole_model() {
     load(&model).unwrap();
     let error = load(&times(model, 13, 1000)).unwrap_err().to_string();
     assert!(error.contains("`m12`") && error.contains("in the whole model"), "{error}");
-    // Outputs that are all the same value are still values to the model around it.
+    // Outputs that are all the same value still count as values of the outer model.
     let many: Vec<Json> = (0..5_000).map(|_| json!(["b", 0, 0])).collect();
     let wide = functional("m0", vec![input("in"), dense("b", "in")], json!(["in", 0, 0]), json!(many));
     load(&wide).unwrap();
@@ -108,7 +108,7 @@ fn calls_and_outputs_are_counted_over_the_whole_model() {
 }
 
 #[test]
-fn a_graph_with_operations_is_no_sequential() {
+fn a_graph_with_operations_is_not_sequential() {
     let times = json!({"module": "keras.src.ops.numpy", "class_name": "Multiply", "config": {"name": "times"},
         "name": "times", "inbound_nodes": [{"args": [tensor("a", 0, 0), 2.0], "kwargs": {}}]});
     let layers = vec![input("in"), dense("a", "in"), times, dense("b", "times")];
@@ -128,9 +128,9 @@ fn a_graph_with_operations_is_no_sequential() {
     assert_eq!(copy.to_json().unwrap(), model.to_json().unwrap());
 }
 
-/// Written and read again in every form, with its weights.
+/// Saved and loaded in every format, with its weights.
 #[test]
-fn a_graph_goes_through_every_form_of_file() {
+fn a_graph_round_trips_through_every_format() {
     let (a, b) = (Input::new(3).name("a").symbol(), Input::new(3).name("b").symbol());
     let tower = Dense::new(4).activation("relu").name("tower").shared();
     let (x, y) = (tower.call(&a).unwrap(), tower.call(&b).unwrap());
@@ -161,9 +161,9 @@ fn a_graph_goes_through_every_form_of_file() {
     assert_eq!(copy.predict_all(&x).unwrap(), expected);
 }
 
-/// Keras stores the optimizer of a compiled model inside another with the outer model's weights; it trains nothing there.
+/// Keras stores the optimizer of a compiled nested model with the outer model's weights; it has no effect there.
 #[test]
-fn the_optimizer_of_a_nested_model_is_left_out() {
+fn the_optimizer_of_a_nested_model_is_ignored() {
     let model = Sequential::load("tests/fixtures/functional/nested_compiled.keras").unwrap();
     assert!(!model.get_weights().unwrap().is_empty());
 }

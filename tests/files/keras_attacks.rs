@@ -1,7 +1,7 @@
-//! The attacks that are known against Keras's loader, one by one, in each form that Keras loads: all are refused, with
-//! the reason, in bounded time and memory.
+//! Known attacks against Keras's loader, one by one, in each format that Keras loads: all are rejected, with the
+//! reason, in bounded time and memory.
 //!
-//! Each file is made here, so that it can be seen what is in it. Attacks on the archive and on HDF5 itself are in
+//! Each file is constructed here, so that its content is visible. Attacks on the archive and on HDF5 itself are in
 //! `keras_hostile.rs`.
 
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ impl Place {
         self.0.path().join(name)
     }
 
-    /// A model in every form in which Keras's JSON is read.
+    /// A model in every format with Keras's JSON.
     fn forms(&self, model: &Json) -> Vec<PathBuf> {
         let paths: Vec<PathBuf> =
             ["keras", "h5", "json", "safetensors"].map(|form| self.at(&format!("m.{form}"))).into();
@@ -59,7 +59,7 @@ fn layer(class: &str, config: Json) -> Json {
     json!({"module": "keras.layers", "class_name": class, "config": config, "registered_name": null})
 }
 
-/// What a file is refused with, in every form; the message must contain `reason`.
+/// Checks that a file is rejected in every format; the message must contain `reason`.
 fn refused(model: &Json, reason: &str) {
     let place = Place::new();
     for path in place.forms(model) {
@@ -70,18 +70,18 @@ fn refused(model: &Json, reason: &str) {
     }
 }
 
-/// What Keras writes for a function of Python's.
+/// Keras's serialized form of a Python function.
 fn byte_code() -> Json {
     json!({"class_name": "__lambda__", "config": {"code": "4wEAAAAAAAAAAAAAAAEAAAACAAAAQwAAAHMEAAAA", "defaults": null, "closure": null}})
 }
 
-/// CVE-2024-3660 runs the byte code of a `Lambda`; CVE-2025-9905 did so in `.h5` although told not to.
+/// CVE-2024-3660 runs the bytecode of a `Lambda`; CVE-2025-9905 did so in `.h5` even in safe mode.
 #[test]
 fn python_s_code_is_never_run() {
     let lambda = |config| layer("Lambda", config);
     let arguments = json!({"name": "lambda", "function": byte_code(), "arguments": {}});
     refused(&sequential(json!([lambda(arguments.clone())])), "Lambda, which holds Python's code");
-    // The form of Keras 2, and hidden inside other layers.
+    // The form of Keras 2, and hidden in nested layers.
     let older =
         json!({"name": "lambda", "function": ["4wEAAAAA", null, null], "function_type": "lambda", "module": "os"});
     refused(&sequential(json!([lambda(older)])), "Lambda");
@@ -92,7 +92,7 @@ fn python_s_code_is_never_run() {
     refused(&sequential(json!([sequential(json!([lambda(arguments)]))])), "Lambda");
 }
 
-/// CVE-2025-1550 names any module and function in the place of a class.
+/// CVE-2025-1550 names any module and function in place of a class.
 #[test]
 fn modules_and_functions_of_python_are_not_looked_up() {
     for module in ["os", "builtins", "subprocess", "numpy", "keras_evil", "kerasx.layers", ""] {
@@ -113,9 +113,9 @@ fn modules_and_functions_of_python_are_not_looked_up() {
     }
 }
 
-/// CVE-2025-8747 uses functions of Keras's own, such as the one that downloads files, as layers.
+/// CVE-2025-8747 uses functions of Keras itself, such as the one that downloads files, as layers.
 #[test]
-fn functions_of_keras_are_no_layers() {
+fn functions_of_keras_are_not_layers() {
     for (module, name) in [
         ("keras.utils", "get_file"),
         ("keras.src.utils.file_utils", "get_file"),
@@ -128,9 +128,9 @@ fn functions_of_keras_are_no_layers() {
     }
 }
 
-/// CVE-2025-9906 turns the safe mode off in the file itself. There is none, and no key that is not known.
+/// CVE-2025-9906 disables safe mode in the file itself. Here there is no such mode, and unknown keys are rejected.
 #[test]
-fn a_file_cannot_switch_anything_off() {
+fn a_file_cannot_disable_checks() {
     let mut model = sequential(json!([layer("Dense", json!({"name": "d", "units": 2, "safe_mode": false}))]));
     refused(&model, "safe_mode");
     model = sequential(json!([]));
@@ -140,8 +140,7 @@ fn a_file_cannot_switch_anything_off() {
     refused(&sequential(json!([call])), "enable_unsafe_deserialization");
 }
 
-/// CVE-2025-49655, CVE-2026-1462 and CVE-2025-12058: layers that load pickles, other models, or files by path or
-/// address.
+/// CVE-2025-49655, CVE-2026-1462 and CVE-2025-12058: layers that load pickles, other models, or files by path or URL.
 #[test]
 fn layers_that_load_other_files_are_refused_by_name() {
     for (class, config) in [
@@ -159,14 +158,14 @@ fn layers_that_load_other_files_are_refused_by_name() {
     }
 }
 
-/// CVE-2026-12479: names of layers that are paths. Names are keys here; those that no key can be are refused.
+/// CVE-2026-12479: layer names that are paths. Here names are keys; those that cannot be keys are rejected.
 #[test]
-fn names_are_no_paths() {
+fn names_are_not_paths() {
     let outside = Place::new();
     for name in ["../../evil", "/etc/evil", "a/b", "nul\0byte", ""] {
         refused(&sequential(json!([layer("Dense", json!({"name": name, "units": 2}))])), "name");
     }
-    // These are no paths by themselves; nothing is written but the file that was asked for.
+    // These are not paths by themselves; nothing is written but the requested file.
     for name in ["..", ".", "..\\evil", "~", "C:"] {
         let place = Place::new();
         let model = sequential(json!([layer("Dense", json!({"name": name, "units": 2}))]));
@@ -180,8 +179,8 @@ fn names_are_no_paths() {
     assert_eq!(std::fs::read_dir(outside.0.path()).unwrap().count(), 0);
 }
 
-/// CVE-2026-0897: sizes that are declared, and would take all memory. They are compared with the model's first; and a
-/// model whose own sizes are absurd does not fit its file.
+/// CVE-2026-0897: declared sizes that would take all memory. They are compared with the model's first; and a model
+/// whose own sizes are absurd does not match its file.
 #[test]
 fn declared_sizes_take_no_memory() {
     let place = Place::new();
@@ -206,15 +205,15 @@ fn declared_sizes_take_no_memory() {
     write_legacy_h5(place.at("m.h5"), &legacy).unwrap();
     for form in ["keras", "h5", "safetensors"] {
         let error = Sequential::load(place.at(&format!("m.{form}"))).unwrap_err();
-        let Error::Weights { problems } = &error else { panic!("{form}: {error}") };
+        let Error::Weights { problems, .. } = &error else { panic!("{form}: {error}") };
         assert!(problems[0].contains("(3, 68719476736)"), "{problems:?}");
-        // To be told what is in it is no harm.
+        // Inspecting it is harmless.
         assert!(matches!(Contents::of(place.at(&format!("m.{form}"))), Ok(Contents::Model(_))));
     }
-    // Sizes that no memory could address are refused at the layer.
+    // Sizes beyond any address space are rejected at the layer.
     let beyond = sequential(json!([layer("Dense", json!({"name": "d", "units": u64::MAX}))]));
     refused(&beyond, "`d`");
-    // So are the optimizer's variables, where the file has more of them than the model's optimizer.
+    // So are the optimizer's variables, if the file has more of them than the model's optimizer.
     let mut fitting = Sequential::new();
     fitting.add(Dense::new(2).input_shape(3)).unwrap();
     fitting.compile(Compile::new(SGD::new(0.1), "mse")).unwrap();
@@ -224,13 +223,13 @@ fn declared_sizes_take_no_memory() {
     assert!(fitting.summary().optimizer.is_none(), "state that does not fit is left out");
 }
 
-/// Files that are small and would take long: layers without end, models in models, JSON in JSON.
+/// Small files that would take long: endless layers, nested models, nested JSON.
 #[test]
-fn small_files_take_no_long_time() {
+fn small_files_do_not_take_long() {
     let many: Vec<Json> = (0..20_000).map(|_| layer("ReLU", json!({}))).collect();
     refused(&sequential(Json::Array(many)), "`Limits::layers`");
 
-    // Work that doubled with each level would not end.
+    // If the work doubled with each level, this would not end.
     let mut nested = layer("Dense", json!({"name": "d", "units": 3}));
     for level in 0..25 {
         nested = json!({"module": "keras", "class_name": "Sequential", "config": {"name": format!("s{level}"), "layers": [nested]}});
@@ -254,9 +253,9 @@ fn small_files_take_no_long_time() {
     assert!(matches!(Sequential::load(place.at("m.json")), Err(Error::Unsupported { .. })));
 }
 
-/// A key that changes results is never ignored, in whatever form the file is.
+/// A key that changes results is never ignored, in any format.
 #[test]
-fn arguments_that_are_not_known_are_refused() {
+fn unknown_arguments_are_refused() {
     for (class, config) in [
         ("Dense", json!({"name": "x", "units": 2, "kernel_quantizer": "int8"})),
         ("Dense", json!({"name": "x", "units": 2, "quantization_config": {"mode": "int8"}})),
@@ -272,9 +271,9 @@ fn arguments_that_are_not_known_are_refused() {
     }
 }
 
-/// What the budgets refuse, a caller who trusts the file can let through.
+/// A caller who trusts the file can raise the limits.
 #[test]
-fn budgets_can_be_raised() {
+fn limits_can_be_raised() {
     let place = Place::new();
     let path = place.at("m.keras");
     let mut model = Sequential::new();
@@ -293,20 +292,20 @@ fn budgets_can_be_raised() {
     assert!(Sequential::load_with(&path, None, &Limits { layers: 3, ..Limits::default() }).is_ok());
 }
 
-/// The peak of a process's memory after all of that stays far below what the files claim.
+/// The peak memory of a process that loads all of these stays far below what the files claim.
 #[cfg(target_os = "linux")]
 #[test]
 fn memory_stays_bounded() {
     const CHILD: &str = "BRASA_TEST_CHILD";
     if std::env::var_os(CHILD).is_none() {
-        // The peak is the process's: the test runs itself in another one, without the tests beside it.
+        // The peak is per process: the test reruns itself in another one, without concurrent tests.
         let output = alone("keras_attacks::memory_stays_bounded").env(CHILD, "1").output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success() && said.contains("peak memory"), "{said}");
         return;
     }
     declared_sizes_take_no_memory();
-    small_files_take_no_long_time();
+    small_files_do_not_take_long();
     let status = std::fs::read_to_string(Path::new("/proc/self/status")).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     let kilobytes: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();

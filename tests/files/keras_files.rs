@@ -1,4 +1,4 @@
-//! Files that Keras wrote are read, and what is written from them says the same, bit for bit.
+//! Files written by Keras are read, and rewriting them preserves their content bit for bit.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ fn limits() -> Limits {
     Limits::default()
 }
 
-/// Everything that a legacy file says, in the form that it is written from.
+/// The whole content of a legacy file, in the form for writing.
 fn model_of(file: &LegacyFile) -> Result<LegacyModel> {
     let shapes =
         |weights: &[keras::LegacyWeight]| weights.iter().map(|weight| weight.shape.clone()).collect::<Vec<_>>();
@@ -51,7 +51,7 @@ fn the_reference_network_is_read_by_its_expected_shapes() -> Result<()> {
     assert_eq!(kernels[0].shape(), [5, 5, 1, 32]);
     assert_eq!(kernels[0].non_finite(), 0);
     assert!(matches!(kernels[0].elements(), Elements::F32(values) if values.iter().any(|value| *value != 0.0)));
-    // A layer without variables may be asked for, whether it is in the file or not.
+    // A layer without variables can be requested, whether it is in the file or not.
     assert!(weights.read("layers/flatten", &[])?.is_empty());
     assert!(weights.read("layers/no_such_layer", &[])?.is_empty());
 
@@ -212,7 +212,7 @@ fn legacy_files_are_rewritten_bit_for_bit() -> Result<()> {
 }
 
 #[test]
-fn weights_alone_of_keras_2_are_read_with_their_names_in_parts() -> Result<()> {
+fn weights_files_of_keras_2_are_read_with_split_names() -> Result<()> {
     let file = LegacyFile::open(fixture("odd/keras_2_weights.h5"), &limits())?;
     assert_eq!(file.keras_version(), Some("2.4.0"));
     assert!(file.model_config().is_none());
@@ -244,7 +244,7 @@ fn long_lists_of_names_are_split_and_joined() -> Result<()> {
 }
 
 #[test]
-fn a_tree_of_many_layers_comes_back() -> Result<()> {
+fn a_tree_of_many_layers_round_trips() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("many.weights.h5");
     let mut tree = WeightTree::new();
@@ -297,7 +297,7 @@ fn the_tree_of_keras_2_13_is_found() -> Result<()> {
 }
 
 #[test]
-fn deflated_members_and_foreign_ones_do_no_harm() -> Result<()> {
+fn deflated_and_unknown_members_are_accepted() -> Result<()> {
     use std::io::Write;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deflated.keras");

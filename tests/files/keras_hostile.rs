@@ -1,4 +1,4 @@
-//! Damaged and malicious files end in an error: never in a panic, never in memory that the file chose the size of.
+//! Damaged and malicious files cause an error: never a panic, never an allocation whose size the file controls.
 
 use std::io::{self, Cursor, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -29,7 +29,7 @@ fn is_unsupported<T>(result: &Result<T>) -> bool {
     matches!(result, Err(Error::Unsupported { .. }))
 }
 
-/// The whole way of a file: opened, listed, every weight read.
+/// All steps of reading a file: open, list, and read every weight.
 fn read_whole(path: &Path) -> Result<usize> {
     match keras::open(path, &limits())? {
         Opened::Keras(mut file) => Ok(file.weights()?.read_everything()?.iter().count()),
@@ -64,7 +64,7 @@ fn weights_member() -> Vec<u8> {
     std::fs::read(fixture("02_mlp_sgd.weights.h5")).unwrap()
 }
 
-/// Opens the bytes as a `.keras` file and reads its weights.
+/// Reads the bytes as a `.keras` file with its weights.
 fn read_archive(bytes: &[u8], limits: &Limits) -> Result<usize> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.keras");
@@ -73,7 +73,7 @@ fn read_archive(bytes: &[u8], limits: &Limits) -> Result<usize> {
 }
 
 #[test]
-fn a_file_cut_off_anywhere_is_an_error() {
+fn a_truncated_file_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["02_mlp_sgd.keras", "02_mlp_sgd.h5", "02_mlp_sgd.weights.h5"] {
         let whole = std::fs::read(fixture(name)).unwrap();
@@ -89,7 +89,7 @@ fn a_file_cut_off_anywhere_is_an_error() {
     }
 }
 
-/// A small generator of reproducible numbers (xorshift64).
+/// A small reproducible random number generator (xorshift64).
 struct Numbers(u64);
 
 impl Numbers {
@@ -125,7 +125,7 @@ fn changed_bytes_never_panic() {
             refused += usize::from(result.is_err());
         }
     }
-    // Most of a file is numbers, where any byte is as good as another; the rest must have been noticed.
+    // Most bytes of a file are numbers, where any value is valid; the others must have been detected.
     assert!(refused > rounds / 10, "{refused} of {} were refused", names.len() * rounds);
 }
 
@@ -136,7 +136,7 @@ fn changed_bytes_of_an_archive_never_panic() {
     write_keras(&path, &json!({}), &json!({"class_name": "Sequential", "config": {"layers": []}}), &small_tree())
         .unwrap();
     let whole = std::fs::read(&path).unwrap();
-    // Most of the archive is the weights member; the headers before and after it are where the parser has to think.
+    // Most of the archive is the weights member; parsing is about the headers before and after it.
     let headers = [0..250, whole.len() - 350..whole.len()];
     let mut numbers = Numbers(0x0123_4567_89ab_cdef);
     let mut refused = 0;
@@ -165,7 +165,7 @@ fn a_chunk_that_claims_four_gibibytes_is_refused() {
     assert!(reason.contains("beyond the end of the file"), "{reason}");
 }
 
-/// A small file as it is written here.
+/// A small file as written by Brasa.
 fn our_weights() -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("ours.weights.h5");
@@ -217,20 +217,20 @@ fn a_missing_member_is_named() {
 }
 
 #[test]
-fn names_that_lead_out_of_the_archive_are_refused() {
+fn names_outside_the_archive_are_refused() {
     let weights = weights_member();
     for name in
         ["../evil.txt", "assets/../../evil.txt", "/etc/evil", "assets\\..\\evil", "C:evil", "a/./b", "nul\0byte"]
     {
         let bytes = archive(&[("config.json", b"{}"), ("model.weights.h5", &weights), ("placeholder/name-x", b"")]);
-        // The writer would not write such a name, so it is put in afterwards, in both places.
+        // The writer rejects such a name, so it is patched in afterwards, in both places.
         let bytes = replace_all(&bytes, b"placeholder/name-x", &padded(name, "placeholder/name-x".len()));
         let result = read_archive(&bytes, &limits());
         assert!(is_broken(&result), "{name:?}: {result:?}");
     }
 }
 
-/// A name of the wanted length that begins with the given one.
+/// The given name, padded to the length.
 fn padded(name: &str, length: usize) -> Vec<u8> {
     let mut bytes = name.as_bytes().to_vec();
     bytes.resize(length, b'x');
@@ -286,7 +286,7 @@ fn encrypted_members_are_refused() {
 }
 
 #[test]
-fn bombs_do_not_go_off() {
+fn decompression_bombs_are_refused() {
     let weights = weights_member();
     // 64 MiB of spaces around a valid configuration: 64 KiB in the archive.
     let mut spaces = vec![b' '; 64 << 20];
@@ -300,11 +300,11 @@ fn bombs_do_not_go_off() {
     let result = read_archive(&bytes, &limits());
     assert!(is_broken(&result), "{result:?}");
 
-    // The same with a header that owns up to 1000 bytes only, in both places.
+    // The same with a header that declares only 1000 bytes, in both places.
     let lying = replace_all(&bytes, &(64u32 << 20).to_le_bytes(), &1000u32.to_le_bytes());
     let result = read_archive(&lying, &limits());
     assert!(is_broken(&result), "{result:?}");
-    // And one that declares more than there is.
+    // And one that declares more than there are.
     let honest = archive(&[("config.json", b"{}"), ("model.weights.h5", &[7; 12345])]);
     let lying = replace_all(&honest, &12345u32.to_le_bytes(), &123_456u32.to_le_bytes());
     assert!(is_broken(&read_archive(&lying, &limits())));
@@ -323,7 +323,7 @@ fn headers_that_disagree_are_refused() {
 }
 
 #[test]
-fn every_budget_is_kept_and_named() {
+fn every_limit_is_enforced_and_named() {
     let text = |result: Result<usize>| match result {
         Err(Error::Unsupported { supported, .. }) => supported,
         other => panic!("{other:?}"),
@@ -351,7 +351,7 @@ fn every_budget_is_kept_and_named() {
     assert!(legacy(|limits| limits.weight_bytes = 4).contains("Limits::weight_bytes"));
 }
 
-/// An older `.h5` file whose optimizer lists one array of 4000 bytes under many names.
+/// A legacy `.h5` file whose optimizer lists one array of 4000 bytes under many names.
 fn one_array_many_times(names: usize) -> Vec<u8> {
     let mut file = FileBuilder::new();
     let mut group = file.create_group("model_weights");
@@ -368,14 +368,14 @@ fn one_array_many_times(names: usize) -> Vec<u8> {
 fn the_same_bytes_under_one_name_many_times_are_refused() {
     let open = |names| LegacyFile::from_bytes("model.h5", one_array_many_times(names), &limits());
     assert_eq!(open(1).unwrap().read_optimizer(&[vec![1000]]).unwrap().len(), 1);
-    // The optimizer's variables are left out, and the model stays.
+    // The optimizer's variables are ignored, and the model is kept.
     let file = open(1000).unwrap();
     assert!(file.optimizer().is_empty());
     assert!(file.optimizer_fault().is_some_and(|fault| fault.contains("two weights are called `a`")));
 }
 
 #[test]
-fn shapes_that_are_not_expected_are_all_listed_and_nothing_is_read() {
+fn unexpected_shapes_are_all_listed_and_nothing_is_read() {
     let file = WeightsFile::open(fixture("02_mlp_sgd.weights.h5"), &limits()).unwrap();
     let right = file.shapes("layers/dense").unwrap().unwrap().shapes();
     let wrong = vec![vec![right[0][0], right[0][1] + 1], right[1].clone()];
@@ -386,7 +386,7 @@ fn shapes_that_are_not_expected_are_all_listed_and_nothing_is_read() {
         ("layers/lost", &right),
         ("layers/dense", &right),
     ]);
-    let Err(Error::Weights { problems }) = result else { panic!("{result:?}") };
+    let Err(Error::Weights { problems, .. }) = result else { panic!("{result:?}") };
     assert_eq!(problems.len(), 3, "{problems:?}");
     assert!(problems[0].contains("layers/dense`, weight 0: expected shape"), "{problems:?}");
     assert!(problems[1].contains("layers/dense`: expected 1 weights, the file has 2"), "{problems:?}");
@@ -399,7 +399,7 @@ fn shapes_that_are_not_expected_are_all_listed_and_nothing_is_read() {
 }
 
 #[test]
-fn data_that_is_elsewhere_or_not_there_is_refused() {
+fn external_and_missing_data_are_refused() {
     let file = WeightsFile::open(fixture("odd/storage.weights.h5"), &limits()).unwrap();
     let read = |layer: &str| {
         let path = format!("layers/{layer}");
@@ -416,7 +416,7 @@ fn data_that_is_elsewhere_or_not_there_is_refused() {
     assert!(is_broken(&read("gap")), "{:?}", read("gap"));
     assert!(is_broken(&read("wide")), "a chunk of 2 GiB for four numbers: {:?}", read("wide"));
     assert!(is_broken(&read("empty")), "64 MiB out of nothing: {:?}", read("empty"));
-    // 4 TiB, even when that is what the model expects.
+    // 4 TiB, even if the model expects them.
     assert!(is_unsupported(&read("huge")), "{:?}", read("huge"));
     let generous = Limits { weight_bytes: u64::MAX, ..limits() };
     let file = WeightsFile::open(fixture("odd/storage.weights.h5"), &generous).unwrap();
@@ -452,8 +452,8 @@ fn a_text_referred_to_a_thousand_times_is_refused() {
     assert!(is_broken(&result), "{result:?}");
 }
 
-/// Each group's attributes may be read, and there are as many paths to groups as the budget of objects lets be listed:
-/// hours of work, but for the sum, which follows the size of the file.
+/// Each group's attributes can be read, and as many group paths can be listed as the limit of objects allows: hours of
+/// work, if the total were not limited in proportion to the size of the file.
 #[test]
 fn work_that_doubles_with_each_level_ends() {
     let file = WeightsFile::open(fixture("odd/work.weights.h5"), &limits()).unwrap();
@@ -461,7 +461,7 @@ fn work_that_doubles_with_each_level_ends() {
     assert!(error.contains("over and over"), "{error}");
 }
 
-/// A disk with room for so many bytes.
+/// A disk with limited space.
 struct Disk<W> {
     inner: W,
     room: u64,
@@ -510,9 +510,9 @@ fn a_full_disk_leaves_the_old_file_whole() {
     assert_eq!(std::fs::read(&path).unwrap(), whole);
 }
 
-/// The other forms on a disk that is full, at every place.
+/// The other formats on a disk that is full at any position.
 #[test]
-fn a_full_disk_is_noticed_by_every_writer() {
+fn every_writer_reports_a_full_disk() {
     type Writer<'a> = &'a dyn Fn(&Path, u64) -> Result<()>;
     let tensors = [("dense/kernel".to_owned(), Array::new([64, 64], vec![0.5f32; 64 * 64]).unwrap())];
     let legacy = keras::LegacyModel {
@@ -548,12 +548,12 @@ fn a_full_disk_is_noticed_by_every_writer() {
 }
 
 #[test]
-fn names_that_no_file_may_hold_are_not_written() {
+fn invalid_names_are_not_written() {
     let mut tree = WeightTree::new();
     for path in ["layers//dense", "/layers", "layers/../dense", "layers/.", "a\\b", "nul\0"] {
         assert!(matches!(tree.insert(path, "x", Vec::new()), Err(Error::Argument { .. })), "{path:?}");
     }
-    // A group called `vars/0` where a variable `0` is.
+    // A group called `vars/0` at the path of variable `0`.
     tree.insert("layers/dense", "dense", vec![Array::new([1], vec![1.0f32]).unwrap()]).unwrap();
     tree.insert("layers/dense/vars/0", "dense", Vec::new()).unwrap();
     let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! Models that Keras has saved load here, and compute what they computed there.
+//! Models saved by Keras load here and give the same results.
 //!
-//! `tests/fixtures/models` holds fourteen models of Keras 3.15 with an input, Keras's prediction, the targets, and in
-//! `index.json` Keras's evaluation; `make_models.py` there has made them. `steps.json` is what Keras then makes of two
-//! more training steps, by `tests/keras/two_steps.py`.
+//! `tests/fixtures/models` contains fourteen models of Keras 3.15 with an input, Keras's prediction, the targets, and
+//! in `index.json` Keras's evaluation; they were made by `make_models.py` in that folder. `steps.json` has the results
+//! of two more training steps in Keras, made by `tests/keras/two_steps.py`.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use serde_json::{Value as Json, json};
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
-/// Models whose recorded loss a file cannot give back, with the reason.
+/// Models whose recorded loss cannot be restored from the file, with the reason.
 const NOT_AS_RECORDED: [(&str, &str); 1] =
     [("09_regression_norm", "Keras does not write Huber's delta into the file, and itself loads it as 1")];
 
@@ -28,7 +28,7 @@ fn samples(file: &str, name: &str) -> Samples {
     Npz::open(folder().join(file)).unwrap().read(name).unwrap()
 }
 
-/// The largest difference, relative to the largest value expected.
+/// The largest difference, relative to the largest expected value.
 fn difference(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f32 {
     assert_eq!(found.shape(), expected.shape());
     let scale = expected.iter().fold(1e-3f32, |scale, value| scale.max(value.abs()));
@@ -39,7 +39,7 @@ fn read_json(name: &str) -> Json {
     serde_json::from_str(&std::fs::read_to_string(folder().join(name)).unwrap()).unwrap()
 }
 
-/// Copies a model's file with the rates of all random layers at 0.
+/// Copies a model's file with the rates of all random layers set to 0.
 fn without_chance(source: &Path, target: &Path) {
     let mut old = ZipArchive::new(File::open(source).unwrap()).unwrap();
     let mut new = ZipWriter::new(File::create(target).unwrap());
@@ -65,14 +65,14 @@ fn without_chance(source: &Path, target: &Path) {
     new.finish().unwrap();
 }
 
-/// What two training steps and an evaluation after them give, on one batch.
+/// The scores of two training steps and an evaluation after them, on one batch.
 fn two_steps(path: &Path, x: &Samples, y: &Samples) -> brasa::Result<[Scores; 3]> {
     let mut model = Sequential::load(path)?;
     Ok([model.train_on_batch(x, y)?, model.train_on_batch(x, y)?, model.test_on_batch(x, y)?])
 }
 
 #[test]
-fn training_goes_on_as_in_keras() {
+fn training_continues_as_in_keras() {
     let steps = read_json("steps.json");
     let copies = tempfile::tempdir().unwrap();
     let mut failures = Vec::new();
@@ -92,8 +92,8 @@ fn training_goes_on_as_in_keras() {
         for (step, (scores, wanted)) in scores.iter().zip(wanted.as_array().unwrap()).enumerate() {
             for (key, wanted) in wanted.as_object().unwrap() {
                 let (got, wanted) = (scores.get(key), wanted.as_f64().unwrap());
-                // The gradient of a bias before a batch normalization is nothing but rounding, which AdamW makes a step
-                // of; training does not see that bias, the evaluation by the moving mean does.
+                // The gradient of a bias before a batch normalization is pure rounding, which AdamW turns into a step;
+                // training is independent of that bias, but evaluation by the moving mean is not.
                 let tolerance = if step == 2 && name == "11_norms_adv_acts" { 1e-3 } else { 1e-4 };
                 if !got.is_some_and(|got| (got - wanted).abs() <= tolerance * wanted.abs().max(1e-2)) {
                     failures.push(format!("{name}: {key} of step {step} is {got:?} where Keras has {wanted}"));
@@ -104,7 +104,7 @@ fn training_goes_on_as_in_keras() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
-/// What a model predicts against what Keras did, from files of the same weights in every form.
+/// Compares a model's predictions with Keras's, for files of the same weights in every format.
 fn check(model: &Sequential, inputs: &str, tolerance: f32, called: &str) {
     let expected = samples(inputs, "y").into_ndarray();
     let worst = difference(&model.predict(samples(inputs, "x")).unwrap(), &expected);
@@ -112,7 +112,7 @@ fn check(model: &Sequential, inputs: &str, tolerance: f32, called: &str) {
 }
 
 #[test]
-fn the_older_form_and_weights_alone_hold_the_same_models() {
+fn legacy_and_weights_files_hold_the_same_models() {
     for name in ["02_mlp_sgd", "03_conv_bn_sep", "05_text_bilstm_gru", "12_nested_reshape"] {
         let tolerance = if name.contains("lstm") { 1e-4 } else { 1e-5 };
         let at = |ending: &str| folder().join(format!("{name}.{ending}"));
@@ -126,7 +126,7 @@ fn the_older_form_and_weights_alone_hold_the_same_models() {
             fresh.load_weights(at(ending)).unwrap();
             check(&fresh, &format!("{name}.npz"), tolerance, name);
         }
-        // The optimizer goes on where it stopped, from either form.
+        // The optimizer resumes from either format.
         let next = |mut model: Sequential| {
             let (x, y) = (samples(&format!("{name}.npz"), "x"), samples(&format!("{name}_target.npz"), "y_true"));
             (0..2).map(|_| model.train_on_batch(&x, &y).unwrap().loss.to_bits()).collect::<Vec<_>>()
@@ -138,7 +138,7 @@ fn the_older_form_and_weights_alone_hold_the_same_models() {
 }
 
 #[test]
-fn the_reference_network_loads_from_every_form() {
+fn the_reference_network_loads_from_every_format() {
     let reference = "../reference/reference_io.npz";
     check(&Sequential::load(folder().join("../reference/reference_legacy.h5")).unwrap(), reference, 1e-5, "h5");
     let mut model = Sequential::load(folder().join("../reference/reference.to_json.json")).unwrap();
@@ -182,7 +182,7 @@ fn every_model_predicts_and_evaluates_as_in_keras() {
     assert_eq!(models.len(), 14);
     let mut failures = Vec::new();
     for (name, about) in models {
-        // Long chains of steps gather more rounding.
+        // Long chains of steps accumulate more rounding.
         let recurrent = about["layers"].to_string().contains("LSTM") || about["layers"].to_string().contains("GRU");
         let tolerance = if recurrent { 1e-4 } else { 1e-5 };
         let model = match Sequential::load(folder().join(format!("{name}.keras"))) {

@@ -1,10 +1,11 @@
-//! Models in files: every form there and back, Keras's own files, damaged and hostile ones, a process killed while it
-//! saves.
+//! Models in files: round trips in every format, Keras's own files, damaged and hostile ones, a process killed while
+//! saving.
 
 mod attention;
 mod augmentation;
 mod compute_limits;
 mod corpus;
+mod from_bytes;
 mod graphs;
 mod keras_attacks;
 mod keras_files;

@@ -1,4 +1,4 @@
-//! Models in files: which form a name chooses, and what is loaded, passed over or refused.
+//! Model files: the choice of format by extension, and what is loaded, skipped or rejected.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,7 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// A small network whose hidden layer has so many units.
+/// A small network with `units` hidden units.
 fn network(units: usize) -> Sequential {
     let mut model = Sequential::new().with_seed(units as u64);
     model.add(Dense::new(units).activation("relu").name("hidden").input_shape(3)).unwrap();
@@ -23,7 +23,7 @@ fn network(units: usize) -> Sequential {
 
 fn problems<T: std::fmt::Debug>(result: Result<T>) -> Vec<String> {
     match result {
-        Err(Error::Weights { problems }) => problems,
+        Err(Error::Weights { problems, .. }) => problems,
         other => panic!("{other:?}"),
     }
 }
@@ -50,7 +50,7 @@ fn other_endings_are_refused_before_anything_is_written() {
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     assert!(matches!(Sequential::new().save(folder.path().join("a.keras")), Err(Error::State { .. })));
-    // A model without an input shape can be described, though.
+    // A model without an input shape can still be described.
     let mut deferred = Sequential::new();
     deferred.add(Dense::new(2)).unwrap();
     let path = folder.path().join("deferred.JSON");
@@ -59,7 +59,7 @@ fn other_endings_are_refused_before_anything_is_written() {
 }
 
 #[test]
-fn weights_alone_are_no_model() {
+fn weights_files_are_not_models() {
     let folder = folder();
     for path in saved_weights(&network(4), &folder) {
         let error = Sequential::load(&path).unwrap_err();
@@ -76,7 +76,7 @@ fn weights_alone_are_no_model() {
 }
 
 #[test]
-fn everything_that_does_not_fit_is_listed_and_nothing_changes() {
+fn all_mismatches_are_listed_and_nothing_changes() {
     let folder = folder();
     let mut other = network(4);
     other.pop().unwrap();
@@ -87,7 +87,7 @@ fn everything_that_does_not_fit_is_listed_and_nothing_changes() {
     for path in saved_weights(&other, &folder) {
         let problems = problems(model.load_weights(&path));
         let about = |name: &str| problems.iter().filter(|line| line.contains(name)).count();
-        // Two of the hidden layer, four of the batch normalization; the kernel of `out` and its lost bias.
+        // Two of the hidden layer, four of the batch normalization; the kernel of `out` and its missing bias.
         assert_eq!((about("`hidden/"), about("`batch/")), (2, 4), "{problems:#?}");
         assert!(about("out") >= 1, "{problems:#?}");
         assert!(about("unexpected") >= 1, "{problems:#?}");
@@ -122,7 +122,7 @@ fn by_name_takes_the_layers_that_both_have() {
         assert_eq!(weights[..2], base.get_weights().unwrap()[6..], "{}", path.display());
         assert_eq!(weights[2..], own[2..]);
 
-        // The same name with other sizes is still an error, unless that is allowed, too.
+        // The same name with other sizes is still an error, unless mismatches are allowed, too.
         let mut wide = network(6);
         let before = wide.get_weights().unwrap();
         assert!(!problems(wide.load_weights_with(&path, LoadWeights::new().by_name(true))).is_empty());
@@ -159,14 +159,14 @@ fn skip_mismatch_takes_the_layers_that_fit() {
 }
 
 #[test]
-fn frozen_layers_keep_their_places_in_the_older_form() {
+fn frozen_layers_keep_their_order_in_the_legacy_format() {
     let folder = folder();
     let path = folder.path().join("a.h5");
     let mut inner = Sequential::new();
     inner.add(BatchNormalization::new().input_shape(3)).unwrap().add(Dense::new(3)).unwrap();
     let mut model = Sequential::new();
     model.add(inner).unwrap().add(Dense::new(2).trainable(false)).unwrap();
-    // Each weight has a value of its own.
+    // Each weight has a distinct value.
     let numbered = model.get_weights().unwrap().into_iter().enumerate();
     let weights: Vec<ArrayD<f32>> = numbered.map(|(index, weight)| weight.map(|_| index as f32)).collect();
     model.set_weights(&weights).unwrap();
@@ -178,7 +178,7 @@ fn frozen_layers_keep_their_places_in_the_older_form() {
 }
 
 #[test]
-fn a_file_tells_what_is_in_it() {
+fn the_contents_of_a_file_are_listed() {
     let folder = folder();
     let mut model = network(4);
     model.compile(Compile::new(Adam::new(0.01), "mse")).unwrap();

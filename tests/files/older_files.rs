@@ -1,7 +1,7 @@
-//! Files of Keras 1 and 2, and what they hold that Keras 3 says otherwise.
+//! Files of Keras 1 and 2, and their differences from Keras 3.
 //!
-//! `tests/fixtures/older` holds models, an input each and what Keras computes for it: `make.py` and `make_chains.py`
-//! there have made some, the others are those of people, reduced.
+//! `tests/fixtures/older` contains models, an input for each and Keras's output: some were made by `make.py` and
+//! `make_chains.py` in that folder, the others are reduced from users' files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ fn array(name: &str) -> ArrayD<f32> {
     load_npy(older(name)).unwrap().into_ndarray()
 }
 
-/// The largest difference between what a model computes and what Keras did.
+/// The largest difference between a model's output and Keras's.
 fn difference(model: &Model, name: &str) -> f32 {
     let found = model.predict(array(&format!("{name}.x.npy"))).unwrap();
     let expected = array(&format!("{name}.y.npy"));
@@ -38,7 +38,7 @@ fn computes(file: &str) -> Model {
 }
 
 #[test]
-fn an_input_shape_counts_for_the_first_layer_alone() {
+fn only_the_first_layers_input_shape_counts() {
     for file in [
         "functional_input_embedding.h5",
         "second_input_shape_lstm.h5",
@@ -48,21 +48,21 @@ fn an_input_shape_counts_for_the_first_layer_alone() {
     ] {
         computes(file);
     }
-    // In Rust it is a mistake as before.
+    // In Rust it remains an error.
     let mut model = Sequential::new();
     model.add(Dense::new(2).input_shape(3)).unwrap();
     assert!(model.add(Dense::new(2).input_shape(5)).is_err());
 }
 
 #[test]
-fn a_name_may_begin_at_the_root_and_a_separator_be_that_of_windows() {
+fn root_names_and_windows_separators_are_read() {
     computes("absolute_optimizer_name.h5");
     computes("windows_separators.keras");
     let Contents::Model(_) = Contents::of(older("windows_separators.keras")).unwrap() else { panic!("a model") };
 }
 
 #[test]
-fn what_was_compiled_in_keras_2_is_compiled() {
+fn models_compiled_in_keras_2_are_compiled() {
     for file in ["sample_weight_mode.h5", "reduction_auto.h5", "decay.h5", "schedule_without_name.h5"] {
         assert!(computes(file).is_compiled(), "{file}");
     }
@@ -77,7 +77,7 @@ fn what_was_compiled_in_keras_2_is_compiled() {
     assert_eq!(schedule["config"]["decay_steps"], 1);
 }
 
-/// A model of one dense layer, compiled as a file says.
+/// A model of one dense layer, compiled as in a file.
 fn compiled(version: &str, compile: Json) -> Model {
     let dense = json!({"class_name": "Dense", "config": {"name": "out", "units": 3, "batch_input_shape": [null, 4]}});
     let object = json!({
@@ -132,7 +132,7 @@ fn losses_and_metrics_are_read_in_every_form() {
 }
 
 #[test]
-fn the_part_of_compile_that_is_not_read_is_named() {
+fn the_unsupported_part_of_compile_is_named() {
     let x = ArrayD::<f32>::zeros(vec![2, 4]);
     let y = ArrayD::<f32>::zeros(vec![2, 3]);
     let model = compiled("2.4.0", json!({"optimizer": "sgd", "loss": "my_loss", "metrics": ["mae"]}));
@@ -168,7 +168,7 @@ fn the_hard_sigmoid_of_keras_2_becomes_that_of_keras_3_in_its_files() {
             assert!(worst < 2e-6, "{file} as {ending}: off by {worst:e}");
             assert_eq!(copy.is_compiled(), model.is_compiled());
         }
-        // This form is Brasa's own, and keeps the model bit by bit.
+        // This is Brasa's own format, and keeps the model bit for bit.
         let path = folder.path().join(format!("{name}.safetensors"));
         model.save(&path).unwrap();
         assert_eq!(Model::load(&path).unwrap().get_weights().unwrap(), model.get_weights().unwrap());
@@ -200,7 +200,7 @@ fn the_hard_sigmoid_of_keras_2_becomes_that_of_keras_3_in_its_files() {
         let (own, copy) = (model.predict(&x).unwrap(), Model::load(&path).unwrap().predict(&x).unwrap());
         assert!(own.iter().zip(&copy).all(|(a, b)| (a - b).abs() < 2e-6), "{class}: {own} {copy}");
     }
-    // The state of an LSTM goes through `activation`, before which there is no weight.
+    // The state of an LSTM passes through `activation`, before which there is no weight.
     let lstm = json!({"class_name": "LSTM", "config": {"name": "r", "units": 2, "activation": "hard_sigmoid", "batch_input_shape": [null, 3, 2]}});
     let object = json!({"class_name": "Sequential", "config": [lstm], "keras_version": "2.2.4"});
     let error = Model::from_json(&object.to_string()).unwrap().save(folder.path().join("r.keras")).unwrap_err();
@@ -208,7 +208,7 @@ fn the_hard_sigmoid_of_keras_2_becomes_that_of_keras_3_in_its_files() {
 }
 
 #[test]
-fn nvidias_recurrent_layers_are_read_as_the_others() {
+fn cudnn_layers_are_read_as_the_others() {
     let model = computes("cudnn.h5");
     let classes: Vec<&str> = model.layers().iter().map(|layer| layer.class_name()).collect();
     assert_eq!(classes, ["LSTM", "GRU", "Bidirectional", "GRU"]);
@@ -252,9 +252,9 @@ fn a_policy_of_types_is_written_back() {
 }
 
 #[test]
-fn a_damaged_optimizer_keeps_no_model_from_being_used() {
+fn a_model_with_a_damaged_optimizer_is_usable() {
     let folder = tempfile::tempdir().unwrap();
-    // The name of a variable that is listed becomes that of none.
+    // The name of a listed variable is changed to a nonexistent one.
     let mut bytes = fs::read(older("absolute_optimizer_name.h5")).unwrap();
     let at = bytes.windows(11).position(|part| part == b"/iterations").unwrap();
     bytes[at + 10] = b'z';
@@ -265,7 +265,7 @@ fn a_damaged_optimizer_keeps_no_model_from_being_used() {
 }
 
 #[test]
-fn files_of_other_programs_are_called_what_they_are() {
+fn files_of_other_programs_are_identified() {
     let folder = tempfile::tempdir().unwrap();
     let says = |name: &str, content: &[u8], word: &str| {
         let path = folder.path().join(name);
@@ -289,6 +289,6 @@ fn files_of_other_programs_are_called_what_they_are() {
     fs::write(folder.path().join("saved/saved_model.pb"), b"").unwrap();
     let error = Contents::of(folder.path().join("saved")).unwrap_err().to_string();
     assert!(error.contains("SavedModel"), "{error}");
-    // What is JSON and no model is shown in a line.
+    // JSON that is not a model is shown in one line.
     says("e.json", json!([long]).to_string().as_bytes(), "xxx");
 }

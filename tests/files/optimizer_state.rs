@@ -1,4 +1,4 @@
-//! Every optimizer goes on after saving and loading as if nothing had happened.
+//! Every optimizer resumes after saving and loading without a difference.
 
 use brasa::Result;
 use brasa::formats::Limits;
@@ -10,8 +10,9 @@ fn numbers(rows: usize, columns: usize, rate: f32) -> ArrayD<f32> {
     Array2::from_shape_fn((rows, columns), |(i, j)| ((i * columns + j) as f32 * rate).sin()).into_dyn()
 }
 
-/// Two more batches after `optimizer` has been trained for three, saved and loaded: the same weights either way.
-fn goes_on(optimizer: impl Into<OptimizerArgument>, what: &str) -> Result<()> {
+/// Two more batches after `optimizer` has been trained for three, saved and loaded: the weights are the same as without
+/// saving.
+fn resumes(optimizer: impl Into<OptimizerArgument>, what: &str) -> Result<()> {
     let mut model = Sequential::new();
     model.add(Dense::new(4).activation("tanh").input_shape(3))?.add(Dense::new(2))?;
     model.compile(Compile::new(optimizer, "mse"))?;
@@ -54,17 +55,17 @@ fn the_optimizer_s_state_counts_towards_the_budget() -> Result<()> {
 }
 
 #[test]
-fn every_optimizer_goes_on() -> Result<()> {
-    optimizers::names().iter().try_for_each(|name| goes_on(name.as_str(), name))
+fn every_optimizer_resumes() -> Result<()> {
+    optimizers::names().iter().try_for_each(|name| resumes(name.as_str(), name))
 }
 
 #[test]
-fn what_all_optimizers_can_keep_is_kept() -> Result<()> {
-    goes_on(Adam::new(0.01).amsgrad(true), "amsgrad")?;
-    goes_on(RMSprop::new(0.01).momentum(0.9).centered(true), "a centered RMSprop")?;
-    goes_on(SGD::new(0.1).momentum(0.5).use_ema(true).ema_momentum(0.9), "a running mean")?;
-    goes_on(Nadam::new(0.01).gradient_accumulation_steps(2), "accumulated gradients")?;
-    goes_on(Adam::new(ExponentialDecay::new(0.1, 2, 0.5)).loss_scale_factor(8.0), "a schedule")
+fn optional_state_is_kept() -> Result<()> {
+    resumes(Adam::new(0.01).amsgrad(true), "amsgrad")?;
+    resumes(RMSprop::new(0.01).momentum(0.9).centered(true), "a centered RMSprop")?;
+    resumes(SGD::new(0.1).momentum(0.5).use_ema(true).ema_momentum(0.9), "a running mean")?;
+    resumes(Nadam::new(0.01).gradient_accumulation_steps(2), "accumulated gradients")?;
+    resumes(Adam::new(ExponentialDecay::new(0.1, 2, 0.5)).loss_scale_factor(8.0), "a schedule")
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! A process that is killed while it saves leaves the old file or the new one, whole; a later save removes what else
-//! it leaves.
+//! A process killed while saving leaves either the old or the new file intact; a later save removes any other remains.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,13 +12,13 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::support::alone;
 
-/// Tells the test of this name that it is the process to be killed, and where to save.
+/// Makes the test of this name act as the process to be killed; the value is the path to save to.
 const FILE: &str = "BRASA_TEST_SAVES_TO";
 
-/// How often each form is killed; 20 unless this variable says otherwise.
+/// The number of kills per format; default 20.
 const KILLS: &str = "BRASA_TEST_KILLS";
 
-/// A model whose weights all have the same value; saving it takes a few milliseconds.
+/// A model all of whose weights have the same value; saving it takes a few milliseconds.
 fn model_of(value: f32) -> Sequential {
     let mut model = Sequential::new();
     model.add(Dense::new(256).input_shape(512)).unwrap().add(Dense::new(256)).unwrap();
@@ -28,7 +27,7 @@ fn model_of(value: f32) -> Sequential {
     model
 }
 
-/// Not a test of its own: saves one model and another in turn until it is killed.
+/// Not a test in itself: saves two models in turn until it is killed.
 #[test]
 fn the_process_that_is_killed() {
     let Ok(path) = std::env::var(FILE) else { return };
@@ -38,7 +37,7 @@ fn the_process_that_is_killed() {
     }
 }
 
-/// Starts this program again as the process that saves, and waits until it has saved once.
+/// Starts this program as the saving process, and waits until it has saved once.
 fn saving(path: &Path) -> Child {
     let mut child = alone("saving_killed::the_process_that_is_killed")
         .env(FILE, path)
@@ -73,7 +72,7 @@ fn the_file_is_always_an_old_or_a_new_one() {
             seen[usize::from(value == 2.0)] += 1;
             let left = unfinished(folder.path());
             halves += left.len();
-            // Two hours later the next save removes what the dead process has left, and nothing else.
+            // Two hours later the next save removes the remains of the dead process, and nothing else.
             for file in left {
                 let file = File::options().write(true).open(file).unwrap();
                 file.set_modified(SystemTime::now() - Duration::from_secs(2 * 60 * 60)).unwrap();

@@ -1,4 +1,4 @@
-//! States of recurrent layers, cells and convolutions over sequences in files: Keras's own, there and back.
+//! States of recurrent layers, cells and convolutions over sequences in files: Keras's own, and round trips.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +31,7 @@ fn names(path: &Path) -> BTreeMap<String, Vec<usize>> {
     weights.iter().map(|own| (own.name.clone(), own.shape.clone())).collect()
 }
 
-/// The names in Keras's own files, written again.
+/// The names match those in Keras's own files.
 #[test]
 fn weights_have_keras_names() {
     let folder = tempfile::tempdir().unwrap();
@@ -50,7 +50,7 @@ fn weights_have_keras_names() {
     }
 }
 
-/// States of several cells stand in Keras's lists.
+/// States of several cells are nested in lists in Keras.
 #[test]
 fn states_of_cells_are_written_in_lists() {
     let (x, a, b) = (Input::new((3, 2)).symbol(), Input::new(4).symbol(), Input::new(4).symbol());

@@ -1,6 +1,6 @@
 //! Summaries of Functional models, character for character as Keras prints them.
 //!
-//! `tests/fixtures/summaries/make.py` recorded them with Keras 3.15.1, with tf_keras 2.21 (whose tables are those of
+//! Recorded by `tests/fixtures/summaries/make.py` with Keras 3.15.1, with tf_keras 2.21 (whose tables are those of
 //! TensorFlow 2.12 to 2.15), and with the function of Keras 2.11.
 
 use std::path::Path;
@@ -20,7 +20,7 @@ fn model(name: &str) -> Model {
     Model::from_json(&read(&format!("{name}.json"))).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// The table that a heading asks for: a style, a line length or `-`, and options.
+/// The table described by a heading: a style, a line length or `-`, and options.
 fn table(summary: Summary, heading: &str) -> String {
     let mut words = heading.split_whitespace();
     let mut summary = summary.style(words.next().unwrap().parse::<Style>().unwrap());
@@ -38,7 +38,7 @@ fn table(summary: Summary, heading: &str) -> String {
     format!("{summary}\n")
 }
 
-/// Compares all tables that were recorded of a model.
+/// Compares all recorded tables of a model.
 fn check(name: &str, model: &Model) {
     let recorded = read(&format!("{name}.txt"));
     let mut count = 0;
@@ -72,7 +72,7 @@ fn a_model_in_a_file_keeps_its_connections() {
 }
 
 #[test]
-fn calls_are_counted_as_they_are_written_down() {
+fn calls_are_counted_in_order_of_creation() {
     let input = |name: &str| Input::new(4).name(name).symbol();
     let dense = |name: &str| Dense::new(4).name(name);
     let (a, b) = (input("a"), input("b"));
@@ -84,7 +84,7 @@ fn calls_are_counted_as_they_are_written_down() {
     check("numbers", &Model::new([&a, &b], &all).unwrap().named("numbers"));
     check("numbers_keras2", &Model::new([&a, &b], &all).unwrap().named("numbers"));
 
-    // A call outside of the model counts too, until the model has been in a file.
+    // A call outside the model counts too, until the model has been saved and loaded.
     let sum = Add::new().name("sum").call([&early, &again]).unwrap();
     let model = Model::new(&a, &sum).unwrap();
     let connected = |model: &Model| {
@@ -95,7 +95,7 @@ fn calls_are_counted_as_they_are_written_down() {
     assert_eq!(connected(&Model::from_json(&model.to_json().unwrap()).unwrap()), ["shared[0][0]", "shared[1][0]"]);
 }
 
-/// Keras goes through arguments with names by the alphabet, and weights are found by the order of layers that follows.
+/// Keras visits named arguments alphabetically, and weights are matched by the resulting order of layers.
 #[test]
 fn arguments_by_name_have_keras_order() {
     let layers = |model: &Model| model.layers().iter().map(|layer| layer.name().to_owned()).collect::<Vec<_>>();
@@ -104,7 +104,7 @@ fn arguments_by_name_have_keras_order() {
     assert_eq!(layers(&Model::from_json(&model.to_json().unwrap()).unwrap()), layers(&model));
 }
 
-/// With the wrong order each layer has the weights of another. Recorded with Keras 3.15.1 and tf_keras 2.21 by
+/// With the wrong order each layer would get the weights of another. Recorded with Keras 3.15.1 and tf_keras 2.21 by
 /// `tests/fixtures/functional/make_by_name.py`.
 #[test]
 fn arguments_by_name_have_their_own_weights() {

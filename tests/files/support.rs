@@ -1,17 +1,17 @@
-//! Fixtures, and tests that want a process of their own.
+//! Fixtures, and tests that need their own process.
 
 use std::path::{Path, PathBuf};
 #[cfg(unix)]
 use std::process::Command;
 
-/// A file that Keras wrote, whichever folder it is in.
+/// A file written by Keras, from any fixture folder.
 pub fn fixture(name: &str) -> PathBuf {
     let fixtures = Path::new("tests/fixtures");
     let folder = ["keras", "models", "keras2"].into_iter().find(|folder| fixtures.join(folder).join(name).exists());
     fixtures.join(folder.unwrap_or("keras")).join(name)
 }
 
-/// This program as the process that runs one test alone.
+/// This program as a process that runs a single test.
 #[cfg(unix)]
 pub fn alone(test: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());

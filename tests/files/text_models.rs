@@ -1,4 +1,4 @@
-//! Models of Keras that begin with texts and whole numbers (`tests/fixtures/text`): opened, predicted with, written back.
+//! Keras models with text and integer inputs (`tests/fixtures/text`): loading, prediction, saving.
 
 use std::fs::File;
 use std::io::Read;
@@ -28,7 +28,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/text").join(name)
 }
 
-/// Rows of texts or of whole numbers.
+/// Rows of texts or integers.
 fn samples(rows: &Json) -> Samples {
     let rows: Vec<&Vec<Json>> = rows.as_array().unwrap().iter().map(|row| row.as_array().unwrap()).collect();
     let shape = [rows.len(), rows[0].len()];
@@ -46,7 +46,7 @@ fn numbers(value: &Json) -> Vec<f32> {
     }
 }
 
-/// Inputs and outputs as Keras recorded them.
+/// Inputs and outputs recorded with Keras.
 fn recorded(name: &str) -> (Vec<Samples>, Vec<f32>) {
     let case: Json = serde_json::from_reader(File::open(fixture(&format!("{name}.json"))).unwrap()).unwrap();
     let x = match name {
@@ -61,7 +61,7 @@ fn check(name: &str, model: &Model) {
     let predicted = model.predict_all(&x).unwrap().remove(0);
     assert_eq!(predicted.len(), y.len(), "{name}");
     for (row, (own, expected)) in predicted.iter().zip(&y).enumerate() {
-        // The mean of an empty text's steps, all of which are masked, is NaN, of which TensorFlow's relu makes 0.
+        // The mean of an empty text's steps, all of which are masked, is NaN, which TensorFlow's relu maps to 0.
         if name == "text_classifier" && row == 2 {
             assert!(own.is_nan());
             continue;
@@ -81,7 +81,7 @@ fn files_of_keras_predict_as_they_did() {
     }
 }
 
-/// What an archive holds beside the model's config and weights.
+/// The members of an archive other than the model's config and weights.
 fn assets(path: &Path) -> Vec<(String, String)> {
     let mut archive = ZipArchive::new(File::open(path).unwrap()).unwrap();
     let mut assets = Vec::new();
@@ -104,7 +104,7 @@ fn config(path: &Path) -> Json {
 }
 
 #[test]
-fn what_is_written_back_is_the_same_in_every_form() {
+fn writing_back_preserves_every_format() {
     let folder = tempfile::tempdir().unwrap();
     for name in MODELS {
         let original = fixture(&format!("{name}.keras"));
@@ -121,7 +121,7 @@ fn what_is_written_back_is_the_same_in_every_form() {
         for (own, keras) in layers(&own).iter().zip(layers(&keras)) {
             assert_eq!(own["class_name"], keras["class_name"]);
             for (key, value) in keras["config"].as_object().unwrap() {
-                // A type that says nothing, and what Brasa leaves at its default.
+                // A neutral dtype, and arguments that Brasa leaves at their defaults.
                 let neutral =
                     ["dtype", "sparse", "ragged", "optional"].contains(&key.as_str()) || key.ends_with("initializer");
                 let same = own["config"].get(key).is_some_and(|own| own == value);
@@ -132,9 +132,9 @@ fn what_is_written_back_is_the_same_in_every_form() {
     }
 }
 
-/// Keras's model goes on training: the loss falls on what it was trained on.
+/// Training Keras's model further reduces the loss on the training data.
 #[test]
-fn a_classifier_goes_on_training_on_texts() {
+fn a_classifier_continues_training_on_texts() {
     let mut model = Model::load(fixture("text_classifier.keras")).unwrap();
     assert!(model.is_compiled());
     let texts = ["the cat sat on the mat", "the dog ate the cat food", "café time! the mat", "你好 world"];
@@ -143,13 +143,13 @@ fn a_classifier_goes_on_training_on_texts() {
     model.fit(&data, Fit::new().epochs(60).batch_size(2).seed(1).verbose(Verbosity::Silent)).unwrap();
     let after = model.evaluate(&data).unwrap();
     assert!(after.loss < before - 0.02 && after.get("accuracy") == Some(1.0), "{before} became {after:?}");
-    // By hand: one batch, and a validation part.
+    // A single batch, and a validation split.
     model.train_on_batch(texts, vec![0.0f32, 1.0, 0.0, 1.0]).unwrap();
     let history = model.fit(&data, Fit::new().validation_split(0.5).verbose(Verbosity::Silent)).unwrap();
     assert!(history.history.contains_key("val_loss"));
 }
 
-/// An archive with other members.
+/// An archive with modified members.
 fn changed(name: &str, folder: &Path, change: impl Fn(&str, Vec<u8>) -> Option<Vec<u8>>) -> PathBuf {
     let path = folder.join("changed.keras");
     let mut archive = ZipArchive::new(File::open(fixture(name)).unwrap()).unwrap();
@@ -167,7 +167,7 @@ fn changed(name: &str, folder: &Path, change: impl Fn(&str, Vec<u8>) -> Option<V
     path
 }
 
-/// The error of a file whose layer has another argument.
+/// The error of a file whose layer has a modified argument.
 fn refused(name: &str, key: &str, value: &Json) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = changed(name, folder.path(), |member, bytes| {
@@ -223,11 +223,11 @@ fn damaged_assets_are_refused() {
     assert!(Model::load(with("string_lookup.keras", b"\xff\xfe")).unwrap_err().to_string().contains("UTF-8"));
     let twice = Model::load(with("string_lookup.keras", b"\n[UNK]\n[UNK]\na\na")).unwrap_err().to_string();
     assert!(twice.contains("twice"), "{twice}");
-    // More tokens than weights: those of the file are for others.
+    // More tokens than weights: the file's weights belong to other tokens.
     let many: Vec<u8> = (0..40).flat_map(|token| format!("{token}\n").into_bytes()).collect();
     let error = Model::load(with("text_vectorization_tfidf.keras", &many)).unwrap_err().to_string();
     assert!(error.contains("idf_weights"), "{error}");
-    // Without any, as in Keras, the model is there and cannot compute.
+    // Without any, as in Keras, the model loads but cannot compute.
     let none = changed("text_classifier.keras", folder.path(), |member, bytes| {
         (!member.starts_with("assets/")).then_some(bytes)
     });
@@ -236,7 +236,7 @@ fn damaged_assets_are_refused() {
 }
 
 #[test]
-fn texts_and_numbers_are_told_apart() {
+fn texts_and_numbers_are_distinguished() {
     let texts = Model::load(fixture("text_classifier.keras")).unwrap();
     let error = texts.predict(vec![1.0f32, 2.0]).unwrap_err();
     assert!(matches!(&error, Error::Data { .. }) && error.to_string().contains("texts"), "{error}");
@@ -251,7 +251,7 @@ fn texts_and_numbers_are_told_apart() {
     assert!(Dataset::new(vec![1.0f32], ["a"]).is_err());
 }
 
-/// Whole numbers of 64 bits reach a lookup exactly, though no float holds them.
+/// 64-bit integers reach a lookup exactly, though no float represents them.
 #[test]
 fn whole_numbers_are_exact() {
     let large = (1i64 << 60) + 1;
@@ -259,7 +259,7 @@ fn whole_numbers_are_exact() {
     model.add(IntegerLookup::default().vocabulary([large - 1, large]).input_shape(2)).unwrap();
     let x = Samples::new([1, 2], vec![large, large - 1]).unwrap();
     assert_eq!(model.predict(x).unwrap(), ArrayD::from_shape_vec(vec![1, 2], vec![2.0, 1.0]).unwrap());
-    // What no float holds does not go on as another number.
+    // An integer that no float represents is not silently changed.
     let mut model = Sequential::new();
     model.add(Input::new(1).dtype("int64")).unwrap().add(Hashing::new(usize::MAX / 2)).unwrap();
     let error = model.predict(Samples::new([1, 1], vec![7i64]).unwrap()).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Files of a few kilobytes that ask for gigabytes or minutes are refused before they get them.
+//! Files of a few kilobytes that request gigabytes or minutes are rejected early.
 
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -32,13 +32,13 @@ fn dense() -> Json {
     layer("Dense", json!({"units": 2}))
 }
 
-/// What the model of a text is refused for: a message of a few lines.
+/// The error for a model's JSON: a message of a few lines.
 #[track_caller]
 fn refused(model: &str) -> String {
     short(Sequential::from_json(model).map(|_| ()).unwrap_err())
 }
 
-/// A model of one layer, which says the input's shape.
+/// A model of one layer, which has the input shape.
 fn first(layer: Json) -> Json {
     json!({"class_name": "Sequential", "config": {"name": "s", "layers": [layer]}})
 }
@@ -60,7 +60,7 @@ fn archive(path: &Path, members: &[(&str, &[u8])]) {
     std::fs::write(path, zip.finish().unwrap().into_inner()).unwrap();
 }
 
-/// A valid text of JSON of so many megabytes that would be a hundred times larger in memory.
+/// Valid JSON text of some megabytes that would be a hundred times larger in memory.
 fn tree(megabytes: usize) -> String {
     let unit = format!("{}{},", "[".repeat(100), "]".repeat(100));
     format!("[{}0]", unit.repeat((megabytes << 20) / unit.len()))
@@ -92,16 +92,16 @@ fn values_are_counted_in_every_text_of_json() {
         assert!(error.contains("`Limits::values`"), "{}: {error}", path.display());
     }
     assert!(refused(&tree).contains("`Limits::values`"));
-    // Objects count for more, as they take more.
+    // Objects cost more, as they take more memory.
     assert!(refused(&format!("[{}0]", "{},".repeat(110_000))).contains("`Limits::values`"));
-    // A list within the budget is told in a line.
+    // A list within the limit is shown in one line.
     let list = vec![1; 100_000];
     let text = refused(&sequential(vec![layer("Dense", json!({"units": list}))]).to_string());
     assert!(text.contains("received [1,1,1,"), "{text}");
 }
 
 #[test]
-fn whoever_trusts_a_text_raises_the_number_of_values() {
+fn the_limit_of_values_can_be_raised() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.json");
     let boundaries: Vec<f32> = (0..250_000).map(|i| i as f32).collect();
@@ -113,7 +113,7 @@ fn whoever_trusts_a_text_raises_the_number_of_values() {
 }
 
 #[test]
-fn messages_are_short_whatever_a_file_holds() {
+fn messages_are_short_for_any_file() {
     let long = "n".repeat(2_000_000);
     for model in [
         sequential(vec![layer("Dense", json!({"units": 2, "name": long}))]),
@@ -123,7 +123,7 @@ fn messages_are_short_whatever_a_file_holds() {
         sequential(vec![layer("Dense", json!({"units": long}))]),
         sequential(vec![layer("Dense", json!({"units": 2, &long: 1}))]),
         sequential(vec![layer(&long, json!({}))]),
-        // The shape of a first layer; of another it is ignored.
+        // The shape of a first layer; that of another one is ignored.
         first(layer("Dense", json!({"units": 2, "input_shape": vec![1; 100_000]}))),
         first(layer("Dense", json!({"units": 2, "batch_shape": vec![1; 100_000]}))),
         sequential(vec![layer("Reshape", json!({"target_shape": vec![1; 100_000]}))]),
@@ -140,17 +140,17 @@ fn messages_are_short_whatever_a_file_holds() {
     );
 }
 
-/// A layer inside so many others of a class.
+/// A layer nested `depth` times in layers of a class.
 fn nested(class: &str, depth: usize, inner: Json) -> Json {
     (0..depth).fold(inner, |inner, _| layer(class, json!({"layer": inner})))
 }
 
 #[test]
-fn work_does_not_double_with_each_level_of_layers_inside_layers() {
+fn work_does_not_double_with_each_level_of_nested_layers() {
     let recurrent = || layer("LSTM", json!({"units": 2, "return_sequences": true}));
     let error = refused(&sequential(vec![nested("Bidirectional", 40, recurrent())]).to_string());
     assert!(error.contains("expected a recurrent layer, received Bidirectional"), "{error}");
-    // Read, and written again.
+    // Loaded and saved again.
     let mut model = Sequential::new();
     let mut inner: Box<dyn Layer> = Dense::new(2).into();
     for _ in 0..40 {
@@ -188,7 +188,7 @@ fn thousands_of_layers_are_added_and_more_are_refused() {
     assert!(!Sequential::from_json(&model.to_string()).unwrap().is_compiled(), "too many metrics");
 }
 
-/// An archive of a model whose weights are in an HDF5 file that is built here.
+/// An archive of a model whose weights are in an HDF5 file constructed here.
 fn keras(path: &Path, layers: usize, side: usize, weights: &[u8]) {
     let layers: Vec<Json> = (0..layers)
         .map(|i| layer("Dense", json!({"units": side, "use_bias": false, "name": format!("d{i}")})))
@@ -204,7 +204,7 @@ fn keras(path: &Path, layers: usize, side: usize, weights: &[u8]) {
 }
 
 #[test]
-fn what_a_file_becomes_is_one_account_for_all_of_it() {
+fn expansion_is_limited_for_the_whole_file() {
     const LAYERS: usize = 12;
     const SIDE: usize = 1024;
     let folder = tempfile::tempdir().unwrap();
@@ -226,7 +226,7 @@ fn what_a_file_becomes_is_one_account_for_all_of_it() {
     assert!(weights.len() < 400_000, "{}", weights.len());
     let path = folder.path().join("m.keras");
     keras(&path, LAYERS, SIDE, &weights);
-    // Each of them is below the 16 MiB that are free, together they are not: the archive has only some kilobytes.
+    // Each is below the free 16 MiB, together they are not: the archive has only a few kilobytes.
     let error = short(Model::load(&path).map(|_| ()).unwrap_err());
     assert!(error.contains("claim to become"), "{error}");
     let limits = Limits { expansion: 100_000, ..Limits::default() };
@@ -234,7 +234,7 @@ fn what_a_file_becomes_is_one_account_for_all_of_it() {
 }
 
 #[test]
-fn names_that_are_listed_again_and_again_are_refused() {
+fn repeated_names_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.h5");
     let build = |layers: Vec<String>, weights: Vec<String>| {
@@ -277,7 +277,7 @@ fn an_archive_of_many_members_is_refused_before_they_are_listed() {
     assert!(error.contains("`Limits::members`"), "{error}");
 }
 
-/// A PNG of one bit a pixel, all of them black.
+/// A PNG with one bit per pixel, all black.
 fn black_png(path: &Path, side: u32) {
     let chunk = |kind: &[u8], data: &[u8]| {
         let body = [kind, data].concat();
@@ -294,7 +294,7 @@ fn black_png(path: &Path, side: u32) {
 }
 
 #[test]
-fn the_pixels_of_a_picture_are_counted_before_it_is_decoded() {
+fn the_pixels_of_an_image_are_counted_before_decoding() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("class")).unwrap();
     let path = folder.path().join("class/p.png");
@@ -309,7 +309,7 @@ fn the_pixels_of_a_picture_are_counted_before_it_is_decoded() {
     assert!(images.limits(&limits).read(&[0], &mut [1.0; 4], &mut [0.0]).is_err());
 }
 
-/// What each reader says of a path.
+/// The result of each reader for a path.
 fn readers(path: &Path) -> Vec<(&'static str, Result<()>)> {
     let named = |ending: &str| -> PathBuf {
         let link = path.with_extension(ending);
@@ -336,7 +336,7 @@ fn readers(path: &Path) -> Vec<(&'static str, Result<()>)> {
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_regular_file_is_refused_by_every_reader() {
+fn every_reader_refuses_irregular_files() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
@@ -345,7 +345,7 @@ fn what_is_no_regular_file_is_refused_by_every_reader() {
     for path in [pipe, zero] {
         for (reader, read) in readers(&path) {
             let error = read.unwrap_err().to_string();
-            assert!(error.contains("it is no regular file"), "{reader} {}: {error}", path.display());
+            assert!(error.contains("it is not a regular file"), "{reader} {}: {error}", path.display());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Activations: their values, and their slopes where Keras's were kept.
+//! Activations: their values, and their gradients where Keras's were recorded.
 
 use brasa::Activation;
 
@@ -9,7 +9,7 @@ fn values_are_those_of_keras() {
     let count = run("activations", &[], |name, case| {
         let activation: Activation = name.parse().map_err(|error: brasa::Error| error.to_string())?;
         if activation.name() != case["fn"] {
-            return Err(format!("is told as {}, not {}", activation.name(), case["fn"]));
+            return Err(format!("is named {}, not {}", activation.name(), case["fn"]));
         }
         let two = case.get("input").is_some();
         let (input, output) = if two { ("x2d", "y2d") } else { ("x", "y") };
@@ -19,9 +19,9 @@ fn values_are_those_of_keras() {
     assert_eq!(count, 31);
 }
 
-/// At corners, where there is no slope, Keras's choice is not checked.
+/// At kinks, where there is no derivative, Keras's choice is not checked.
 #[test]
-fn slopes_are_those_of_keras() {
+fn gradients_are_those_of_keras() {
     let corner = |name: &str, x: f32| match name {
         "relu" | "leaky_relu" | "elu" | "selu" | "celu" | "softsign" => x == 0.0,
         "relu6" => x == 0.0 || x == 6.0,

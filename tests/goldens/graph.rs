@@ -1,5 +1,5 @@
-//! Layers of several inputs or outputs, and models that are graphs, against Keras 3.15
-//! (`tests/fixtures/goldens/graph.json`, and `attention.json` and `recurrent.json` beside it).
+//! Layers of several inputs or outputs, and graph models, against Keras 3.15 (`tests/fixtures/goldens/graph.json`,
+//! `attention.json` and `recurrent.json`).
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -180,7 +180,7 @@ fn models_list_their_layers_and_predict_as_in_keras() {
 }
 
 #[test]
-fn configs_go_there_and_back() {
+fn configs_round_trip() {
     for name in INDEX["models"].as_object().unwrap().keys() {
         let model = model(name);
         let copy = Model::from_json(&model.to_json().unwrap()).unwrap();
@@ -189,7 +189,7 @@ fn configs_go_there_and_back() {
     }
 }
 
-/// How a case was compiled in Keras.
+/// A case's compile configuration from Keras.
 fn compile(case: &Json) -> Compile {
     let (class, config) = case["optimizer"].as_object().unwrap().iter().next().unwrap();
     let optimizer = serde_json::json!({"class_name": class, "config": config});

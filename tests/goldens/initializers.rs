@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::{CLOSE, close, run};
 
-/// Mean, standard deviation, least and largest.
+/// Mean, standard deviation, minimum and maximum.
 fn statistics(values: &[f32]) -> [f64; 4] {
     let n = values.len() as f64;
     let mean = values.iter().map(|value| f64::from(*value)).sum::<f64>() / n;
@@ -33,10 +33,10 @@ fn statistics_are_those_of_keras() {
                 false => Err(format!("{shape}: {what} {got}, not {wanted} ± {room}")),
             };
             let spread = of("std");
-            // Two samples of n numbers: their means differ by √(2/n) deviations or so, their deviations by √(1/n).
+            // Two samples of n numbers: their means differ by about √(2/n) deviations, their deviations by √(1/n).
             check("mean", mean, of("mean"), 5.0 * spread * (2.0 / n).sqrt() + 1e-7)?;
             check("deviation", deviation, spread, 5.0 * spread / n.sqrt() + 1e-7)?;
-            // What is bounded reaches its bound; what is not goes about as far.
+            // Bounded samples reach their bound; unbounded ones reach about the same extremes.
             let bounded = !(name.contains("untrunc") || name == "random_normal" || name == "orthogonal");
             let room = if bounded { (0.01f64).max(30.0 / n) } else { 0.35 };
             check("least", least, of("min"), room * spread * 3.0 + 1e-7)?;
@@ -50,7 +50,7 @@ fn statistics_are_those_of_keras() {
     assert_eq!(count, 15);
 }
 
-/// Rows (or columns, whichever are fewer) at right angles and of length 1.
+/// Checks that rows (or columns, whichever are fewer) are orthogonal and of length 1.
 fn orthonormal(values: &[f32], columns: usize) -> Result<(), String> {
     let rows = values.len() / columns;
     let at = |vector: usize, place: usize| match rows < columns {
@@ -69,7 +69,7 @@ fn orthonormal(values: &[f32], columns: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Nothing is by chance in these.
+/// These are deterministic.
 #[test]
 fn fourier_kernels_are_those_of_keras() {
     let cases: Vec<Json> = serde_json::from_str(include_str!("../fixtures/goldens/stft.json")).unwrap();

@@ -1,4 +1,4 @@
-//! Every layer against Keras: outputs and gradients as Keras 3.15 computes them (`tests/fixtures/goldens`).
+//! Every layer against Keras: outputs and gradients from Keras 3.15 (`tests/fixtures/goldens`).
 
 use brasa::Value;
 use brasa::burn::tensor::Device;
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::support::{self, Tensor, find, value_of};
 
-/// How many cases the file holds: none is to get lost.
+/// The number of cases in the file, so that none gets lost.
 const CASES: usize = 105;
 
 const OUTPUT: f32 = 1e-5;
@@ -20,7 +20,7 @@ fn layer_of(case: &Json) -> Box<dyn Layer> {
     entry.layer(case["config"].as_object().unwrap().clone()).unwrap_or_else(|error| panic!("{class}: {error}"))
 }
 
-/// The largest difference, relative to the largest number that was expected (but at least 1).
+/// The largest difference, relative to the largest expected number (but at least 1).
 fn compare(what: &str, value: &Value, golden: Tensor, tolerance: f32) -> Result<(), String> {
     let (sizes, numbers) = golden;
     if value.sizes() != value_of(golden).sizes() {
@@ -39,7 +39,7 @@ fn run(name: &str, case: &Json) -> Result<(), String> {
     let tensor = |key: &str| find(&format!("{name}/{key}"));
     let text = |error: brasa::Error| error.to_string();
     let mut layer = layer_of(case);
-    // The weights in the file are then not those with which Keras computed.
+    // Keras then did not compute with the weights in the file.
     let adapted = tensor("adapt_data").map(|(sizes, numbers)| {
         let data = brasa::ndarray::ArrayD::from_shape_vec(sizes, numbers.to_vec()).unwrap();
         brasa::layers::Normalization::new().adapt(data).unwrap()
@@ -68,7 +68,7 @@ fn run(name: &str, case: &Json) -> Result<(), String> {
         .map(|index| {
             let golden = tensor(&format!("w{index}")).unwrap();
             let spec = &specs[index];
-            // NumPy has made lists of one of the scalars.
+            // NumPy has turned some of the scalars into lists.
             assert_eq!(golden.1.len(), spec.count(), "{name}: `{}`", spec.name);
             assert!(golden.0 == spec.sizes || spec.sizes.is_empty(), "{name}: `{}`", spec.name);
             if is_adapted {
@@ -100,7 +100,7 @@ fn run(name: &str, case: &Json) -> Result<(), String> {
             compare(&format!("`{}` after", spec.name), &update.value, golden, OUTPUT)?;
         }
     }
-    // The goldens' gradients are those of Σ y · gy.
+    // The recorded gradients are those of Σ y · gy.
     if let Some(gy) = tensor("gy") {
         let gradients = (differentiated * value_of(gy)).sum().backward();
         let mut gradients = gradients.ok_or("nothing to differentiate")?;

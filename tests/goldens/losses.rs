@@ -1,4 +1,4 @@
-//! Losses: each sample's, each reduction, with weights, and their gradients.
+//! Losses: per sample, with each reduction, with weights, and their gradients.
 
 use brasa::losses::{LossArgument, Reduction};
 use serde_json::{Value as Json, json};
@@ -12,8 +12,9 @@ fn input(case: &Json, key: &str) -> String {
 #[test]
 fn losses_are_those_of_keras() {
     let count = run("losses", &[], |name, case| {
-        let told = json!({"module": "keras.losses", "class_name": case["class"], "config": case["kwargs"]});
-        let loss = LossArgument::from_json(told).and_then(|loss| loss.resolve()).map_err(|error| error.to_string())?;
+        let config = json!({"module": "keras.losses", "class_name": case["class"], "config": case["kwargs"]});
+        let loss =
+            LossArgument::from_json(config).and_then(|loss| loss.resolve()).map_err(|error| error.to_string())?;
         let (y_true, y_pred) = (value(&input(case, "y_true")), value(&input(case, "y_pred")).require_grad());
         let losses = loss.call(&y_true, &y_pred).map_err(|error| error.to_string())?;
         let counted = loss.counted(&y_true, &losses).map_err(|error| error.to_string())?;

@@ -1,8 +1,8 @@
-//! Keras's numbers: every case in `fixtures/goldens` was computed by Keras 3.15.1 on JAX, with the script that
-//! lies there.
+//! Keras's numbers: every case in `fixtures/goldens` was computed by Keras 3.15.1, on JAX unless its script says
+//! otherwise (`make_recurrent.py`: TensorFlow), with the scripts in that folder and in `fixtures/functional`.
 //!
-//! A module here is a group of cases. A case that is not run stands in its group's table with the reason, and each
-//! group asserts how many there are.
+//! A module here is a group of cases. Skipped cases are listed in their group's table with the reason, and each group
+//! asserts the number of cases run.
 
 mod activations;
 mod graph;

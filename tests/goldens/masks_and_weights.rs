@@ -1,5 +1,5 @@
-//! Masks, weights of samples, steps and classes, and metrics of several results: predictions, evaluations and an epoch
-//! of training as Keras computes them (`tests/keras/masks_and_weights.py`).
+//! Masks, weights of samples, steps and classes, and metrics with several values: predictions, evaluations and an epoch
+//! of training as in Keras (`tests/keras/masks_and_weights.py`).
 
 use std::collections::BTreeMap;
 
@@ -12,26 +12,26 @@ use serde_json::Value as Json;
 
 use crate::support::{CLOSE, Tolerance, close, close_f64};
 
-/// What an epoch of a few steps may add up to.
+/// The accumulated rounding of an epoch of a few steps.
 const TRAINED: Tolerance = Tolerance { relative: 1e-4, absolute: 2e-5 };
 
-/// A number or a list of them; what is no number is null in JSON.
-fn numbers(told: &Json) -> Vec<f64> {
-    match told {
+/// A number or a list of them; NaN is null in JSON.
+fn numbers(json: &Json) -> Vec<f64> {
+    match json {
         Json::Array(list) => list.iter().map(|number| number.as_f64().unwrap_or(f64::NAN)).collect(),
         number => vec![number.as_f64().unwrap_or(f64::NAN)],
     }
 }
 
-fn array(told: &Json) -> ArrayD<f32> {
+fn array(json: &Json) -> ArrayD<f32> {
     let shape: Vec<usize> =
-        told["shape"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).collect();
-    let values = numbers(&told["numbers"]).into_iter().map(|number| number as f32).collect();
+        json["shape"].as_array().unwrap().iter().map(|size| size.as_u64().unwrap() as usize).collect();
+    let values = numbers(&json["numbers"]).into_iter().map(|number| number as f32).collect();
     ArrayD::from_shape_vec(shape, values).unwrap()
 }
 
-fn arrays(told: &Json) -> Vec<ArrayD<f32>> {
-    told.as_array().unwrap().iter().map(array).collect()
+fn arrays(json: &Json) -> Vec<ArrayD<f32>> {
+    json.as_array().unwrap().iter().map(array).collect()
 }
 
 fn dataset(x: &Json, y: &Json, weights: Option<&Json>) -> brasa::Result<Dataset> {
@@ -42,7 +42,7 @@ fn dataset(x: &Json, y: &Json, weights: Option<&Json>) -> brasa::Result<Dataset>
     }
 }
 
-/// Metrics of another kind (a list, a number) are another result.
+/// Scores of different kinds (list, number) are different.
 fn close_score(name: &str, got: Option<Score>, wanted: &Json, tolerance: Tolerance) -> Result<(), String> {
     let got = got.ok_or(format!("no {name}"))?;
     if got.one().is_none() != wanted.is_array() {
@@ -80,7 +80,7 @@ fn replay(case: &Json) -> Result<(), String> {
         }
     }
     let Some(history) = case.get("history") else { return Ok(()) };
-    let validation = case.get("validation").map(|told| dataset(&told[0], &told[1], told.get(2)));
+    let validation = case.get("validation").map(|json| dataset(&json[0], &json[1], json.get(2)));
     let validation = validation.transpose().map_err(text)?;
     let epochs = case["epochs"].as_u64().unwrap() as usize;
     let mut fit = Fit::new().batch_size(batch).epochs(epochs).shuffle(false).verbose(Verbosity::Silent);

@@ -1,4 +1,4 @@
-//! Metrics: after one batch, after a second and smaller one, and with sample weights.
+//! Metrics: after one batch, after a second, smaller one, and with sample weights.
 
 use brasa::burn::tensor::Device;
 use brasa::metrics::{Metric, MetricArgument};
@@ -8,9 +8,9 @@ use serde_json::{Value as Json, json};
 use crate::support::{CLOSE, close_f64, numbers, run, value};
 
 fn metric(case: &Json) -> Result<Box<dyn Metric>, String> {
-    let told = json!({"module": "keras.metrics", "class_name": case["class"], "config": case["kwargs"]});
-    let metric = MetricArgument::from_json(told).map_err(|error| error.to_string())?;
-    // Only the name `accuracy` needs the shapes.
+    let config = json!({"module": "keras.metrics", "class_name": case["class"], "config": case["kwargs"]});
+    let metric = MetricArgument::from_json(config).map_err(|error| error.to_string())?;
+    // Only the name `accuracy` depends on the shapes.
     metric.resolve(&Shape::batch_of(1), &Shape::batch_of(1)).map_err(|error| error.to_string())
 }
 
@@ -34,7 +34,7 @@ fn results_are_those_of_keras() {
     assert_eq!(count, 44);
 }
 
-/// Keras numbers the names of metrics in the order in which they are made; the first has none.
+/// Keras numbers the names of metrics in order of creation; the first has no number.
 #[test]
 fn default_names_are_those_of_keras() {
     let count = run("metrics", &[], |_, case| {
@@ -48,7 +48,7 @@ fn default_names_are_those_of_keras() {
     assert_eq!(count, 44);
 }
 
-/// Arguments that the fixtures lack; the numbers, without and with weights, are those of Keras 3.15.1.
+/// Arguments missing from the fixtures; the numbers, without and with weights, are from Keras 3.15.1.
 #[test]
 fn further_arguments_give_the_results_of_keras() {
     let of = |numbers: &[f32], sizes: &[usize]| Value::from_vec(numbers.to_vec(), sizes, &Device::flex()).unwrap();

@@ -1,5 +1,5 @@
-//! Operations as nodes of graphs, against Keras 3.15.1 (`tests/fixtures/goldens/operations.json`, which
-//! `tests/fixtures/functional/operations.py` made on JAX).
+//! Operations as nodes of graphs, against Keras 3.15.1 (`tests/fixtures/goldens/operations.json`, made by
+//! `tests/fixtures/functional/operations.py` on JAX).
 
 use std::sync::LazyLock;
 
@@ -16,7 +16,7 @@ const GRADIENT: f32 = 1e-4;
 
 static CASES: LazyLock<Vec<Json>> = LazyLock::new(|| serde_json::from_slice(&read("operations.json")).unwrap());
 
-/// Numbers, those that JSON does not have as texts.
+/// Numbers; those that JSON does not have are strings.
 fn numbers(list: &Json) -> Vec<f32> {
     let number = |value: &Json| match value.as_f64() {
         Some(number) => number as f32,
@@ -50,7 +50,7 @@ fn check(case: &Json) -> Result<(), String> {
     let object = serde_json::json!({"class_name": "Functional", "config": case["config"]});
     let model = Model::from_json(&object.to_string()).map_err(text)?;
 
-    // What is written is what was read, and says the same.
+    // The round trip preserves the model.
     let written = model.to_json().map_err(text)?;
     let again = Model::from_json(&written).map_err(text)?;
     if again.to_json().map_err(text)? != written {

@@ -1,22 +1,22 @@
-//! Optimizers: two weights over eight steps of given gradients, and what is kept, in the order of Keras's files.
+//! Optimizers: two weights over eight steps of given gradients, and the state, in the order of Keras's files.
 
 use brasa::optimizers::{OptimizerArgument, OptimizerState, Variable, WeightInfo};
 use serde_json::json;
 
 use crate::support::{CLOSE, Tolerance, close, numbers, run, tensor, value};
 
-/// Newton–Schulz steps make rounding larger.
+/// Newton–Schulz steps amplify rounding.
 fn tolerance(name: &str) -> Tolerance {
     if name == "muon" { Tolerance { relative: 1e-4, absolute: 1e-5 } } else { CLOSE }
 }
 
-/// In one pass over each weight, where the optimizer has one.
+/// With the fused update, where the optimizer has one.
 #[test]
 fn steps_and_state_are_those_of_keras() {
     check(false);
 }
 
-/// Weights that somebody else has, too, cannot be changed in place: then the portable form computes.
+/// Shared weights cannot be updated in place: then the portable form is used.
 #[test]
 fn steps_and_state_in_the_portable_form_are_those_of_keras() {
     check(true);
@@ -24,8 +24,8 @@ fn steps_and_state_in_the_portable_form_are_those_of_keras() {
 
 fn check(shared: bool) {
     let count = run("optimizers", &[], |name, case| {
-        let told = json!({"module": "keras.optimizers", "class_name": case["class"], "config": case["config"]});
-        let optimizer = OptimizerArgument::from_json(told).and_then(|told| told.resolve());
+        let argument = json!({"module": "keras.optimizers", "class_name": case["class"], "config": case["config"]});
+        let optimizer = OptimizerArgument::from_json(argument).and_then(|optimizer| optimizer.resolve());
         let optimizer = optimizer.map_err(|error| error.to_string())?;
         let config = optimizer.config().map_err(|error| error.to_string())?;
         for (key, wanted) in case["config"].as_object().unwrap() {
@@ -62,8 +62,8 @@ fn check(shared: bool) {
         let kept = state.stored(&*optimizer, &kept).map_err(|error| error.to_string())?;
         let names = case["variables"].as_array().unwrap().iter().map(|path| path.as_str().unwrap());
         for (own, path) in kept.iter().zip(names.skip(stored.len())) {
-            // Adafactor's sums have the names of their weights, and no others, in Keras. The number of the second of a
-            // kind (`variable_1`) is left out.
+            // In Keras only Adafactor's sums have the names of their weights. The suffix of the second of a kind
+            // (`variable_1`) is stripped.
             let last = path.rsplit('/').next().map(|last| last.strip_suffix("_1").unwrap_or(last));
             if !name.starts_with("adafactor") && last != Some(own.name.as_str()) {
                 return Err(format!("keeps {} where Keras keeps {path}", own.name));

@@ -1,4 +1,4 @@
-//! Whole training runs: from the same weights over the same batches, the same losses, weights and predictions.
+//! Whole training runs: the same initial weights and batches give the same losses, weights and predictions.
 
 use brasa::Sequential;
 use brasa::datasets::{Dataset, Samples};
@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use crate::support::{CLOSE, Tolerance, close, close_f64, numbers, read, run, tensor};
 
-/// What fifty steps may add up to.
+/// The accumulated rounding of fifty steps.
 const CURVE: Tolerance = Tolerance { relative: 1e-4, absolute: 1e-5 };
 
 fn array(name: &str) -> ArrayD<f32> {
@@ -22,7 +22,7 @@ fn weights(name: &str, case: &Json, when: &str) -> Vec<ArrayD<f32>> {
     (0..count).map(|index| array(&format!("train/{name}/{when}{index}"))).collect()
 }
 
-/// The model of a run with its first weights, compiled, and the data.
+/// The compiled model of a run with its initial weights, and the data.
 fn start(name: &str, case: &Json) -> brasa::Result<(Sequential, Dataset)> {
     let mut model = Sequential::from_json(&case["config"].to_string())?;
     model.set_weights(&weights(name, case, "init"))?;
@@ -67,7 +67,7 @@ fn fit_evaluate_and_predict_as_keras_does() {
 }
 
 #[test]
-fn fifty_steps_leave_the_losses_that_keras_has() {
+fn fifty_steps_give_the_losses_of_keras() {
     let curves: Json = serde_json::from_slice(&read("steps.json")).unwrap();
     let count = run("misc", &[], |name, case| {
         let text = |error: brasa::Error| error.to_string();

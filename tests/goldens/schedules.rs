@@ -8,9 +8,9 @@ use crate::support::{CLOSE, Tolerance, close_f64, numbers, run};
 #[test]
 fn rates_are_those_of_keras() {
     let count = run("schedules", &[], |_, case| {
-        let told =
+        let config =
             json!({"module": "keras.optimizers.schedules", "class_name": case["class"], "config": case["config"]});
-        let schedule = schedules::from_json(told).map_err(|error| error.to_string())?;
+        let schedule = schedules::from_json(config).map_err(|error| error.to_string())?;
         let steps = numbers(&case["steps"]);
         let rates: Vec<f64> = steps.iter().map(|step| f64::from(schedule.at(*step as u64))).collect();
         close_f64("rate", &rates, &numbers(&case["values"]), Tolerance { absolute: 1e-8, ..CLOSE })?;

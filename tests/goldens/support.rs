@@ -1,4 +1,4 @@
-//! The index and tensors of the cases, and how numbers are compared.
+//! The index and tensors of the cases, and comparison of numbers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use brasa::burn::tensor::Device;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value as Json;
 
-/// The index: by group and case, how it was made and what came of it.
+/// The index: by group and case, the inputs and expected results.
 static INDEX: LazyLock<Json> = LazyLock::new(|| serde_json::from_slice(&read("goldens.json")).unwrap());
 
 /// Sizes and numbers.
@@ -42,22 +42,22 @@ fn cases(group: &str) -> impl Iterator<Item = (&'static str, &'static Json)> {
     INDEX[group].as_object().unwrap().iter().map(|(name, case)| (name.as_str(), case))
 }
 
-/// Runs every case of a group but those skipped (each with its reason) and tells all that fail; gives the number that
-/// were run.
+/// Runs every case of a group except the skipped ones (each with its reason) and reports all failures; returns the
+/// number of cases run.
 pub fn run(group: &str, skipped: &[(&str, &str)], mut case: impl FnMut(&str, &Json) -> Result<(), String>) -> usize {
     for (name, reason) in skipped {
         assert!(INDEX[group].get(name).is_some(), "{group}/{name} ({reason}) is no case");
     }
     let (mut count, mut failures) = (0, Vec::new());
-    for (name, told) in cases(group).filter(|(name, _)| skipped.iter().all(|(skipped, _)| skipped != name)) {
+    for (name, inputs) in cases(group).filter(|(name, _)| skipped.iter().all(|(skipped, _)| skipped != name)) {
         count += 1;
-        failures.extend(case(name, told).err().map(|error| format!("{group}/{name}: {error}")));
+        failures.extend(case(name, inputs).err().map(|error| format!("{group}/{name}: {error}")));
     }
     assert!(failures.is_empty(), "{} of {count} failed:\n{}", failures.len(), failures.join("\n"));
     count
 }
 
-/// Sizes and numbers of a tensor, if it is there.
+/// Sizes and numbers of a tensor, if it exists.
 pub fn find(name: &str) -> Option<Tensor> {
     TENSORS.get(name).map(|(sizes, numbers)| (sizes.as_slice(), numbers.as_slice()))
 }
@@ -72,7 +72,7 @@ pub fn value(name: &str) -> Value {
     value_of(tensor(name))
 }
 
-/// As [`value`], of a tensor that was found.
+/// As [`value`], for a tensor already found.
 pub fn value_of((sizes, numbers): Tensor) -> Value {
     let sizes = if sizes.is_empty() { &[1] } else { sizes };
     Value::from_vec(numbers.to_vec(), sizes, &Device::flex()).unwrap()
@@ -86,14 +86,14 @@ pub fn numbers(json: &Json) -> Vec<f64> {
     }
 }
 
-/// How far numbers may be off: a part of the number, and an amount.
+/// The tolerance for numbers: relative and absolute.
 #[derive(Clone, Copy)]
 pub struct Tolerance {
     pub relative: f64,
     pub absolute: f64,
 }
 
-/// What holds unless a case says otherwise.
+/// The default tolerance.
 pub const CLOSE: Tolerance = Tolerance { relative: 1e-5, absolute: 1e-6 };
 
 /// Compares numbers one by one.

@@ -1,18 +1,18 @@
-//! The layers of texts and whole numbers against Keras 3.15.1 on TensorFlow (`tests/fixtures/text/goldens.json`): tokens,
+//! The layers for texts and integers against Keras 3.15.1 on TensorFlow (`tests/fixtures/text/goldens.json`): tokens,
 //! vocabularies, numbers, encodings, hashes.
 
 use brasa::datasets::{Cells, Column, Samples};
 use brasa::layers::{Layer, built_in};
 use serde_json::{Value as Json, json};
 
-/// How many cases the file holds: none is to get lost.
+/// The number of cases in the file, so that none gets lost.
 const CASES: usize = 132;
 
 fn text(error: brasa::Error) -> String {
     error.to_string()
 }
 
-/// The sizes and the values of nested lists.
+/// The shape and the values of nested lists.
 fn flattened<'a>(value: &'a Json, sizes: &mut Vec<usize>, depth: usize, values: &mut Vec<&'a Json>) {
     match value {
         Json::Array(list) => {
@@ -57,7 +57,7 @@ fn layer_of(case: &Json) -> Result<Box<dyn Layer>, String> {
     Ok(layer)
 }
 
-/// The tokens of a text: those of a vocabulary of all that are expected.
+/// The tokens of a text, determined with a vocabulary of all expected ones.
 fn tokens(case: &Json) -> Result<(), String> {
     let expected: Vec<&str> = case["tokens"].as_array().unwrap().iter().map(|token| token.as_str().unwrap()).collect();
     let mut vocabulary: Vec<&str> = Vec::new();
@@ -129,7 +129,7 @@ fn texts_and_whole_numbers_are_those_of_keras() {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
 }
 
-/// The order of tokens, ties too, for every layer that finds its own.
+/// The order of tokens, including ties, for every layer that learns its vocabulary.
 #[test]
 fn vocabularies_are_those_of_keras() {
     let goldens: Json = serde_json::from_str(include_str!("../fixtures/text/goldens.json")).unwrap();

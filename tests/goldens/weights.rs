@@ -1,4 +1,4 @@
-//! What is added to the loss for weights, and what holds for them after a step.
+//! Regularizers' penalties in the loss, and constraints after a step.
 
 use brasa::constraints::Constraint;
 use brasa::regularizers::Regularizer;
@@ -30,7 +30,7 @@ fn penalties_are_those_of_keras() {
 }
 
 #[test]
-fn limits_are_those_of_keras() {
+fn constraints_are_those_of_keras() {
     let count = run("constraints", &[], |name, case| {
         let class = match name {
             "non_neg" => "NonNeg",

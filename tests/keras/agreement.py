@@ -1,4 +1,4 @@
-"""What `fuzz.py` and `suite.py` share: runs of Brasa, what numbers and files are equal, what differs on purpose."""
+"""Shared by `fuzz.py` and `suite.py`: runs of Brasa, comparison of numbers and files, intentional differences."""
 
 import io
 import json
@@ -12,7 +12,7 @@ import numpy as np
 
 DIFFERENCES = pathlib.Path(__file__).resolve().parents[2] / "src" / "differences.md"
 
-# What Brasa refuses on purpose: its message, and the row in `src/differences.md`.
+# What Brasa rejects on purpose: its message, and the row in `src/differences.md`.
 REFUSED = [
     (r"loss.* (is|became) (NaN|inf|not a number|not finite)", "The loss becomes NaN or infinite"),
     (r"not supported: `activity_regularizer` = ", "`activity_regularizer` of layers without weights"),
@@ -27,11 +27,11 @@ REFUSED = [
 
 
 class Refused(Exception):
-    """Brasa answers with an error."""
+    """Brasa returned an error."""
 
 
 def run(brasa, folder, *arguments):
-    """What Brasa prints."""
+    """Runs Brasa and returns its output."""
     done = subprocess.run([brasa, *arguments], cwd=folder, capture_output=True, text=True, timeout=600)
     if done.returncode:
         raise Refused(said(done.stderr, done.returncode))
@@ -39,19 +39,19 @@ def run(brasa, folder, *arguments):
 
 
 def said(errors, code):
-    """The line that says what went wrong: that of a panic, else the last."""
+    """The line with the error: that of a panic, else the last."""
     lines = [line for line in errors.splitlines() if line.strip()]
     panics = [line for line in lines if "panicked" in line]
     return (panics or lines or [f"exit {code}"])[-1]
 
 
 def documented(refusal):
-    """The row of `src/differences.md` that a refusal is about, if it is there."""
+    """The row of `src/differences.md` for a rejection, if there is one."""
     return next((row for pattern, row in REFUSED if re.search(pattern, str(refusal)) and is_listed(row)), None)
 
 
 def is_listed(row):
-    """Whether `src/differences.md` has a row that begins so."""
+    """Whether `src/differences.md` has a row that begins with this text."""
     return f"| {row}" in DIFFERENCES.read_text()
 
 
@@ -69,7 +69,7 @@ def variables_of(path):
 
 
 def as_array(score):
-    """A number or a list of them out of JSON, which has null for NaN."""
+    """A number or a list of them from JSON, where NaN is null."""
     return np.array(score, dtype=float)
 
 
@@ -87,7 +87,7 @@ def distance(found, right):
 
 
 def largest(values):
-    """The largest magnitude of finite numbers."""
+    """The largest magnitude of the finite numbers."""
     finite = np.abs(np.asarray(values, float))
     return float(np.max(finite[np.isfinite(finite)], initial=0.0))
 
@@ -104,7 +104,7 @@ def first_line(error):
 
 
 def plain(config):
-    """A config as JSON has it, without what says only how it is computed, or on what it was built."""
+    """A config as JSON, without keys about how it is computed or on what it was built."""
     config = json.loads(json.dumps(config, default=str))
     neutral = ("jit_compile", "run_eagerly", "build_config", "build_input_shape", "shared_object_id")
 
@@ -135,7 +135,7 @@ def first_difference(old, new, where=""):
 
 
 def changed_by_convert(folder):
-    """What Keras finds changed in `back.keras`, which Brasa wrote, against `m.keras`."""
+    """The changes in `back.keras`, written by Brasa, compared with `m.keras`, as seen by Keras."""
     import keras
 
     try:

@@ -3,11 +3,11 @@
     python3 tests/keras/applications.py [--brasa target/debug/brasa] [--only MobileNetV2,VGG16 | --small]
 
 Each network is made small (few pixels, seven classes) with random weights and random statistics of its batch
-normalizations. Brasa loads Keras's file and predicts, and writes it in its own hand, which Keras opens and predicts
-with; both agree with Keras's predictions to 1e-4 of the largest. A step of training, with nothing dropped, has Keras's
-loss. `--small` leaves out the networks that take long: it is what CI runs. Ends with 1 if anything differs.
+normalizations. Brasa loads Keras's file, predicts, and saves the model in its own format, which Keras loads and
+predicts with; both agree with Keras's predictions to 1e-4 of the largest. A training step without dropout has Keras's
+loss. `--small` omits the slow networks: it is what CI runs. Exits with 1 if anything differs.
 
-The Python that runs this is used if it has Keras 3.15.1 and JAX; else a virtual environment is made.
+The Python that runs this is used if it has Keras 3.15.1 and JAX; otherwise a virtual environment is created.
 """
 
 import argparse
@@ -20,8 +20,8 @@ import tempfile
 
 import environment
 
-# Few pixels on a side, for each family; every size of a family has the same layers. Where the last batch normalizations
-# would see one cell, Keras's loss on JAX is not that on TensorFlow: there are more pixels then.
+# The image size for each family; every member of a family has the same layers. Where the last batch normalizations
+# would have one cell, Keras's loss on JAX differs from that on TensorFlow: there the size is larger.
 NETWORKS = {
     "ConvNeXtTiny": 32,
     "ConvNeXtBase": 32,
@@ -64,7 +64,7 @@ def main():
     variables = {**os.environ, "KERAS_BACKEND": "jax", "CUDA_VISIBLE_DEVICES": "", "BRASA_CASE": "1"}
     failed = 0
     for name in names:
-        # Each in a process of its own, which gives its memory back.
+        # Each in its own process, which releases its memory.
         failed += subprocess.run([python, __file__, name, brasa], env=variables).returncode != 0
     print(f"{len(names)} networks, {failed} with problems")
     return failed > 0
@@ -90,7 +90,7 @@ def case(name, brasa):
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         model.save("keras.keras")
-        # A Normalization takes up weights that were assigned when it is loaded.
+        # Loading lets a Normalization take over weights that were assigned.
         model = keras.saving.load_model("keras.keras")
         np.save("x.npy", x)
         np.savez("d.npz", x=x, y=y)
@@ -112,7 +112,7 @@ def case(name, brasa):
 
 
 def randomize(model, random):
-    """Weights that keep activations of order 1, and moving statistics that are not those of a new model."""
+    """Weights that keep activations of order 1, and moving statistics that differ from those of a new model."""
     for layer in model.layers:
         for weight in getattr(layer, "weights", []):
             name, shape = weight.path.split("/")[-1], weight.shape

@@ -1,4 +1,4 @@
-"""Records what Keras's callbacks decide on random sequences of metrics.
+"""Records the decisions of Keras's callbacks on random sequences of metrics.
 
     python tests/keras/callbacks.py > tests/fixtures/callbacks/decisions.json
 
@@ -30,7 +30,7 @@ def model(rate):
 
 
 def sequence(rng):
-    """Logs of some epochs: values with few digits, so that some are equal; now and then one is missing or no number."""
+    """Logs of some epochs: values with few digits, so that some are equal; occasionally one is missing or NaN."""
     level, logs = rng.uniform(0.2, 2.0), []
     for _ in range(rng.randint(4, 25)):
         level += rng.uniform(-0.15, 0.12)
@@ -44,7 +44,7 @@ def sequence(rng):
 
 
 def number(value):
-    """A number as a text, which every reader takes for the same bits (and JSON has not all of them)."""
+    """A number as text, which every reader parses to the same bits (and JSON lacks some numbers)."""
     return None if value is None else repr(float(value))
 
 
@@ -119,7 +119,8 @@ def model_checkpoint(rng):
         "initial_value_threshold": rng.choice([None, None, 0.4, 0.9, 1.5]),
     }
     ending = ".weights.h5" if options["save_weights_only"] else ".keras"
-    # With the mode unknown before the first epoch ends, Keras fails on batches; places for logs need them to be there.
+    # With the mode unknown before the first epoch ends, Keras fails on batches; placeholders of logs require the logs
+    # to exist.
     if batches:
         options["mode"] = rng.choice(["min", "max"])
     template = rng.choice(["m{epoch:02d}", "best", "e{epoch}-{loss:.3f}", "{epoch:03d}_{val_mae:.2e}"])

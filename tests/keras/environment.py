@@ -1,6 +1,6 @@
-"""Virtual environments with packages from PyPI for the scripts beside this one, and Brasa's programs for them.
+"""Virtual environments with packages from PyPI for the scripts in this folder, and builds of Brasa's programs.
 
-An environment stays in the user's cache, so that only the first run fetches it.
+An environment stays in the user's cache, so that only the first run installs it.
 """
 
 import json
@@ -18,7 +18,7 @@ def cache():
 
 
 def python_with(name, packages, check):
-    """The Python of the environment of this name. It is made, or mended, unless the code `check` runs in it."""
+    """The Python of the environment of this name. Created or repaired unless the code `check` runs in it."""
     folder = cache() / name
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     environment = {**os.environ, "KERAS_BACKEND": "jax"}
@@ -42,7 +42,7 @@ VERSION = "3.15.1"
 
 
 def uses(*modules):
-    """Code that runs where Keras and these modules are."""
+    """Code that runs if Keras and these modules are installed."""
     return f"import {', '.join(['keras', 'h5py', *modules])}; assert keras.__version__ == '{VERSION}'"
 
 
@@ -52,7 +52,7 @@ def works(python, code, backend):
 
 
 def keras_on(backend, *packages):
-    """A Python with Keras on this backend, and these packages: the one that runs this, if it has them."""
+    """A Python with Keras on this backend, and these packages: the current one, if it has them."""
     code = uses(backend, *packages)
     if works(sys.executable, code, backend):
         return sys.executable
@@ -65,12 +65,12 @@ def keras_on(backend, *packages):
 def keras(version):
     """The Python of an environment with this version of Keras, on JAX."""
     check = f"import keras, jax, h5py; assert keras.__version__ == '{version}', keras.__version__"
-    # Keras 3.3 imports `packaging` without asking for it.
+    # Keras 3.3 imports `packaging` without declaring it.
     return python_with(f"keras-{version}", [f"keras=={version}", "jax", "h5py", "numpy", "packaging"], check)
 
 
 def built(kind, name, *flags):
-    """Builds a program of the crate (`--bin` or `--example`) with the Cargo of the variable `CARGO`; where it is."""
+    """Builds a program of the crate (`--bin` or `--example`) with the Cargo in `CARGO`; returns its path."""
     cargo = [os.environ.get("CARGO", "cargo"), "build", "--quiet", "--message-format=json", kind, name, *flags]
     done = subprocess.run(cargo, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     messages = map(json.loads, done.stdout.splitlines())

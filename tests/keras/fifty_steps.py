@@ -1,9 +1,9 @@
-"""The loss of each of 50 training steps of the runs in `goldens.json`, as Keras computes it: `fixtures/goldens/steps.json`.
+"""The loss of each of 50 training steps of the runs in `goldens.json`, from Keras: `fixtures/goldens/steps.json`.
 
     pip install keras==3.15.1 jax
     python tests/keras/fifty_steps.py
 
-Model, weights, batches and optimizer are those recorded in the group `misc`; the batches come in order, again and again.
+Model, weights, batches and optimizer are those recorded in the group `misc`; the batches are repeated in order.
 """
 
 import json

@@ -1,19 +1,19 @@
-"""Random models, computed by Keras and by Brasa: `predict`, `evaluate`, an epoch of training, files back.
+"""Random models in Keras and in Brasa: `predict`, `evaluate`, an epoch of training, and saved files.
 
     python3 tests/keras/fuzz.py --brasa target/debug/brasa [--backend tensorflow|jax] [--start N] [--count M]
         [--minutes T] [--seeds 3,17] [--ignore PATTERN] [--workers W] [--work DIR]
 
 Seed N always makes the same model (`random_models.py`). Keras saves it with random weights; Brasa loads it, predicts,
-evaluates and trains an epoch, and writes it in its own hand, which Keras opens. Predictions, losses, metrics, and all
-weights and optimizer variables after training are compared. What differs by no more than Keras itself does when its
-weights are changed in the seventh digit is ill-conditioned, and no finding. A model that differs in another way is made
-smaller as long as it does, and shown as Python; the files that reproduce it stay in `--work`. A finding on one backend
-is tried on the other one too, where that is installed: backends have defects of their own.
+evaluates, trains an epoch, and saves it, and Keras loads that file. Predictions, losses, metrics, and all weights and
+optimizer variables after training are compared. A difference no larger than Keras's own when its weights are perturbed
+in the seventh digit is ill-conditioned, and not a finding. A model with another difference is minimized as long as it
+differs, and shown as Python; the files that reproduce it stay in `--work`. A finding on one backend is also tried on
+the other one, if installed: backends have their own defects.
 
-Each line of the summary counts models: `agree`; `documented` (refused, or different, as `src/differences.md` says);
-`ill-conditioned`; `keras` (Keras itself fails, or dies); `wrong`. Ends with 1 if any is wrong.
+Each line of the summary counts models: `agree`; `documented` (rejected, or different, as in `src/differences.md`);
+`ill-conditioned`; `keras` (Keras itself fails, or dies); `wrong`. Exits with 1 if any is wrong.
 
-The Python that runs this is used if it has Keras 3.15.1 and the backend; else a virtual environment is made.
+The Python that runs this is used if it has Keras 3.15.1 and the backend; otherwise a virtual environment is created.
 """
 
 import argparse
@@ -67,11 +67,11 @@ def parsed():
     return arguments
 
 
-# --- the process that starts others, and counts -------------------------------------------------------------------
+# --- the process that starts the workers, and counts ---------------------------------------------------------------
 
 
 class Run:
-    """Seeds, shared out among processes; one that dies is replaced, and its seed counted as Keras's failure."""
+    """Seeds, distributed among processes; one that dies is replaced, and its seed counted as Keras's failure."""
 
     PATIENCE = 900
 
@@ -102,10 +102,10 @@ class Run:
             "XLA_FLAGS": "--xla_backend_optimization_level=0",
             "RAYON_NUM_THREADS": "1",
         }
-        # What was found within the time is shown whole.
+        # Findings within the time are minimized completely.
         until = float("inf") if shrink else self.until
         while seeds and time.time() < until:
-            # A process keeps what it has compiled: a new one from time to time.
+            # A process keeps everything it has compiled, hence a new one from time to time.
             now, left = seeds[:200], seeds[200:]
             flags = [json.dumps(now), self.ignore, str(int(shrink))]
             command = [python, CASE, self.brasa, self.work, *flags]

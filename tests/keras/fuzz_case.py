@@ -1,4 +1,4 @@
-"""A random model in Keras and in Brasa, what differs, and the smallest model that differs so: what `fuzz.py` runs.
+"""A random model in Keras and in Brasa, the differences, and the smallest model with one: the worker of `fuzz.py`.
 
     python fuzz_case.py BRASA WORK SEEDS IGNORE SHRINK
 
@@ -17,7 +17,7 @@ import sys
 import time
 import warnings
 
-# Last: TensorFlow's `tensorboard` is meant, not the file of that name here.
+# Last in the path: `tensorboard` means TensorFlow's package, not the file in this folder.
 sys.path.append(sys.path.pop(0))
 
 import keras
@@ -38,13 +38,13 @@ from agreement import (
     variables_of,
 )
 
-# Predictions, relative to the largest value; in chains of steps and long rows of layers rounding gathers.
+# Predictions, relative to the largest value; long chains of steps and layers accumulate rounding.
 TOLERANCE, CHAINS = 1e-5, 1e-4
 # Losses and metrics of `evaluate`, and of an epoch of training.
 EVALUATE, FIT = 1e-4, 1e-3
 # Weights after training, relative to how far they moved; optimizer variables, relative to the largest.
 MOVED = 5e-3
-# Keras with slightly other weights is tried this often; Brasa may be off by this many times what it then is.
+# The number of trials of Keras with slightly perturbed weights; Brasa's error can be this multiple of Keras's then.
 TRIALS, TIMES = 4, 20
 
 
@@ -56,7 +56,7 @@ def is_metric(finding):
     return finding.name != "loss" and not finding.name.startswith(("layers/", "optimizer/"))
 
 
-# Numbers that differ on purpose: the row in `src/differences.md`, and the findings that it is about.
+# Intentional differences of numbers: the row in `src/differences.md`, and the findings that it covers.
 DIFFERENCES = {
     "`SpectralNormalization` in training": lambda spec, finding: jax_fit(finding)
     and "SpectralNormalization" in spec.classes(),
@@ -70,7 +70,7 @@ DIFFERENCES = {
     "`trainable=False` given to a `ConvLSTM1D`": lambda spec, finding: finding.stage == "fit"
     and "ConvLSTM" in repr(spec)
     and "trainable=False" in repr(spec),
-    # The loss is the exact one, the metric the one of probabilities that are cut: each agrees with one backend.
+    # The loss is the exact one, the metric the one of clipped probabilities: each agrees with one backend.
     "`softmax` or `sigmoid` at the end, with its crossentropy": lambda spec, finding: (
         finding.name.endswith("crossentropy")
         or (finding.name == "loss" or finding.stage == "fit") and "crossentropy" in repr(spec).lower()
@@ -81,7 +81,7 @@ DIFFERENCES = {
     )
     and "softmax" not in repr(spec.layers[-1]).lower(),
     "A metric of predictions that are NaN": lambda spec, finding: finding.nan and is_metric(finding),
-    # Two samples leave a gradient of 0 before a batch normalization, but for rounding.
+    # With two samples a gradient before a batch normalization is 0 up to rounding.
     "A gradient that is 0 but for rounding": lambda spec, finding: finding.stage == "fit"
     and spec.batch_size == 2
     and "BatchNormalization" in spec.classes()
@@ -94,18 +94,18 @@ DIFFERENCES = {
 @dataclasses.dataclass
 class Finding:
     stage: str
-    # Of the number; none for a refusal or a change in a file.
+    # The number's name; empty for a rejection or a change in a file.
     name: str
     what: str
-    # How far off, and how far is allowed.
+    # The error, and the tolerance.
     off: float = float("inf")
     allowed: float = 0.0
-    # Whether Keras's predictions are not all numbers.
+    # Whether Keras's predictions contain NaN.
     nan: bool = False
 
 
 class Case:
-    """A model, in a folder of its own: what Keras makes of it, and what Brasa does."""
+    """A model in its own folder, with the results of Keras and of Brasa."""
 
     STAGES = ("predict", "evaluate", "fit", "convert")
 
@@ -120,8 +120,8 @@ class Case:
         self.weighted = {"sample_weight": spec.weights(output)} if spec.sample_weight else {}
 
     def built(self, change=0.0):
-        """The model with its weights; with a change in the seventh digit, for a trial."""
-        # Names count on in a session.
+        """The model with its weights; with a perturbation in the seventh digit, for a trial."""
+        # Names are numbered throughout a session.
         keras.utils.clear_session()
         model = self.spec.make()
         numbers, noise = self.spec.numbers(), np.random.default_rng()
@@ -143,12 +143,12 @@ class Case:
         np.savez(self.folder / "d.npz", x=self.x, y=self.y, **self.weighted)
 
     def of_keras(self, stages, model, x, order=None):
-        """Each number that Keras computes, by name; for a stage where it fails, that it does."""
+        """Each number that Keras computes, by name; for a stage where it fails, the failure."""
         numbers, size = {}, self.spec.batch_size
         order = np.arange(len(x)) if order is None else order
         x, y, weighted = x[order], self.y[order], {name: weights[order] for name, weights in self.weighted.items()}
         if keras.backend.backend() == "tensorflow":
-            # Models this small are computed sooner than traced.
+            # For models this small, tracing takes longer than computing.
             model.run_eagerly = True
         for stage in stages:
             try:
@@ -201,7 +201,7 @@ class Case:
         return (EVALUATE if stage == "evaluate" else FIT) * max(scale, 1e-2)
 
     def findings(self, stages=STAGES):
-        # Without weights Keras on TensorFlow does not count the steps.
+        # Without weights Keras on TensorFlow does not count steps.
         if self.spec.draws() or self.sparse() or not self.model.trainable_weights:
             stages = [stage for stage in stages if stage != "fit"]
         self.save()
@@ -240,12 +240,12 @@ class Case:
         )
 
     def sparse(self):
-        """Whether gradients are sparse: Keras on TensorFlow squares the parts for an index before it adds them."""
+        """Whether gradients are sparse: Keras on TensorFlow squares the contributions to an index before summing."""
         return keras.backend.backend() == "tensorflow" and "Embedding" in self.spec.classes()
 
     def well_conditioned(self, findings, right):
-        """Those findings that are more than Keras itself is off where its weights and inputs are, slightly, or where the
-        samples of each batch come in another order, in which sums are rounded otherwise."""
+        """The findings that exceed Keras's own error when its weights and inputs are slightly perturbed, or when the
+        samples of each batch are reordered, which changes the rounding of sums."""
         self.conditioned = True
         if not findings:
             return []
@@ -271,7 +271,7 @@ class Case:
 
 
 def smaller(spec):
-    """Specs with one thing less, those first that leave most out."""
+    """Specs with one part removed, the largest removals first."""
 
     def changed(change):
         other = copy.deepcopy(spec)
@@ -306,7 +306,7 @@ def smaller(spec):
 
 
 def shrunk(spec, stage, kind, folder, brasa, seconds=30):
-    """The smallest model found that fails in this stage in the same way, and how."""
+    """The smallest model found that fails in this stage in the same way, and its finding."""
     until, best, finding = time.process_time() + seconds, spec, None
     again = True
     while again and time.process_time() < until:
@@ -329,14 +329,14 @@ def kind_of(finding):
 
 
 def row_about(spec, finding):
-    """The row of `src/differences.md` that a finding is about."""
+    """The row of `src/differences.md` that covers a finding."""
     refused = documented(finding.what) if finding.what.startswith("refused") else None
     return refused or next((row for row, about in DIFFERENCES.items() if about(spec, finding) and is_listed(row)), None)
 
 
 def judged(spec, folder, brasa, ignore):
     case = Case(spec, folder, brasa)
-    # To open files takes Keras as long as all the rest.
+    # Opening files takes Keras as long as everything else.
     stages = case.STAGES if spec.seed % 3 == 0 else case.STAGES[:-1]
     findings = [finding for finding in case.findings(stages) if not (ignore and re.search(ignore, finding.what))]
     rows = [row_about(spec, finding) for finding in findings]
@@ -349,7 +349,7 @@ def judged(spec, folder, brasa, ignore):
 
 
 def shown(spec, finding, folder, brasa, shrink):
-    """The model of a finding, made smaller if that is wanted, with its files."""
+    """The model of a finding with its files, minimized if requested."""
     small = spec
     if shrink:
         small, smaller_finding = shrunk(spec, finding.stage, kind_of(finding), folder, brasa)

@@ -1,14 +1,14 @@
-"""Random graphs of layers, computed by Keras and by Brasa.
+"""Random graphs of layers in Keras and in Brasa.
 
     python3 tests/keras/graphs.py [--brasa target/debug/brasa] [--start N] [--count M] [--backend jax|tensorflow]
 
-Seed N always makes the same model: one to three inputs, layers on them, merges, layers that are called twice, models
-inside, attention, states from which another sequence begins, one or two outputs with a loss, a weight and metrics of
-their own, sample weights. Brasa loads Keras's file, predicts, evaluates, trains an epoch and writes the model in its own
-hand, which Keras opens; predictions, scores, the history and all weights after training are compared. Ends with 1 if any
-model differs, with its summary.
+Seed N always makes the same model: one to three inputs, layers on them, merges, shared layers, nested models,
+attention, initial states from another sequence, one or two outputs with their own loss, weight and metrics, sample
+weights. Brasa loads Keras's file, predicts, evaluates, trains an epoch and saves the model, and Keras loads that file;
+predictions, scores, the history and all weights after training are compared. Exits with 1 if any model differs, with
+its summary.
 
-The Python that runs this is used if it has Keras 3.15.1 and the backend; else a virtual environment is made.
+The Python that runs this is used if it has Keras 3.15.1 and the backend; otherwise a virtual environment is created.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import environment
 TOLERANCE = 2e-4
 ROWS = 12
 BATCH = 5
-# The exit code of a process that has looked at all its graphs, none of which differs.
+# The exit code of a process that has finished all its graphs without a difference.
 FINISHED = 100
 
 
@@ -46,7 +46,7 @@ def main():
     }
     wrong, end = 0, arguments.start + arguments.count
     for start in range(arguments.start, end, 100):
-        # A process keeps what it has compiled: a new one from time to time.
+        # A process keeps everything it has compiled, hence a new one from time to time.
         part = [str(start), str(min(end, start + 100))]
         done = subprocess.run([python, __file__, brasa, *part], env=variables, stderr=subprocess.PIPE, text=True)
         if done.returncode < FINISHED:
@@ -98,7 +98,7 @@ class Graph:
         self.outputs = [self.head(pool, f"out{index}") for index in range(random.integers(1, 3))]
         unused = [i for i in self.inputs if not self.reaches(i)]
         if unused:
-            # Every input takes part.
+            # Every input is used.
             flat = [self.flat(tensor) for tensor in unused] + [self.flat(self.outputs[0])]
             self.outputs[0] = keras.layers.Dense(2, name="last")(keras.layers.Concatenate()(flat))
         self.model = keras.Model(self.inputs, self.outputs)
@@ -123,7 +123,7 @@ class Graph:
         return False
 
     def step(self, pool):
-        """A tensor made of those that there are."""
+        """A tensor computed from the existing ones."""
         import keras
 
         tensor = self.pick(pool)
@@ -154,7 +154,7 @@ class Graph:
         return self.layer(tensor)
 
     def states(self, first, second):
-        """The states after one sequence, from which another begins."""
+        """The final states of one sequence as the initial ones of another."""
         import keras
 
         layers = keras.layers
@@ -174,7 +174,7 @@ class Graph:
         return layers.Concatenate()([self.flat(end) for end in ends])
 
     def attention(self, query, value):
-        """What one sequence takes from another."""
+        """Attention of one sequence to another."""
         import keras
 
         layers = keras.layers
@@ -246,7 +246,7 @@ class Graph:
             weights = random.uniform(0, 2, ROWS).astype("float32")
             self.weights.append(weights)
         factors = [float(np.round(random.uniform(0.1, 2), 2)) for _ in names]
-        # An epsilon that noise in the place of a gradient of 0, as of a bias before a normalization, does not reach.
+        # An epsilon larger than the noise of a gradient that is 0, as of a bias before a normalization.
         optimizer = self.pick([
             lambda: keras.optimizers.SGD(0.05, momentum=0.5),
             lambda: keras.optimizers.Adam(0.01, epsilon=1e-3),
@@ -262,7 +262,7 @@ class Graph:
 
 
 def compare(brasa, graph):
-    """What differs; in the folder, which is empty."""
+    """The differences; uses the current folder, which is empty."""
     import keras
     import numpy as np
 

@@ -1,11 +1,11 @@
-"""What Keras computes where masks, weights of samples and metrics of several results meet: `fixtures/masks_and_weights.json`.
+"""Combinations of masks, sample weights and metrics of several values in Keras: `fixtures/masks_and_weights.json`.
 
     pip install keras==3.15.1 tensorflow
     KERAS_BACKEND=tensorflow python tests/keras/masks_and_weights.py
 
-Each case is a compiled Sequential, its weights, data, and what Keras makes of them: predictions, an evaluation, an epoch
-of training with a validation, and the weights afterwards. On TensorFlow, as training on JAX loses the masks of metrics.
-A case with `backend` is one that only JAX computes: run the script once more with KERAS_BACKEND=jax, which adds those.
+Each case is a compiled Sequential, its weights, data, and Keras's results: predictions, an evaluation, an epoch of
+training with validation, and the weights afterwards. On TensorFlow, as training on JAX loses the masks of metrics. A
+case with `backend` is one that only JAX computes: run the script again with KERAS_BACKEND=jax, which adds those.
 """
 
 import json
@@ -158,13 +158,13 @@ def main():
     case("sn_mask", [L.Masking(), sn(L.Dense(3)), L.LSTM(2)], steps, normal(6, 2))
     case("sn_mask_out", [L.Masking(), sn(L.Dense(1))], steps, normal(6, 4, 1), metrics=["mae"])
     case("sn_conv_mask", [L.Masking(), sn(L.Conv1D(2, 1)), L.LSTM(2)], steps, normal(6, 2), metrics=["mae"])
-    # Of integers Keras makes integers again.
+    # For integer inputs Keras converts the embeddings to integers.
     case("sn_embedding_mask", [sn(L.Embedding(6, 3, mask_zero=True)), L.LSTM(2)], words, normal(6, 2))
     case("sn_l2", [sn(L.Dense(3, kernel_regularizer="l2", bias_regularizer="l1"), power_iterations=2)], flat, normal(6, 3))
     case("sn_l1", [sn(L.Dense(3, kernel_regularizer="l1"))], flat, normal(6, 3), batch=2)
     case("lambda_mask", [L.Masking(), L.Flatten(), L.Dense(2)], steps, normal(6, 2))
 
-    # Frozen from the begin, and afterwards.
+    # Frozen from the start, and afterwards.
     def all_frozen(model):
         model.layers[0].trainable = False
 
@@ -181,7 +181,7 @@ def main():
         case(f"frozen_begin_{name}", [make(trainable=False), L.Dense(2)], x, y)
         case(f"frozen_after_{name}", [make(), L.Dense(2)], x, y, freeze=all_frozen)
 
-    # Metrics of several results.
+    # Metrics of several values.
     m = keras.metrics
     multi = (normal(6, 3) > 0).astype("float32")
     thresholds = lambda: [m.Precision([0.2, 0.5, 0.8], name="p"), m.Recall([0.3, 0.7], name="r"), m.Recall([0.4], name="one")]
@@ -210,7 +210,7 @@ def main():
 
     if BACKEND != "tensorflow":
         CASES.update({k: v for k, v in json.loads(FILE.read_text()).items() if k not in CASES})
-    # What is no number is null.
+    # NaN is null.
     line = lambda k, v: f"{json.dumps(k)}: {json.dumps(v, separators=(',', ':')).replace('NaN', 'null')}"
     FILE.write_text("{\n" + ",\n".join(line(k, v) for k, v in sorted(CASES.items())) + "\n}\n")
     print(len(CASES), "cases,", FILE.stat().st_size, "bytes")

@@ -1,7 +1,7 @@
-"""Random Sequential models with valid arguments, and data for them: what `fuzz.py` compares.
+"""Random Sequential models with valid arguments, and data for them, compared by `fuzz.py`.
 
-`Models(seed).model()` is a `Model`, always the same for a seed: layers, how it is compiled, data and how it is trained.
-Nothing is computed here but shapes, for which Keras is asked. `repr` of every part is Python that makes it.
+`Models(seed).model()` is a `Model`, always the same for a seed: layers, compile configuration, data and training
+options. Only shapes are computed here, with Keras. `repr` of every part is Python code that constructs it.
 """
 
 import dataclasses
@@ -14,12 +14,15 @@ MOST_VALUES = 600
 ACTIVATIONS = """relu relu6 elu selu gelu silu swish tanh sigmoid softplus softsign exponential hard_sigmoid hard_silu
     hard_swish hard_tanh hard_shrink soft_shrink tanh_shrink squareplus linear mish celu log_sigmoid log_softmax
     leaky_relu softmax sparsemax sparse_plus sparse_sigmoid""".split()
+# Layers that draw in training and pass images on otherwise; what they are given is written to files and read back.
+RANDOM = """RandomFlip RandomRotation RandomZoom RandomTranslation RandomContrast RandomBrightness RandomHue
+    RandomSaturation RandomGrayscale RandomSharpness RandomErasing RandomInvert RandomPosterization Solarization""".split()
 SMOOTH = "relu tanh sigmoid elu softplus silu linear".split()
 
 
 @dataclasses.dataclass
 class Make:
-    """A Keras object that is yet to be made: `keras.MODULE.NAME(**arguments)`."""
+    """A Keras object to be constructed: `keras.MODULE.NAME(**arguments)`."""
 
     module: str
     name: str
@@ -38,7 +41,7 @@ class Make:
         return f"keras.{self.module}.{self.name}({arguments})"
 
     def parts(self):
-        """This object and those among its arguments, at any depth."""
+        """This object and those in its arguments, at any depth."""
         yield self
         for value in self.arguments.values():
             for part in value if isinstance(value, list) else [value]:
@@ -47,7 +50,7 @@ class Make:
 
 
 def made(value):
-    """A value with the objects in it made."""
+    """A value with the objects in it constructed."""
     if isinstance(value, Make):
         return value.make()
     if isinstance(value, dict):
@@ -58,11 +61,12 @@ def made(value):
 @dataclasses.dataclass
 class Model:
     seed: int
-    # One sample of the input: its shape, and `normal`, `steps` (some are `mask_value`) or `integers` below `below`.
+    # One sample of the input: its shape, and `normal`, `steps` (some are `mask_value`), `integers` below `below`, or
+    # `pixels` up to `most`.
     shape: tuple
     data: dict
     layers: list
-    # The family of losses: says what the targets are.
+    # The family of losses, which determines the targets.
     target: str
     compiled: dict
     samples: int
@@ -93,10 +97,10 @@ class Model:
         return {part.name for layer in self.layers for part in layer.parts() if part.module == "layers"}
 
     def draws(self):
-        """Whether training draws random numbers, which are others in Brasa."""
+        """Whether training draws random numbers, which differ in Brasa."""
         rates = ("rate", "stddev", "dropout", "recurrent_dropout")
         parts = [part for layer in self.layers for part in layer.parts()]
-        return any(part.arguments.get(rate) for part in parts for rate in rates)
+        return any(part.name in RANDOM or any(part.arguments.get(rate) for rate in rates) for part in parts)
 
     def numbers(self):
         return np.random.default_rng(self.seed)
@@ -106,12 +110,18 @@ class Model:
         if self.data["kind"] == "integers":
             x = numbers.integers(0, self.data["below"], size).astype("int32")
             if self.data.get("padded"):
-                # As texts are padded: zeros at the end, at any level; a zero within now and then.
+                # Like padded texts: zeros at the end, at any level; occasionally a zero within.
                 for row in x.reshape(-1, size[-1]):
                     row[:] = np.where(row == 0, 1 + numbers.integers(0, self.data["below"] - 1), row)
                     row[numbers.integers(1, len(row) + 1) :] = 0
                     row[numbers.random(len(row)) < 0.05] = 0
             return x
+        if self.data["kind"] == "pixels":
+            # Of a narrow range, so that there is something to stretch; some images are the same all over.
+            low, high = np.sort(numbers.uniform(0, self.data["most"], (2, size[0], 1, 1, size[-1])), axis=0)
+            x = low + (high - low) * numbers.uniform(size=size)
+            x[numbers.random(size[0]) < 0.1] = self.data["most"] / 2
+            return (np.floor(x) if self.data["most"] == 255 else x).astype("float32")
         x = numbers.normal(size=size).astype("float32") * np.float32(self.data.get("scale", 1))
         if self.data["kind"] == "steps":
             for sample in x:
@@ -120,7 +130,7 @@ class Model:
         return x
 
     def y(self, shape):
-        """Targets for outputs of this shape, the batch's size included."""
+        """Targets for outputs of this shape, including the batch size."""
         numbers, classes = self.numbers(), shape[-1]
         if self.target == "positive":
             return numbers.gamma(2.0, 1.0, shape).astype("float32")
@@ -135,7 +145,7 @@ class Model:
         if self.target == "classes":
             return numbers.integers(0, classes, shape[:-1]).astype("int32")
         if self.target == "labels":
-            # Of CTC: the class 0 is the blank, and fills up what is shorter.
+            # For CTC: class 0 is the blank, and pads shorter labels.
             y = numbers.integers(1, classes, (shape[0], max(1, shape[1] // 2))).astype("int32")
             for row in y:
                 row[numbers.integers(1, len(row) + 1) :] = 0
@@ -144,7 +154,7 @@ class Model:
         return (y + np.sign(y) * 0.2).astype("float32")
 
     def masked(self):
-        """Whether there is a mask of steps; layers may lose it."""
+        """Whether there is a mask of steps; layers can lose it."""
         parts = [part for layer in self.layers for part in layer.parts()]
         return any(part.name == "Masking" or part.arguments.get("mask_zero") for part in parts)
 
@@ -170,7 +180,7 @@ class Models:
         return self.random.random() < share
 
     def some(self, share, **choices):
-        """Each of the arguments with this chance; a choice is a tuple of values, or a function that makes one."""
+        """Each argument with this probability; a choice is a tuple of values, or a function that returns one."""
         drawn = {}
         for name, values in choices.items():
             if self.chance(share):
@@ -180,7 +190,7 @@ class Models:
     def fraction(self, low, high):
         return round(self.random.uniform(low, high), 3)
 
-    # --- what layers take as arguments ----------------------------------------------------------------------------
+    # --- arguments of layers ------------------------------------------------------------------------------------------
 
     def activation(self):
         return self.one(*ACTIVATIONS) if self.chance(0.5) else self.one(*SMOOTH)
@@ -234,7 +244,7 @@ class Models:
         )
 
     def weight_arguments(self, **weights):
-        """Initializer, regularizer and constraint of each weight, told whether it is a matrix (or more)."""
+        """Initializer, regularizer and constraint of each weight, depending on whether it is a matrix (or larger)."""
         arguments = {}
         for name, matrix in weights.items():
             arguments |= self.some(
@@ -256,7 +266,8 @@ class Models:
         matrices = {name: True for name in weights}
         return arguments | self.weight_arguments(**matrices, bias=False) | self.of_every_layer()
 
-    # --- layers: each takes the shape of a sample and answers with a layer, or None where it does not fit ----------
+    # --- layers: each function takes the shape of a sample and returns a layer, or None if none fits
+    # -------------------
 
     def dense(self, shape):
         arguments = {"units": self.one(1, 2, 3, 4)} | self.kernel_layer("kernel")
@@ -516,6 +527,56 @@ class Models:
     def masking(self, shape):
         return Make("layers", "Masking", self.some(0.3, mask_value=(0.0, -1.0))) if len(shape) > 1 else None
 
+    # --- layers that stand at the head of an input ----------------------------------------------------------------
+
+    def looked_up(self):
+        """Whole numbers looked up in a vocabulary or hashed, and what they become: numbers for the next layers."""
+        mode = self.one("int", "int", "one_hot", "multi_hot", "count")
+        width = self.one(3, 4, 6)
+        if self.chance(0.6):
+            vocabulary = self.random.sample(range(-2, 12), width)
+            arguments = {"vocabulary": vocabulary} | self.some(0.4, num_oov_indices=(0, 1, 2))
+            if arguments.get("num_oov_indices") != 0:
+                arguments |= self.some(0.3, mask_token=lambda: self.one(0, vocabulary[0]))
+            else:
+                # Others are refused.
+                arguments["vocabulary"] = list(range(9))
+            layer = Make("layers", "IntegerLookup", arguments)
+            width = len(arguments["vocabulary"]) + arguments.get("num_oov_indices", 1) + 1
+        else:
+            arguments = {"num_bins": width} | self.some(0.4, salt=(133, [133, 137])) | self.some(0.2, mask_value=(0,))
+            layer = Make("layers", "Hashing", arguments)
+        if mode != "int":
+            arguments["output_mode"] = mode
+            return [layer]
+        return [layer, Make("layers", "Embedding", {"input_dim": width, "output_dim": self.one(1, 2, 3)})]
+
+    def image(self, shape, most):
+        """A layer that changes images, always or in training."""
+        values = {"value_range": (0, most)}
+        pair = lambda low, high: self.one(self.fraction(0.05, high), (self.fraction(low, 0), self.fraction(0.05, high)))
+        moved = self.some(0.4, fill_mode=("constant", "nearest", "wrap", "reflect"), interpolation=("nearest",))
+        moved |= self.some(0.2, fill_value=(0.5,)) | self.some(0.3, seed=(3,))
+        spread = {"factor": self.one(0.3, (0.1, 0.6))} | values
+        choices = [
+            ("RandomFlip", self.some(0.6, mode=("horizontal", "vertical", "horizontal_and_vertical"))),
+            ("RandomRotation", {"factor": pair(-0.3, 0.3)} | moved),
+            ("RandomZoom", {"height_factor": pair(-0.3, 0.3)} | self.some(0.5, width_factor=(0.2,)) | moved),
+            ("RandomTranslation", {"height_factor": pair(-0.3, 0.3), "width_factor": pair(-0.2, 0.2)} | moved),
+            ("RandomContrast", dict(spread)),
+            ("RandomBrightness", {"factor": pair(-0.4, 0.4)} | values),
+            ("RandomSharpness", dict(spread)),
+            ("RandomErasing", {"factor": self.one(0.5, 1.0)} | values | self.some(0.5, scale=((0.1, 0.3),))),
+            ("RandomInvert", {"factor": self.one(0.5, 1.0)} | values),
+            ("RandomPosterization", {"factor": self.one(3, 8)} | values),
+            ("Solarization", {"addition_factor": 0.3, "threshold_factor": self.one(0.2, (0.1, 0.5))} | values),
+        ]
+        if shape[-1] == 3:
+            choices += [("RandomHue", dict(spread)), ("RandomSaturation", dict(spread))]
+            choices += [("RandomGrayscale", {"factor": self.one(0.3, 1.0)})]
+        name, arguments = self.one(*choices, *[("AutoContrast", dict(values))] * 6)
+        return Make("layers", name, arguments)
+
     def layer(self, shape, depth=0):
         """A layer that can follow outputs of this shape."""
         kinds = [self.dense] * 3 + [self.activation_layer, self.regularization, self.einsum_dense, self.preprocessing]
@@ -529,12 +590,13 @@ class Models:
                 return layer
         return None
 
-    # --- the front, the end, and how the model is compiled ---------------------------------------------------------
+    # --- the start, the end, and the compile configuration
+    # ---------------------------------------------------------------
 
     def front(self):
-        """The shape of the input, what it holds, and the first layers."""
+        """The shape and the kind of the input, and the first layers."""
         sizes = lambda count, low=2, high=6: tuple(self.random.randint(low, high) for _ in range(count))
-        kind = self.one(*["plain"] * 5, *["steps"] * 2, *["text"] * 3, "discretization", "encoding")
+        kind = self.one(*["plain"] * 5, *["steps"] * 2, *["text"] * 3, "discretization", "encoding", "lookup", "images")
         if kind == "steps":
             shape, mask_value = sizes(self.one(2, 2, 2, 3), 2, 5), self.one(0.0, 0.0, -1.0)
             layer = Make("layers", "Masking", {"mask_value": mask_value} if mask_value else {})
@@ -555,6 +617,12 @@ class Models:
                     Make("layers", "Embedding", {"input_dim": 4, "output_dim": 2} | self.some(0.3, mask_zero=(True,)))
                 )
             return shape, {"kind": "normal"}, layers
+        if kind == "lookup":
+            return sizes(1, 1, 4), {"kind": "integers", "below": 9}, self.looked_up()
+        if kind == "images":
+            shape, most = (*sizes(2, 3, 6), self.one(1, 3)), self.one(1, 255)
+            layers = [self.image(shape, most) for _ in range(self.one(1, 1, 2))]
+            return shape, {"kind": "pixels", "most": most}, layers + self.one([], [Make("layers", "Rescaling", {"scale": 1 / most})])
         if kind == "encoding":
             below = self.one(3, 5)
             arguments = {"num_tokens": below} | self.some(0.7, output_mode=("one_hot", "multi_hot", "count"))
@@ -660,7 +728,7 @@ class Models:
         return Make("losses", name, arguments)
 
     def metrics(self, target, rank, logits):
-        """Metrics that fit; `rank` is that of a sample's output, and `logits` whether that is one."""
+        """Matching metrics; `rank` is that of a sample's output, `logits` says whether it consists of logits."""
         from_logits = {"from_logits": True} if logits else {}
         thresholds = self.some(0.6, thresholds=(0.4, [0.3, 0.6, 0.9]))
         some_k = self.some(0.5, k=(1, 2))
@@ -819,7 +887,7 @@ class Models:
             layers.append(layer)
             shape = output_shape(layer, shape)
         logits = isinstance(loss, Make) and "from_logits" in loss.arguments
-        # What ends in a `UnitNormalization` has no probabilities, which backends treat differently.
+        # The output of a `UnitNormalization` is not probabilities, which backends treat differently.
         probabilities = getattr(loss, "name", "") != "Circle"
         compiled = {"optimizer": self.optimizer(), "loss": loss}
         for name, share in (("metrics", 0.7), ("weighted_metrics", 0.2)):
@@ -832,7 +900,7 @@ class Models:
 
 
 def output_shape(layer, shape):
-    """The shape of a sample after this layer, or None if it takes no such input, or grows too much."""
+    """The shape of a sample after this layer, or None if the layer rejects it, or enlarges it too much."""
     try:
         output = layer.make().compute_output_shape((None, *shape))
     except Exception:

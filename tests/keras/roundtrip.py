@@ -1,11 +1,11 @@
-"""Files between Brasa and Keras, both ways, for every layer and every optimizer.
+"""Round trips of files between Brasa and Keras for every layer and every optimizer.
 
     python3 tests/keras/roundtrip.py [--versions 3.15.1,3.3.3] [--keep DIR]
 
 Brasa (examples/roundtrip.rs) saves a model of each layer class and of each optimizer as `.keras`, `.h5`, `.weights.h5`
-and `.json`, after two steps of training. Each Keras, in a virtual environment of its own under the user's cache, opens
-them, compares predictions, trains two more steps and compares the losses, then saves the models itself; Brasa loads
-those and compares. Ends with 1 if anything differs or is refused.
+and `.json`, after two training steps. Each Keras, in its own virtual environment in the user's cache, loads them,
+compares predictions, trains two more steps and compares the losses, then saves the models itself; Brasa loads those and
+compares. Exits with 1 if anything differs or is rejected.
 """
 
 import argparse
@@ -18,12 +18,12 @@ import tempfile
 
 import environment
 
-# Predictions, relative to the largest value; chains of steps gather more rounding.
+# Predictions, relative to the largest value; chains of steps accumulate more rounding.
 TOLERANCE, RECURRENT = 1e-6, 1e-5
-# Losses after a step with gradients, whose sums are in another order.
+# Losses after a step with gradients, which are summed in another order.
 LOSSES = 1e-4
 
-# What cannot agree, by version: the beginning of a problem's line, and what that Keras does.
+# Known differences, by version: the beginning of a problem's line, and the behaviour of that Keras.
 SINGULAR = "on JAX the kernel stays and the gradient goes through the singular value; on TensorFlow and PyTorch as here"
 CYCLE = "in a model, Keras takes the layer's output for its input, and refuses the cycle"
 PENALTY = "the penalty of an activity regularizer is not divided by the batch's size, as 3.15 does"
@@ -48,7 +48,7 @@ KNOWN = {
         "optimizer_nadam.": "makes `u_product` before the slots, 3.15 after them: neither opens the other's state",
     },
 }
-# What is not loaded here again, and why.
+# Files of Keras that are not loaded here again, with the reason.
 OTHER = {
     "3.3.3": {
         "Conv2DTranspose_1": "does not write `output_padding`",
@@ -57,9 +57,9 @@ OTHER = {
 }
 
 
-# Keras computes them with TensorFlow, which is not there; `texts.py` compares them.
+# Keras computes them with TensorFlow, which is not installed; `texts.py` compares them.
 TEXTS = {"TextVectorization", "StringLookup", "IntegerLookup", "Hashing", "HashedCrossing"}
-# Of images and sounds, with other arguments or none before 3.15.
+# Image and audio layers with other arguments, or missing, before 3.15.
 LATER = {
     "AugMix", "AutoContrast", "Equalization", "MelSpectrogram", "Pipeline", "RandAugment", "Solarization",
     "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCrop",
@@ -110,7 +110,7 @@ def worker(written, own):
     logging.disable(logging.WARNING)
 
     def unknown(about, config):
-        """What this Keras does not have at all, such as a layer class of a later version."""
+        """Features that this Keras lacks, such as a layer class of a later version."""
         names = {about["class_name"]} | set(classes(config))
         missing = [n for n in names if n in LAYERS and not (hasattr(keras.layers, n) or hasattr(keras, n))]
         missing += sorted(names & TEXTS)
@@ -207,7 +207,7 @@ def worker(written, own):
                         model.save(path)
                         saved.append(path)
                     except Exception as error:
-                        # Some of its own models Keras cannot save in the older form.
+                        # Keras cannot save some of its own models in the legacy format.
                         unsaved.append(f"{name}.{ending} ({type(error).__name__}: {str(error)[:80]})")
                         path.unlink(missing_ok=True)
                 after = {"x": x, "predicted": np.asarray(model(x, training=False))}

@@ -1,12 +1,12 @@
-"""Keras's own tests of layers, replayed in Brasa.
+"""Keras's own layer tests, replayed in Brasa.
 
     python3 tests/keras/suite.py --brasa target/debug/brasa [--backend tensorflow|jax] [--only rnn,pooling] [--work DIR]
 
-Keras's wheel brings its tests. They run under pytest with `run_layer_test` and `Layer.__call__` wrapped: config,
+Keras's wheel includes its tests. They run under pytest with `run_layer_test` and `Layer.__call__` wrapped: config,
 weights, input and output of every layer that is called on arrays are recorded. Each record becomes a Sequential of that
-layer; Brasa predicts, and the outputs are compared; Brasa writes the file anew, Keras opens it, and config and weights
-are compared. The summary counts `agree`; `documented` (refused, as `src/differences.md` says); `left out` (what is no
-Sequential of one layer: several inputs, samples without a batch, a state); `wrong`. Ends with 1 if any is wrong.
+layer; Brasa predicts, and the outputs are compared; Brasa saves the model, Keras loads it, and config and weights are
+compared. The summary counts `agree`; `documented` (rejected, as in `src/differences.md`); `left out` (anything but a
+Sequential of one layer: several inputs, samples without a batch, a state); `wrong`. Exits with 1 if any is wrong.
 """
 
 import argparse
@@ -23,11 +23,11 @@ import tempfile
 import warnings
 
 DIRECTORIES = "activations convolutional core normalization pooling preprocessing regularization reshaping rnn".split()
-# Of the preprocessing: the rest needs other packages, and Brasa has none of it.
+# Among the preprocessing tests; the rest needs other packages.
 PREPROCESSING = (
     "category_encoding_test discretization_test normalization_test rescaling_test center_crop_test resizing_test"
 )
-# Layers that also take a sample without a batch: the fewest dimensions with one.
+# Layers that also accept a sample without a batch: the smallest rank with a batch.
 UNBATCHED = {"Resizing": 4, "CenterCrop": 4, "CategoryEncoding": 2}
 TOLERANCE, CHAINS = 1e-5, 1e-4
 MOST_VALUES = 2_000_000
@@ -43,7 +43,7 @@ def main():
     parser.add_argument("--work", help="a folder for the records and for what is found, which then stays")
     arguments = parser.parse_args()
     brasa = (arguments.brasa or pathlib.Path(environment.built("--bin", "brasa"))).resolve()
-    # Tests of preprocessing use TensorFlow, whatever the backend.
+    # Tests of preprocessing use TensorFlow with any backend.
     python = environment.keras_on(arguments.backend, "tensorflow", "pytest")
     variables = {
         **os.environ,
@@ -65,7 +65,7 @@ def main():
 
 
 class Recorder:
-    """Notes each call of a layer on arrays, once, in a file of its own."""
+    """Records each call of a layer on arrays, once, in its own file."""
 
     def __init__(self, folder):
         import keras
@@ -87,7 +87,7 @@ class Recorder:
             return output
 
         def run_layer_test(test, layer_cls, init_kwargs, input_shape=None, input_dtype=None, input_data=None, **other):
-            """The layer, called: what else Keras checks with it is of no use here."""
+            """Only calls the layer: Keras's other checks are irrelevant here."""
             if input_shape is None and input_data is None or other.get("call_kwargs") or other.get("input_sparse"):
                 return
             if input_data is None:
@@ -105,7 +105,7 @@ class Recorder:
         module = layer.__module__
         if named or getattr(x, "_keras_mask", None) is not None:
             return
-        # Layers of the tests themselves, and models with branches, are not what is compared here.
+        # Layers of the tests themselves, and models with branches, are not compared here.
         if not module.startswith("keras.src.layers.") or module.endswith("_test"):
             return
         try:
@@ -134,7 +134,7 @@ def without_names(config):
 def record(folder, name):
     import types
 
-    # Some tests import one for data sets; the other is not in the wheel.
+    # Some tests import the first for data sets; the second is not in the wheel.
     sys.modules.setdefault("grain", types.ModuleType("grain"))
     conftest = sys.modules["conftest"] = types.ModuleType("conftest")
     conftest.skip_if_backend = lambda *_: lambda test: test
@@ -177,7 +177,7 @@ def judged(record, folder, brasa):
     import numpy as np
     from agreement import Refused, brief, changed_by_convert, distance, documented, largest, run, same
 
-    # Brasa's types: what is float64 in the tests is so by chance.
+    # Brasa's dtypes: float64 in the tests is incidental.
     x = record["x"].astype("float32" if record["x"].dtype.kind == "f" else "int32")
     right = record["output"].astype(float)
     if x.ndim < UNBATCHED.get(record["class"], 0):
@@ -208,7 +208,7 @@ def judged(record, folder, brasa):
     if found.shape != right.shape:
         return "wrong", f"shape {found.shape}, not {right.shape}"
     if not same(found, right, allowed):
-        # What Keras itself computes from inputs that differ in the seventh digit.
+        # Keras's own result for inputs perturbed in the seventh digit.
         moved = x * (1 + 1e-7 * np.random.default_rng(0).normal(size=x.shape)).astype("float32")
         allowed += 20 * distance(np.asarray(keras.ops.convert_to_numpy(model(moved, training=False))), right)
     if not same(found, right, allowed):
@@ -220,7 +220,7 @@ def judged(record, folder, brasa):
 if __name__ == "__main__":
     if sys.argv[1:2] in (["record"], ["replay"]):
         warnings.filterwarnings("ignore")
-        # Last: Keras's tests and TensorFlow's `tensorboard` are meant, not the files of such names here.
+        # Last in the path: Keras's tests and TensorFlow's `tensorboard` are meant, not the files of these names here.
         sys.path.append(sys.path.pop(0))
         run_part = {"record": record, "replay": replay}[sys.argv[1]]
         sys.exit(run_part(pathlib.Path(sys.argv[2]), sys.argv[3]))

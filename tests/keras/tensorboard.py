@@ -1,9 +1,9 @@
-"""What the real TensorBoard sees in the event files that the callback writes.
+"""Reads the event files that the callback writes with the real TensorBoard.
 
     python3 tests/keras/tensorboard.py
 
 Trains a small recipe, reads the files with TensorBoard's own reader and compares the scalars with the run's history.
-TensorBoard comes from PyPI into a virtual environment under the user's cache.
+TensorBoard is installed from PyPI into a virtual environment in the user's cache.
 """
 
 import csv

@@ -1,10 +1,10 @@
-"""Models that begin with texts: what Keras saves, Brasa writes anew and Keras opens again.
+"""Models with text inputs: saved by Keras, converted by Brasa and loaded by Keras again.
 
     python3 tests/keras/texts.py [--brasa target/debug/brasa]
 
-Each file in `fixtures/text` is converted to `.keras` and `.h5` by Brasa. Keras, on TensorFlow, opens both and has to
-predict what it did; a vocabulary that was found in data stays one that `adapt` may replace. The classifier then trains
-one step from the original file and from Brasa's, to the same loss. Ends with 1 if anything differs.
+Each file in `fixtures/text` is converted to `.keras` and `.h5` by Brasa. Keras, on TensorFlow, loads both and must give
+the same predictions; a vocabulary learned by `adapt` can still be replaced by `adapt`. The classifier then trains one
+step from the original file and from Brasa's, to the same loss. Exits with 1 if anything differs.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Two training steps from each saved model, as Keras computes them: `fixtures/models/steps.json`.
+"""Two training steps from each saved model, from Keras: `fixtures/models/steps.json`.
 
     pip install keras==3.15.1 jax
     python tests/keras/two_steps.py
 
-What is random (dropout, noise) is turned off in the file's config before it is loaded, as the test does.
+Random layers (dropout, noise) are disabled in the file's config before it is loaded, as in the test.
 """
 
 import json
@@ -22,7 +22,7 @@ MODELS = Path(__file__).parent.parent / "fixtures" / "models"
 
 
 def without_chance(source, target):
-    """Copies a model's file with all rates of random layers at 0."""
+    """Copies a model's file with all rates of random layers set to 0."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for member in old.namelist():
             data = old.read(member)

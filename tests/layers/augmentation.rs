@@ -1,4 +1,4 @@
-//! What the layers that change images have in common: what they refuse, what they leave alone, what they draw.
+//! Common properties of the augmentation layers: what they reject, leave unchanged and draw.
 
 use brasa::layers::{Call, Layer, built_in};
 use brasa::ndarray::{Array4, ArrayD};
@@ -6,7 +6,7 @@ use brasa::prelude::*;
 use brasa::{Error, Shape, Value};
 use serde_json::{Value as Json, json};
 
-/// The layers that change images at random, and nothing outside training.
+/// The layers that change images at random, and only in training.
 const RANDOM: [&str; 24] = [
     "AugMix",
     "RandAugment",
@@ -39,7 +39,7 @@ fn layer(class: &str, config: &Json) -> brasa::Result<Box<dyn Layer>> {
     entry.layer(config.as_object().unwrap().clone())
 }
 
-/// Arguments with which a layer changes every image of bytes.
+/// Arguments with which a layer changes every 8-bit image.
 fn strong(class: &str) -> Json {
     let always = [1.0, 1.0];
     match class {
@@ -66,7 +66,7 @@ fn strong(class: &str) -> Json {
     }
 }
 
-/// Images of 6 by 5 bytes, no two of which are alike.
+/// Distinct images of 6 by 5 bytes.
 fn images(count: usize) -> Array4<f32> {
     Array4::from_shape_fn((count, 6, 5, 3), |(image, row, column, channel)| {
         ((image * 91 + row * 37 + column * 53 + channel * 71 + row * column * 11) % 223) as f32 + 10.0
@@ -103,7 +103,7 @@ fn images_change_in_training_by_seed_and_step() {
         assert!(one.iter().all(|number| number.is_finite()), "{class}");
         let steps: Vec<Vec<f32>> = (0..20).map(|step| trained(&*layer, &images, &[1, step, 3])).collect();
         assert!(steps.iter().any(|step| *step != before), "{class} changes nothing");
-        // What is always the same: everything grey or inverted, or the same operation.
+        // Except layers without randomness: everything grey or inverted, or always the same operation.
         if ![
             "Equalization",
             "RandomGrayscale",
@@ -119,9 +119,9 @@ fn images_change_in_training_by_seed_and_step() {
     }
 }
 
-/// A seed of the layer's own takes the place of the run's.
+/// A layer's own seed takes precedence over the run's.
 #[test]
-fn a_layer_with_a_seed_draws_by_it() {
+fn a_layer_uses_its_own_seed() {
     let images = images(4);
     let layer = RandomBrightness::new(0.5).seed(7);
     assert_eq!(trained(&layer, &images, &[1, 2, 3]), trained(&layer, &images, &[4, 2, 3]));
@@ -130,9 +130,9 @@ fn a_layer_with_a_seed_draws_by_it() {
     assert_ne!(trained(&other, &images, &[1, 2, 3]), trained(&other, &images, &[4, 2, 3]));
 }
 
-/// Draws are of each image by itself: two of a batch change apart.
+/// Random numbers are drawn per image: two images of a batch change differently.
 #[test]
-fn images_of_a_batch_change_apart() {
+fn images_of_a_batch_change_independently() {
     let one = images(1);
     let both = brasa::ndarray::concatenate![brasa::ndarray::Axis(0), one, one];
     for class in ["RandomBrightness", "RandomRotation", "RandomHue", "RandomErasing", "RandomTranslation", "RandomZoom"]
@@ -159,7 +159,7 @@ fn channels_first_computes_the_same() {
 }
 
 #[test]
-fn layers_that_make_no_sense_are_refused() {
+fn invalid_layers_are_refused() {
     let sample = Shape::batch_of((6, 5, 3));
     let cases: &[(&str, Json, &[&str])] = &[
         ("RandomFlip", json!({"mode": "diagonal"}), &["mode", "diagonal", "horizontal"]),
@@ -219,9 +219,9 @@ fn layers_that_make_no_sense_are_refused() {
     }
 }
 
-/// Channels that are not known when a model is made are checked when images come.
+/// Channels unknown when a model is built are checked when images arrive.
 #[test]
-fn channels_that_are_known_late_are_refused_late() {
+fn channels_known_late_are_refused_late() {
     let two = Array4::from_elem((1, 4, 4, 2), 0.5);
     for (class, words) in
         [("RandomHue", "3 channels"), ("RandomGrayscale", "2 channels"), ("RandAugment", "2 channels")]
@@ -236,9 +236,9 @@ fn channels_that_are_known_late_are_refused_late() {
     assert!(error.contains("fill_value") && error.contains("2 channels"), "{error}");
 }
 
-/// Behind a layer that is trained, a gradient would have to go through: that is an error in training, and none outside.
+/// After a trainable layer, a gradient would have to pass through: an error in training, and none otherwise.
 #[test]
-fn behind_a_trained_layer_training_is_refused() {
+fn after_a_trainable_layer_training_is_refused() {
     let mut model = Sequential::new();
     model.add(Conv2D::new(3, 1).input_shape((6, 5, 3))).unwrap();
     model.add(RandomFlip::default()).unwrap().add(Flatten::new()).unwrap().add(Dense::new(1)).unwrap();
@@ -248,7 +248,7 @@ fn behind_a_trained_layer_training_is_refused() {
     let error = model.train_on_batch(&x, &y).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("random_flip") && text.contains("a gradient"), "{text}");
-    // Behind layers that are not trained it goes on.
+    // After frozen layers training works.
     model.set_trainable(Some("conv2d".into()), false).unwrap();
     model.compile(Compile::new("sgd", "mse")).unwrap();
     model.train_on_batch(&x, &y).unwrap();

@@ -1,5 +1,5 @@
-//! What Keras refuses at construction or when a layer is added is refused here, by an error that names the layer and
-//! the argument; what Keras takes silently and cannot mean anything is refused, too.
+//! What Keras rejects at construction or when a layer is added is rejected here by an error that names the layer and
+//! the argument; invalid values that Keras accepts silently are rejected, too.
 
 use brasa::constraints::Axes;
 use brasa::layers::{Layer, built_in};
@@ -13,7 +13,7 @@ fn layer(class: &str, config: &Json) -> Result<Box<dyn Layer>> {
     entry.layer(config.as_object().unwrap().clone())
 }
 
-/// A layer in a model whose samples have these sizes, of which some may be open.
+/// A layer in a model whose samples have these sizes, some of which can be unknown.
 fn added(sample: &[Option<usize>], class: &str, config: &Json) -> Result<Shape> {
     let mut model = Sequential::new();
     model.add(Input::new(sample.to_vec()))?;
@@ -21,13 +21,13 @@ fn added(sample: &[Option<usize>], class: &str, config: &Json) -> Result<Shape> 
     model.output_shape().cloned()
 }
 
-/// A table's sizes: −1 is open.
+/// Sizes from a table, where −1 is unknown.
 fn sizes(sample: &[isize]) -> Vec<Option<usize>> {
     sample.iter().map(|size| usize::try_from(*size).ok()).collect()
 }
 
 #[test]
-fn layers_that_make_no_sense_are_refused() {
+fn invalid_layers_are_refused() {
     let inner = |class: &str, config: Json| json!({"class_name": class, "config": config});
     let cases: &[(&[isize], &str, Json, &[&str])] = &[
         (&[4], "Dense", json!({"units": -1}), &["units", "-1"]),
@@ -140,7 +140,7 @@ fn layers_that_make_no_sense_are_refused() {
 }
 
 #[test]
-fn what_keras_takes_is_taken() {
+fn what_keras_accepts_is_accepted() {
     let cases: &[(&[isize], &str, Json, &str)] = &[
         (&[8, 8, 3], "Conv2D", json!({"filters": 2, "kernel_size": 3, "padding": "SAME"}), "(None, 8, 8, 2)"),
         (&[5, 5, 1], "Conv2D", json!({"filters": 2, "kernel_size": 5}), "(None, 1, 1, 2)"),
@@ -154,12 +154,12 @@ fn what_keras_takes_is_taken() {
         (&[4], "Embedding", json!({"input_dim": 5, "output_dim": 2}), "(None, 4, 2)"),
     ];
     for (sample, class, config, shape) in cases {
-        let told = added(&sizes(sample), class, config);
-        assert!(matches!(&told, Ok(got) if got.to_string() == *shape), "{class}({config}): {told:?}");
+        let found = added(&sizes(sample), class, config);
+        assert!(matches!(&found, Ok(got) if got.to_string() == *shape), "{class}({config}): {found:?}");
     }
 }
 
-/// Layers that need more than one input are no part of a Sequential.
+/// Layers that need more than one input cannot be part of a Sequential.
 #[test]
 fn layers_of_several_inputs_do_not_fit_into_a_sequential() {
     let cases = [
@@ -200,7 +200,7 @@ fn compile_arguments_of_files_are_checked() {
     assert!(compile(json!({"loss": object("MeanSquaredError", json!({"reduction": "sum"}))})).is_ok());
 }
 
-/// A classifier of rows of four numbers on a device.
+/// A classifier for rows of four numbers on a device.
 fn classifier(device: &brasa::burn::tensor::Device, loss: &str) -> Sequential {
     let mut model = Sequential::new();
     model.to_device(device);
@@ -209,8 +209,8 @@ fn classifier(device: &brasa::burn::tensor::Device, loss: &str) -> Sequential {
     model
 }
 
-/// The same bad data gets the same error on every backend, and nothing is trained. The GPU's is tested where
-/// `BRASA_TEST_GPU=1` asks for it.
+/// The same bad data give the same error on every backend, and nothing is trained. The GPU backend is tested if
+/// `BRASA_TEST_GPU=1`.
 #[test]
 fn bad_data_is_refused_on_every_backend() {
     let wgpu =
@@ -260,7 +260,7 @@ fn bad_data_is_refused_on_every_backend() {
             let text = words.predict(Array2::from_elem((2, 3), index)).unwrap_err().to_string();
             assert!(text.contains("Embedding") && text.contains("from 0 to 4"), "{text}");
         }
-        // An index that only the device sees gives no number, not some row.
+        // An invalid index known only on the device gives NaN, not an arbitrary row.
         let mut hidden = Sequential::new();
         hidden.to_device(&device);
         hidden.add(Rescaling::new(2.0).input_shape(3)).unwrap().add(Embedding::new(5, 2)).unwrap();
@@ -270,7 +270,7 @@ fn bad_data_is_refused_on_every_backend() {
 }
 
 #[test]
-fn fit_arguments_that_keras_takes_are_taken() {
+fn fit_arguments_of_keras_are_accepted() {
     let mut model = classifier(&brasa::burn::tensor::Device::flex(), "sparse_categorical_crossentropy");
     let data = Dataset::new(Array2::<f32>::ones((6, 4)), Array1::<i32>::zeros(6)).unwrap();
     let fit = || Fit::new().verbose(Verbosity::Silent);
@@ -283,7 +283,7 @@ fn fit_arguments_that_keras_takes_are_taken() {
     assert!(model.fit(&data, both).unwrap_err().to_string().contains("either class_weight or sample_weight"));
 }
 
-/// A popped layer keeps its weights, whatever it is: added again it goes on from them.
+/// A popped layer of any kind keeps its weights, also when it is added again.
 #[test]
 fn a_popped_layer_keeps_its_weights() {
     let mut inner = Sequential::new().with_seed(3);
@@ -304,7 +304,7 @@ fn a_popped_layer_keeps_its_weights() {
         if let Some(nested) = popped.as_any().downcast_ref::<Sequential>() {
             assert_eq!(nested.get_weights().unwrap(), weights[2..]);
         }
-        // As often as one likes, here and in another model, one that has no weights yet included.
+        // Any number of times, here and in another model, including one without weights yet.
         let mut other = Sequential::new().with_seed(2);
         other.add(Dense::new(4).input_shape(2)).unwrap().add(popped.clone()).unwrap();
         assert_eq!(other.get_weights().unwrap()[2..], weights[2..], "{class}");
@@ -318,7 +318,7 @@ fn a_popped_layer_keeps_its_weights() {
         assert_eq!(model.get_weights().unwrap(), trained, "{class}");
     }
 
-    // What does not fit is refused where it is added.
+    // A mismatch is rejected when it is added.
     let mut model = Sequential::new();
     model.add(Dense::new(4).input_shape(2)).unwrap().add(Dense::new(3).name("last")).unwrap();
     model.get_weights().unwrap();
@@ -334,7 +334,7 @@ fn a_popped_layer_keeps_its_weights() {
     }
 }
 
-/// Inside a nested model too, whose other layers begin as ever.
+/// Inside a nested model too, whose other layers are newly initialized.
 #[test]
 fn a_popped_layer_keeps_its_weights_in_a_nested_model() {
     let mut model = Sequential::new().with_seed(1);
@@ -369,9 +369,9 @@ fn a_popped_layer_keeps_its_weights_in_a_nested_model() {
     assert_eq!(model.get_weights().unwrap(), weights[..2]);
 }
 
-/// A layer inside another brings its weights, too: that of a model, of a popped layer, of one in a nested model.
+/// A wrapped layer brings its weights, too: that of a model, a popped layer, or one in a nested model.
 #[test]
-fn a_layer_inside_another_keeps_its_weights() {
+fn a_wrapped_layer_keeps_its_weights() {
     let mut model = Sequential::new().with_seed(1);
     model.add(Dense::new(4).input_shape(2)).unwrap().add(Dense::new(3)).unwrap();
     let weights = model.get_weights().unwrap();
@@ -393,7 +393,7 @@ fn a_layer_inside_another_keeps_its_weights() {
     outer.add(Dense::new(4).input_shape((5, 2))).unwrap().add(nested).unwrap();
     assert_eq!(outer.get_weights().unwrap()[2..], weights[2..]);
 
-    // A model in a layer in a model in a layer, whose other layers start by the outermost model's seed.
+    // A model in a layer in a model in a layer, whose other layers are initialized by the outermost model's seed.
     let deep = |seed: u64| {
         let mut inner = Sequential::new();
         inner.add(TimeDistributed::new(popped.clone())).unwrap().add(Dense::new(2)).unwrap();
@@ -402,7 +402,7 @@ fn a_layer_inside_another_keeps_its_weights() {
         model
     };
     let mut model = deep(4);
-    // A shape that does not fit leaves nothing behind.
+    // A failed build leaves nothing behind.
     model.build((2, 5, 4)).unwrap_err();
     model.build((3, 5, 4)).unwrap();
     let got = model.get_weights().unwrap();
@@ -411,7 +411,7 @@ fn a_layer_inside_another_keeps_its_weights() {
     same.build((3, 5, 4)).unwrap();
     assert_eq!(same.get_weights().unwrap(), got);
 
-    // A layer for both directions is a description, one for the way back is not.
+    // The layer of a `Bidirectional` is a template, its explicit backward layer is not.
     let mut model = Sequential::new();
     model.add(GRU::new(2).go_backwards(true).input_shape((5, 3))).unwrap();
     let own = model.get_weights().unwrap();
@@ -430,7 +430,7 @@ fn a_layer_inside_another_keeps_its_weights() {
     assert!(error.to_string().contains("[4, 3]"), "{error}");
 }
 
-/// JSON has no infinite numbers: one is refused when it would be written, and not taken for an argument left out.
+/// JSON has no infinities: they are rejected on saving, instead of reading as missing arguments.
 #[test]
 fn infinite_arguments_are_refused_when_saving() {
     let folder = tempfile::tempdir().unwrap();

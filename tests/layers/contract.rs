@@ -1,21 +1,22 @@
-//! What every built-in layer promises, checked over the one list of them.
+//! The contract of every built-in layer, checked over their list.
 
 use brasa::burn::tensor::Device;
 use brasa::layers::{Example, built_in};
+use brasa::model::Mode;
 use brasa::ndarray::ArrayD;
 use brasa::prelude::*;
-use brasa::{Error, Shape};
+use brasa::{Error, Shape, Value};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Runs `check` for every example of every built-in layer; the message names those that fail.
 fn for_every_example(check: impl Fn(&Example) -> Result<(), String>) {
     let mut failures = Vec::new();
-    // Cells are no layers by themselves: the examples of `RNN` have them.
+    // Cells are not layers by themselves: the examples of `RNN` contain them.
     let is_cell = |class: &str| class.ends_with("Cell") || class.ends_with("Cells");
     for entry in built_in().iter().filter(|entry| !is_cell(entry.class_name)) {
         let examples = entry.examples();
-        // Those of texts have a file of their own.
+        // Text layers have their own tests.
         let others = !entry.examples_of_several().is_empty() || !entry.examples_of_text().is_empty();
         assert!(others || !examples.is_empty(), "{} shows no example", entry.class_name);
         for (index, example) in examples.iter().enumerate() {
@@ -31,7 +32,7 @@ fn text(error: Error) -> String {
     error.to_string()
 }
 
-/// A model with the example's layer alone.
+/// A model with only the example's layer.
 fn model_of(example: &Example, device: &Device) -> Result<Sequential, String> {
     let mut model = Sequential::new().with_seed(7);
     model.to_device(device);
@@ -48,7 +49,7 @@ fn flex() -> Device {
     Device::flex()
 }
 
-/// Inputs that the example's layer takes: random numbers between −1 and 1, or whole ones.
+/// Inputs for the example's layer: random numbers between −1 and 1, or integers.
 fn inputs(example: &Example, samples: usize) -> ArrayD<f32> {
     let sizes: Vec<usize> =
         std::iter::once(Some(samples)).chain(example.input.sample().iter().copied()).flatten().collect();
@@ -59,14 +60,14 @@ fn inputs(example: &Example, samples: usize) -> ArrayD<f32> {
     })
 }
 
-/// The output shape as the model declares it, with the batch's size in place.
+/// The model's declared output shape, with the batch size filled in.
 fn declared(model: &Sequential, samples: usize) -> Result<Vec<usize>, String> {
     let mut sizes = model.output_shape().map_err(text)?.sizes().to_vec();
     sizes[0] = Some(samples);
     sizes.iter().copied().collect::<Option<_>>().ok_or_else(|| format!("an open output shape {sizes:?}"))
 }
 
-/// Whether the layer can be written; a closure cannot.
+/// Whether the layer can be serialized; a closure cannot.
 fn can_be_written(example: &Example) -> Result<bool, String> {
     match example.layer.config() {
         Ok(_) => Ok(true),
@@ -75,7 +76,7 @@ fn can_be_written(example: &Example) -> Result<bool, String> {
     }
 }
 
-/// The largest difference, relative to numbers above 1.
+/// The largest difference, relative for numbers above 1.
 #[cfg(any(feature = "ndarray", feature = "wgpu"))]
 fn difference(a: &ArrayD<f32>, b: &ArrayD<f32>) -> f32 {
     assert_eq!(a.shape(), b.shape());
@@ -90,7 +91,7 @@ fn the_declared_shape_is_the_real_one() {
     for_every_example(|example| {
         let model = model_of(example, &flex())?;
         for samples in [1, 3] {
-            // A pass through the model itself: `predict` would only copy into the declared shape.
+            // A forward pass of the model itself: `predict` would only copy into the declared shape.
             let x = inputs(example, samples);
             let value = brasa::Value::from_vec(x.iter().copied().collect(), x.shape(), &flex()).map_err(text)?;
             let output = model.forward(value, brasa::model::Mode::Inference).map_err(text)?.output().clone();
@@ -98,7 +99,7 @@ fn the_declared_shape_is_the_real_one() {
                 return Err(format!("declared {:?}, real {:?}", declared(&model, samples)?, output.sizes()));
             }
             let finite = output.to_vec().map_err(text)?.iter().all(|number| number.is_finite());
-            // NaN and infinity only come out of a layer that can make them from finite numbers; none should.
+            // No layer should produce NaN or infinity from finite numbers.
             if !finite {
                 return Err("an output that is not finite".into());
             }
@@ -154,7 +155,7 @@ fn unknown_arguments_are_refused() {
 }
 
 #[test]
-fn a_model_goes_through_json_with_its_weights() {
+fn a_model_round_trips_through_json_with_its_weights() {
     for_every_example(|example| {
         let model = model_of(example, &flex())?;
         if !can_be_written(example)? {
@@ -175,9 +176,9 @@ fn a_model_goes_through_json_with_its_weights() {
     });
 }
 
-/// Saved and loaded in each form of file, the model computes the same bits and goes on training as it would have.
+/// Saved and loaded in each format, the model computes the same bits and continues training identically.
 #[test]
-fn a_model_goes_through_every_form_of_file() {
+fn a_model_round_trips_through_every_format() {
     let folder = tempfile::tempdir().unwrap();
     for_every_example(|example| {
         let mut model = model_of(example, &flex())?;
@@ -201,12 +202,12 @@ fn a_model_goes_through_every_form_of_file() {
             model.save(&path).map_err(text)?;
             let copy = Sequential::load(&path).map_err(|error| format!("{form}: {error}"))?;
             let found = copy.predict(inputs(example, 2)).map_err(text)?;
-            // Keras 2's hard_sigmoid is written as Keras 3's with a factor before it, which rounds once more.
+            // Keras 2's hard_sigmoid is written as Keras 3's with a factor before it, which adds a rounding.
             let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 2e-7 * b.abs().max(1.0);
             if found.shape() != expected.shape() || found.iter().zip(&expected).any(differs) {
                 return Err(format!("{form}: the copy predicts something else"));
             }
-            // What is drawn depends on the seed, which is no part of a file.
+            // Random numbers depend on the seed, which is not part of a file.
             if after(copy.with_seed(model.seed()))? != trained {
                 return Err(format!("{form}: the copy trains on differently"));
             }
@@ -217,7 +218,7 @@ fn a_model_goes_through_every_form_of_file() {
             let mut copy = model_of(example, &flex())?.with_seed(8);
             copy.load_weights(&path).map_err(|error| format!("{form}: {error}"))?;
             let found = copy.predict(inputs(example, 2)).map_err(text)?;
-            // Keras 2's hard_sigmoid is written as Keras 3's with a factor before it, which rounds once more.
+            // Keras 2's hard_sigmoid is written as Keras 3's with a factor before it, which adds a rounding.
             let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 2e-7 * b.abs().max(1.0);
             if found.shape() != expected.shape() || found.iter().zip(&expected).any(differs) {
                 return Err(format!("{form}: the weights make another model"));
@@ -225,7 +226,7 @@ fn a_model_goes_through_every_form_of_file() {
         }
         let path = folder.path().join("model.json");
         match model.save(&path) {
-            // Without weights there is no place for the factor of Keras 2's hard_sigmoid.
+            // Without weights the factor of Keras 2's hard_sigmoid cannot be folded in.
             Err(Error::Unsupported { what, .. }) if what.contains("hard_sigmoid") => return Ok(()),
             saved => saved.map_err(text)?,
         }
@@ -254,7 +255,7 @@ fn a_step_of_training_leaves_everything_finite() {
     });
 }
 
-/// Every trainable weight has a gradient that is not zero throughout: a layer that forgets one would not learn.
+/// Every trainable weight has a nonzero gradient: otherwise it would not learn.
 #[test]
 fn every_trainable_weight_learns() {
     for_every_example(|example| {
@@ -281,11 +282,30 @@ fn every_trainable_weight_learns() {
     });
 }
 
-/// Predictions and a step of training on `device` against those on flex.
+/// The compiled form of prediction gives the numbers of the layers.
+#[test]
+fn the_compiled_form_agrees_with_the_layers() {
+    for_every_example(|example| {
+        let model = model_of(example, &flex())?;
+        let x = inputs(example, 3);
+        let sizes = x.shape().to_vec();
+        let value = Value::from_vec(x.iter().copied().collect(), &sizes, model.device()).map_err(text)?;
+        let pass = model.forward(value, Mode::Inference).map_err(text)?;
+        let by_layers = pass.output().to_vec().map_err(text)?;
+        let predicted = model.predict(x).map_err(text)?;
+        let worst = predicted.iter().zip(&by_layers).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        if predicted.len() != by_layers.len() || worst > 1e-5 {
+            return Err(format!("predictions differ by {worst}"));
+        }
+        Ok(())
+    });
+}
+
+/// Compares predictions and a training step on `device` with those on flex.
 #[cfg(any(feature = "ndarray", feature = "wgpu"))]
 fn same_numbers(device: &Device) {
     for_every_example(|example| {
-        // With `--nocapture` one sees how far it is: on a software GPU this takes its time.
+        // Progress for `--nocapture`: on a software GPU this takes long.
         eprintln!("{}", example.layer.class_name());
         let mut one = model_of(example, &flex())?;
         let mut other = model_of(example, device)?;
@@ -315,8 +335,8 @@ fn ndarray_computes_the_same() {
     same_numbers(&"ndarray".parse::<brasa::backend::Backend>().and_then(|backend| backend.device()).unwrap());
 }
 
-/// Runs where `BRASA_TEST_GPU=all` asks for it (in software every layer's shaders take minutes to compile); a GPU that
-/// does not answer is then a failure.
+/// Runs if `BRASA_TEST_GPU=all` (with a software GPU every layer's shaders take minutes to compile); a missing GPU is
+/// then a failure.
 #[cfg(feature = "wgpu")]
 #[test]
 fn wgpu_computes_the_same() {
@@ -342,15 +362,15 @@ fn training_is_repeatable() {
     });
 }
 
-/// Shapes that no layer should choke on: they are taken or refused, never a panic.
+/// Unusual shapes are accepted or rejected, without a panic.
 #[test]
-fn odd_input_shapes_are_taken_or_refused() {
+fn odd_input_shapes_are_accepted_or_refused() {
     let shapes: Vec<Shape> = (0..6)
         .flat_map(|rank| [Some(0), Some(1), Some(2), None].map(|size| Shape::batch_of(vec![size; rank])))
         .collect();
     for_every_example(|example| {
         for shape in &shapes {
-            // Both rules, as `add` asks them.
+            // Both functions, as called by `add`.
             if example.layer.output_shape(shape).is_ok() {
                 let _ = example.layer.weights(shape);
             }

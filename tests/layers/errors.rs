@@ -1,4 +1,4 @@
-//! Bad input gets one clear error that names the place, what was expected and what came; the model stays as it was.
+//! Bad input causes one clear error that names the place, the expectation and the input; the model stays unchanged.
 
 use brasa::ndarray::{Array1, Array2, Array4};
 use brasa::prelude::*;
@@ -119,7 +119,7 @@ fn data_that_does_not_fit() {
 
     let wide = with((&Array2::<f32>::ones((6, 5))).into(), (&Array1::<i32>::zeros(6)).into());
     refuses(model.fit(&wide, quiet()), &["(None, 4)", "(None, 5)"]);
-    // Only the last label is wrong: nothing is trained before it is seen.
+    // Only the last label is wrong, and nothing is trained before it is detected.
     let mut labels = Array1::<i32>::zeros(6);
     labels[5] = 3;
     let before = model.get_weights().unwrap();
@@ -167,7 +167,7 @@ fn categorical_targets_that_are_integers() {
 }
 
 #[test]
-fn targets_that_are_no_numbers() {
+fn targets_that_are_not_numbers() {
     let mut model = Sequential::new();
     model.add(Dense::new(1).input_shape(1)).unwrap();
     model.compile(Compile::new("sgd", "mse")).unwrap();
@@ -176,7 +176,7 @@ fn targets_that_are_no_numbers() {
 }
 
 #[test]
-fn a_loss_that_is_no_number_any_more_ends_the_run() {
+fn a_nan_loss_ends_the_run() {
     let mut model = Sequential::new();
     model.add(Dense::new(1).input_shape(1)).unwrap();
     model.compile(Compile::new(SGD::new(1e30), "mse")).unwrap();
@@ -224,7 +224,7 @@ fn images_of_another_rank() {
     let mut model = Sequential::new();
     model.add(Conv2D::new(2, 3).input_shape((8, 8, 1))).unwrap();
     refuses(model.predict(Array4::<f32>::zeros((1, 8, 8, 3))), &["(None, 8, 8, 1)", "(None, 8, 8, 3)"]);
-    // As in Keras, a last dimension of 1 may be left out.
+    // As in Keras, a last dimension of 1 can be omitted.
     assert_eq!(model.predict(ndarray::Array3::<f32>::zeros((1, 8, 8))).unwrap().shape(), [1, 6, 6, 2]);
 }
 

@@ -1,4 +1,4 @@
-//! Layers and models put together: what every layer promises, what is refused and how, and the notebook's summaries.
+//! Layers and models together: the contract of layers, errors, and the notebook's summaries.
 
 mod augmentation;
 mod behaviour;
@@ -6,6 +6,7 @@ mod contract;
 mod errors;
 mod notebook;
 mod own_layers;
+mod reference;
 mod several;
 mod spectrogram;
 mod text;

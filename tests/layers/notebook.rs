@@ -1,4 +1,4 @@
-//! The notebook, cell by cell: the summaries come out character for character.
+//! The notebook, cell by cell: the summaries match character for character.
 
 use brasa::model::summary::Style;
 use brasa::prelude::*;
@@ -51,7 +51,7 @@ fn automatic_names_start_bare_and_count_up() -> brasa::Result<()> {
     model.add(Flatten::new())?.add(Dense::new(10))?;
     let names: Vec<&str> = model.layers().iter().map(|layer| layer.name()).collect();
     assert_eq!(names, ["conv2d", "max_pooling2d", "conv2d_1", "max_pooling2d_1", "flatten", "dense"]);
-    // Popping does not give a name back.
+    // Popping does not release a name.
     model.pop()?;
     model.add(Dense::new(3))?;
     assert_eq!(model.get_layer(-1)?.name(), "dense_1");

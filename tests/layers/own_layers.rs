@@ -1,4 +1,4 @@
-//! Layers of a user's own: what the contract of `Layer` and `Call` offers them, used from outside of the crate.
+//! User-defined layers: the contract of `Layer` and `Call`, used from outside the crate.
 
 use brasa::layers::{Call, Layer, WeightSpec, Wrapped};
 use brasa::model::Mode;
@@ -7,7 +7,7 @@ use brasa::prelude::*;
 use brasa::{Result, Shape, Value};
 
 brasa::describe! {
-    /// Ends with a softmax, and leaves it out where it is told to.
+    /// Ends with a softmax, and omits it when requested.
     pub layer struct Obedient {}
 }
 
@@ -22,7 +22,7 @@ impl Layer for Obedient {
 }
 
 brasa::describe! {
-    /// Says that it ends with a softmax, and always applies it.
+    /// Declares that it ends with a softmax, and always applies it.
     pub layer struct Disobedient {}
 }
 
@@ -37,11 +37,11 @@ impl Layer for Disobedient {
 }
 
 brasa::describe! {
-    /// Two layers one after the other, with a penalty on what lies between.
+    /// Two layers in sequence, with a penalty on the value between them.
     pub layer struct Both {
         /// The first.
         first: Wrapped,
-        /// The second, with whose activation this one ends.
+        /// The second, whose activation is the final one.
         second: Wrapped,
     }
 }
@@ -105,7 +105,7 @@ fn three() -> (Array2<f32>, Vec<i32>) {
     (array![[1.0, 2.0, 0.5], [0.0, -3.0, 1.0]], vec![0, 2])
 }
 
-/// The loss of built-in layers with the same numbers.
+/// The loss of built-in layers with the same weights.
 fn expected() -> f64 {
     let (x, y) = three();
     classifier(Softmax::default()).evaluate(&Dataset::new(&x, y).unwrap()).unwrap().loss
@@ -117,14 +117,14 @@ fn a_final_activation_is_applied_once() {
     let data = Dataset::new(&x, y).unwrap();
     let own = |model: &Sequential| model.evaluate(&data).unwrap().loss;
     assert!((own(&classifier(Obedient::default())) - expected()).abs() < 1e-6);
-    // Inside a nested model, and at the end of a wrapper, too.
+    // Also inside a nested model, and at the end of a wrapper.
     let mut nested = Sequential::new();
     nested.add(Obedient::default().input_shape(3)).unwrap();
     assert!((own(&classifier(nested)) - expected()).abs() < 1e-6);
     let wrapper = classifier(Both::new(Identity::default(), Obedient::default()));
     let penalty = 0.5 * x.mapv(|x| f64::from(x * x)).mean().unwrap();
     assert!((own(&wrapper) - penalty - expected()).abs() < 1e-6, "the penalty of the wrapper comes on top");
-    // What is predicted is a probability in each case.
+    // Predictions are probabilities in each case.
     let sums = wrapper.predict(x).unwrap().sum_axis(brasa::ndarray::Axis(1));
     assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-6), "{sums}");
 }
@@ -144,7 +144,7 @@ fn a_layer_that_does_not_leave_it_out_is_refused() {
             let error = error.to_string();
             assert!(error.contains("final_activation") && error.contains("`Disobedient`"), "{error}");
         }
-        // Where nothing is to be left out, nothing is wrong.
+        // Without a request to omit it, there is no error.
         assert!(model.predict(&x).is_ok());
     }
 }
@@ -158,14 +158,14 @@ fn wrapped() -> Sequential {
 }
 
 #[test]
-fn a_wrapper_of_ones_own_trains_as_its_layers_do() {
+fn a_custom_wrapper_trains_as_its_layers_do() {
     brasa::layers::register::<Both>();
     let (x, _) = three();
     let y = array![[1.0f32, 0.0], [0.5, 2.0]];
     let mut own = wrapped();
     let mut plain = Sequential::new();
     plain.add(BatchNormalization::new().input_shape(3)).unwrap();
-    // Half the mean of the squares of six numbers in two samples: l2 of 1/6 a sample, times 2 samples, by 2.
+    // Half the mean of the squares of six numbers in two samples: l2 of 1/6 per sample, times 2 samples, divided by 2.
     plain.add(ActivityRegularization::new().l2(0.5 / 3.0)).unwrap();
     plain.add(Dense::new(2).kernel_regularizer("l2")).unwrap();
     plain.compile(Compile::new(SGD::new(0.1), "mse")).unwrap();
@@ -189,7 +189,7 @@ fn a_wrapper_of_ones_own_trains_as_its_layers_do() {
 }
 
 #[test]
-fn what_is_inside_a_wrapper_brings_its_weights() {
+fn wrapped_layers_bring_their_weights() {
     let mut donor = Sequential::new().with_seed(9);
     donor.add(Dense::new(3).input_shape(3)).unwrap();
     let before = donor.get_weights().unwrap();
@@ -215,7 +215,7 @@ fn random_numbers_repeat_and_differ_from_part_to_part() {
     assert_eq!(pass(&free, 3, 1), pass(&free, 3, 1));
     assert_ne!(pass(&free, 3, 1), pass(&free, 4, 1), "another step");
     assert_ne!(pass(&free, 3, 1), pass(&free, 3, 2), "another seed of the run");
-    // Of 64 numbers about 16 pass two masks that have nothing to do with each other, 32 one and the same.
+    // Of 64 numbers about 16 pass two independent masks, 32 pass two identical ones.
     let passed = pass(&free, 3, 1).iter().filter(|x| **x > 0.0).count();
     assert!((6..27).contains(&passed), "{passed}");
     let seeded = model(Some(7));
@@ -232,11 +232,11 @@ fn a_mask_passes_a_wrapper() {
     assert_eq!(model.predict(x).unwrap().into_raw_vec_and_offset().0, [2.0, 4.0]);
 }
 
-/// The README's number of layers is that of the list.
+/// The guide's number of layers is that of the list.
 #[test]
-fn the_readme_counts_the_layers() {
-    let readme = include_str!("../../README.md");
-    let line = readme.lines().find(|line| line.starts_with("| Layers |")).unwrap();
+fn the_guide_counts_the_layers() {
+    let overview = include_str!("../../docs/guide/overview.md");
+    let line = overview.lines().find(|line| line.starts_with("| Layers |")).unwrap();
     let count: usize = line.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
     assert_eq!(count, brasa::layers::built_in().len(), "{line}");
 }

@@ -1,4 +1,4 @@
-//! What every built-in layer of several inputs promises, checked over the examples that they show.
+//! The contract of every built-in layer with several inputs, checked over their examples.
 
 use brasa::Shape;
 use brasa::burn::tensor::Device;
@@ -24,9 +24,9 @@ fn text(error: brasa::Error) -> String {
     error.to_string()
 }
 
-/// A model of the layer alone.
+/// A model of only this layer.
 fn model_of((layer, inputs): &ExampleOfSeveral, device: &Device) -> Result<Model, String> {
-    // Those that work on the host take whole numbers alone.
+    // Host layers accept integers only.
     let dtype = if layer.on_host().is_some() { "int64" } else { "float32" };
     let input = |input: &Shape| Input::new(input.sample().to_vec()).dtype(dtype).symbol();
     let inputs: Vec<Symbol> = inputs.iter().map(input).collect();
@@ -96,7 +96,7 @@ fn a_description_survives_its_config_and_knows_its_arguments() {
 }
 
 #[test]
-fn a_model_goes_through_every_form_of_file() {
+fn a_model_round_trips_through_every_format() {
     let folder = tempfile::tempdir().unwrap();
     for_every_example(|example| {
         let model = model_of(example, &Device::flex())?;
@@ -109,7 +109,7 @@ fn a_model_goes_through_every_form_of_file() {
                 return Err(format!("{form}: the copy predicts something else"));
             }
             if copy.to_json().map_err(text)? != model.to_json().map_err(text)? {
-                return Err(format!("{form}: the copy is told otherwise"));
+                return Err(format!("{form}: the copy has another config"));
             }
         }
         Ok(())
@@ -129,9 +129,9 @@ fn ndarray_computes_the_same() {
     });
 }
 
-/// Axes of size 0, each alone and all of them: taken or refused, never a panic, and no number but a finite one.
+/// Axes of size 0, each alone and all of them: accepted or rejected, without a panic, and with finite outputs.
 #[test]
-fn axes_of_size_0_are_taken_or_refused() {
+fn axes_of_size_0_are_accepted_or_refused() {
     for_every_example(|(layer, inputs)| {
         let axes = inputs.iter().map(Shape::rank).max().unwrap_or(1) - 1;
         for zeros in 1u32..1 << axes {

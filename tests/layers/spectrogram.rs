@@ -1,4 +1,4 @@
-//! Spectrograms against Keras: signals in, as recorded by `tests/fixtures/goldens/make_sounds.py`.
+//! Spectrograms against Keras, for signals recorded by `tests/fixtures/goldens/make_sounds.py`.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ fn spectrograms_are_those_of_keras() {
         let (mut found, mut expected) = (model.predict(x).unwrap(), array(name));
         assert_eq!(found.shape(), expected.shape(), "{name}");
         if name == "stft_angle" {
-            // Half a turn is one either way.
+            // π and −π are the same angle.
             found.mapv_inplace(f32::abs);
             expected.mapv_inplace(f32::abs);
         }

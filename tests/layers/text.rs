@@ -1,11 +1,11 @@
-//! Layers of texts in models: what every one of them promises, and how they stand beside others.
+//! Text layers in models: their contract, and their combination with others.
 
 use brasa::Shape;
 use brasa::datasets::Samples;
 use brasa::layers::{Example, built_in};
 use brasa::prelude::*;
 
-/// Some texts for each sample, known and unknown ones, an empty one among them.
+/// Some texts for each sample, known and unknown ones, including an empty one.
 fn texts(example: &Example, samples: usize) -> Samples {
     const WORDS: [&str; 7] = ["a", "b a", "", "c", "a b", "Zebra!", "b"];
     let sizes: Vec<usize> = std::iter::once(samples).chain(example.input.sample().iter().copied().flatten()).collect();
@@ -38,7 +38,7 @@ fn the_declared_shape_is_the_real_one() {
 }
 
 #[test]
-fn they_go_through_config_and_every_form_of_file() {
+fn they_round_trip_through_config_and_every_format() {
     let folder = tempfile::tempdir().unwrap();
     for example in examples() {
         let entry = built_in().iter().find(|entry| entry.class_name == example.layer.class_name()).unwrap();
@@ -60,7 +60,7 @@ fn they_go_through_config_and_every_form_of_file() {
     }
 }
 
-/// A vocabulary with tokens that lines cannot hold, which Keras would read back as others.
+/// A vocabulary with tokens that contain line breaks, which Keras would read back as other tokens.
 #[test]
 fn tokens_with_ends_of_lines_survive() {
     let folder = tempfile::tempdir().unwrap();
@@ -75,7 +75,7 @@ fn tokens_with_ends_of_lines_survive() {
     assert_eq!(Sequential::load(&path).unwrap().predict(x).unwrap(), expected);
 }
 
-/// Texts of a batch are as long as its longest, whatever the layers after them make of that.
+/// Texts of a batch are as long as its longest, independent of the following layers.
 #[test]
 fn texts_without_a_length_are_as_long_as_the_longest_of_a_batch() {
     let mut model = Sequential::new().with_seed(3);
@@ -84,7 +84,7 @@ fn texts_without_a_length_are_as_long_as_the_longest_of_a_batch() {
     assert_eq!(shape(&model), "(None, None)");
     let alone = model.predict_with(["a b", "a"], Predict::new().batch_size(2)).unwrap();
     assert_eq!(alone, ndarray::array![[2.0, 3.0], [2.0, 0.0]].into_dyn());
-    // Two batches of different lengths are no one array.
+    // Batches of different lengths cannot be concatenated.
     let error = model.predict_with(["a b", "a"], Predict::new().batch_size(1)).unwrap_err().to_string();
     assert!(error.contains("output_sequence_length"), "{error}");
     model.add(Embedding::new(5, 4).mask_zero(true)).unwrap();
@@ -100,7 +100,7 @@ fn texts_without_a_length_are_as_long_as_the_longest_of_a_batch() {
     assert_eq!(model.evaluate(&data).unwrap().get("accuracy"), Some(1.0));
 }
 
-/// Several inputs of different kinds: strings, whole numbers, floats.
+/// Several inputs of different kinds: strings, integers, floats.
 #[test]
 fn a_graph_takes_texts_beside_numbers() {
     let city = Input::new(1).dtype("string").name("city").symbol();
@@ -123,14 +123,14 @@ fn a_graph_takes_texts_beside_numbers() {
     let y: Vec<Vec<f32>> = y.rows().into_iter().map(|row| row.to_vec()).collect();
     assert_eq!((&y[0][..3], &y[1][..3], &y[1][8..]), (&[0., 0., 1.][..], &[1., 0., 0.][..], &[2.5, 3.5][..]));
     assert!(y.iter().all(|row| row[3..8].iter().sum::<f32>() == 1.0));
-    // The same by name.
+    // The same inputs by name.
     let [city, floor, size] = x(vec![1, 2]);
     let named = [("floor", floor), ("size", size), ("city", city)];
     assert_eq!(model.predict_all(named).unwrap().remove(0).shape(), [2, 10]);
 }
 
 #[test]
-fn texts_go_to_layers_of_texts_alone() {
+fn texts_are_accepted_by_text_layers_only() {
     let refused = |result: brasa::Result<()>| result.unwrap_err().to_string();
     let mut model = Sequential::new();
     model.add(Input::new(1).dtype("string")).unwrap();
@@ -151,13 +151,13 @@ fn texts_go_to_layers_of_texts_alone() {
     assert!(error.contains("inside another"), "{error}");
     assert!(Input::new(1).dtype("strings").symbol().shape().rank() == 2);
     assert!(Sequential::new().add(Input::new(1).dtype("strings")).is_err());
-    // The other way round it is fine: a lookup of strings, numbers, strings again.
+    // The reverse is allowed: a lookup of strings, numbers, strings again.
     let lookup = StringLookup::default().vocabulary(["a", "b"]);
     let mut model = Sequential::new();
     model.add(lookup.clone().input_shape(1)).unwrap().add(lookup.clone().invert(true)).unwrap();
     model.add(StringLookup::default().vocabulary(["b", "[UNK]"])).unwrap();
     assert_eq!(model.predict(["b", "x"]).unwrap(), ndarray::array![[1.0], [2.0]].into_dyn());
-    // But no model gives texts.
+    // But no model outputs texts.
     let mut model = Sequential::new();
     model.add(lookup.clone().input_shape(1)).unwrap().add(lookup.invert(true)).unwrap();
     assert!(model.predict(["b"]).unwrap_err().to_string().contains("texts"));
@@ -185,11 +185,11 @@ fn wrong_arguments_are_refused_at_add() {
     assert!(refused(lookup().invert(true).output_mode("count").into()).contains("`output_mode`"));
     assert!(refused(IntegerLookup::default().vocabulary([1]).salt(3i64).into()).contains("`salt`"));
     assert!(refused(Hashing::new(0).into()).contains("`num_bins`"));
-    // Nothing to learn from leaves the special tokens.
+    // Adapting to no texts leaves the special tokens.
     let empty = TextVectorization::default().adapt(Vec::<String>::new()).unwrap();
     assert_eq!(empty.get_vocabulary().unwrap(), ["", "[UNK]"]);
     assert!(TextVectorization::default().adapt(vec![1.0f32]).is_err());
-    // An unknown token where there is no room for unknown ones.
+    // An unknown token without out-of-vocabulary indices.
     let strict = lookup().num_oov_indices(0usize);
     let error = brasa::layers::Layer::on_host(&strict).unwrap().transform(&[["x"].into()]).unwrap_err();
     assert!(error.to_string().contains("\"x\""), "{error}");

@@ -1,5 +1,5 @@
-//! Axes of size 0 and batches without samples: as in Keras, what comes out is as empty as what went in, wherever a layer
-//! takes such a shape at all.
+//! Axes of size 0 and empty batches: as in Keras, outputs are as empty as the inputs, if a layer accepts such a shape
+//! at all.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -15,7 +15,7 @@ fn devices() -> Vec<Device> {
     names.map(|name| name.parse::<Backend>().unwrap().device().unwrap()).collect()
 }
 
-/// The example's sizes with 0 in place of some.
+/// The example's sizes with some replaced by 0.
 fn with_zeros(example: &Example) -> Vec<Vec<usize>> {
     let sample: Vec<usize> = example.input.sample().iter().map(|size| size.unwrap_or(2)).collect();
     (1u32..1 << sample.len())
@@ -26,7 +26,7 @@ fn with_zeros(example: &Example) -> Vec<Vec<usize>> {
         .collect()
 }
 
-/// A model of the layer alone, if it takes samples of these sizes.
+/// A model of only this layer, if it accepts samples of these sizes.
 fn model_of(example: &Example, sample: &[usize], device: &Device) -> Option<Sequential> {
     let mut model = Sequential::new().with_seed(7);
     model.to_device(device);
@@ -47,7 +47,7 @@ fn zeros(batch: usize, sample: &[usize]) -> ArrayD<f32> {
 fn for_every_example(check: impl Fn(&Example, &[usize], &Device) -> Result<bool, String>) -> usize {
     let (mut failures, mut taken) = (Vec::new(), 0);
     for entry in built_in() {
-        // What a user's function makes of nothing, the function says.
+        // The result of a user's function for empty input is up to that function.
         for example in entry.examples().into_iter().filter(|_| entry.class_name != "Lambda") {
             for sample in with_zeros(&example) {
                 for device in devices() {
@@ -86,8 +86,8 @@ fn predictions_have_the_declared_shape() {
     assert!(taken > 150, "only {taken} shapes were taken");
 }
 
-/// With a layer behind it that makes something of nothing: its bias. The weights of the layer in front get gradients of
-/// zero.
+/// With a layer after it that outputs something for empty input: its bias. The weights of the layer before it get
+/// gradients of zero.
 #[test]
 fn a_step_of_training_leaves_finite_weights() {
     let taken = for_every_example(|example, sample, device| {
@@ -105,7 +105,7 @@ fn a_step_of_training_leaves_finite_weights() {
     assert!(taken > 150, "only {taken} shapes were taken");
 }
 
-/// Nothing to compare is an error, and no panic.
+/// An empty comparison is an error, not a panic.
 #[test]
 fn a_loss_of_nothing_is_refused() {
     for_every_example(|example, sample, device| {
@@ -152,9 +152,9 @@ fn reductions_of_nothing_are_those_of_numpy() {
     assert_eq!(Shape::batch_of((3, 0)).known_len(), 0);
 }
 
-/// What a layer before it makes is not looked at before the table is.
+/// The output of a preceding layer is not checked before the lookup.
 #[test]
-fn numbers_that_name_no_row_of_an_embedding_give_nan() {
+fn invalid_indices_of_an_embedding_give_nan() {
     for device in devices() {
         let mut model = Sequential::new();
         model.to_device(&device);

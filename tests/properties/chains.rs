@@ -1,4 +1,4 @@
-//! Layers in a row, with arguments that fit or do not.
+//! Chains of layers with valid and invalid arguments.
 
 use brasa::burn::tensor::Device;
 use brasa::model::Mode;
@@ -23,7 +23,7 @@ fn trained(
 proptest! {
     #![proptest_config(cases(96))]
 
-    /// The shape that a model declares is the real one, for one sample and for several; nothing panics in a step.
+    /// The declared shape of a model is the actual one, for one sample and for several; a training step does not panic.
     #[test]
     fn the_inferred_shape_is_the_real_one(sample in sample(), chain in prop::collection::vec(any_layer(), 4..24)) {
         let mut model = model_of(&sample, &chain)?;
@@ -45,7 +45,7 @@ proptest! {
     /// Both CPU backends compute the same, forward and backward.
     #[test]
     fn the_cpu_backends_agree(sample in sample(), chain in prop::collection::vec(any_layer(), 3..16)) {
-        // Random streams are the same on all backends; what they are used for may round differently.
+        // Random streams are the same on all backends; their uses can round differently.
         let mut model = model_of(&sample, &chain)?;
         model.add(Flatten::new()).unwrap();
         let x = array(&[&[2], sample.as_slice()].concat(), 2);
@@ -62,7 +62,7 @@ proptest! {
                 }
                 close("prediction after training", &other, &prediction, 1e-3)?;
             }
-            // Gaussian noise and steps without a bound may lead anywhere, but on both alike.
+            // Gaussian noise and unbounded steps can diverge, but then on both alike.
             (Err(Error::NonFinite { .. }), Err(Error::NonFinite { .. })) => {}
             (a, b) => prop_assert!(false, "{:?} and {:?}", a.err(), b.err()),
         }

@@ -1,5 +1,5 @@
-//! Random small models with extreme numbers among their arguments: built, predicted with and trained on for one step,
-//! they end in a value or an error.
+//! Random small models with extreme numbers among their arguments are built, predict and train for one step; each ends
+//! in a value or an error.
 
 use std::panic::catch_unwind;
 
@@ -11,11 +11,11 @@ mod models;
 
 use models::Reached;
 
-/// `BRASA_EXTREMES=100000 cargo test --test properties extremes` tries more, `BRASA_EXTREMES_FROM=…` others.
+/// `BRASA_EXTREMES=100000 cargo test --test properties extremes` runs more cases, `BRASA_EXTREMES_FROM=…` others.
 #[test]
 fn a_model_of_extreme_numbers_ends_in_a_value_or_an_error() {
-    let told = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
-    let (count, first) = (told("BRASA_EXTREMES").unwrap_or(3000), told("BRASA_EXTREMES_FROM").unwrap_or(0));
+    let variable = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let (count, first) = (variable("BRASA_EXTREMES").unwrap_or(3000), variable("BRASA_EXTREMES_FROM").unwrap_or(0));
     let (mut reached, mut failures) = ([0usize; 4], Vec::new());
     for seed in first..first + count {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -30,7 +30,7 @@ fn a_model_of_extreme_numbers_ends_in_a_value_or_an_error() {
         }
     }
     assert!(failures.is_empty(), "panics (see above) of the cases {failures:?}");
-    // Else nothing was tried.
+    // Otherwise nothing was tested.
     let at_least = |end: Reached, share: usize| {
         let came: usize = reached[end as usize..].iter().sum();
         assert!(came * share >= count as usize, "{came} of {count} models reached {end:?}: {reached:?}");

@@ -15,7 +15,7 @@ fn leaf(sizes: &[usize], seed: u64, device: &Device) -> Value {
     Value::from_vec(numbers(sizes.iter().product(), seed), sizes, device).unwrap().require_grad()
 }
 
-/// An output, and the gradients of a weighted sum of it.
+/// An output, and the gradients of its weighted sum.
 fn with_gradients(output: &Value, leaves: &[&Value]) -> Vec<Vec<f32>> {
     let weights = Value::from_vec(numbers(output.len(), 99), &output.sizes(), &output.device()).unwrap();
     let mut gradients = (output.clone() * weights).sum().backward().unwrap();
@@ -31,7 +31,7 @@ fn compare(name: &str, got: &[Vec<f32>], wanted: &[Vec<f32>]) -> Result<(), Test
 }
 
 prop_compose! {
-    /// A window's size, steps, and cells outside, along one dimension of a length that it fits into.
+    /// A window's size, dilation, stride and padding along one dimension long enough for it.
     fn along()(size in 1..5usize, dilation in 1..4usize, stride in 1..4usize)
         (span in Just((size - 1) * dilation + 1), size in Just(size), dilation in Just(dilation), stride in Just(stride),
          before in 0..=(size - 1) * dilation, after in 0..=(size - 1) * dilation, more in 0..6usize)
@@ -46,7 +46,7 @@ prop_compose! {
 proptest! {
     #![proptest_config(cases(64))]
 
-    /// Groups as many as channels make it depthwise.
+    /// As many groups as channels make it depthwise.
     #[test]
     fn convolutions(
         batch in 1..4usize, rows in along(), columns in along(), groups in 1..4usize, inputs in 1..4usize,
@@ -88,7 +88,7 @@ proptest! {
     fn pooling(
         batch in 1..4usize, rows in along(), columns in along(), channels in 1..20usize,
     ) {
-        // Pooling windows have no gaps, and reach outside by at most half their size.
+        // Pooling windows are not dilated, and are padded by at most half their size.
         let window = |([length, size, _, stride], (before, after)): ([usize; 4], (usize, usize))| {
             ([length.max(size), size, stride], (before.min(size / 2), after.min(size / 2)))
         };
@@ -121,10 +121,10 @@ proptest! {
         batch in 1..3usize, lengths in [1..5usize, 1..5usize], size in [1..4usize, 1..4usize], strides in [1..4usize, 1..4usize],
         inputs in 1..4usize, filters in 1..4usize,
     ) {
-        let told = ("Conv2DTranspose", json!({
+        let config = ("Conv2DTranspose", json!({
             "filters": filters, "kernel_size": size, "strides": strides, "use_bias": false,
         }));
-        let transposed = layer(&told).unwrap();
+        let transposed = layer(&config).unwrap();
         let shape = brasa::Shape::batch_of((lengths[0], lengths[1], inputs));
         let output: Vec<usize> =
             transposed.output_shape(&shape).unwrap().sample().iter().map(|size| size.unwrap()).collect();

@@ -8,8 +8,8 @@ use crate::support::{array, cases, model_of, numbers, output_sizes, sample, smoo
 proptest! {
     #![proptest_config(cases(64))]
 
-    /// A step of SGD with a learning rate of 1 takes the gradient off the weights: along a random direction it is the
-    /// slope of the loss.
+    /// An SGD step with a learning rate of 1 subtracts the gradient from the weights: its projection on a random
+    /// direction is the slope of the loss.
     #[test]
     fn a_step_follows_the_slope_of_the_loss(sample in sample(), chain in prop::collection::vec(smooth(), 2..12)) {
         let mut model = model_of(&sample, &chain)?;

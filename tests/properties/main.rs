@@ -1,6 +1,6 @@
-//! What holds for random layers, shapes and arguments.
+//! Properties that hold for random layers, shapes and arguments.
 //!
-//! The cases are the same in every run; `PROPTEST_CASES=1000 cargo test --test properties` tries as many others.
+//! The cases are the same in every run; `PROPTEST_CASES=1000 cargo test --test properties` tries that many random ones.
 
 mod chains;
 mod extremes;

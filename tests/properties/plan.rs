@@ -1,4 +1,4 @@
-//! The plan joins neighbours that a kernel can do at once; nothing but the speed shows it.
+//! The plan fuses adjacent operations for which there is a kernel; the results do not change.
 
 use brasa::ndarray::ArrayD;
 use brasa::prelude::*;
@@ -28,7 +28,7 @@ fn block() -> impl Strategy<Value = Block> {
     )
 }
 
-/// The blocks and a classifier; with `apart`, with a layer between any two that could be joined.
+/// The blocks and a classifier; with `apart`, with a layer between any two that could be fused.
 fn model_of(sample: [usize; 3], blocks: &[Block], apart: bool) -> Option<Sequential> {
     let mut model = Sequential::new().with_seed(3);
     model.add(Input::new(sample.to_vec())).unwrap();
@@ -44,7 +44,7 @@ fn model_of(sample: [usize; 3], blocks: &[Block], apart: bool) -> Option<Sequent
         between(&mut model);
     }
     model.add(Flatten::new()).unwrap();
-    // Steps so small that no probability comes near the bound that only the single layers have.
+    // Steps so small that no probability reaches the clipping bound, which only unfused layers have.
     model.add(Dense::new(3).activation("softmax")).unwrap();
     between(&mut model);
     model.compile(Compile::new(SGD::new(0.01), "sparse_categorical_crossentropy")).unwrap();
@@ -61,7 +61,7 @@ proptest! {
     #![proptest_config(cases(48))]
 
     #[test]
-    fn joined_layers_compute_what_single_ones_do(
+    fn fused_layers_compute_what_unfused_ones_do(
         sample in [3..12usize, 3..12usize, 1..4usize], blocks in prop::collection::vec(block(), 1..3),
     ) {
         let (Some(mut joined), Some(mut single)) = (model_of(sample, &blocks, false), model_of(sample, &blocks, true)) else {

@@ -1,4 +1,4 @@
-//! Random layers as they are told, and random numbers.
+//! Random layers in config form, and random numbers.
 
 use brasa::burn::tensor::Device;
 use brasa::layers::{Layer, built_in};
@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value as Json, json};
 
-/// So many cases, always the same; or as many random ones as `PROPTEST_CASES` says.
+/// `count` deterministic cases; or as many random ones as `PROPTEST_CASES` says.
 pub fn cases(count: u32) -> ProptestConfig {
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
     match std::env::var_os("PROPTEST_CASES") {
@@ -36,7 +36,7 @@ pub fn array(sizes: &[usize], seed: u64) -> ArrayD<f32> {
     ArrayD::from_shape_vec(sizes, numbers(sizes.iter().product(), seed)).unwrap()
 }
 
-/// Whether numbers are equal but for rounding, relative to the largest of them (and at least 1).
+/// Whether numbers are equal up to rounding, relative to the largest of them (and at least 1).
 pub fn close<'a>(
     what: &str,
     got: impl IntoIterator<Item = &'a f32>,
@@ -54,26 +54,26 @@ pub fn close<'a>(
     Ok(())
 }
 
-/// A layer as a recipe tells it: its class and arguments.
-pub type Told = (&'static str, Json);
+/// A layer in a recipe's form: its class and arguments.
+pub type LayerConfig = (&'static str, Json);
 
-/// The layer that is told.
-pub fn layer((class, config): &Told) -> brasa::Result<Box<dyn Layer>> {
+/// The layer with this config.
+pub fn layer((class, config): &LayerConfig) -> brasa::Result<Box<dyn Layer>> {
     let entry = built_in().iter().find(|entry| entry.class_name == *class).unwrap_or_else(|| panic!("no {class}"));
     entry.layer(config.as_object().unwrap().clone())
 }
 
-/// A model of the layers that fit one after the other, and as long as a sample has few numbers; a layer that does not
-/// fit must leave the model as it was and be named in the error.
-pub fn model_of(sample: &[usize], chain: &[Told]) -> Result<Sequential, TestCaseError> {
+/// A chain of those layers that fit, as long as a sample has few numbers; a layer that does not fit must leave the
+/// model unchanged and be named in the error.
+pub fn model_of(sample: &[usize], chain: &[LayerConfig]) -> Result<Sequential, TestCaseError> {
     let mut model = Sequential::new().with_seed(7);
     model.add(Input::new(sample.to_vec())).unwrap();
-    for told in chain {
-        let Ok(layer) = layer(told) else { continue };
+    for config in chain {
+        let Ok(layer) = layer(config) else { continue };
         let before = model.summary().to_string();
         if let Err(error) = model.add(layer) {
             prop_assert_eq!(model.summary().to_string(), before);
-            prop_assert!(error.to_string().contains(told.0), "{}: {}", told.0, error);
+            prop_assert!(error.to_string().contains(config.0), "{}: {}", config.0, error);
         } else if numbers_of(&model) > 600 {
             model.pop().unwrap();
         }
@@ -108,8 +108,8 @@ fn padding() -> impl Strategy<Value = &'static str> {
     prop_oneof![Just("valid"), Just("same")]
 }
 
-/// A layer of which the output depends smoothly on weights and input, the same in training and outside.
-pub fn smooth() -> BoxedStrategy<Told> {
+/// A layer whose output depends smoothly on weights and input, the same in training and inference.
+pub fn smooth() -> BoxedStrategy<LayerConfig> {
     let activation = || prop_oneof![Just("linear"), Just("tanh"), Just("sigmoid"), Just("softplus"), Just("gelu")];
     let conv = |class: &'static str, dimensions: usize| {
         (1..4usize, sides(dimensions, 3), sides(dimensions, 3), 1..3usize, padding(), activation()).prop_map(
@@ -186,14 +186,14 @@ pub fn smooth() -> BoxedStrategy<Told> {
     .boxed()
 }
 
-fn pooling(class: &'static str, dimensions: usize) -> impl Strategy<Value = Told> {
+fn pooling(class: &'static str, dimensions: usize) -> impl Strategy<Value = LayerConfig> {
     (sides(dimensions, 3), prop::option::of(sides(dimensions, 3)), padding()).prop_map(
         move |(size, strides, padding)| (class, json!({"pool_size": size, "strides": strides, "padding": padding})),
     )
 }
 
 /// Any layer.
-pub fn any_layer() -> BoxedStrategy<Told> {
+pub fn any_layer() -> BoxedStrategy<LayerConfig> {
     let rate = |class: &'static str| (0..=4u8).prop_map(move |rate| (class, json!({"rate": f32::from(rate) / 4.0})));
     let rough = prop_oneof![
         pooling("MaxPooling1D", 1),

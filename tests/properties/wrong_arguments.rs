@@ -1,9 +1,9 @@
-//! Every argument of every layer with values that make no sense.
+//! Every argument of every layer with invalid values.
 
 use brasa::layers::built_in;
 use serde_json::{Value as Json, json};
 
-/// What no argument means, and what some may mean.
+/// Values that are invalid for every argument, and values that are valid for some.
 fn values() -> Vec<Json> {
     let far = u64::MAX / 2;
     vec![
@@ -24,7 +24,7 @@ fn values() -> Vec<Json> {
     ]
 }
 
-/// A layer refuses or takes a value; it does not panic, and a value of a wrong kind is refused by the argument's name.
+/// A layer rejects or accepts a value without a panic, and an error about a value of a wrong type names the argument.
 #[test]
 fn a_wrong_value_is_an_error_that_names_the_argument() {
     let (mut refused, mut unnamed) = (0, Vec::new());
@@ -35,19 +35,19 @@ fn a_wrong_value_is_an_error_that_names_the_argument() {
             for (index, value) in values().into_iter().enumerate() {
                 let mut config = config.clone();
                 config.insert(argument.clone(), value.clone());
-                let told = entry.layer(config).and_then(|layer| {
+                let result = entry.layer(config).and_then(|layer| {
                     let output = layer.output_shape(&example.input)?;
                     layer.weights(&example.input)?;
                     Ok(output)
                 });
-                let named = match &told {
+                let named = match &result {
                     // No argument is an object without a class.
                     Ok(_) => index != 0,
                     Err(error) => index > 1 || error.to_string().contains(argument.as_str()),
                 };
-                refused += usize::from(told.is_err());
+                refused += usize::from(result.is_err());
                 if !named {
-                    unnamed.push(format!("{}({argument}={value}): {told:?}", entry.class_name));
+                    unnamed.push(format!("{}({argument}={value}): {result:?}", entry.class_name));
                 }
             }
         }
@@ -56,7 +56,7 @@ fn a_wrong_value_is_an_error_that_names_the_argument() {
     assert!(refused > 1500, "only {refused} refused");
 }
 
-/// A layer refuses shapes that it cannot take; it does not panic.
+/// A layer rejects invalid shapes without a panic.
 #[test]
 fn shapes_that_do_not_fit_are_refused() {
     let sides = [None, Some(0), Some(1), Some(3), Some(usize::MAX / 2)];
@@ -66,8 +66,8 @@ fn shapes_that_do_not_fit_are_refused() {
             for rank in 0..6 {
                 for side in sides {
                     let shape = brasa::Shape::new([&[None], vec![side; rank].as_slice()].concat());
-                    let told = example.layer.output_shape(&shape).and_then(|_| example.layer.weights(&shape));
-                    refused += usize::from(told.is_err());
+                    let result = example.layer.output_shape(&shape).and_then(|_| example.layer.weights(&shape));
+                    refused += usize::from(result.is_err());
                 }
             }
         }

@@ -1,12 +1,12 @@
-//! The same model, from the same weights, on the same batches, gives the same numbers on every backend.
+//! The same model with the same weights on the same batches gives the same numbers on every backend.
 //!
-//! The GPU backend is tested where `BRASA_TEST_GPU=1` asks for it; an absent adapter is then a failure.
+//! The GPU backend is tested if `BRASA_TEST_GPU=1`; a missing adapter is then a failure.
 
 use brasa::backend::Kind;
 use brasa::ndarray::{Array1, Array2, Array4, ArrayD};
 use brasa::prelude::*;
 
-/// Everything that has a kernel of its own, on images small enough for a software GPU.
+/// All layers with their own kernels, on images small enough for a software GPU.
 fn model() -> Sequential {
     let mut model = Sequential::new().with_seed(11);
     let mut add = |layer: Box<dyn brasa::layers::Layer>| {
@@ -29,7 +29,7 @@ fn data() -> Dataset {
     Dataset::new(&x, &y).unwrap()
 }
 
-/// Those that are compared, each with its data.
+/// The compared networks, each with its data.
 const NETWORKS: [fn() -> (Sequential, Dataset); 2] = [|| (model(), data()), words];
 
 struct Run {
@@ -38,14 +38,14 @@ struct Run {
     weights: Vec<ArrayD<f32>>,
 }
 
-/// Words with ends that a mask leaves out, a label for each word.
+/// Sequences of words with a masked end, a label for each word.
 fn words() -> (Sequential, Dataset) {
     let mut model = Sequential::new().with_seed(12);
     model.add(Embedding::new(7, 3).mask_zero(true).input_shape(3)).unwrap();
     model.add(LSTM::new(3).return_sequences(true)).unwrap();
     model.add(Dense::new(5).activation("softmax")).unwrap();
     let loss = SparseCategoricalCrossentropy::default().ignore_class(4);
-    // An optimizer that divides by the size of a gradient makes steps of the rounding of those near zero.
+    // An optimizer that divides by the size of a gradient would amplify the rounding of those near zero.
     model.compile(Compile::new(SGD::new(0.2).momentum(0.9), loss).metrics(["accuracy"])).unwrap();
     let x =
         Array2::from_shape_fn((24, 3), |(i, step)| if step > i % 3 { 0 } else { 1 + (i * 5 + step * 3) % 6 } as i32);
@@ -104,13 +104,13 @@ fn auto_always_finds_a_device() {
     assert!(device.is_ok());
 }
 
-/// A word in the environment that names no backend is an error when the model first computes, unless it was put on
-/// another device by then.
+/// An unknown backend in the environment is an error when the model first computes, unless it was moved to another
+/// device by then.
 #[test]
 fn the_environment_names_a_backend_that_is_not_there() {
     const CHILD: &str = "BRASA_TEST_CHILD";
     if std::env::var_os(CHILD).is_none() {
-        // The environment is the process's: the test runs itself in another one.
+        // The environment is per process: the test reruns itself in another one.
         let mut child = std::process::Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", "backends::the_environment_names_a_backend_that_is_not_there"]);
         let output = child.env(CHILD, "1").env("BRASA_BACKEND", "flax").output().unwrap();

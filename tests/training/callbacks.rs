@@ -1,4 +1,4 @@
-//! Callbacks decide as Keras's do, are told everything in order, and change what they say they change.
+//! Callbacks decide as in Keras, are called in order, and have their effects.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use brasa::prelude::*;
 use brasa::{Error, Result, Value};
 use serde_json::Value as Json;
 
-/// What Keras has decided, recorded by `tests/keras/callbacks.py`.
+/// Keras's decisions, recorded by `tests/keras/callbacks.py`.
 fn recorded(class: &str) -> Vec<Json> {
     let text = fs::read_to_string("tests/fixtures/callbacks/decisions.json").unwrap();
     let all: Json = serde_json::from_str(&text).unwrap();
@@ -150,39 +150,39 @@ fn quiet<'a>() -> Fit<'a> {
     Fit::new().verbose(Verbosity::Silent).batch_size(8)
 }
 
-/// Writes down what it is told.
+/// Records its calls.
 #[derive(Default)]
 struct Diary {
-    told: Vec<String>,
+    calls: Vec<String>,
     batch_losses: Vec<f64>,
 }
 
 impl Callback for Diary {
     fn on_train_begin(&mut self, context: &mut Context<'_>) -> Result<()> {
         let params = context.params();
-        self.told.push(format!("train {} x {} of {}", params.epochs, params.steps, params.batch_size));
+        self.calls.push(format!("train {} x {} of {}", params.epochs, params.steps, params.batch_size));
         Ok(())
     }
 
     fn on_train_end(&mut self, context: &mut Context<'_>) -> Result<()> {
-        self.told.push(format!("trained {:?}", context.history().unwrap().epoch));
+        self.calls.push(format!("trained {:?}", context.history().unwrap().epoch));
         Ok(())
     }
 
     fn on_epoch_begin(&mut self, _: &mut Context<'_>, epoch: usize) -> Result<()> {
-        self.told.push(format!("epoch {epoch}"));
+        self.calls.push(format!("epoch {epoch}"));
         Ok(())
     }
 
     fn on_epoch_end(&mut self, _: &mut Context<'_>, epoch: usize, logs: &mut Logs) -> Result<()> {
-        self.told.push(format!("epoch {epoch} done: {}", logs.names().collect::<Vec<_>>().join(" ")));
+        self.calls.push(format!("epoch {epoch} done: {}", logs.names().collect::<Vec<_>>().join(" ")));
         logs.set("own", 7.0);
         Ok(())
     }
 
     fn on_train_batch_begin(&mut self, context: &mut Context<'_>, batch: usize) -> Result<()> {
         assert!(context.logs()?.is_empty());
-        self.told.push(format!("batch {batch}"));
+        self.calls.push(format!("batch {batch}"));
         Ok(())
     }
 
@@ -190,48 +190,48 @@ impl Callback for Diary {
         let logs = context.logs()?;
         assert_eq!(logs.names().collect::<Vec<_>>(), ["loss", "mae"]);
         self.batch_losses.push(f64::from(context.batch_loss()?.unwrap()));
-        // Equal batches: the loss so far is the mean of theirs.
+        // With equal batches the running loss is the mean of the batches' losses.
         let epoch = &self.batch_losses[self.batch_losses.len() - batch - 1..];
         let mean = epoch.iter().sum::<f64>() / epoch.len() as f64;
         assert!((logs.get("loss").unwrap() - mean).abs() < 1e-6);
-        self.told.push(format!("batch {batch} done"));
+        self.calls.push(format!("batch {batch} done"));
         Ok(())
     }
 
     fn on_test_begin(&mut self, _: &mut Context<'_>) -> Result<()> {
-        self.told.push("test".into());
+        self.calls.push("test".into());
         Ok(())
     }
 
     fn on_test_end(&mut self, _: &mut Context<'_>, logs: &Logs) -> Result<()> {
-        self.told.push(format!("tested: {}", logs.names().collect::<Vec<_>>().join(" ")));
+        self.calls.push(format!("tested: {}", logs.names().collect::<Vec<_>>().join(" ")));
         Ok(())
     }
 
     fn on_test_batch_end(&mut self, context: &mut Context<'_>, batch: usize) -> Result<()> {
         assert!(context.logs()?.get("loss").is_some());
-        self.told.push(format!("test batch {batch} done"));
+        self.calls.push(format!("test batch {batch} done"));
         Ok(())
     }
 
     fn on_predict_begin(&mut self, _: &mut Context<'_>) -> Result<()> {
-        self.told.push("predict".into());
+        self.calls.push("predict".into());
         Ok(())
     }
 
     fn on_predict_batch_end(&mut self, _: &mut Context<'_>, batch: usize, outputs: &Value) -> Result<()> {
-        self.told.push(format!("predicted {batch}: {:?}", outputs.sizes()));
+        self.calls.push(format!("predicted {batch}: {:?}", outputs.sizes()));
         Ok(())
     }
 
     fn on_predict_end(&mut self, _: &mut Context<'_>) -> Result<()> {
-        self.told.push("predicted".into());
+        self.calls.push("predicted".into());
         Ok(())
     }
 }
 
 #[test]
-fn everything_is_told_in_order() -> Result<()> {
+fn callbacks_are_called_in_order() -> Result<()> {
     let (mut model, data, mut diary) = (linear(SGD::new(0.1)), line(24), Diary::default());
     let history = model.fit(&data, quiet().epochs(2).validation_split(1.0 / 3.0).callback(&mut diary))?;
     let epoch = |number: usize| {
@@ -247,22 +247,22 @@ fn everything_is_told_in_order() -> Result<()> {
             format!("epoch {number} done: loss mae val_loss val_mae"),
         ]
     };
-    let told = [vec!["train 2 x 2 of 8".to_owned()], epoch(0), epoch(1), vec!["trained [0, 1]".into()]].concat();
-    assert_eq!(diary.told, told);
+    let expected = [vec!["train 2 x 2 of 8".to_owned()], epoch(0), epoch(1), vec!["trained [0, 1]".into()]].concat();
+    assert_eq!(diary.calls, expected);
     assert_eq!(history.get("own"), Some(&[7.0, 7.0][..]), "what is added to the logs is in the history");
     assert_eq!((history.stopped, history.interrupted), (None, false));
 
     let mut diary = Diary::default();
     model.evaluate_with(&data, Evaluate::new().batch_size(20).callback(&mut diary))?;
-    assert_eq!(diary.told, ["test", "test batch 0 done", "test batch 1 done", "tested: loss mae"]);
+    assert_eq!(diary.calls, ["test", "test batch 0 done", "test batch 1 done", "tested: loss mae"]);
     let mut diary = Diary::default();
     model.predict_with(data.x(), Predict::new().batch_size(20).callback(&mut diary))?;
-    assert_eq!(diary.told, ["predict", "predicted 0: [20, 1]", "predicted 1: [4, 1]", "predicted"]);
+    assert_eq!(diary.calls, ["predict", "predicted 0: [20, 1]", "predicted 1: [4, 1]", "predicted"]);
     Ok(())
 }
 
 #[test]
-fn the_history_says_why_training_ended() -> Result<()> {
+fn the_history_has_the_reason_for_stopping() -> Result<()> {
     let mut model = linear(SGD::new(0.0));
     let mut stopping = EarlyStopping::default().monitor("loss").patience(2usize);
     let history = model.fit(&line(16), quiet().epochs(50).shuffle(false).callback(&mut stopping))?;
@@ -278,17 +278,17 @@ fn the_history_says_why_training_ended() -> Result<()> {
     });
     let mut diary = Diary::default();
     let history = model.fit(&line(32), quiet().epochs(3).validation_split(0.25).callback(stop).callback(&mut diary))?;
-    // As in Keras, the epoch that was broken off is validated and counts.
+    // As in Keras, the interrupted epoch is validated and counts.
     assert_eq!(history.stopped.as_deref(), Some("enough"));
     assert_eq!(history.epoch, [0]);
-    assert_eq!(diary.told.iter().filter(|told| told.starts_with("batch")).count(), 4);
-    assert!(diary.told.contains(&"tested: loss mae".to_owned()));
+    assert_eq!(diary.calls.iter().filter(|call| call.starts_with("batch")).count(), 4);
+    assert!(diary.calls.contains(&"tested: loss mae".to_owned()));
     Ok(())
 }
 
 #[test]
-fn the_best_weights_come_back() -> Result<()> {
-    // The rate is 0 after the first epoch but for the last, which spoils the weights.
+fn the_best_weights_are_restored() -> Result<()> {
+    // The rate is 0 after the first epoch except in the last, which worsens the weights.
     let mut after_first = Vec::new();
     let mut model = linear(SGD::new(0.1));
     let rates = LearningRateScheduler::new(|epoch, _| [0.1, 0.0, 0.0, 0.9][epoch]);
@@ -314,7 +314,7 @@ fn the_best_weights_come_back() -> Result<()> {
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops_or_fails() {
+fn a_nan_loss_stops_or_fails() {
     let data = Dataset::new(Array2::<f32>::from_elem((32, 2), 3.0), vec![1.0f32; 32]).unwrap();
     let mut model = linear(SGD::new(1e30));
     let history = model.fit(&data, quiet().epochs(9).callback(TerminateOnNaN::default())).unwrap();
@@ -328,7 +328,7 @@ fn a_loss_that_is_no_number_stops_or_fails() {
 }
 
 #[test]
-fn the_place_of_a_bad_number_is_named() {
+fn the_origin_of_nan_is_named() {
     let mut model = Sequential::new();
     model.add(Dense::new(2).kernel_initializer("ones").input_shape(2)).unwrap();
     model.add(Lambda::new(|x: Value| Ok(x.mul_scalar(1e30).square()))).unwrap();
@@ -346,7 +346,7 @@ fn the_place_of_a_bad_number_is_named() {
 }
 
 #[test]
-fn rates_follow_the_schedule_and_stand_in_the_history() -> Result<()> {
+fn rates_follow_the_schedule_and_are_in_the_history() -> Result<()> {
     let mut model = linear(SGD::new(0.5));
     let halved = LearningRateScheduler::new(|epoch, rate| if epoch == 0 { rate } else { rate / 2.0 });
     let history = model.fit(&line(8), quiet().epochs(3).callback(halved))?;
@@ -381,10 +381,10 @@ fn the_csv_logger_writes_what_keras_writes() -> Result<()> {
 }
 
 #[test]
-fn means_of_weights_are_evaluated_and_the_weights_come_back() -> Result<()> {
+fn averaged_weights_are_evaluated_and_the_weights_restored() -> Result<()> {
     let optimizer = || SGD::new(0.1).use_ema(true).ema_momentum(0.5);
     let data = line(16);
-    // The mean over the steps, and the scores with it, by another way: training ends with the mean in the weights.
+    // The averaged weights and their scores, obtained in another way: training ends with the average in the weights.
     let mut plain = linear(optimizer());
     plain.fit(&data, quiet())?;
     let scores = plain.evaluate_with(&data, Evaluate::new().batch_size(8))?;
@@ -432,7 +432,7 @@ fn weights_that_are_not_finite_replace_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_backup_is_gone_on_from_and_removed_in_the_end() -> Result<()> {
+fn a_backup_is_resumed_and_finally_removed() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("backup");
     let backup =
@@ -448,7 +448,7 @@ fn a_backup_is_gone_on_from_and_removed_in_the_end() -> Result<()> {
         linear(SGD::new(0.1).momentum(0.9)).fit(&line(40), quiet().epochs(3).callback(backup()).callback(failing));
     assert!(error.unwrap_err().to_string().contains("the power is gone"));
     assert!(place.join("latest.ckpt").exists() && place.join("latest.ckpt.bkp").exists());
-    // The newest is damaged: the one before does as well.
+    // The newest is damaged: the previous one is used.
     fs::write(place.join("latest.ckpt"), b"PK").unwrap();
     let mut model = linear(SGD::new(0.1).momentum(0.9));
     let mut first = None;
@@ -481,9 +481,9 @@ fn the_order_of_callbacks_and_lists_of_them() -> Result<()> {
     Ok(())
 }
 
-/// Of several numbers none is the best: that is said before anything is trained.
+/// A metric of several numbers has no best value: an error before training.
 #[test]
-fn a_metric_of_several_numbers_is_no_monitor() -> Result<()> {
+fn a_metric_of_several_numbers_cannot_be_monitored() -> Result<()> {
     use brasa::callbacks::{CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau};
     use brasa::metrics::Precision;
     let folder = tempfile::tempdir().unwrap();
@@ -515,13 +515,13 @@ fn a_metric_of_several_numbers_is_no_monitor() -> Result<()> {
     Ok(())
 }
 
-/// The model that is left is not what the last epoch came to.
+/// The resulting model is not that of the last epoch.
 #[test]
-fn the_epoch_whose_weights_are_restored_is_told() -> Result<()> {
+fn the_restored_epoch_is_reported() -> Result<()> {
     use brasa::callbacks::EarlyStopping;
     let mut model = keras_model(0.9);
     model.set_weights(&[ArrayD::from_elem(vec![1, 1], 0.5)])?;
-    // With such a rate each step is further from the target than the one before.
+    // With this rate each step moves further from the target.
     let data = Dataset::new(Array2::<f32>::from_elem((4, 1), 2.0), [1.1f32; 4])?;
     let stopping = EarlyStopping::default().monitor("loss").patience(2usize).restore_best_weights(true);
     let history = model.fit(&data, Fit::new().epochs(9).verbose(Verbosity::Silent).callback(stopping))?;

@@ -1,11 +1,11 @@
-//! Training does what Keras's does: shapes, counting, order, determinism; and the same numbers on every CPU backend.
+//! Training as in Keras: shapes, counting, order, determinism; and the same numbers on every CPU backend.
 
 use brasa::ndarray::{Array1, Array2, ArrayD, Axis};
 use brasa::prelude::*;
 use brasa::training::{History, OnBatch};
 use brasa::{Result, Value};
 
-/// Two noisy classes that a line tells apart.
+/// Two noisy, linearly separable classes.
 fn two_classes(samples: usize) -> Dataset {
     let x = Array2::from_shape_fn((samples, 2), |(i, j)| {
         let side = if i % 2 == 0 { 1.0f32 } else { -1.0 };
@@ -73,7 +73,7 @@ fn the_last_smaller_batch_counts_by_its_size() -> Result<()> {
 
 #[test]
 fn validation_is_the_last_part_and_is_not_trained_on() -> Result<()> {
-    // The last fifth has another rule; only its own loss can see it.
+    // The last fifth follows another rule; only the validation loss depends on it.
     let x = Array2::<f32>::ones((10, 1));
     let y: Array1<f32> = (0..10).map(|i| if i < 8 { 0.0 } else { 100.0 }).collect();
     let mut model = Sequential::new();
@@ -86,7 +86,7 @@ fn validation_is_the_last_part_and_is_not_trained_on() -> Result<()> {
 }
 
 #[test]
-fn initial_epoch_goes_on_counting() -> Result<()> {
+fn initial_epoch_continues_counting() -> Result<()> {
     let history = model(1).fit(&two_classes(8), quiet().epochs(5).initial_epoch(3))?;
     assert_eq!(history.epoch, [3, 4]);
     Ok(())
@@ -131,7 +131,7 @@ fn class_and_sample_weights_weigh_the_loss() -> Result<()> {
     Ok(())
 }
 
-/// Each label has the weight of its own class, and not the place of the largest in its sample.
+/// Each label has the weight of its own class, not of its sample's argmax.
 #[test]
 fn class_weights_hold_for_each_step_and_pixel() -> Result<()> {
     let ln2 = 2f64.ln();
@@ -158,9 +158,9 @@ fn class_weights_hold_for_each_step_and_pixel() -> Result<()> {
     Ok(())
 }
 
-/// Weights go with their samples: to the part that is split off, to data to validate with, to evaluations and batches.
+/// Weights stay with their samples: in a validation split, in validation data, in evaluations and batches.
 #[test]
-fn sample_weights_hold_wherever_their_samples_are() -> Result<()> {
+fn sample_weights_stay_with_their_samples() -> Result<()> {
     let mut model = Sequential::new();
     model.add(Dense::new(1).kernel_initializer("zeros").input_shape(1))?;
     model.compile(Compile::new(SGD::new(0.0), "mse").metrics(["mse"]).weighted_metrics(["mae"]))?;
@@ -169,7 +169,7 @@ fn sample_weights_hold_wherever_their_samples_are() -> Result<()> {
     let weights = [1.0f32, 1., 1., 1., 1., 1., 0., 10.];
     let fit = || quiet().batch_size(4).validation_split(0.25);
     let last = |history: History| ["val_loss", "val_mae", "val_mse"].map(|name| history.last(name).unwrap());
-    // As Keras 3.15.1 has it.
+    // From Keras 3.15.1.
     let wanted = [125.0, 5.0, 17.0];
     assert_eq!(last(model.fit(&data, fit().sample_weight(weights))?), wanted);
     let weighted = data.with_sample_weight(weights)?;
@@ -243,7 +243,7 @@ fn nested_models_train_with_the_weights_they_bring() -> Result<()> {
 }
 
 #[test]
-fn a_saved_model_trains_on_as_if_nothing_had_happened() -> Result<()> {
+fn a_saved_model_continues_training_identically() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.keras");
     let data = two_classes(24);
@@ -261,7 +261,7 @@ fn a_saved_model_trains_on_as_if_nothing_had_happened() -> Result<()> {
 }
 
 #[test]
-fn weights_alone_can_be_saved_and_loaded() -> Result<()> {
+fn weights_can_be_saved_and_loaded_separately() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.weights.h5");
     let mut trained = model(9);
@@ -276,7 +276,7 @@ fn weights_alone_can_be_saved_and_loaded() -> Result<()> {
     other.add(Dense::new(9).input_shape(2))?.add(Dense::new(2))?;
     let before = other.get_weights()?;
     let error = other.load_weights(&path).unwrap_err().to_string();
-    // The kernel of the first layer, its bias, and the kernel that takes its outputs.
+    // The kernel of the first layer, its bias, and the kernel after it.
     assert_eq!(error.matches("expected shape").count(), 3, "{error}");
     assert_eq!(other.get_weights()?, before);
     assert!(trained.save_weights(folder.path().join("model.txt")).is_err());

@@ -1,4 +1,4 @@
-//! A training that is asked to stop does so promptly, keeps what it has, and goes on as if nothing had happened.
+//! Training that is requested to stop does so promptly, keeps its state, and resumes without a difference.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use brasa::{Error, Result};
 
 use crate::support::{data, outcome};
 
-/// A model with running means of its weights, and these metrics besides the accuracy.
+/// A model with averaged weights, and these metrics besides the accuracy.
 fn model_with(metrics: impl IntoIterator<Item = MetricArgument>) -> Sequential {
     let mut model = Sequential::new().with_seed(11);
     model.add(Dense::new(9).activation("relu").input_shape(6)).unwrap();
@@ -27,12 +27,12 @@ fn model() -> Sequential {
     model_with([])
 }
 
-/// Six batches to train on, four to validate with.
+/// Six training batches and four validation batches.
 fn fit<'a>(epochs: usize) -> Fit<'a> {
     Fit::new().epochs(epochs).batch_size(8).seed(5).validation_split(0.4).verbose(Verbosity::Silent)
 }
 
-/// With callbacks that keep something from epoch to epoch.
+/// With callbacks that keep state between epochs.
 fn full<'a>(swap_on_epoch: bool) -> Fit<'a> {
     let plateau = ReduceLROnPlateau::default().patience(1usize).factor(0.7).min_delta(0.05);
     let stopping = EarlyStopping::default().patience(30usize).restore_best_weights(true);
@@ -44,7 +44,7 @@ fn checkpoint(folder: &Path) -> Checkpoint {
     Checkpoint::new(folder.join("last.ckpt")).resume(true)
 }
 
-/// Asks to stop in a batch of an epoch's validation, and counts those of that validation.
+/// Requests a stop in a batch of an epoch's validation, and counts that validation's batches.
 struct InValidation {
     handle: StopHandle,
     place: (usize, usize),
@@ -76,7 +76,7 @@ impl Callback for InValidation {
 }
 
 #[test]
-fn a_validation_that_was_cut_off_is_done_again() -> Result<()> {
+fn an_interrupted_validation_is_repeated() -> Result<()> {
     for swap_on_epoch in [false, true] {
         let mut whole = model();
         let history = whole.fit(&data(), full(swap_on_epoch))?;
@@ -89,7 +89,7 @@ fn a_validation_that_was_cut_off_is_done_again() -> Result<()> {
             let what = format!("swap_on_epoch {swap_on_epoch}, epoch {epoch}, batch {batch}");
             assert_eq!(stop.seen, batch + 1, "{what}: no batch after the one in which it was asked to stop");
             assert!(stopped.interrupted, "{what}");
-            // After the last batch the validation is whole, and with it the epoch.
+            // After the last batch the validation is complete, and with it the epoch.
             assert_eq!((stop.ended, stopped.epoch.len()), (batch == 3, epoch + usize::from(batch == 3)), "{what}");
 
             let mut again = InValidation::new(&StopHandle::new(), epoch, 0);
@@ -104,7 +104,7 @@ fn a_validation_that_was_cut_off_is_done_again() -> Result<()> {
 }
 
 #[test]
-fn an_epoch_that_a_callback_has_broken_off_still_ends() -> Result<()> {
+fn an_epoch_stopped_by_a_callback_still_ends() -> Result<()> {
     let enough = || {
         LambdaCallback::new().on_train_batch_end(|context, batch| {
             if (context.params().epoch, batch) == (1, 2) {
@@ -117,7 +117,7 @@ fn an_epoch_that_a_callback_has_broken_off_still_ends() -> Result<()> {
     let history = whole.fit(&data(), full(false).callback(enough()))?;
     assert_eq!((history.stopped.as_deref(), history.epoch.len()), (Some("enough"), 2));
 
-    // Asked to stop in the validation that follows.
+    // Stopped in the following validation.
     let folder = tempfile::tempdir().unwrap();
     let handle = StopHandle::new();
     let cut = full(false).callback(enough()).checkpoint(checkpoint(folder.path())).stop_handle(&handle);
@@ -128,7 +128,7 @@ fn an_epoch_that_a_callback_has_broken_off_still_ends() -> Result<()> {
     assert!(!on.interrupted);
     assert_eq!(outcome(&second, &on), outcome(&whole, &history));
 
-    // Failing there, with a checkpoint after each batch.
+    // An error there, with a checkpoint after each batch.
     struct Fails;
     impl Callback for Fails {
         fn on_test_begin(&mut self, context: &mut Context<'_>) -> Result<()> {
@@ -145,7 +145,7 @@ fn an_epoch_that_a_callback_has_broken_off_still_ends() -> Result<()> {
 }
 
 #[test]
-fn means_that_stand_in_the_weights_places_stay_when_training_is_cut_off_there() -> Result<()> {
+fn averaged_weights_stay_when_training_stops_there() -> Result<()> {
     let swapping = || fit(3).callback(SwapEMAWeights::default().swap_on_epoch(true));
     let mut whole = model();
     let history = whole.fit(&data(), swapping())?;
@@ -210,7 +210,7 @@ fn top(k: usize, name: &str) -> MetricArgument {
 }
 
 #[test]
-fn metrics_of_an_epoch_are_taken_up_by_name() -> Result<()> {
+fn metrics_of_an_epoch_are_resumed_by_name() -> Result<()> {
     let before = || model_with(["sparse_categorical_crossentropy".into(), top(2, "top")]);
     let history = before().fit(&data(), fit(2))?;
     let folder = tempfile::tempdir().unwrap();
@@ -224,7 +224,7 @@ fn metrics_of_an_epoch_are_taken_up_by_name() -> Result<()> {
     before().fit(&data(), fit(2).checkpoint(checkpoint(folder.path())).stop_handle(&handle).callback(stop))?;
     let kept = std::fs::read(folder.path().join("last.ckpt")).unwrap();
 
-    // Others, and in another order.
+    // Other metrics, in another order.
     let on = |metrics: Vec<MetricArgument>, accept: bool| {
         std::fs::write(folder.path().join("last.ckpt"), &kept).unwrap();
         let checkpoint = checkpoint(folder.path()).accept_changes(accept);
@@ -239,7 +239,7 @@ fn metrics_of_an_epoch_are_taken_up_by_name() -> Result<()> {
     }
     assert_eq!(accepted.epochs_of("first"), [1], "a new one");
 
-    // One of the same name with another argument is another.
+    // One with the same name and another argument is a different metric.
     let (same_name, other_name) = (on(vec![top(1, "top")], true)?, on(vec![top(1, "other")], true)?);
     assert_eq!(same_name.get("top").map(|values| values[1]), other_name.last("other"));
     assert_eq!(accepted.last("first"), other_name.last("other"), "all three count the rest of the epoch alone");

@@ -1,4 +1,4 @@
-//! Training: what `fit` computes on every backend, callbacks, runs that go on, users' own classes.
+//! Training: `fit` on every backend, callbacks, resumed runs, users' own classes.
 
 mod backends;
 mod callbacks;

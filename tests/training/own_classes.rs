@@ -1,4 +1,4 @@
-//! A user's own loss, metrics and optimizer: a model that names them loads compiled once they are registered.
+//! User-defined loss, metrics and optimizer: a model that uses them loads compiled once they are registered.
 
 use brasa::losses::{self, Loss};
 use brasa::metrics::{self, Mean, MeanFunction, SumMetric, Summed};
@@ -57,7 +57,7 @@ brasa::describe! {
     pub optimizer struct SignDescent {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.01),
-        /// How much of the mean is kept.
+        /// The decay factor of the mean.
         kept: f32 = 0.5,
     }
 }
@@ -87,7 +87,7 @@ fn own_classes_load_compiled_once_registered() {
     let metrics: [metrics::MetricArgument; 2] =
         [Mean::of(LargestError::default().threshold(0.5)).into(), Summed::new(Bias::default()).into()];
     model.compile(compile.metrics(metrics)).unwrap();
-    // Labels of rank 1 for outputs of rank 2: no formula above knows of that.
+    // Labels of rank 1 for outputs of rank 2, which the formulas above do not handle.
     let x = Array2::from_shape_fn((6, 3), |(row, column)| (row as f32 - 2.0) * 0.3 + column as f32 * 0.1);
     let y: Array1<f32> = array![0.5, 0.1, 0.9, 1.4, 0.2, 0.7];
     model.train_on_batch(&x, &y).unwrap();
@@ -109,7 +109,7 @@ fn own_classes_load_compiled_once_registered() {
     assert_eq!(a.metrics.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["bias", "largest_error"]);
     assert_eq!(model.get_weights().unwrap(), loaded.get_weights().unwrap());
 
-    // Their names do, too, also a loss's as a metric's.
+    // They also work by name, a loss also as a metric.
     let by_name = Compile::new("sign_descent", "quartic_error").metrics(["largest_error", "Bias", "quartic_error"]);
     let mut model = layers();
     model.compile(by_name).unwrap();
@@ -122,7 +122,7 @@ fn own_classes_load_compiled_once_registered() {
 }
 
 #[test]
-fn own_classes_are_given_no_targets_that_do_not_fit() {
+fn own_classes_receive_only_matching_targets() {
     let mut model = layers();
     model.add(Dense::new(5)).unwrap();
     let labels = Array1::<i32>::zeros(6);
@@ -142,11 +142,11 @@ fn own_classes_are_given_no_targets_that_do_not_fit() {
 }
 
 brasa::describe! {
-    /// Refuses the second step of any vector, or makes something else of it.
+    /// Fails in the second step of any vector, or returns another shape.
     pub optimizer struct Fickle {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.01),
-        /// Whether to fail; otherwise a weight of other sizes comes out.
+        /// Whether to fail; otherwise a weight of another shape is returned.
         fails: bool = true,
     }
 }
@@ -168,7 +168,7 @@ impl Optimizer for Fickle {
 }
 
 brasa::describe! {
-    /// Does nothing but add what is left to decay.
+    /// Does nothing, so that only weight decay remains.
     pub optimizer struct Idle {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.5),
@@ -185,7 +185,7 @@ impl Optimizer for Idle {
     }
 }
 
-/// Decay is no matter of the optimizer's own formula: it gets weights that have been decayed.
+/// Decay is not part of the optimizer's own formula: it receives decayed weights.
 #[test]
 fn an_own_optimizer_gets_weights_decayed() {
     let value = |number: f32| Value::full(&[2], number, &brasa::burn::tensor::Device::flex()).unwrap();
@@ -195,7 +195,7 @@ fn an_own_optimizer_gets_weights_decayed() {
     assert_eq!(weight.to_vec().unwrap(), [1.5; 2]);
 }
 
-/// A step that fails in the middle leaves weights, slots and the step's number as they were.
+/// A step that fails halfway leaves weights, slots and the step number unchanged.
 #[test]
 fn an_optimizer_that_fails_changes_nothing() {
     let x = Array2::from_shape_fn((6, 3), |(row, column)| (row as f32 - 2.0) * 0.3 + column as f32 * 0.1);

@@ -84,7 +84,7 @@ fn a_weight_can_count_for_all_outputs_or_for_one() {
     let weights = vec![1.0f32, 0.0, 2.0, 0.5];
     let plain = model.evaluate(&data).unwrap();
     let all = model.evaluate(&data.with_sample_weight(weights.clone()).unwrap()).unwrap();
-    // The data has `sold` first.
+    // In the data `sold` is first.
     let price = data.with_sample_weights([None, Some(weights.clone())]).unwrap();
     let price = model.evaluate(&price).unwrap();
     assert_eq!(price.get("price_loss"), all.get("price_loss"));
@@ -92,25 +92,25 @@ fn a_weight_can_count_for_all_outputs_or_for_one() {
     assert_ne!(all.get("sold_loss"), plain.get("sold_loss"));
     assert_ne!(price.get("price_mse"), plain.get("price_mse"));
     assert_eq!(price.get("price_mae"), plain.get("price_mae"));
-    // Those of a part of the samples are theirs.
+    // A part of the samples keeps its weights.
     let part = Part::new(data.with_sample_weights([None, Some(weights)]).unwrap(), 1..2).unwrap();
     assert_eq!(model.evaluate(&part).unwrap().get("price_loss"), Some(0.0));
 }
 
 #[test]
-fn an_output_may_have_no_loss() {
+fn an_output_can_have_no_loss() {
     let mut model = model();
     model.compile(Compile::new("sgd", [Some("mse"), None])).unwrap();
     let (price, sold) = targets(8);
     let x = || [("a", numbers(8, 3, 0)), ("b", numbers(8, 2, 4))];
     let alone = model.evaluate(&Dataset::new(x(), [("price", price.clone())]).unwrap()).unwrap();
-    // Its targets are not needed, and change nothing.
+    // Its targets are optional, and change nothing.
     let both = model.evaluate(&Dataset::new(x(), [("price", price), ("sold", sold)]).unwrap()).unwrap();
     assert_eq!((alone.loss, alone.metrics.len()), (both.loss, 0));
 }
 
 #[test]
-fn what_does_not_fit_is_refused_by_name() {
+fn mismatches_are_refused_by_name() {
     let mut model = model();
     let refused = |model: &mut Model, compile: Compile| model.compile(compile).map(|_| ()).unwrap_err().to_string();
     let unknown = refused(&mut model, Compile::new("sgd", [("price", "mse"), ("size", "mse")]));
@@ -143,7 +143,7 @@ fn what_does_not_fit_is_refused_by_name() {
 }
 
 #[test]
-fn a_run_that_was_cut_off_gives_the_same_bits() {
+fn an_interrupted_run_gives_the_same_bits() {
     let folder = tempfile::tempdir().unwrap();
     let whole = {
         let mut model = model();
@@ -163,7 +163,7 @@ fn a_run_that_was_cut_off_gives_the_same_bits() {
 }
 
 #[test]
-fn a_compiled_model_goes_through_files() {
+fn a_compiled_model_round_trips_through_files() {
     let folder = tempfile::tempdir().unwrap();
     let mut model = model();
     model.compile(compile()).unwrap();
@@ -193,7 +193,7 @@ fn one_batch_can_be_given_by_name() {
 
 /// What Keras would misread is written in another form.
 #[test]
-fn every_form_of_compile_goes_through_a_file() {
+fn every_form_of_compile_round_trips_through_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.keras");
     let forms = [
@@ -204,12 +204,12 @@ fn every_form_of_compile_goes_through_a_file() {
         Compile::new("sgd", "mse").metrics(["mae", "mse"]),
     ];
     for form in forms {
-        let told = format!("{form:?}");
+        let shown = format!("{form:?}");
         let mut model = model();
         model.compile(form).unwrap();
         let scores = model.evaluate(&data(8)).unwrap();
         model.save(&path).unwrap();
-        assert_eq!(Model::load(&path).unwrap().evaluate(&data(8)).unwrap(), scores, "{told}");
+        assert_eq!(Model::load(&path).unwrap().evaluate(&data(8)).unwrap(), scores, "{shown}");
     }
     let config = |loss: serde_json::Value, metrics: serde_json::Value| {
         let config = serde_json::json!({"optimizer": "sgd", "loss": loss, "metrics": metrics});
@@ -224,9 +224,9 @@ fn every_form_of_compile_goes_through_a_file() {
     assert_eq!(config(serde_json::json!(["mse"]), serde_json::json!([["mae"]])), plain);
 }
 
-/// One field of targets serves a layer that is an output twice.
+/// One field of targets is used for a layer that is an output twice.
 #[test]
-fn a_layer_may_be_an_output_twice() {
+fn a_layer_can_be_an_output_twice() {
     let a = Input::new(3).name("a").symbol();
     let s = Dense::new(1).name("s").call(&a).unwrap();
     let mut model = Model::new([&a], [&s, &s]).unwrap();

@@ -1,4 +1,4 @@
-//! A run that goes on gives the same bits as one that was never interrupted, wherever it was cut off.
+//! A resumed run gives the same bits as one without an interruption, wherever it was interrupted.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use brasa::{Error, Result};
 
 use crate::support::{data, outcome};
 
-/// A model with everything that has a state or a random stream of its own.
+/// A model with every kind of state and random stream.
 fn model(optimizer: &str) -> Sequential {
     let mut model = Sequential::new().with_seed(11);
     model.add(Dense::new(9).activation("relu").input_shape(6)).unwrap();
@@ -43,7 +43,7 @@ fn fit<'a>(epochs: usize) -> Fit<'a> {
     fit.class_weight([(1, 2.0)]).callback(stopping).callback(plateau)
 }
 
-/// With a schedule, the callback that sets rates cannot work.
+/// The callback that sets rates does not work with a schedule.
 fn fit_for<'a>(optimizer: &str, epochs: usize) -> Fit<'a> {
     match optimizer {
         "schedule" => Fit::new().epochs(epochs).batch_size(8).seed(5).verbose(Verbosity::Silent),
@@ -55,7 +55,7 @@ fn bits(weights: &[ArrayD<f32>]) -> Vec<Vec<u32>> {
     weights.iter().map(|weight| weight.iter().map(|number| number.to_bits()).collect()).collect()
 }
 
-/// Stops training, as Ctrl-C does, after a batch.
+/// Stops training after a batch, as Ctrl-C does.
 fn stop_after(handle: StopHandle, epoch: usize, batch: usize) -> LambdaCallback<'static> {
     LambdaCallback::new().on_train_batch_end(move |context, done| {
         if (context.params().epoch, done) == (epoch, batch) {
@@ -72,12 +72,12 @@ fn four_epochs_are_two_and_two() -> Result<()> {
         let history = whole.fit(&data(), fit_for(optimizer, 4))?;
         let folder = tempfile::tempdir().unwrap();
         let checkpoint = || Checkpoint::new(folder.path().join("ckpt/last.ckpt")).resume(true);
-        // Restored best weights, and running means in the weights' places, come after the checkpoint.
+        // Restored best weights and averaged weights come after the checkpoint.
         model(optimizer).fit(&data(), fit_for(optimizer, 2).checkpoint(checkpoint()))?;
         let mut second = model(optimizer);
         let on = second.fit(&data(), fit_for(optimizer, 4).checkpoint(checkpoint()))?;
         assert_eq!(outcome(&second, &on), outcome(&whole, &history), "{optimizer}");
-        // A finished run that is gone on with ends the same.
+        // Resuming a finished run has the same result.
         let mut third = model(optimizer);
         let again = third.fit(&data(), fit_for(optimizer, 4).checkpoint(checkpoint()))?;
         assert_eq!(outcome(&third, &again), outcome(&whole, &history), "{optimizer}");
@@ -86,7 +86,7 @@ fn four_epochs_are_two_and_two() -> Result<()> {
 }
 
 #[test]
-fn a_run_goes_on_in_the_middle_of_an_epoch() -> Result<()> {
+fn a_run_resumes_in_the_middle_of_an_epoch() -> Result<()> {
     for optimizer in ["adam", "schedule", "nadam", "mean"] {
         let mut whole = model(optimizer);
         let history = whole.fit(&data(), fit_for(optimizer, 3))?;
@@ -107,9 +107,9 @@ fn a_run_goes_on_in_the_middle_of_an_epoch() -> Result<()> {
     Ok(())
 }
 
-/// What images are changed by is drawn by seed, layer and step: it is the same however often a run was cut off.
+/// Augmentation is determined by seed, layer and step: it is the same after any number of interruptions.
 #[test]
-fn images_that_change_at_random_are_the_same_again() -> Result<()> {
+fn random_augmentation_is_reproducible_after_resuming() -> Result<()> {
     let model = || -> Result<Sequential> {
         let (mut model, range) = (Sequential::new().with_seed(11), (-4.0, 4.0));
         model.add(Reshape::new([2, 1, 3]).input_shape(6))?;
@@ -147,7 +147,7 @@ fn checkpoints_in_between_change_nothing() -> Result<()> {
     let mut second = model("adam");
     let kept = second.fit(&data(), fit(2).steps_per_epoch(11).checkpoint(checkpoint))?;
     assert_eq!(outcome(&second, &kept), outcome(&whole, &history));
-    // Failing at any batch, the run goes on from the batch before.
+    // After an error at any batch, the run resumes from the batch before.
     let failing = LambdaCallback::new().on_train_batch_begin(|context, batch| match (context.params().epoch, batch) {
         (1, 5) => Err(Error::Syntax("the power is gone".into())),
         _ => Ok(()),
@@ -168,7 +168,7 @@ fn checkpoints_in_between_change_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_run_that_a_callback_has_ended_stays_ended() -> Result<()> {
+fn a_run_ended_by_a_callback_stays_ended() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = || Checkpoint::new(folder.path().join("last.ckpt")).resume(true);
     let run = || {
@@ -210,14 +210,14 @@ fn weights_that_are_not_finite_do_not_replace_a_checkpoint() -> Result<()> {
 }
 
 #[test]
-fn what_does_not_fit_is_refused() -> Result<()> {
+fn mismatched_checkpoints_are_refused() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("last.ckpt");
     let checkpoint = || Checkpoint::new(&path).resume(true);
     let handle = StopHandle::new();
     let stop = stop_after(handle.clone(), 0, 2);
-    let told = checkpoint().recipe("[fit]\nepochs = 2\n");
-    model("adam").fit(&data(), fit(2).checkpoint(told).stop_handle(&handle).callback(stop))?;
+    let with_recipe = checkpoint().recipe("[fit]\nepochs = 2\n");
+    model("adam").fit(&data(), fit(2).checkpoint(with_recipe).stop_handle(&handle).callback(stop))?;
     let refused = |model: &mut Sequential, fit: Fit<'_>, words: &str| {
         let error = model.fit(&data(), fit).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
@@ -254,7 +254,7 @@ fn other_data_of_the_same_size_is_refused() -> Result<()> {
     let quiet = || Fit::new().epochs(1).batch_size(8).seed(5).verbose(Verbosity::Silent);
     let (own, other) = (data(), changed_data());
     model("adam").fit(&own, quiet().validation_data(&own).checkpoint(checkpoint()))?;
-    // The epoch is done, and yet the history and the optimizer's state are of other data.
+    // The epoch is finished, but the history and the optimizer's state belong to other data.
     let refused = |data: &Dataset, validation: &Dataset, what: &str| {
         let fit = quiet().epochs(2).validation_data(validation).checkpoint(checkpoint());
         let error = model("adam").fit(data, fit).unwrap_err().to_string();
@@ -267,9 +267,9 @@ fn other_data_of_the_same_size_is_refused() -> Result<()> {
     Ok(())
 }
 
-/// As a file on disk, of which one number is changed; and as a source that does not tell what it holds.
+/// For a file on disk with one changed number, and a source without a fingerprint.
 #[test]
-fn files_and_own_sources_are_compared_as_far_as_they_tell() -> Result<()> {
+fn files_and_own_sources_are_compared_by_fingerprint() -> Result<()> {
     use brasa::datasets::{NpySource, Part, save_npy};
     struct Own(Dataset);
     impl Source for Own {
@@ -309,7 +309,7 @@ fn files_and_own_sources_are_compared_as_far_as_they_tell() -> Result<()> {
 }
 
 #[test]
-fn the_one_before_is_taken_whenever_it_is_there() -> Result<()> {
+fn the_previous_checkpoint_is_used_if_it_exists() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("last.ckpt");
     let previous = folder.path().join("last.ckpt.bkp");
@@ -318,7 +318,7 @@ fn the_one_before_is_taken_whenever_it_is_there() -> Result<()> {
     model("adam").fit(&data(), quiet(2).checkpoint(checkpoint().keep_previous(true)))?;
     assert!(path.exists() && previous.exists());
     let whole = fs::read(&path).unwrap();
-    // One epoch is trained again from the one before: with a damaged newest, and without one.
+    // One epoch is trained again from the previous checkpoint: with a damaged newest, and without one.
     for damage in [Some(&whole[..whole.len() / 3]), None] {
         match damage {
             Some(bytes) => fs::write(&path, bytes).unwrap(),
@@ -330,7 +330,7 @@ fn the_one_before_is_taken_whenever_it_is_there() -> Result<()> {
     fs::remove_file(&previous).unwrap();
     fs::write(&path, &whole[..whole.len() / 3]).unwrap();
     let error = model("adam").fit(&data(), quiet(2).checkpoint(checkpoint())).unwrap_err().to_string();
-    assert!(error.contains("delete it to begin the run anew"), "{error}");
+    assert!(error.contains("delete it to start the run again"), "{error}");
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Layers that go on from the states of the batch before.
+//! Stateful layers, which continue from the states of the previous batch.
 
 use brasa::callbacks::LambdaCallback;
 use brasa::ndarray::{Array3, ArrayD, Axis};
@@ -32,7 +32,7 @@ fn assert_near(what: &str, found: &ArrayD<f32>, right: &Json) {
     assert!(found.iter().zip(&right).all(|(a, b)| (a - b).abs() < 1e-5), "{what}: {found} and {right}");
 }
 
-/// As Keras 3.15.1 on TensorFlow: predictions, two epochs with validation, predictions, and from zeros again.
+/// As in Keras 3.15.1 on TensorFlow: predictions, two epochs with validation, predictions, and again after a reset.
 #[test]
 fn states_go_from_batch_to_batch_as_in_keras() {
     let cases: Json = serde_json::from_str(include_str!("../fixtures/functional/stateful.json")).unwrap();
@@ -50,7 +50,7 @@ fn states_go_from_batch_to_batch_as_in_keras() {
         model.set_weights(&weights).unwrap();
         let x = array(&case["x"]);
         assert_near(name, &model.predict(&x).unwrap(), &case["first"]);
-        // Callbacks see a copy of the model.
+        // Callbacks receive a copy of the model.
         let watched = Predict::new().callback(LambdaCallback::new());
         assert_near(name, &model.predict_with(&x, watched).unwrap(), &case["second"]);
 
@@ -95,7 +95,7 @@ fn data() -> Dataset {
 }
 
 #[test]
-fn a_resumed_run_goes_on_from_the_states() {
+fn a_resumed_run_continues_from_the_states() {
     let fit = || Fit::new().epochs(3).shuffle(false).verbose(Verbosity::Silent);
     let mut whole = model();
     let history = whole.fit(&data(), fit()).unwrap();
@@ -143,7 +143,7 @@ fn batches_have_the_fixed_size() {
     assert!(model.fit(&data(), quiet().validation_split(0.3)).is_err());
     assert!(model.evaluate(&odd).is_err());
     assert_eq!(model.get_weights().unwrap(), weights);
-    // Another layer in the place of one that has kept states.
+    // Another layer in place of a stateful one.
     let mut chain = Sequential::new();
     chain.add(LSTM::new(3).stateful(true).batch_size(3).input_shape((4, 2))).unwrap();
     chain.predict(&x).unwrap();
@@ -152,7 +152,7 @@ fn batches_have_the_fixed_size() {
     assert_eq!(chain.predict(&x).unwrap().shape(), [3, 2]);
     assert!(model.summary().to_string().contains("(2, 4, 3)"));
 
-    // The size stands in files, without which Keras could not build the model.
+    // The batch size is saved in files; without it Keras could not build the model.
     let folder = tempfile::tempdir().unwrap();
     for form in ["keras", "h5", "safetensors"] {
         let path = folder.path().join(format!("model.{form}"));

@@ -1,4 +1,4 @@
-//! What tests of runs that go on share.
+//! Shared parts of the tests of resumed runs.
 
 use brasa::ndarray::Array2;
 use brasa::prelude::*;
@@ -14,7 +14,7 @@ pub fn data() -> Dataset {
 /// The bits of a list of numbers, each with its epoch.
 type Bits = Vec<(usize, u64)>;
 
-/// Everything that must not differ, bit for bit.
+/// Everything that must be equal, bit for bit.
 #[derive(Debug, PartialEq)]
 pub struct Outcome {
     weights: Vec<u32>,
@@ -23,7 +23,7 @@ pub struct Outcome {
     stopped: Option<String>,
 }
 
-/// What a training has come to.
+/// The outcome of a training run.
 pub fn outcome(model: &Sequential, history: &History) -> Outcome {
     let weights = model.get_weights().unwrap();
     let bits = weights.iter().flat_map(|weight| weight.iter().map(|number| number.to_bits()).collect::<Vec<_>>());

@@ -4,7 +4,7 @@ use super::math::{exp, normal_cdf, sigmoid, softplus, tanh};
 use super::parallel;
 use super::simd::simd;
 
-/// An activation that acts on each value by itself. Formulas as in Keras.
+/// An elementwise activation. Formulas as in Keras.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// `x`
@@ -39,7 +39,7 @@ pub enum Activation {
     GeluTanh,
 }
 
-/// The activation that a forward pass ended with, and what it gave.
+/// The activation at the end of a forward pass, and its result.
 #[derive(Clone, Copy, Debug)]
 pub struct Output<'a> {
     /// The activation; its gradient must follow from its output alone.
@@ -57,7 +57,7 @@ const GELU_CUBE: f32 = 0.044715;
 const NORMAL_PEAK: f32 = 0.398_942_3;
 
 impl Activation {
-    /// Whether the gradient follows from the output alone. Such an activation never falls as its input grows.
+    /// Whether the gradient follows from the output alone. Such an activation is non-decreasing.
     pub fn gradient_needs_only_output(self) -> bool {
         !matches!(self, Activation::Silu | Activation::Gelu | Activation::GeluTanh)
     }
@@ -91,7 +91,7 @@ impl Activation {
             Activation::Linear => {}
             Activation::Silu | Activation::Gelu | Activation::GeluTanh => from_input(self, x, gradient),
             _ => {
-                // By way of the output, a little at a time.
+                // Through the output, a block at a time.
                 let mut y = [0.0; 256];
                 for (x, gradient) in x.chunks(256).zip(gradient.chunks_mut(256)) {
                     let y = &mut y[..x.len()];
@@ -138,7 +138,7 @@ pub fn backward(activation: Activation, known: &[f32], gradient: &mut [f32]) {
 
 simd! {
     fn apply<I>(activation: Activation, x: &mut [f32]) {
-        // A macro and not a closure, because a closure might stay a call that the level's instructions do not reach.
+        // A macro, not a closure: a closure might stay a call, compiled without the level's target features.
         macro_rules! each {
             ($v:ident => $value:expr) => {
                 for v in x.iter_mut() {
@@ -180,7 +180,7 @@ simd! {
             };
         }
         match activation {
-            // A value that is not positive lets nothing through, not even an infinite gradient.
+            // Where the output is not positive the gradient is zero, even if it was infinite.
             Activation::Relu => gradient.iter_mut().zip(y).for_each(|(g, y)| *g = if *y <= 0.0 { 0.0 } else { *g }),
             Activation::Relu6 => each!(y => if y <= 0.0 || y >= 6.0 { 0.0 } else { 1.0 }),
             Activation::LeakyRelu(slope) => each!(y => if y < 0.0 { slope } else { 1.0 }),
@@ -300,7 +300,7 @@ mod tests {
         0.5 + sum * (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt()
     }
 
-    /// Off the corners of the piecewise functions, where there is no derivative.
+    /// Away from the kinks of the piecewise functions, where there is no derivative.
     fn points() -> Vec<f32> {
         (0..403).map(|i| (i as f32 - 200.3) * 0.04).collect()
     }
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn gradients_agree_with_differences() {
+    fn gradients_agree_with_finite_differences() {
         at_every_level(|level| {
             for activation in ALL {
                 let x = points();
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn nan_is_passed_on() {
+    fn nan_propagates() {
         for activation in ALL {
             let mut x = [f32::NAN; 40];
             activation.apply(&mut x);

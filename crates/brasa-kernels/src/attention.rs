@@ -1,4 +1,4 @@
-//! Attention in heads: `softmax(scale · Q · Kᵀ) · V` in each.
+//! Multi-head attention: `softmax(scale · Q · Kᵀ) · V` in each head.
 
 use super::gemm::{Right, Start, product};
 use super::simd::simd;
@@ -6,9 +6,9 @@ use super::softmax::{gradient_rows, softmax_rows};
 use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
 use super::{parallel, scratch};
 
-/// Sizes of an attention. Queries are `batch × rows × heads × size`, keys `batch × columns × groups × size`, values
-/// `batch × columns × groups × width`, the output `batch × rows × heads × width`, scores `batch × heads × rows ×
-/// columns`: as projections give them, with the features of all heads of a step side by side.
+/// Sizes of a multi-head attention. Queries are `batch × rows × heads × size`, keys `batch × columns × groups × size`,
+/// values `batch × columns × groups × width`, the output `batch × rows × heads × width`, scores
+/// `batch × heads × rows × columns`: the layout of projections, with the features of all heads of a step side by side.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
     /// Number of samples.
@@ -19,30 +19,30 @@ pub struct Attention {
     pub columns: usize,
     /// Heads of the query, a multiple of the groups.
     pub heads: usize,
-    /// Heads of key and value, each of which serves as many of the query's, one after another.
+    /// Heads of key and value, each of which serves `heads / groups` consecutive heads of the query.
     pub groups: usize,
     /// Features of a head of query and key.
     pub size: usize,
     /// Features of a head of the value.
     pub width: usize,
-    /// By which scores are multiplied.
+    /// Factor of the scores before the softmax.
     pub scale: f32,
-    /// What a masked score is before the softmax.
+    /// Value of a masked score before the softmax.
     pub masked: f32,
-    /// Whether masked scores are 0 after it, whatever the others are.
+    /// Whether masked scores are 0 after the softmax, whatever the others are.
     pub zero_masked: bool,
 }
 
-/// What is done to scores besides: 1 or 0 for each, and a factor or 0 for each.
+/// Masks of the scores: 1 or 0 for each, and a factor or 0 for each.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Masks<'a> {
     /// Which scores count, before the softmax.
     pub counted: Option<&'a [f32]>,
-    /// By which scores are multiplied after it: dropout.
+    /// Factors of the scores after the softmax: dropout.
     pub kept: Option<&'a [f32]>,
 }
 
-/// The values, and their gradients, of all that is attended with.
+/// Queries, keys and values, or their gradients.
 #[derive(Debug)]
 pub struct Parts<T> {
     /// Queries.
@@ -54,7 +54,7 @@ pub struct Parts<T> {
 }
 
 impl Attention {
-    /// Whether these functions can compute it: whether the offsets within a sample fit in 32 bits, and nothing is empty.
+    /// Whether these functions can compute it: the offsets within a sample must fit in 32 bits, and no size may be 0.
     pub fn fits(&self) -> bool {
         let Self { rows, columns, heads, groups, size, width, .. } = *self;
         let sizes = [rows, columns, heads, groups, size, width];
@@ -95,7 +95,7 @@ impl Attention {
         }
     }
 
-    /// How many threads are worth their while.
+    /// Number of threads worth using.
     fn threads(&self) -> usize {
         let one = self.size.saturating_add(self.width).saturating_mul(2);
         parallel::threads_for(self.scores().saturating_mul(one))
@@ -105,7 +105,7 @@ impl Attention {
 /// Writes the output, and the scores after the softmax and before the dropout.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the attention does not [fit](Attention::fits).
+/// If a slice's length does not match the sizes, or if the attention does not [fit](Attention::fits).
 pub fn forward(sizes: &Attention, parts: Parts<&[f32]>, masks: Masks<'_>, scores: &mut [f32], output: &mut [f32]) {
     sizes.check(&parts, masks, scores, output);
     let Attention { rows, columns, heads, groups, size, width, .. } = *sizes;
@@ -144,8 +144,8 @@ pub fn forward(sizes: &Attention, parts: Parts<&[f32]>, masks: Masks<'_>, scores
     });
 }
 
-/// From `dy`, the gradient of the output, those of queries, keys and values; every value is written. `scores` are those
-/// of the forward pass.
+/// Computes from `dy`, the gradient of the output, the gradients of queries, keys and values; every value is written.
+/// `scores` are those of the forward pass.
 ///
 /// # Panics
 /// As [`forward`].
@@ -169,7 +169,7 @@ pub fn backward(
         .zip(gradients.keys.chunks_mut(keys).zip(gradients.values.chunks_mut(values)))
         .enumerate()
         .collect();
-    // A score's row and column, and those of its transpose.
+    // Offsets of the scores' rows and columns, which are swapped for the transpose.
     let (of_rows, of_columns) = (even_offsets(rows, columns), even_offsets(columns, 1));
     let (of_outputs, of_width) = (even_offsets(rows, heads * width), even_offsets(width, 1));
     let (of_queries, of_keys) = (even_offsets(rows, heads * size), even_offsets(columns, groups * size));
@@ -184,7 +184,7 @@ pub fn backward(
             let (dscores, changed) = buffer.split_at_mut(rows * columns);
             for (head, scores) in scores.chunks_exact(rows * columns).enumerate() {
                 let group = head / (heads / groups);
-                // The first head of a group writes what the others add to.
+                // The first head of a group overwrites, the others accumulate.
                 let start = if head % (heads / groups) == 0 { Start::Zero } else { Start::Add };
                 let at = (sample * heads + head) * rows * columns;
                 let [counted, kept] =
@@ -209,7 +209,7 @@ pub fn backward(
                 let by = Right::Rows { data: turned, stride: columns };
                 product((&dy[head * width..], &of_outputs, &of_width), by, columns, (dscores, &of_rows), Start::Zero);
                 kept.into_iter().for_each(|kept| multiply(kept, dscores));
-                // What is 0 after the softmax whatever came before has no gradient.
+                // Scores that are 0 after the softmax in any case have no gradient.
                 counted.filter(|_| sizes.zero_masked).into_iter().for_each(|counted| multiply(counted, dscores));
                 gradient_rows(columns, scores, dscores, changed);
                 counted.into_iter().for_each(|counted| multiply(counted, changed));
@@ -226,7 +226,7 @@ pub fn backward(
 
 type OfSample<'a> = (usize, (&'a mut [f32], (&'a mut [f32], &'a mut [f32])));
 
-/// Scores from the products of queries and keys: scaled, masked, and their softmax in each row.
+/// Turns the products of queries and keys into scores: scaled, masked, and the softmax of each row.
 fn soften(sizes: &Attention, counted: Option<&[f32]>, scores: &mut [f32]) {
     scale(sizes.scale, scores);
     if let Some(counted) = counted {
@@ -270,7 +270,7 @@ simd! {
 }
 
 simd! {
-    /// Puts `other` where a mask is 0.
+    /// Replaces values by `other` where the mask is 0.
     fn replace<I>(mask: &[f32], other: f32, x: &mut [f32]) {
         for (x, mask) in x.iter_mut().zip(mask) {
             *x = if *mask == 0.0 { other } else { *x };
@@ -317,7 +317,7 @@ mod tests {
         output
     }
 
-    /// Outputs by the definition; gradients by differences of them, for some values of each part.
+    /// Outputs by the definition; gradients by finite differences, for some values of each part.
     fn check(sizes: &Attention, masked: bool, dropped: bool) {
         let [queries, keys, of_values, outputs, of_scores] = sizes.of_sample().map(|one| one * sizes.batch);
         let parts = [values(queries, 1), values(keys, 2), values(of_values, 3)];

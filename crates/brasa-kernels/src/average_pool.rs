@@ -5,12 +5,12 @@ use std::ops::Range;
 
 use super::parallel;
 use super::simd::simd;
-use super::window::{Window, check_len, size_of};
+use super::window::{Window, check_len, size_of, whole_images};
 
-/// `y` = the mean of each window's cells inside the image; zero where there are none. Every value of `y` is written.
+/// `y` = the mean of each window's cells inside the image; zero if there are none. Every value of `y` is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn forward(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
     let (image, result) = check(window, channels, x, y);
     if y.is_empty() {
@@ -19,10 +19,21 @@ pub fn forward(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
     each_image(window, x.len().max(y.len()), y, result, |i, y| gather(window, channels, &x[i * image..][..image], y));
 }
 
-/// `dx` = the share of each output's gradient that falls to each input. Every value of `dx` is written.
+/// [`forward`] on the calling thread, for any number of images: `window.batch` is ignored.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If the input is not whole images, or the output does not match it.
+pub fn forward_here(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
+    let (image, result) = whole_images(window, channels, x, y);
+    for (x, y) in x.chunks_exact(image.max(1)).zip(y.chunks_exact_mut(result.max(1))) {
+        gather(window, channels, x, y);
+    }
+}
+
+/// `dx` = each input's share of the outputs' gradients. Every value of `dx` is written.
+///
+/// # Panics
+/// If a slice's length does not match the sizes.
 pub fn backward(window: &Window, channels: usize, dy: &[f32], dx: &mut [f32]) {
     let (image, result) = check(window, channels, dx, dy);
     if dx.is_empty() {
@@ -41,7 +52,7 @@ fn check(window: &Window, channels: usize, x: &[f32], y: &[f32]) -> (usize, usiz
     (image, result)
 }
 
-/// Calls `work` with the number and the values of each image, of `len` values, shared between threads.
+/// Calls `work` with the index and the `len` values of each image, shared between threads.
 fn each_image(
     window: &Window,
     total: usize,
@@ -60,7 +71,7 @@ fn each_image(
 /// `y` = the mean over all pixels of each image: global average pooling. `pixels` is the number of pixels of an image.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn global_forward(batch: usize, pixels: usize, channels: usize, x: &[f32], y: &mut [f32]) {
     forward(&global(batch, pixels), channels, x, y);
 }
@@ -68,7 +79,7 @@ pub fn global_forward(batch: usize, pixels: usize, channels: usize, x: &[f32], y
 /// `dx` = the gradient of each image's mean, spread evenly over its pixels.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn global_backward(batch: usize, pixels: usize, channels: usize, dy: &[f32], dx: &mut [f32]) {
     backward(&global(batch, pixels), channels, dy, dx);
 }

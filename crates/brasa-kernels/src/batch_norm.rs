@@ -5,7 +5,7 @@ use super::simd::simd;
 use super::window::{check_len, size_of};
 use super::{parallel, scratch};
 
-/// Values that are looked at together: they stay in the first-level cache.
+/// Values processed together: they stay in the first-level cache.
 const BLOCK: usize = 4096;
 
 /// Sizes of a batch normalization.
@@ -19,7 +19,7 @@ pub struct BatchNorm {
     pub epsilon: f32,
 }
 
-/// What a channel's normalized value is multiplied by and added to; 1 and 0 where absent.
+/// Scale and offset of each channel's normalized values; 1 and 0 where absent.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Affine<'a> {
     /// Factors.
@@ -53,7 +53,7 @@ impl BatchNorm {
 /// The mean and the variance (divided by the number of rows) of each channel.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn statistics(norm: &BatchNorm, x: &[f32], mean: &mut [f32], variance: &mut [f32]) {
     norm.check(x, mean, variance, Affine::default());
     mean.fill(0.0);
@@ -93,7 +93,7 @@ pub fn statistics(norm: &BatchNorm, x: &[f32], mean: &mut [f32], variance: &mut 
     variance.iter_mut().for_each(|v| *v /= norm.rows as f32);
 }
 
-/// Joins means and sums of squared differences from them of `more` rows to those of `rows` rows. Chan, Golub and
+/// Merges the means and the sums of squared deviations of `more` rows into those of `rows` rows. Chan, Golub and
 /// LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
 fn join(rows: usize, more: usize, from_mean: &[f32], from_squares: &[f32], mean: &mut [f32], squares: &mut [f32]) {
     let share = more as f32 / (rows + more) as f32;
@@ -107,7 +107,7 @@ fn join(rows: usize, more: usize, from_mean: &[f32], from_squares: &[f32], mean:
 /// `y = activation(gamma · (x - mean) / √(variance + ε) + beta)`. Every value of `y` is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn normalize(
     norm: &BatchNorm,
     x: &[f32],
@@ -135,10 +135,50 @@ pub fn normalize(
     });
 }
 
+/// A normalization by fixed means and variances, with its activation.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    mean: Vec<f32>,
+    factors: Vec<f32>,
+    beta: Vec<f32>,
+    activation: Activation,
+}
+
+impl Prepared {
+    /// [`normalize`] with this mean and variance; `norm.rows` is ignored.
+    ///
+    /// # Panics
+    /// If a slice's length does not match the sizes.
+    pub fn new(norm: &BatchNorm, mean: &[f32], variance: &[f32], affine: Affine, activation: Activation) -> Self {
+        BatchNorm { rows: 0, ..*norm }.check(&[], mean, variance, affine);
+        Self {
+            mean: mean.to_vec(),
+            factors: norm.factors(variance, affine.gamma),
+            beta: affine.beta.map_or_else(|| vec![0.0; norm.channels], <[f32]>::to_vec),
+            activation,
+        }
+    }
+
+    /// `activation((x − mean) · factor)`.
+    ///
+    /// # Panics
+    /// If the numbers of factors and means differ.
+    pub fn with_factors(mean: Vec<f32>, factors: Vec<f32>, activation: Activation) -> Self {
+        check_len("the factors", factors.len(), mean.len());
+        Self { beta: vec![0.0; mean.len()], mean, factors, activation }
+    }
+
+    /// Normalizes rows in place, on the calling thread.
+    pub fn apply(&self, rows: &mut [f32]) {
+        scale_rows_in_place(&self.mean, &self.factors, &self.beta, rows);
+        self.activation.apply(rows);
+    }
+}
+
 /// Training's forward pass: [`statistics`] of the batch, then [`normalize`] by them.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn forward(
     norm: &BatchNorm,
     x: &[f32],
@@ -154,13 +194,12 @@ pub fn forward(
 
 /// The gradients of training's forward pass: `dgamma = Σ dz·x̂`, `dbeta = Σ dz`,
 /// `dx = gamma / √(variance + ε) · (dz - dbeta / rows - x̂ · dgamma / rows)`, with x̂ the normalized input and dz the
-/// gradient before the activation. `mean` and `variance` are those of the batch. `gradient` holds that of the output
-/// and becomes that of the input; the others are overwritten. The output `y` is looked at only if the activation is
-/// neither linear nor relu, and may be empty else.
+/// gradient before the activation. `mean` and `variance` are those of the batch. `gradient` holds the gradient of the
+/// output and is overwritten in place with that of the input; the others are overwritten. The output `y` is read only
+/// if the activation is neither linear nor relu, and can be empty otherwise.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the activation's gradient does not follow from its
-/// output.
+/// If a slice's length does not match the sizes, or if the activation's gradient does not follow from its output.
 #[allow(clippy::too_many_arguments)]
 pub fn backward(
     norm: &BatchNorm,
@@ -189,7 +228,7 @@ pub fn backward(
     let inverse = norm.factors(variance, None);
     let factors = norm.factors(variance, affine.gamma);
     let zeros = vec![0.0; if affine.beta.is_none() { channels } else { 0 }];
-    // What says where relu let values through: computed again, which is quicker than reading the outputs.
+    // Decides where relu passes gradients: recomputed, which is faster than reading the outputs.
     let z = Scaled { mean, factors: &factors, beta: affine.beta.unwrap_or(&zeros) };
     let relu = activation == Activation::Relu;
     scratch::with_zeros(norm.rows.div_ceil(part) * 2 * channels, |sums| {
@@ -234,7 +273,7 @@ pub fn backward(
     });
 }
 
-/// How a channel's value is normalized: `(x - mean) · factor + beta`.
+/// Normalization of a channel's values: `(x - mean) · factor + beta`.
 #[derive(Clone, Copy)]
 struct Scaled<'a> {
     mean: &'a [f32],
@@ -242,9 +281,9 @@ struct Scaled<'a> {
     beta: &'a [f32],
 }
 
-/// What lets gradients through.
+/// An activation's gate on gradients.
 trait Gate {
-    /// The gradient before the activation of the normalized value `z`, computed only if it matters.
+    /// The gradient before the activation, given the normalized value `z`, which is computed only if it matters.
     fn through(z: impl FnOnce() -> f32, gradient: f32) -> f32;
 }
 
@@ -292,7 +331,19 @@ simd! {
 }
 
 simd! {
-    /// Adds the gradients of beta, and those of gamma but for the division by the standard deviation.
+    fn scale_rows_in_place<I>(mean: &[f32], factors: &[f32], beta: &[f32], y: &mut [f32]) {
+        let channels = factors.len();
+        let (mean, beta) = (&mean[..channels], &beta[..channels]);
+        for y in y.chunks_exact_mut(channels.max(1)) {
+            for i in 0..channels {
+                y[i] = I::mul_add(y[i] - mean[i], factors[i], beta[i]);
+            }
+        }
+    }
+}
+
+simd! {
+    /// Adds the gradients of beta, and those of gamma without the division by the standard deviation.
     fn add_gradients<I, G: Gate>(x: &[f32], z: Scaled, dy: &[f32], dgamma: &mut [f32], dbeta: &mut [f32]) {
         let channels = dbeta.len();
         let (mean, factors, beta) = (&z.mean[..channels], &z.factors[..channels], &z.beta[..channels]);
@@ -366,7 +417,7 @@ mod tests {
             let dz = |i: usize| {
                 let slope = match activation {
                     Activation::Tanh => 1.0 - ey[i] * ey[i],
-                    // Where rounding decides, the kernel's side is as good.
+                    // Where rounding decides, the kernel's side is accepted.
                     Activation::Relu => f64::from(y[i] > 0.0),
                     _ => 1.0,
                 };
@@ -401,7 +452,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "too long for an interpreter")]
     fn large_sizes_agree_at_every_level() {
         at_every_level(|_| {
-            // So far from zero that a careless variance would show.
+            // So far from zero that cancellation in the variance would show.
             check(5000, 33, Activation::Tanh, true, 30.0);
             check(5000, 32, Activation::Relu, true, 30.0);
             check(100_000, 1, Activation::Linear, true, 30.0);

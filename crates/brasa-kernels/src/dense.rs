@@ -1,5 +1,9 @@
 //! A fully connected layer: the product of a batch of rows with a matrix, and its gradients.
 
+mod packed;
+
+pub use packed::Packed;
+
 use std::ops::Range;
 
 use super::activation::Activation;
@@ -8,16 +12,16 @@ use super::panels::{pack, pack_transposed, panels_len};
 use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
 use super::{parallel, scratch};
 
-/// Rows from which on the weights are copied into panels: each is then read often enough to pay for the copy.
+/// Rows from which on the weights are packed: they are then read often enough to pay for it.
 const MANY_ROWS: usize = 48;
 
-/// Columns of the input that are worked on together when the weights' gradient is computed.
+/// Columns of the input that are processed together for the weights' gradient.
 const STRIP: usize = 120;
 
 /// Sizes of a fully connected layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dense {
-    /// Rows of input and output: samples, or samples times whatever dimensions stand between them and the last.
+    /// Rows of input and output: samples, or samples times all dimensions between them and the last.
     pub rows: usize,
     /// Values of an input row.
     pub inputs: usize,
@@ -26,13 +30,13 @@ pub struct Dense {
 }
 
 impl Dense {
-    /// Floating-point operations of a forward pass; each of the two gradients takes as many.
+    /// Floating-point operations of a forward pass; each of the two gradients takes the same number.
     pub fn operations(&self) -> usize {
         self.rows.saturating_mul(self.inputs).saturating_mul(self.units).saturating_mul(2)
     }
 
-    /// Whether these functions can compute it: whether offsets within a row of each matrix, and the numbers of rows, fit
-    /// in 32 bits. The matrices themselves may be larger: parts of them are taken at once.
+    /// Whether these functions can compute it: the offsets within a row of each matrix, and the numbers of rows, must
+    /// fit in 32 bits. The matrices themselves can be larger: they are processed in parts.
     pub fn fits(&self) -> bool {
         [self.rows, self.inputs, self.units].iter().all(|size| offsets_fit_in(&[*size]))
     }
@@ -47,7 +51,7 @@ impl Dense {
 /// value of `y` is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn forward(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>, activation: Activation, y: &mut [f32]) {
     let Dense { rows, inputs, units } = *dense;
     dense.check(x, w);
@@ -68,11 +72,11 @@ pub fn forward(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     });
 }
 
-/// From `dy`, the gradient of the output before the activation, the gradients `dw` of the weights, `db` of the bias,
-/// and `dx` of the input unless that is not wanted; all are overwritten.
+/// Computes from `dy`, the gradient of the output before the activation, the gradients `dw` of the weights and, where
+/// given, `db` of the bias and `dx` of the input; all are overwritten.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn backward(
     dense: &Dense,
     x: &[f32],
@@ -125,7 +129,7 @@ fn few_inputs_gradient(threads: usize, dense: &Dense, w: &[f32], dy: &[f32], dx:
     });
 }
 
-/// `dw = xᵀ · dy`, each part of the rows of `dw` by itself.
+/// `dw = xᵀ · dy`, in independent parts of the rows of `dw`.
 fn weights_gradient(threads: usize, dense: &Dense, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let Dense { rows, inputs, units } = *dense;
     if dw.is_empty() {
@@ -144,7 +148,7 @@ fn weights_gradient(threads: usize, dense: &Dense, x: &[f32], dy: &[f32], dw: &m
         let tasks = dw.chunks_mut(part * units).enumerate().collect();
         parallel::each(threads, tasks, |(i, dw): (usize, &mut [f32])| {
             let count = dw.len() / units;
-            // Copied side by side, because rows of `x` that lie a power of two apart would push each other out of the
+            // Packed side by side, because rows of `x` that lie a power of two apart would evict each other from the
             // cache.
             scratch::with(rows * part, |strip| {
                 for (strip, x) in strip.chunks_exact_mut(part).zip(x.chunks_exact(inputs)) {
@@ -186,12 +190,12 @@ fn matrix_product(
     });
 }
 
-/// How many rows of matrices of so many columns may be worked on at once, their offsets being kept in 32 bits.
+/// Most rows of matrices of `columns` and `others` columns that can be processed at once with offsets of 32 bits.
 fn most_rows(columns: usize, others: usize) -> usize {
     (u32::MAX as usize / columns.max(others).max(1)).max(1)
 }
 
-/// As [`matrix_product`], for few rows: each part of the columns is computed by itself and then copied to its place.
+/// As [`matrix_product`], for few rows: each part of the columns is computed separately and then copied into place.
 fn by_columns(
     threads: usize,
     (a, stride, steps): (&[f32], usize, &[u32]),
@@ -222,6 +226,11 @@ fn by_columns(
             }
         }
     });
+}
+
+/// Some rows of a matrix, of `width` values each.
+fn part_of(x: &[f32], width: usize, first: usize, rows: usize) -> &[f32] {
+    &x[first * width..(first + rows) * width]
 }
 
 fn columns_from<'a>(b: Right<'a>, columns: &Range<usize>) -> Right<'a> {
@@ -304,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn offsets_of_rows_that_are_worked_on_at_once_fit_in_32_bits() {
+    fn offsets_of_row_blocks_fit_in_32_bits() {
         for (columns, others) in [(1, 1), (1 << 20, 3), (3, 1 << 31), (u32::MAX as usize, 1)] {
             let rows = most_rows(columns, others);
             assert!(rows > 0 && offsets_fit_in(&[rows, columns]) && offsets_fit_in(&[rows, others]));

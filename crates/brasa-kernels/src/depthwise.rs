@@ -1,4 +1,4 @@
-//! Depthwise convolution: each channel has windows of its own.
+//! Depthwise convolution: each channel has its own windows.
 
 use super::activation::Activation;
 use super::simd::simd;
@@ -24,7 +24,7 @@ impl Depthwise {
         size_of(&[self.channels, self.multiplier])
     }
 
-    /// Whether these functions can compute it: whether the offsets within an image fit in 32 bits.
+    /// Whether these functions can compute it: the offsets within an image must fit in 32 bits.
     pub fn fits(&self) -> bool {
         let filters = self.channels.checked_mul(self.multiplier);
         filters.is_some_and(|filters| self.window.offsets_fit(1, filters, filters))
@@ -45,7 +45,7 @@ impl Depthwise {
         size_of(&[self.window.batch, self.window.pixels(), self.filters()])
     }
 
-    /// Floating-point operations of a forward pass; each of the two gradients takes as many.
+    /// Floating-point operations of a forward pass; each of the two gradients takes the same number.
     pub fn operations(&self) -> usize {
         self.output_len().saturating_mul(self.window.cells()).saturating_mul(2)
     }
@@ -57,7 +57,7 @@ impl Depthwise {
         check_len("the weights", w.len(), self.weights_len());
     }
 
-    /// Threads to use, and images for each part. An operation here costs several times one of a matrix product.
+    /// Number of threads, and of images in a part. An operation here costs several times one of a matrix product.
     fn parts(&self) -> (usize, usize) {
         let threads = parallel::threads_for(self.operations().saturating_mul(4));
         (threads, parallel::part_len(self.window.batch, threads))
@@ -67,7 +67,7 @@ impl Depthwise {
 /// `y = activation(x ∗ w + bias)`. Every value of `y` is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, activation: Activation, y: &mut [f32]) {
     conv.check(x, w);
     check_len("the output", y.len(), conv.output_len());
@@ -87,7 +87,7 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
                     None => y.fill(0.0),
                 }
                 plan.framed(&x[(part * images + i) * one..][..one], copies, |frame| {
-                    add_products(frame, &plan.pixels, &plan.cells, w, conv.filters(), y);
+                    add_products(frame, &plan.pixels, &plan.cells, w, conv.filters(), y, &plan.results);
                 });
                 activation.apply(y);
             }
@@ -95,11 +95,81 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
     });
 }
 
-/// From `dy`, the gradient of the output before the activation, the gradients `dw` of the weights, `db` of the bias,
-/// and `dx` of the input unless that is not wanted; all are overwritten.
+/// A depthwise convolution with its activation and tables of offsets made once. An image's result has the same bits in
+/// any batch.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    conv: Depthwise,
+    plan: Plan,
+    weights: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    activation: Activation,
+}
+
+impl Prepared {
+    /// Prepares a convolution of any number of images: `conv.window.batch` is ignored. `None` where the offsets do not
+    /// [fit](Depthwise::fits).
+    ///
+    /// # Panics
+    /// If a slice's length does not match the sizes.
+    pub fn new(conv: &Depthwise, w: &[f32], bias: Option<&[f32]>, activation: Activation) -> Option<Self> {
+        let conv = Depthwise { window: Window { batch: 1, ..conv.window }, ..*conv };
+        if !conv.fits() || conv.input_len() == 0 || conv.output_len() == 0 {
+            return None;
+        }
+        conv.window.check();
+        check_len("the weights", w.len(), conv.weights_len());
+        bias.into_iter().for_each(|bias| check_len("the bias", bias.len(), conv.filters()));
+        Some(Self { plan: Plan::new(&conv), conv, weights: w.to_vec(), bias: bias.map(<[f32]>::to_vec), activation })
+    }
+
+    /// Floating-point operations per image.
+    pub fn operations(&self) -> usize {
+        self.conv.operations()
+    }
+
+    /// The output for some images, on up to `threads` threads if there are several images and enough work. Every value
+    /// of `y` is written.
+    ///
+    /// # Panics
+    /// If the input is not whole images, or the output does not match it.
+    pub fn forward(&self, x: &[f32], threads: usize, y: &mut [f32]) {
+        let (one, result) = (self.conv.input_len(), self.conv.output_len());
+        let batch = x.len() / one;
+        check_len("the input", x.len(), size_of(&[batch, one]));
+        check_len("the output", y.len(), size_of(&[batch, result]));
+        let conv = Depthwise { window: Window { batch, ..self.conv.window }, ..self.conv };
+        let (most, images) = conv.parts();
+        if most.min(threads) <= 1 || batch == 1 {
+            return self.images(x, y);
+        }
+        let tasks = x.chunks(images * one).zip(y.chunks_mut(images * result)).collect();
+        parallel::each(most.min(threads), tasks, |(x, y): (&[f32], &mut [f32])| self.images(x, y));
+    }
+
+    fn images(&self, x: &[f32], y: &mut [f32]) {
+        let Self { conv, plan, weights, bias, activation } = self;
+        let images = x.chunks_exact(conv.input_len()).zip(y.chunks_exact_mut(conv.output_len()));
+        scratch::with_zeros(plan.copies_len(), |copies| {
+            for (x, y) in images {
+                match bias {
+                    Some(bias) => y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias)),
+                    None => y.fill(0.0),
+                }
+                plan.framed(x, copies, |frame| {
+                    add_products(frame, &plan.pixels, &plan.cells, weights, conv.filters(), y, &plan.results);
+                });
+                activation.apply(y);
+            }
+        });
+    }
+}
+
+/// Computes from `dy`, the gradient of the output before the activation, the gradients `dw` of the weights and, where
+/// given, `db` of the bias and `dx` of the input; all are overwritten.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn backward(
     conv: &Depthwise,
     x: &[f32],
@@ -142,7 +212,7 @@ pub fn backward(
             scratch::with_zeros(plan.copies_len(), |copies| {
                 for (i, dy) in dy.chunks_exact(result).enumerate() {
                     plan.framed(&x[(part * images + i) * one..][..one], copies, |frame| {
-                        add_products(frame, &plan.cells, &plan.pixels, dy, conv.filters(), dw);
+                        add_products(frame, &plan.cells, &plan.pixels, dy, conv.filters(), dw, &plan.sums);
                     });
                     if let Some(dx) = &mut dx {
                         plan.input_gradient(dy, w, &mut dx[i * one..][..one]);
@@ -154,15 +224,19 @@ pub fn backward(
     });
 }
 
-/// What all images of a call have in common. Where each input channel has several output channels, its values are
-/// repeated for each of them first; then all goes as with one.
+/// State shared by all images of a call. Where each input channel has several output channels, its values are first
+/// repeated for each of them; the rest is the same as with one.
+#[derive(Clone, Debug)]
 struct Plan {
     frame: Frame,
     channels: usize,
     multiplier: usize,
-    /// Where output pixels begin in the frame, and how far from there the window's cells are.
+    /// Offsets of the output pixels in the frame, and of the window's cells from there.
     pixels: Vec<u32>,
     cells: Vec<u32>,
+    /// Offsets of the output pixels in the output, and of the weights of the window's cells.
+    results: Vec<u32>,
+    sums: Vec<u32>,
 }
 
 impl Plan {
@@ -175,10 +249,12 @@ impl Plan {
             multiplier: conv.multiplier,
             pixels: frame.pixel_offsets(&conv.window, 1),
             cells: cells.into_iter().step_by(conv.filters().max(1)).collect(),
+            results: even_offsets(conv.window.pixels(), conv.filters()),
+            sums: even_offsets(conv.window.cells(), conv.filters()),
         }
     }
 
-    /// Room for an image with repeated channels and for its frame.
+    /// Workspace for an image with repeated channels and for its frame.
     fn copies_len(&self) -> usize {
         let repeated = if self.multiplier > 1 { self.frame.image_len() } else { 0 };
         repeated + if self.frame.padded { self.frame.len() } else { 0 }
@@ -225,20 +301,19 @@ impl Plan {
     }
 }
 
-/// Values of a channel block: what a tile works on side by side.
+/// Channels of a block, which a tile processes side by side.
 const LANES: usize = 16;
 
-/// `y[i][c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with rows of `y` and `b` of `channels` values one after
-/// another.
-fn add_products(x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32]) {
+/// `y[results[i] + c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with contiguous rows of `channels` values in `b`.
+fn add_products(x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32], results: &[u32]) {
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
     assert!(last(rows) + last(steps) + channels <= x.len(), "the input is too short");
-    assert!(steps.len() * channels <= b.len() && rows.len() * channels <= y.len(), "the matrices are too short");
-    let results = even_offsets(rows.len(), channels);
-    products(x, rows, steps, b, channels, y, &results);
+    assert!(steps.len() * channels <= b.len(), "the right matrix is too short");
+    assert!(rows.len() == results.len() && last(results) + channels <= y.len(), "the result is too short");
+    products(x, rows, steps, b, channels, y, results);
 }
 
-/// A tile of `H` rows and `LANES` channels from `c` on.
+/// The microkernel: a tile of `H` rows and `LANES` channels from `c` on.
 ///
 /// # Safety
 /// The conditions that [`add_products`] checks, and `c + LANES <= channels`.
@@ -373,6 +448,32 @@ mod tests {
                 window.pad = [1, 1];
                 window.output = [side.div_ceil(stride); 2];
                 check(Depthwise { window, channels, multiplier: 1 });
+            }
+        });
+    }
+
+    #[test]
+    fn a_prepared_one_gives_the_same_numbers_and_an_image_the_same_bits_in_any_batch() {
+        at_every_level(|_| {
+            for (side, channels, multiplier, stride) in [(16, 64, 1, 1), (15, 40, 2, 2), (9, 3, 1, 2)] {
+                let (batch, side) = if cfg!(miri) { (2, 5) } else { (9, side) };
+                let mut window = Window::valid(batch, [side, side], [3, 3], [stride, stride]);
+                window.pad = [1, 1];
+                window.output = [side.div_ceil(stride); 2];
+                let conv = Depthwise { window, channels, multiplier };
+                let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
+                let bias = values(conv.filters(), 3);
+                let (mut y, mut expected) = (vec![7.5; conv.output_len()], vec![7.5; conv.output_len()]);
+                forward(&conv, &x, &w, Some(&bias), Activation::Relu, &mut expected);
+                let prepared = Prepared::new(&conv, &w, Some(&bias), Activation::Relu).expect("offsets that fit");
+                for threads in [1, 3] {
+                    prepared.forward(&x, threads, &mut y);
+                    assert_eq!(y, expected);
+                }
+                let (one, result) = (x.len() / batch, y.len() / batch);
+                let mut alone = vec![7.5; result];
+                prepared.forward(&x[one..2 * one], 1, &mut alone);
+                assert_eq!(alone, y[result..2 * result]);
             }
         });
     }

@@ -1,13 +1,13 @@
-//! Rows of a table, found by their numbers.
+//! Embedding: rows of a table, looked up by index.
 
 use super::parallel;
 use super::window::{check_len, size_of};
 
-/// `y` = the table's row of `width` values for each number; NaN for a number that is no row's. Every value of `y` is
-/// written.
+/// `y` = the table's row of `width` values for each number; NaN for a number that is not the index of a row. Every
+/// value of `y` is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the others say.
+/// If a slice's length does not match the others.
 pub fn forward(width: usize, numbers: &[f32], table: &[f32], y: &mut [f32]) {
     let rows = check(width, numbers, table, y);
     if y.is_empty() {
@@ -16,18 +16,29 @@ pub fn forward(width: usize, numbers: &[f32], table: &[f32], y: &mut [f32]) {
     let (threads, step) = parallel::pass(y.len());
     let step = step.div_ceil(width);
     let tasks = y.chunks_mut(step * width).zip(numbers.chunks(step)).collect();
-    parallel::each(threads, tasks, |(y, numbers): (&mut [f32], &[f32])| {
-        for (y, number) in y.chunks_exact_mut(width).zip(numbers) {
-            match row_of(*number, rows) {
-                Some(row) => y.copy_from_slice(&table[row * width..][..width]),
-                None => y.fill(f32::NAN),
-            }
-        }
-    });
+    parallel::each(threads, tasks, |(y, numbers): (&mut [f32], &[f32])| look_up(width, numbers, (table, rows), y));
 }
 
-/// The gradient of the table from that of the output; every value is written. Parts for one row are added in the order
-/// of the numbers.
+/// [`forward`] on the calling thread.
+///
+/// # Panics
+/// As [`forward`].
+pub fn forward_here(width: usize, numbers: &[f32], table: &[f32], y: &mut [f32]) {
+    let rows = check(width, numbers, table, y);
+    look_up(width, numbers, (table, rows), y);
+}
+
+fn look_up(width: usize, numbers: &[f32], (table, rows): (&[f32], usize), y: &mut [f32]) {
+    for (y, number) in y.chunks_exact_mut(width).zip(numbers) {
+        match row_of(*number, rows) {
+            Some(row) => y.copy_from_slice(&table[row * width..][..width]),
+            None => y.fill(f32::NAN),
+        }
+    }
+}
+
+/// The gradient of the table from that of the output; every value is written. Contributions to one row are added in the
+/// order of the numbers.
 ///
 /// # Panics
 /// As [`forward`].
@@ -48,7 +59,8 @@ fn check(width: usize, numbers: &[f32], table: &[f32], y: &[f32]) -> usize {
     table.len() / width
 }
 
-/// The row that a number is cut to, if it is one's. As on other backends -0.5 is no row's, though it would be cut to 0.
+/// The row index that a number truncates to, if there is such a row. As on other backends -0.5 is invalid, though it
+/// would truncate to 0.
 fn row_of(number: f32, rows: usize) -> Option<usize> {
     let inside = number >= 0.0 && f64::from(number) <= rows as f64 - 1.0;
     inside.then_some(number as usize).filter(|row| *row < rows)
@@ -60,7 +72,7 @@ mod tests {
     use crate::testing::values;
 
     #[test]
-    fn rows_are_found_and_their_gradients_added() {
+    fn lookup_and_its_gradient() {
         let numbers = [2.0, 0.0, 2.9, 3.0, -1.0, f32::NAN, 2.0, -0.5, f32::INFINITY];
         let table: Vec<f32> = (0..6).map(|i| i as f32).collect();
         let mut y = [7.5; 18];

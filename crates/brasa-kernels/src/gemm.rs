@@ -1,22 +1,23 @@
-//! The matrix product that everything else is made of, with its left matrix and its result found through tables of
-//! offsets.
+//! The matrix product (GEMM) behind most kernels, with A and C addressed through tables of offsets.
 //!
-//! [`product`] computes `C[i][j] (+)= Σₖ A[rows[i] + steps[k]] · B[k][j]`. With the tables of an image's pixels and of
-//! a window's cells it is a convolution straight from the image, with the two tables swapped it is the gradient of the
-//! weights, and with evenly spaced tables it is an ordinary matrix product. The innermost part keeps a tile of C in
-//! registers while it runs along k.
+//! [`product`] computes `C[i][j] (+)= Σₖ A[rows[i] + steps[k]] · B[k][j]`. With the offsets of an image's pixels and of
+//! a window's cells it is a convolution without im2col: an indirect GEMM (M. Dukhan, *The Indirect Convolution
+//! Algorithm*, 2019), here with two one-dimensional tables of offsets instead of a pointer for each pixel and cell.
+//! With the two tables swapped it is the gradient of the weights, and with evenly spaced offsets an ordinary matrix
+//! product. Loops are blocked in the manner of GotoBLAS and BLIS; the microkernel keeps a tile of C in registers while
+//! it runs along k.
 
 use super::panels::panels_len;
 use super::simd;
 pub use super::tiles::PANEL;
-use super::tiles::{APART, MOST_ROWS, Set, Tiles};
+use super::tiles::{APART, LINE, MOST_ROWS, Set, Tiles};
 
-/// Steps of k that are done in one go: a panel's part then stays in the second-level cache.
+/// Steps of k in one block (the KC of BLIS): this part of a panel of B stays in the second-level cache.
 const DEPTH: usize = 1024;
-/// Rows that are done in one go, a multiple of every tile's height.
+/// Rows in one block (the MC of BLIS), a multiple of every microkernel's height.
 const HEIGHT: usize = 480;
 
-/// The right matrix of a product.
+/// The right matrix (B) of a product.
 #[derive(Clone, Copy)]
 pub enum Right<'a> {
     /// Row after row, each `stride` values after the one before.
@@ -26,29 +27,29 @@ pub enum Right<'a> {
         /// Distance between rows.
         stride: usize,
     },
-    /// Some rows of a matrix in panels of [`PANEL`] columns, each with all its rows one after another, the last panel
-    /// filled up with zeros: see [`super::panels`].
+    /// Rows of a matrix packed in panels of [`PANEL`] columns, each panel with all its rows one after another, the last
+    /// panel padded with zeros: see [`super::panels`].
     Panels {
         /// The whole matrix.
         data: &'a [f32],
         /// Number of rows of the whole matrix.
         depth: usize,
-        /// The first row wanted.
+        /// First row to use.
         first: usize,
     },
 }
 
 impl<'a> Right<'a> {
-    /// All rows of a matrix in panels.
+    /// All rows of a packed matrix.
     pub fn panels(data: &'a [f32], depth: usize) -> Self {
         Right::Panels { data, depth, first: 0 }
     }
 }
 
-/// What a product does with the values already in C.
+/// How a product treats the values already in C.
 #[derive(Clone, Copy)]
 pub enum Start<'a> {
-    /// Adds to them. Rows of C may overlap.
+    /// Accumulates. Rows of C may overlap.
     Add,
     /// Overwrites them.
     Zero,
@@ -67,7 +68,7 @@ impl<'a> Start<'a> {
 /// thread.
 ///
 /// # Panics
-/// If any offset leads out of `a`, `b` or `c`, or if the two tables of rows differ in length.
+/// If any offset lies outside `a`, `b` or `c`, or if the two tables of rows differ in length.
 pub fn product(
     (a, rows, steps): (&[f32], &[u32], &[u32]),
     b: Right,
@@ -91,7 +92,7 @@ pub fn product(
             while j < columns {
                 let width = tiles.set_for(columns - j).width;
                 let end = (j + width).min(columns);
-                // SAFETY: `check` has seen all offsets into A and C and the size of B; `panel` keeps the reads of B
+                // SAFETY: `check` covers all offsets into A and C and the size of B; `panel` keeps the reads of B
                 // inside it.
                 unsafe { call.panel(b, d * DEPTH, j, end - j, width, start.starting_at(j)) };
                 j = end;
@@ -100,7 +101,43 @@ pub fn product(
     }
 }
 
-/// The product of matrices without a single k: what C starts from.
+/// One row of a product with all columns of a matrix in panels of so many rows, on the calling thread: the sums of
+/// [`product`], bit for bit, at the speed of memory. `start` is what they start from, zero if absent.
+///
+/// # Panics
+/// If a slice is too short.
+pub fn line(a: &[f32], (panels, depth): (&[f32], usize), start: Option<&[f32]>, c: &mut [f32]) {
+    assert!(a.len() <= depth && panels_len(depth, c.len()) <= panels.len(), "B is too short");
+    match start {
+        Some(start) => c.copy_from_slice(start),
+        None => c.fill(0.0),
+    }
+    let Tiles { line: (most, long), short_line, .. } = Tiles::of(simd::level());
+    let mut sums = [0.0; LINE];
+    for (d, a) in a.chunks(DEPTH).enumerate() {
+        let (mut panel, mut rest) = (0, &mut *c);
+        while !rest.is_empty() {
+            let (count, line) = if rest.len().div_ceil(PANEL) >= *most { (*most, long) } else { (1, short_line) };
+            let (c, later) = rest.split_at_mut((count * PANEL).min(rest.len()));
+            let mut base = [0.0; LINE];
+            if d == 0 {
+                base[..c.len()].copy_from_slice(c);
+            }
+            let at = (panel * depth + d * DEPTH) * PANEL;
+            // SAFETY: `count` panels from this one on lie within the panels, whose length was checked, and `a` is not
+            // longer than what is left of each.
+            unsafe { line(a, panels[at..].as_ptr(), depth * PANEL, &base, &mut sums) };
+            if d == 0 {
+                c.copy_from_slice(&sums[..c.len()]);
+            } else {
+                c.iter_mut().zip(&sums).for_each(|(c, sum)| *c += sum);
+            }
+            (panel, rest) = (panel + count, later);
+        }
+    }
+}
+
+/// A product over no steps: C is only initialized.
 fn nothing_to_add(columns: usize, c: &mut [f32], c_rows: &[u32], start: Start) {
     for row in c_rows {
         let row = &mut c[*row as usize..][..columns];
@@ -112,7 +149,7 @@ fn nothing_to_add(columns: usize, c: &mut [f32], c_rows: &[u32], start: Start) {
     }
 }
 
-/// All the conditions under which the tiles stay inside their slices.
+/// Checks that the microkernels stay inside their slices.
 #[allow(clippy::too_many_arguments)]
 fn check(a: &[f32], rows: &[u32], steps: &[u32], b: Right, columns: usize, c: &[f32], c_rows: &[u32], start: Start) {
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
@@ -146,7 +183,7 @@ impl Start<'_> {
     }
 }
 
-/// Some rows and some steps of a product, all columns of which are within A and C.
+/// Rows and steps of one block of a product; all their offsets lie within A and C.
 struct Call<'a> {
     a: &'a [f32],
     rows: &'a [u32],
@@ -157,7 +194,7 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The `count` columns from `j` on, with tiles of `width` columns. `step` is the first step's number.
+    /// Columns `j..j + count`, with tiles of `width` columns. `step` is the index of the first step.
     ///
     /// # Safety
     /// As for [`check`].
@@ -169,8 +206,8 @@ impl Call<'_> {
                 (data, (j / PANEL * depth + first + step) * PANEL + j % PANEL, PANEL)
             }
         };
-        // A tile reads `width` columns even where it writes fewer. Whatever lies there does no harm, as long as it lies
-        // in B: the last rows are copied where it does not.
+        // A tile reads `width` columns even where it writes fewer. The excess is harmless within B; where it would lie
+        // beyond, the last rows are copied.
         let room = data.len() - at;
         let steps = self.steps.len();
         let whole =
@@ -217,12 +254,12 @@ impl Call<'_> {
             let (tile, rows, c_rows) = (heights[end - i - 1], &self.rows[i..end], &self.c_rows[i..end]);
             i = end;
             if count == *width {
-                // SAFETY: the caller's promise, for rows as many as the tile is high, and columns as many as it is
+                // SAFETY: the caller's promise; there are as many rows as the tile is high and as many columns as it is
                 // wide.
                 unsafe { tile(self.a, rows, self.steps, b, b_step, &base, self.c.add(j), c_rows, add) };
                 continue;
             }
-            // A tile writes its whole width: here to a place of its own, and from there as much as there is room for.
+            // An edge tile is written whole to a buffer, from which `count` columns are copied.
             let mut whole = [0.0; MOST_ROWS * PANEL];
             // SAFETY: as above, and `whole` has room for the highest and widest tile.
             unsafe { tile(self.a, rows, self.steps, b, b_step, &base, whole.as_mut_ptr(), &APART, false) };

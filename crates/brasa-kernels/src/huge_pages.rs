@@ -1,17 +1,17 @@
-//! Long buffers in pages of two megabytes.
+//! Long buffers in huge pages (2 MiB).
 //!
-//! In pages of four kilobytes a network whose activations take tens of megabytes spends up to a fifth of a step on
-//! looking up where each page is. Linux takes larger ones for memory that asks for it
+//! With pages of 4 KiB, a network whose activations take tens of megabytes spends up to a fifth of a step on address
+//! translation. Linux gives huge pages to memory that asks for them
 //! (<https://docs.kernel.org/admin-guide/mm/transhuge.html>); other systems choose by themselves.
 
-/// Bytes of a large page, on the machines that have them.
+/// Bytes of a huge page, on the machines that have them.
 #[cfg(all(target_os = "linux", not(miri)))]
 const PAGE: usize = 2 << 20;
 
-/// `len` zeros, in large pages where there are at least two of them. What lies before the first and behind the last
-/// stays in small ones, so that no more memory is taken than asked for.
+/// `len` zeros, in huge pages where there are at least two of them. The ends before the first and after the last stay
+/// in small pages, so that no more memory is taken than requested.
 pub fn zeros(len: usize) -> Vec<f32> {
-    #[allow(unused_mut)] // As only Linux wants it.
+    #[allow(unused_mut)] // Mutated on Linux only.
     let mut values = vec![0.0; len];
     #[cfg(all(target_os = "linux", not(miri)))]
     ask(&mut values);
@@ -27,7 +27,7 @@ fn ask(values: &mut [f32]) {
         return;
     }
     // SAFETY: `before + whole <= bytes`, so the range lies within `values`, which is borrowed for the whole call. The
-    // advice changes how the memory is mapped, not what it holds; if the system declines it, nothing has happened.
+    // advice changes how the memory is mapped, not its contents; if the system declines it, nothing changes.
     unsafe {
         let first = values.as_mut_ptr().cast::<u8>().add(before);
         libc::madvise(first.cast(), whole, libc::MADV_HUGEPAGE);

@@ -1,10 +1,10 @@
-//! Normalization of rows: each with its own mean and variance.
+//! Layer normalization: each row with its own mean and variance.
 
 use super::parallel;
 use super::simd::simd;
 use super::window::check_len;
 
-/// What the backward pass needs of the forward pass, for each row.
+/// Statistics of each row that the forward pass saves for the backward pass.
 #[derive(Debug)]
 pub struct Statistics<T> {
     /// The means.
@@ -14,10 +14,10 @@ pub struct Statistics<T> {
 }
 
 /// `y = (x − mean) · factor · gamma + beta` for each row of `width` values; every value of `y` and of the statistics is
-/// written. The variance is the mean of the squares of what is left of the mean.
+/// written. The variance is the mean of the squared deviations from the mean.
 ///
 /// # Panics
-/// If a slice does not have the length that the others say.
+/// If a slice's length does not match the others.
 pub fn forward(
     width: usize,
     epsilon: f32,
@@ -43,11 +43,23 @@ pub fn forward(
     });
 }
 
-/// From `dy`, the gradient of the output, that of the input, and those of gamma and beta where there are such; every
-/// value is written.
+/// [`forward`] on the calling thread, without saving the statistics for a backward pass.
 ///
 /// # Panics
-/// If a slice does not have the length that the others say.
+/// As [`forward`].
+pub fn forward_here(width: usize, epsilon: f32, x: &[f32], gamma: Option<&[f32]>, beta: Option<&[f32]>, y: &mut [f32]) {
+    check(width, x, y);
+    check_weights(width, gamma, beta);
+    for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+        normalize(width, epsilon, x, (gamma, beta), y, &mut [0.0], &mut [0.0]);
+    }
+}
+
+/// Computes from `dy`, the gradient of the output, the gradients of the input and, where present, of gamma and beta;
+/// every value is written.
+///
+/// # Panics
+/// If a slice's length does not match the others.
 pub fn backward(
     width: usize,
     x: &[f32],
@@ -97,7 +109,7 @@ fn check_weights(width: usize, gamma: Option<&[f32]>, beta: Option<&[f32]>) {
     [gamma, beta].into_iter().flatten().for_each(|weight| check_len("the weights", weight.len(), width));
 }
 
-/// Sum in sixteen strands, which can be added side by side.
+/// Sum in sixteen independent accumulators, so that it can be vectorized.
 #[inline(always)]
 fn sum(row: &[f32], value: impl Fn(usize, f32) -> f32) -> f32 {
     const STRANDS: usize = 16;
@@ -197,7 +209,7 @@ mod tests {
             .collect()
     }
 
-    /// Outputs by the definition; gradients by differences of them.
+    /// Outputs by the definition; gradients by finite differences.
     fn check(rows: usize, width: usize, weighted: bool) {
         let x: Vec<f32> = values(rows * width, 1).iter().map(|x| x * 3.0 + 1.0).collect();
         let (gamma, beta, dy) = match weighted {

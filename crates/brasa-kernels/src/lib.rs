@@ -1,31 +1,40 @@
 //! The fast CPU forms of the hot operations and of their gradients, on plain slices.
 //!
-//! Values are `f32`, images channels-last, weights in Keras's layout. Nothing here knows of tensors or of Burn: callers
-//! hand in slices and get slices written. The functions are safe for any arguments: they panic if a slice does not have
-//! the length that the sizes say, so callers check what comes from outside first.
+//! Values are `f32`, images channels-last, weights in Keras's layout. Nothing here depends on tensors or on Burn:
+//! callers pass slices, and results are written to slices. The functions are safe for any arguments: they panic if a
+//! slice's length does not match the sizes, so callers check external input first.
 //!
 //! | Module | Operations |
 //! | --- | --- |
-//! | [`conv2d`] | convolution with bias and activation, also one-dimensional, dilated, grouped; convolution and max pooling in one pass |
+//! | [`conv2d`] | convolution with bias and activation, also in 1-D, dilated, grouped; fused with max pooling |
 //! | [`depthwise`] | depthwise convolution |
 //! | [`dense`] | fully connected layer |
 //! | [`pool`], [`average_pool`] | maximum, average and global average pooling |
 //! | [`activation`], [`softmax`] | elementwise activations; softmax, alone and with cross-entropy |
 //! | [`batch_norm`], [`layer_norm`] | batch and layer normalization |
-//! | [`attention`] | attention in heads |
-//! | [`embedding`] | rows of a table |
+//! | [`attention`] | multi-head attention |
+//! | [`embedding`] | lookup of table rows |
 //! | [`rnn`] | LSTM and GRU over whole sequences |
+//! | [`merge`] | elementwise sums and products |
 //! | [`optimizer`] | updates of weights by any formula, and those that need a norm |
 //!
-//! They stand on a few parts of their own: [`gemm`], the matrix product through tables of offsets that convolutions and
-//! layers are made of, with its tiles in registers and [`panels`] of weights; [`window`], the geometry of sliding
-//! windows; [`simd`], one source for every instruction set; `parallel`, how work is shared between the threads of the
-//! current rayon pool; `scratch`, working memory that threads keep, and `huge_pages`, how long buffers are mapped; `math`,
-//! elementary functions without branches. [`peak`] measures what the machine could do at best.
+//! Shared parts: [`gemm`], the matrix product through tables of offsets behind convolutions and layers, with its
+//! microkernels and packed [`panels`] of weights; [`window`], the geometry of sliding windows; [`simd`], one source for
+//! every instruction set with runtime dispatch; `parallel`, which shares work between the threads of the current rayon
+//! pool; `scratch`, the workspace that threads keep; `huge_pages`, the mapping of long buffers; `math`, elementary
+//! functions without branches. [`peak`] measures the machine's peak rate.
+//!
+//! For prediction with fixed weights there are prepared forms ([`dense::Packed`], [`conv2d::Prepared`],
+//! [`depthwise::Prepared`], [`batch_norm::Prepared`], [`rnn::PreparedLstm`], [`rnn::PreparedGru`]): weights are packed
+//! and tables made once. On a single thread they allocate nothing once the thread's workspace exists, and the result of
+//! a row, an image or a sequence has the same bits in any batch, on any number of threads.
 //!
 //! The same call gives the same bits every time, for a given number of threads and instruction set. Unsafe code is in
-//! four places: the tiles of [`gemm`] and those of [`depthwise`], behind functions that check every offset, the choice of
-//! an instruction set in [`simd`], and the advice to the system in `huge_pages`.
+//! four places: the microkernels of [`gemm`] and of [`depthwise`], behind functions that check every offset, the
+//! runtime dispatch in [`simd`], and the advice to the system in `huge_pages`.
+
+/// The `opt-level` of this package's build. At `0` every kernel takes many times as long.
+pub const OPT_LEVEL: &str = env!("BRASA_OPT_LEVEL");
 
 pub mod activation;
 pub mod attention;
@@ -39,6 +48,7 @@ pub mod gemm;
 pub mod huge_pages;
 pub mod layer_norm;
 mod math;
+pub mod merge;
 pub mod optimizer;
 pub mod panels;
 pub mod parallel;

@@ -1,6 +1,6 @@
 //! Elementary functions without branches or library calls, so that loops over them become vector instructions.
 //!
-//! Each is within about 2·10⁻⁷ of the true value, relative to it, and passes NaN on.
+//! Each is accurate to about 2·10⁻⁷, relative to the true value, and propagates NaN.
 
 use super::simd::Isa;
 
@@ -24,7 +24,7 @@ pub fn exp<I: Isa>(x: f32) -> f32 {
     let p = I::mul_add(p, r, 0.5);
     let p = I::mul_add(p, r, 1.0);
     let p = I::mul_add(p, r, 1.0);
-    // In two factors, because 2ⁿ alone may be too large or too small for a normal number.
+    // In two factors: 2ⁿ alone can be outside the range of normal numbers.
     let n = (rounded.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
     let power = |n: i32| f32::from_bits((n.wrapping_add(127) as u32).wrapping_shl(23));
     let half = n >> 1;
@@ -51,7 +51,7 @@ pub fn sigmoid<I: Isa>(x: f32) -> f32 {
     1.0 / (1.0 + exp::<I>(-x))
 }
 
-/// tanh x: near zero an odd polynomial fitted to it (Chebyshev), else by way of e²ˣ.
+/// tanh x: near zero an odd polynomial fitted to it (Chebyshev), else through e²ˣ.
 #[inline(always)]
 pub fn tanh<I: Isa>(x: f32) -> f32 {
     let z = x * x;

@@ -1,8 +1,8 @@
-//! Updates of weights in as few passes over weight, gradient and state as there can be: one, or more where a norm has
-//! to be known first. Formulas as in Keras.
+//! Optimizer updates in the fewest possible passes over weight, gradient and state: one, or more where a norm is needed
+//! first. Formulas as in Keras.
 //!
-//! Each first takes the part `decay` off the weights: `w -= decay · w`, as Keras does it. (`w *= 1 - decay` would round
-//! a small decay to a multiple of 2⁻²⁴.)
+//! Each first applies the weight decay: `w -= decay · w`, as Keras does. (`w *= 1 - decay` would round a small decay to
+//! a multiple of 2⁻²⁴.)
 
 mod norms;
 
@@ -12,17 +12,17 @@ use super::parallel;
 use super::simd::simd;
 use super::window::check_len;
 
-/// Declares a pass over weights, their gradient and the numbers kept for them, by any formula.
+/// Declares a pass over weights, their gradient and their state, by any formula.
 macro_rules! pass {
     (@number $slot:ident) => { &mut f32 };
-    // What is walked through together, and how one of each is then called.
+    // The zipped iterator, and the pattern of its items.
     (@zip $one:expr) => { $one.into_iter() };
     (@zip $one:expr, $($more:expr),+) => { $one.into_iter().zip(pass!(@zip $($more),+)) };
     (@each $one:ident) => { $one };
     (@each $one:ident, $($more:ident),+) => { ($one, pass!(@each $($more),+)) };
 
     ($formula:ident, $name:ident, $part:ident, [$($slot:ident),*], $slots:literal) => {
-        #[doc = concat!("What a formula does to one weight and ", $slots, ", given the gradient.")]
+        #[doc = concat!("A formula that updates one weight and ", $slots, ", given the gradient.")]
         pub trait $formula: Fn(f32, &mut f32 $(, pass!(@number $slot))*) + Sync {}
         impl<F: Fn(f32, &mut f32 $(, pass!(@number $slot))*) + Sync> $formula for F {}
 
@@ -38,7 +38,7 @@ macro_rules! pass {
             $(, $slot: &mut [f32])*
         ) {
             check_len("the gradient", gradient.len(), weights.len());
-            $( check_len("what is kept", $slot.len(), weights.len()); )*
+            $( check_len("the state", $slot.len(), weights.len()); )*
             let (threads, step) = parallel::pass(weights.len());
             let tasks: Vec<_> =
                 pass!(@zip gradient.chunks(step), weights.chunks_mut(step) $(, $slot.chunks_mut(step))*).collect();
@@ -50,7 +50,7 @@ macro_rules! pass {
         simd! {
             fn $part<I, F: $formula>(decay: f32, formula: &F, g: &[f32], w: &mut [f32] $(, $slot: &mut [f32])*) {
                 for pass!(@each g, w $(, $slot)*) in pass!(@zip g, w $(, $slot)*) {
-                    // Without decay an infinite weight stays one.
+                    // Without decay an infinite weight stays infinite.
                     if decay != 0.0 {
                         *w -= decay * *w;
                     }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn without_decay_an_infinite_weight_stays_one() {
+    fn without_decay_an_infinite_weight_stays_infinite() {
         let mut weights = [f32::NEG_INFINITY, 1.0];
         update(0.0, &|g, w: &mut f32| *w -= g, &[0.0, 0.5], &mut weights);
         assert_eq!(weights, [f32::NEG_INFINITY, 0.5]);

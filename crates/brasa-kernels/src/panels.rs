@@ -1,12 +1,12 @@
-//! Copies of a right matrix in panels, the form in which it is read fastest when many rows of the left one meet it.
+//! Packing of the right matrix into panels, the layout that is read fastest when it meets many rows of the left one.
 
 use super::gemm::PANEL;
 use super::parallel;
 
-/// Number of values that a matrix of `depth` rows takes in panels.
+/// Number of values of a packed matrix of `depth` rows.
 ///
 /// # Panics
-/// If that is more than there are addresses.
+/// If it exceeds the address space.
 pub fn panels_len(depth: usize, columns: usize) -> usize {
     columns
         .div_ceil(PANEL)
@@ -15,7 +15,7 @@ pub fn panels_len(depth: usize, columns: usize) -> usize {
         .expect("a matrix within the address space")
 }
 
-/// Copies the matrix whose rows of `columns` values lie `stride` apart in `rows`.
+/// Packs the matrix whose rows of `columns` values lie `stride` apart in `rows`.
 ///
 /// # Panics
 /// If a slice is too short.
@@ -28,8 +28,8 @@ pub fn pack(rows: &[f32], depth: usize, columns: usize, stride: usize, panels: &
     });
 }
 
-/// Copies the transpose of a matrix, of `columns` rows of `depth` values that lie `stride` apart, to the rows of the
-/// panels from `first` on; `whole` is the number of rows that the panels have.
+/// Packs the transpose of a matrix of `columns` rows of `depth` values, `stride` apart, into the rows of the panels
+/// from `first` on; `whole` is the number of rows of the panels.
 ///
 /// # Panics
 /// If a slice is too short.

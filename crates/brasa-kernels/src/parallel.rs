@@ -1,7 +1,7 @@
 //! Sharing work between the threads of the current rayon pool.
 //!
-//! Work is cut into parts whose number depends on the sizes and the number of threads alone, never on timing, and
-//! whatever the parts compute is put together in their order: the same call gives the same bits every time.
+//! Work is cut into parts whose number depends only on the sizes and the number of threads, never on timing, and
+//! partial results are combined in order: the same call gives the same bits every time.
 
 use rayon::prelude::*;
 
@@ -17,8 +17,7 @@ pub fn threads_for(operations: usize) -> usize {
     if operations < WORTH_SHARING { 1 } else { rayon::current_num_threads().max(1) }
 }
 
-/// How many of `items` go in one part, for `threads` threads: four parts a thread, so that a thread that is held up can
-/// be helped.
+/// Items per part for `threads` threads: four parts a thread, so that others can take over from one that is held up.
 pub fn part_len(items: usize, threads: usize) -> usize {
     let parts = if threads <= 1 { 1 } else { 4 * threads };
     items.div_ceil(parts).max(1)
@@ -44,7 +43,7 @@ pub fn pass(len: usize) -> (usize, usize) {
     }
 }
 
-/// `total[i] += parts[0][i] + parts[1][i] + …`, added in this order. `parts` holds whole parts, one after another.
+/// `total[i] += parts[0][i] + parts[1][i] + …`, added in this order. `parts` holds contiguous parts of equal length.
 pub fn add_parts(parts: &[f32], total: &mut [f32]) {
     if total.is_empty() {
         return;

@@ -1,10 +1,10 @@
-//! How fast this machine multiplies and adds at best: what the kernels' speed is measured against.
+//! The machine's peak rate of multiply-adds, against which the kernels' speed is measured.
 
 use std::time::Instant;
 
 use super::simd::{Isa, simd};
 
-/// Sums that do not wait for each other: enough to keep two units with four steps of latency busy.
+/// Independent accumulators: enough to keep two units with four steps of latency busy.
 const CHAINS: usize = 12;
 /// Steps in a round.
 const ROWS: usize = 8;
@@ -12,9 +12,9 @@ const ROWS: usize = 8;
 type Sums<const W: usize> = [[f32; W]; CHAINS];
 type Factors<const W: usize> = [[f32; W]; ROWS];
 
-/// How often a rate is measured; the best counts.
+/// Measurements of a rate; the best counts.
 const TRIES: usize = 5;
-/// How long one measurement takes at least, in seconds.
+/// Shortest duration of one measurement, in seconds.
 const LONG: f64 = 0.02;
 
 /// `sums = sums · factors + factors`.
@@ -30,7 +30,8 @@ macro_rules! chains {
     ($name:ident, $width:literal) => {
         simd! {
             fn $name<I>(factors: &Factors<$width>, sums: &mut Sums<$width>, rounds: usize) {
-                // Variables of their own, so that the compiler takes each for a vector, not all together for a table.
+                // Separate variables, so that the compiler makes each a vector register instead of all together an
+                // array in memory.
                 let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h, mut i, mut j, mut k, mut l] = *sums;
                 for _ in 0..rounds {
                     for row in factors {
@@ -53,14 +54,14 @@ macro_rules! chains {
         }
     };
 }
-// Which width fills the registers and no more depends on the instruction set; the fastest is taken.
+// The width that just fills the registers depends on the instruction set; the fastest is taken.
 chains!(chains_of_4, 4);
 chains!(chains_of_8, 8);
 chains!(chains_of_16, 16);
 
-/// Floating-point operations a second that all threads of the current rayon pool reach together when each keeps its
-/// numbers in registers, a multiplication with addition counting as two. Takes about half a second, in which every
-/// thread of the pool must be free to compute.
+/// Floating-point operations a second of all threads of the current rayon pool together, each on numbers in registers;
+/// a multiply-add counts as two. Takes about half a second, during which every thread of the pool must be free to
+/// compute.
 pub fn operations_per_second() -> f64 {
     let rates = [
         best(4, |rounds| chain([[0.0; 4]; CHAINS], |sums| chains_of_4(&[[0.5; 4]; ROWS], sums, rounds))),
@@ -70,13 +71,13 @@ pub fn operations_per_second() -> f64 {
     rates.into_iter().fold(0.0, f64::max)
 }
 
-/// Keeps the compiler from leaving out what nobody looks at.
+/// Keeps the compiler from eliminating unused results.
 fn chain<T>(mut sums: T, work: impl FnOnce(&mut T)) {
     work(std::hint::black_box(&mut sums));
     std::hint::black_box(&mut sums);
 }
 
-/// The best rate of chains of some width.
+/// The best rate of the chains of one width.
 fn best(width: usize, work: impl Fn(usize) + Sync) -> f64 {
     let seconds = |rounds: usize| {
         let begin = Instant::now();
@@ -84,7 +85,7 @@ fn best(width: usize, work: impl Fn(usize) + Sync) -> f64 {
         (begin.elapsed().as_secs_f64(), threads)
     };
     let mut rounds = 1 << 10;
-    while seconds(rounds).0 < LONG && rounds < 1 << 40 {
+    while seconds(rounds).0 < LONG && rounds < usize::MAX >> 2 {
         rounds *= 2;
     }
     let rate = |_| {

@@ -2,9 +2,9 @@
 
 use super::parallel;
 use super::simd::simd;
-use super::window::{Window, check_len, size_of};
+use super::window::{Window, check_len, size_of, whole_images};
 
-/// Where in its window a maximum was found: cells are counted row by row from 0. Kept for the backward pass.
+/// Position of a maximum in its window, with cells counted row by row from 0. Saved for the backward pass.
 pub trait Position: Copy + Send + Sync + PartialEq + 'static {
     /// Windows of more cells do not fit.
     const MOST_CELLS: usize;
@@ -13,7 +13,7 @@ pub trait Position: Copy + Send + Sync + PartialEq + 'static {
 }
 
 impl Position for u8 {
-    // One value is left to mark pixels without a position: see `conv2d::pooled_forward`.
+    // One value is reserved for pixels without a position: see `conv2d::pooled_forward`.
     const MOST_CELLS: usize = 255;
     #[inline(always)]
     fn of(cell: usize) -> Self {
@@ -29,13 +29,11 @@ impl Position for u32 {
     }
 }
 
-/// `y` = the greatest value in each window, the first one if there are several; NaN is greater than all. Positions are
-/// recorded if there is room for them (else `positions` is empty). A window without a cell inside the image gives -∞ at
-/// position 0.
+/// `y` = the greatest value in each window, the first of several equal ones; NaN is greater than all. Positions are
+/// recorded unless `positions` is empty. A window without a cell inside the image gives -∞ at position 0.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the window has more cells than a position can tell
-/// apart.
+/// If a slice's length does not match the sizes, or if the window has more cells than a position can tell apart.
 pub fn forward<P: Position>(window: &Window, channels: usize, x: &[f32], y: &mut [f32], positions: &mut [P]) {
     window.check();
     assert!(positions.is_empty() || window.cells() <= P::MOST_CELLS, "the window has too many cells for its positions");
@@ -64,10 +62,21 @@ pub fn forward<P: Position>(window: &Window, channels: usize, x: &[f32], y: &mut
     });
 }
 
+/// [`forward`] without positions, on the calling thread, for any number of images: `window.batch` is ignored.
+///
+/// # Panics
+/// If the input is not whole images, or the output does not match it.
+pub fn forward_here(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
+    let (image, result) = whole_images(window, channels, x, y);
+    for (x, y) in x.chunks_exact(image.max(1)).zip(y.chunks_exact_mut(result.max(1))) {
+        max_rows::<u8>(window, channels, x, 0, window.output[0], y, &mut []);
+    }
+}
+
 /// `dx` = each gradient of `dy` at the position of its maximum, and zero elsewhere. Every value of `dx` is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn backward<P: Position>(window: &Window, channels: usize, dy: &[f32], positions: &[P], dx: &mut [f32]) {
     window.check();
     check_len("the gradient of the input", dx.len(), size_of(&[window.batch, window.image_len(channels)]));
@@ -88,13 +97,13 @@ pub fn backward<P: Position>(window: &Window, channels: usize, dy: &[f32], posit
     });
 }
 
-/// Whether windows are neighbouring squares of two by two, all inside the image: the usual case, with code of its own.
+/// Whether windows are adjacent squares of two by two, all inside the image: the usual case, with its own code.
 fn is_halving(window: &Window) -> bool {
     let plain = window.size == [2, 2] && window.strides == [2, 2] && window.dilations == [1, 1] && window.pad == [0, 0];
     plain && (0..2).all(|d| 2 * window.output[d] <= window.input[d])
 }
 
-/// Output rows `from..to` of one image. `x` begins with the first input row that the window of row `from` sees.
+/// Output rows `from..to` of one image. `x` begins with the first input row of the window of row `from`.
 pub(super) fn max_rows<P: Position>(
     window: &Window,
     channels: usize,
@@ -124,7 +133,7 @@ pub(super) fn max_rows<P: Position>(
     }
 }
 
-/// The greater of two values; NaN if either is.
+/// Whether `b` replaces the maximum `a`: it is greater, or NaN.
 #[inline(always)]
 fn greater(a: f32, b: f32) -> bool {
     (b > a) | b.is_nan()
@@ -169,8 +178,8 @@ simd! {
     }
 }
 
-/// The pixels of two by two, all of the same visible length: the loops over them are then vectorised by any compiler
-/// settings.
+/// The pixels of two by two, as slices whose equal length is visible to the compiler: loops over them are vectorized
+/// with any settings.
 #[inline(always)]
 fn quarters<'a>(channels: usize, above: &'a [f32], below: &'a [f32]) -> [&'a [f32]; 4] {
     let ((a, b), (c, d)) = (above.split_at(channels), below.split_at(channels));
@@ -217,7 +226,7 @@ pub(super) fn spread<P: Position>(window: &Window, channels: usize, dy: &[f32], 
     let [height, width] = window.output;
     let row = window.input[1] * channels;
     let halving = is_halving(window);
-    // Where two by two windows leave no pixel out there is nothing to clear.
+    // Windows of two by two without pixels left over write everything.
     if !halving || [2 * height, 2 * width] != window.input {
         dx.fill(0.0);
     }

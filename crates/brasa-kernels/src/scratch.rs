@@ -1,5 +1,4 @@
-//! Working memory that each thread keeps between calls, so that kernels do not ask the system for fresh pages at every
-//! step.
+//! Workspace that each thread keeps between calls, so that kernels do not ask the system for fresh pages at every step.
 
 use std::cell::RefCell;
 
@@ -14,12 +13,12 @@ thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Calls `work` with `len` values of working memory. What they hold at first is left over from earlier use.
+/// Calls `work` with a workspace of `len` values, whose contents are left over from earlier use.
 pub fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
-    // A buffer is taken out of the list while in use: a thread that waits for others may begin another task in between.
+    // A buffer in use is off the free list: a thread that waits for others can start another task meanwhile.
     let mut buffer = take(len);
     if buffer.len() < len {
-        // Before another is asked for.
+        // Freed before a longer one is allocated.
         drop(buffer);
         buffer = huge_pages::zeros(len);
     }
@@ -72,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_used_again() {
+    fn buffers_are_reused() {
         let first = with(1000, |a| a.as_ptr());
         let second = with(900, |a| (a.as_ptr(), a.len()));
         assert_eq!(second, (first, 900));
@@ -80,7 +79,7 @@ mod tests {
 
     #[test]
     #[cfg_attr(miri, ignore = "too long for an interpreter")]
-    fn little_is_kept() {
+    fn free_list_is_bounded() {
         for i in 0..3 * KEPT {
             with(VALUES_KEPT / 4, |_| with(VALUES_KEPT / 2, |_| with(i + 1, |_| ())));
         }

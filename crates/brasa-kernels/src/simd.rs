@@ -1,8 +1,7 @@
-//! One source for every instruction set.
+//! One source for every instruction set, with runtime dispatch.
 //!
-//! A function written inside `simd!` is compiled once for each level the target can have, and the level is chosen when
-//! it is called. The bodies are plain loops over slices: the compiler turns them into vector instructions of the level
-//! at hand.
+//! A function written inside `simd!` is compiled once for each level of the target and dispatched at each call. The
+//! bodies are plain loops over slices, which the compiler vectorizes for the level.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -10,7 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
-    /// What every processor of the target has: SSE2 on x86-64, NEON on aarch64.
+    /// The target's baseline: SSE2 on x86-64, NEON on aarch64.
     Portable = 1,
     /// AVX2 with fused multiply-add, 8 values at a time.
     Avx2 = 2,
@@ -18,7 +17,7 @@ pub enum Level {
     Avx512 = 3,
 }
 
-/// The level in use; 0 until first asked for.
+/// The level in use; 0 before the first query.
 static CURRENT: AtomicU8 = AtomicU8::new(0);
 
 /// The most capable level of this processor.
@@ -51,15 +50,15 @@ pub fn level() -> Level {
     }
 }
 
-/// Uses `wanted`, or the most capable level of this processor if that is less, for all kernels called from now on by
-/// any thread; returns the level set. Meant for tests and measurements.
+/// Sets the level for all kernels called from now on by any thread: `wanted`, or the most capable level of this
+/// processor if that is lower. Returns the level set. Meant for tests and measurements.
 pub fn set_level(wanted: Level) -> Level {
     let level = wanted.min(detected());
     CURRENT.store(level as u8, Ordering::Relaxed);
     level
 }
 
-/// What a body compiled for one level may want to know of it.
+/// Properties of the level that a body is compiled for.
 pub trait Isa {
     /// Whether [`Isa::mul_add`] is one instruction.
     const FUSED: bool;
@@ -83,9 +82,9 @@ impl Isa for Fused {
     const FUSED: bool = true;
 }
 
-/// Defines a function whose body is compiled for every level and chosen when called.
+/// Defines a function whose body is compiled for every level and dispatched at run time.
 ///
-/// The first type parameter stands for the level ([`Isa`]) and may be used in the body; others are the function's own.
+/// The first type parameter stands for the level ([`Isa`]) and can be used in the body; others are the function's own.
 macro_rules! simd {
     (
         $(#[$meta:meta])*
@@ -113,7 +112,7 @@ macro_rules! simd {
             }
 
             match $crate::simd::level() {
-                // SAFETY: `level` never exceeds what was detected on this processor.
+                // SAFETY: `level` never exceeds the level detected on this processor.
                 #[cfg(target_arch = "x86_64")]
                 $crate::simd::Level::Avx512 => unsafe { avx512::<$($g),*>($($arg),*) },
                 // SAFETY: as above.
@@ -126,8 +125,7 @@ macro_rules! simd {
 }
 pub(crate) use simd;
 
-/// Runs `check` once at every level of this processor, and restores the level. Tests that compare bits take the same
-/// lock.
+/// Runs `check` at every level of this processor, then restores the level. Tests that compare bits take the same lock.
 #[cfg(test)]
 pub fn at_every_level(mut check: impl FnMut(Level)) {
     let _alone = test_lock();

@@ -17,6 +17,15 @@ pub fn forward(width: usize, x: &[f32], y: &mut [f32]) {
     });
 }
 
+/// Replaces each row of `width` values by its softmax, on the calling thread.
+///
+/// # Panics
+/// If the values are not whole rows.
+pub fn softmax_in_place(width: usize, values: &mut [f32]) {
+    assert!(width > 0 && values.len().is_multiple_of(width), "values must be whole rows of {width}");
+    softmax_rows(width, values);
+}
+
 /// `dx = y · (dy - Σ dy·y)` in each row, given the softmax `y` and the gradient `dy` of it. Every value of `dx` is
 /// written.
 ///
@@ -31,21 +40,21 @@ pub fn backward(width: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
     });
 }
 
-/// The right answers of a batch.
+/// The targets of a batch.
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<'a> {
-    /// The number of each row's class.
+    /// The class index of each row.
     Classes(&'a [u32]),
     /// Each row's probabilities of the classes, which need not add up to 1.
     Probabilities(&'a [f32]),
 }
 
-/// Softmax and cross-entropy in one pass over rows of `classes` values each: `losses[i] = -Σ t·ln softmax(logits)`, and
-/// `gradient = (softmax(logits)·Σt - t) · scale`, the gradient of `scale · Σ losses` by the logits. A class number that
-/// is too large gives a loss and a gradient of NaN in its row. Every value is written.
+/// Softmax and cross-entropy fused, over rows of `classes` values each: `losses[i] = -Σ t·ln softmax(logits)`, and
+/// `gradient = (softmax(logits)·Σt - t) · scale`, the gradient of `scale · Σ losses` by the logits. A class index out
+/// of range makes the loss and the gradient of its row NaN. Every value is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the others say.
+/// If a slice's length does not match the others.
 pub fn cross_entropy(
     classes: usize,
     logits: &[f32],
@@ -84,7 +93,7 @@ pub fn cross_entropy(
     });
 }
 
-/// Shares rows between threads: `work` gets the place of its first value, and the values of some rows.
+/// Shares rows between threads: `work` gets the offset of its first value, and the values of some rows.
 fn each_row(width: usize, values: &mut [f32], work: impl Fn(usize, &mut [f32]) + Sync + Send) {
     if values.is_empty() {
         return;
@@ -96,8 +105,8 @@ fn each_row(width: usize, values: &mut [f32], work: impl Fn(usize, &mut [f32]) +
     parallel::each(threads, tasks, |(part, values): (usize, &mut [f32])| work(part * step, values));
 }
 
-/// Replaces a row by its softmax; returns its greatest value and the logarithm of the sum of its exponentials less that
-/// value.
+/// Replaces a row by its softmax; returns its maximum, and the logarithm of the sum of the exponentials of values less
+/// the maximum.
 #[inline(always)]
 fn softmax_row<I: super::simd::Isa>(row: &mut [f32]) -> (f32, f32) {
     let greatest = greatest(row);
@@ -112,7 +121,7 @@ fn softmax_row<I: super::simd::Isa>(row: &mut [f32]) -> (f32, f32) {
     (greatest, total.ln())
 }
 
-/// The greatest value, in sixteen strands, which can be compared side by side.
+/// The maximum, in sixteen independent accumulators, so that it can be vectorized.
 #[inline(always)]
 fn greatest(row: &[f32]) -> f32 {
     let mut strands = [f32::NEG_INFINITY; 16];
@@ -127,7 +136,7 @@ fn greatest(row: &[f32]) -> f32 {
     strands.iter().fold(rest, |a, b| greater(a, *b))
 }
 
-/// Sum in sixteen strands, which can be added side by side.
+/// Sum in sixteen independent accumulators, so that it can be vectorized.
 #[inline(always)]
 fn sum(row: &[f32]) -> f32 {
     let mut strands = [0.0f32; 16];
@@ -192,7 +201,7 @@ simd! {
             let mass = sum(targets);
             let mut total = 0.0;
             for (target, logit) in targets.iter().zip(logits) {
-                // A target of zero asks nothing of its class, however unlikely that is.
+                // A target of zero contributes nothing, even if the logarithm is infinite.
                 total += if *target == 0.0 { 0.0 } else { *target * (ln_total - (*logit - greatest)) };
             }
             *loss = total;
@@ -281,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_class_that_does_not_exist_is_nan_in_its_row_only() {
+    fn a_class_out_of_range_makes_only_its_row_nan() {
         let (mut losses, mut gradient) = ([0.0; 2], [0.0; 4]);
         cross_entropy(2, &[0.0; 4], Targets::Classes(&[2, 0]), 1.0, &mut losses, &mut gradient);
         assert!(losses[0].is_nan() && gradient[..2].iter().all(|g| g.is_nan()));

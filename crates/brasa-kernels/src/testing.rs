@@ -1,10 +1,10 @@
-//! What the tests of several kernels use.
+//! Helpers for the tests of several kernels.
 
 use proptest::prelude::*;
 
 use super::window::Window;
 
-/// Values between -1 and 1 that look random and are the same every time.
+/// Pseudorandom values between -1 and 1, the same every time.
 pub fn values(len: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_769).wrapping_add(12345);
     let mut next = || {
@@ -29,7 +29,7 @@ pub fn double(values: &[f32]) -> Vec<f64> {
     values.iter().map(|v| *v as f64).collect()
 }
 
-/// Windows of all kinds over small images; the output may be any size that the padding after the image could give.
+/// Windows of all kinds over small images; the output has any size that padding after the image could give.
 pub fn windows() -> impl Strategy<Value = Window> {
     let pair = |most: usize| [1..=most, 1..=most];
     (1..=5usize, pair(13), pair(5), pair(3), pair(3), [0..5usize, 0..5usize], [0..5usize, 0..5usize]).prop_map(

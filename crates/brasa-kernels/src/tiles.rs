@@ -1,14 +1,14 @@
-//! The innermost part of the matrix product: tiles of C that stay in registers, for each instruction set.
+//! The microkernels of the matrix product, for each instruction set: a tile of C stays in registers.
 
 #[cfg(target_arch = "x86_64")]
 use super::simd::Fused;
 use super::simd::{Baseline, Isa, Level};
 
-/// Columns of B in one panel, and of the widest tile.
+/// Columns of a packed panel of B, and of the widest tile.
 pub const PANEL: usize = 32;
 /// Height of the highest tile.
 pub const MOST_ROWS: usize = 10;
-/// Where the rows of a tile lie that is written to a place of its own.
+/// Row offsets of a tile that is written to a separate buffer.
 pub const APART: [u32; MOST_ROWS] = {
     let mut rows = [0; MOST_ROWS];
     let mut i = 0;
@@ -19,11 +19,18 @@ pub const APART: [u32; MOST_ROWS] = {
     rows
 };
 
-/// Computes a tile: A, its rows and steps, B and the distance of its rows, what to start from, C and its rows, and
-/// whether to add to C or to overwrite it.
+/// A microkernel: A, its rows and steps, B and its row stride, the initial values, C and its rows, and whether to add
+/// to C or to overwrite it.
 pub type Tile = unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, &[f32; PANEL], *mut f32, &[u32], bool);
 
-/// Tiles of one width.
+/// Columns that one row meets at once at most.
+pub const LINE: usize = 4 * PANEL;
+
+/// Multiplies one row of A with neighbouring panels of B: the row, the first value of the first panel that it meets, the
+/// distance between panels, what to start from, and where the sums go.
+pub type Line = unsafe fn(&[f32], *const f32, usize, &[f32; LINE], &mut [f32; LINE]);
+
+/// Microkernels of one width.
 pub struct Set {
     /// Columns of each tile.
     pub width: usize,
@@ -31,19 +38,23 @@ pub struct Set {
     pub heights: &'static [Tile],
 }
 
-/// The tiles of one level.
+/// The microkernels of one level.
 pub struct Tiles {
     pub wide: Set,
     pub narrow: Set,
+    /// For a single row: so many panels at once, and one alone. A row by itself has too few sums in a tile of one panel to
+    /// hide how long each takes.
+    pub line: (usize, Line),
+    pub short_line: Line,
 }
 
 impl Tiles {
-    /// The tiles for the next columns, when so many are left.
+    /// The microkernels for the next columns, of which `left` remain.
     pub fn set_for(&self, left: usize) -> &Set {
         if left > self.narrow.width { &self.wide } else { &self.narrow }
     }
 
-    /// Heights and widths were chosen by measurement: as many accumulators as the level has registers for.
+    /// Heights and widths were chosen by measurement: the accumulators fill the level's registers.
     pub fn of(level: Level) -> &'static Tiles {
         match level {
             #[cfg(target_arch = "x86_64")]
@@ -55,12 +66,12 @@ impl Tiles {
     }
 }
 
-/// The tile's source for all levels.
+/// The microkernel's source for all levels.
 ///
 /// # Safety
-/// `rows` and `c_rows` hold `H` offsets at least; every row plus every step lies in `a`; `b` has `W` columns for each
+/// `rows` and `c_rows` hold at least `H` offsets; every row plus every step lies in `a`; `b` has `W` columns for each
 /// step, `b_step` apart; every row of `c` has `W` columns.
-// The loops run over numbers: with iterators, short products were measured to take a third longer.
+// Loops over indices: with iterators, short products were measured to take a third longer.
 #[allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 #[inline(always)]
 unsafe fn tile<I: Isa, const H: usize, const W: usize>(
@@ -108,9 +119,48 @@ unsafe fn tile<I: Isa, const H: usize, const W: usize>(
     }
 }
 
-/// The tiles of one level.
+/// The source of [`Line`] for all levels: `P` parts of `W` columns, which are whole panels together.
+///
+/// # Safety
+/// From `b` on every panel has `PANEL` values for each value of `x`.
+#[allow(clippy::needless_range_loop)]
+#[inline(always)]
+unsafe fn line<I: Isa, const P: usize, const W: usize>(
+    x: &[f32],
+    b: *const f32,
+    panel: usize,
+    base: &[f32; LINE],
+    sums_to: &mut [f32; LINE],
+) {
+    const { assert!(P * W <= LINE && PANEL.is_multiple_of(W)) };
+    // SAFETY: parts lie within `LINE` values, and the caller's promise covers every offset into B.
+    unsafe {
+        let mut sums = [[0.0; W]; P];
+        let mut right = [b; P];
+        for p in 0..P {
+            sums[p] = *(base.as_ptr().add(p * W) as *const [f32; W]);
+            right[p] = b.wrapping_add(p * W / PANEL * panel + p * W % PANEL);
+        }
+        for k in 0..x.len() {
+            let value = *x.get_unchecked(k);
+            for p in 0..P {
+                let row = &*(right[p] as *const [f32; W]);
+                for j in 0..W {
+                    sums[p][j] = I::mul_add(value, row[j], sums[p][j]);
+                }
+                right[p] = right[p].wrapping_add(PANEL);
+            }
+        }
+        for p in 0..P {
+            *(sums_to.as_mut_ptr().add(p * W) as *mut [f32; W]) = sums[p];
+        }
+    }
+}
+
+/// The microkernels of one level.
 macro_rules! tiles {
-    ($module:ident, $isa:ty, $(#[$target:meta])? wide $w:literal: $($wh:literal)*; narrow $n:literal: $($nh:literal)*) => {
+    ($module:ident, $isa:ty, $(#[$target:meta])? wide $w:literal: $($wh:literal)*; narrow $n:literal: $($nh:literal)*;
+     line $lp:literal $lw:literal, $sp:literal $sw:literal) => {
         mod $module {
             use super::*;
             /// # Safety
@@ -131,7 +181,22 @@ macro_rules! tiles {
                 // SAFETY: the caller's promise.
                 unsafe { tile::<$isa, H, W>(a, rows, steps, b, b_step, base, c, c_rows, add) }
             }
+            /// # Safety
+            /// As for [`super::line`], on a processor of this level.
+            $(#[$target])?
+            unsafe fn line_at_level<const P: usize, const W: usize>(
+                x: &[f32],
+                b: *const f32,
+                panel: usize,
+                base: &[f32; LINE],
+                sums: &mut [f32; LINE],
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe { line::<$isa, P, W>(x, b, panel, base, sums) }
+            }
             pub(super) static TILES: Tiles = Tiles {
+                line: ($lp * $lw / PANEL, line_at_level::<$lp, $lw>),
+                short_line: line_at_level::<$sp, $sw>,
                 wide: Set { width: $w, heights: &[$(at_level::<$wh, $w>),*] },
                 narrow: Set { width: $n, heights: &[$(at_level::<$nh, $n>),*] },
             };
@@ -140,10 +205,11 @@ macro_rules! tiles {
 }
 #[cfg(target_arch = "x86_64")]
 tiles!(avx512, Fused, #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-    wide 32: 1 2 3 4 5 6 7 8 9 10; narrow 16: 1 2 3 4 5 6 7 8 9 10);
+    wide 32: 1 2 3 4 5 6 7 8 9 10; narrow 16: 1 2 3 4 5 6 7 8 9 10; line 4 32, 1 32);
 #[cfg(target_arch = "x86_64")]
-tiles!(avx2, Fused, #[target_feature(enable = "avx2,fma")] wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6);
+tiles!(avx2, Fused, #[target_feature(enable = "avx2,fma")] wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6;
+    line 4 16, 2 16);
 #[cfg(target_arch = "aarch64")]
-tiles!(portable, Baseline, wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6);
+tiles!(portable, Baseline, wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6; line 4 16, 2 16);
 #[cfg(not(target_arch = "aarch64"))]
-tiles!(portable, Baseline, wide 8: 1 2 3 4; narrow 4: 1 2 3 4);
+tiles!(portable, Baseline, wide 8: 1 2 3 4; narrow 4: 1 2 3 4; line 4 8, 4 8);

@@ -1,4 +1,4 @@
-//! Where a window's cells fall in an image: what convolution and pooling share.
+//! Geometry of sliding windows, shared by convolution and pooling.
 
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ pub struct Window {
     pub strides: [usize; 2],
     /// Input pixels between neighbouring cells; at least 1.
     pub dilations: [usize; 2],
-    /// Rows above and columns left of the image that the first window begins with.
+    /// Rows of padding above and columns of padding left of the image.
     pub pad: [usize; 2],
 }
 
@@ -33,18 +33,28 @@ pub(super) fn size_of(sizes: &[usize]) -> usize {
     sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size)).expect("sizes within the address space")
 }
 
-/// Panics unless a buffer has as many values as it should.
+/// Panics unless a buffer has `wanted` values.
 pub(super) fn check_len(what: &str, len: usize, wanted: usize) {
     assert_eq!(len, wanted, "{what} must have {wanted} values");
 }
 
-/// Whether 32 bits count as many values as these sizes multiply to.
+/// The lengths of an input and an output image. Panics unless input and output hold equally many whole images.
+pub(super) fn whole_images(window: &Window, channels: usize, x: &[f32], y: &[f32]) -> (usize, usize) {
+    window.check();
+    let (image, result) = (window.image_len(channels), size_of(&[window.pixels(), channels]));
+    let batch = x.len().checked_div(image).unwrap_or(0);
+    check_len("the input", x.len(), size_of(&[batch, image]));
+    check_len("the output", y.len(), size_of(&[batch, result]));
+    (image, result)
+}
+
+/// Whether the product of the sizes fits in 32 bits.
 pub(super) fn offsets_fit_in(sizes: &[usize]) -> bool {
     let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
     product.is_some_and(|product| u32::try_from(product).is_ok())
 }
 
-/// A number of values as an offset.
+/// Converts a number of values to an offset.
 ///
 /// # Panics
 /// If it does not fit in 32 bits.
@@ -53,8 +63,8 @@ pub(super) fn offset(value: usize) -> u32 {
 }
 
 impl Window {
-    /// A window over `batch` images without padding and dilation, moved by `strides`. No output where the window does
-    /// not fit.
+    /// A window over `batch` images without padding and dilation, moved by `strides`. The output is empty where the
+    /// window does not fit.
     pub fn valid(batch: usize, input: [usize; 2], size: [usize; 2], strides: [usize; 2]) -> Self {
         let fits = |d: usize| if input[d] < size[d] { 0 } else { (input[d] - size[d]) / strides[d] + 1 };
         Window { batch, input, output: [fits(0), fits(1)], size, strides, dilations: [1, 1], pad: [0, 0] }
@@ -75,9 +85,9 @@ impl Window {
         size_of(&[self.input[0], self.input[1], channels])
     }
 
-    /// Whether the offsets within so many images, of `channels` values a pixel and with the borders that their windows
-    /// reach, and within what becomes of them, of `filters` values a pixel, fit in 32 bits, in which the tables of the
-    /// convolutions keep them.
+    /// Whether the offsets fit in the 32 bits of the convolutions' tables: those within `images` images of `channels`
+    /// values a pixel, with the borders that their windows reach, and those within the results of `filters` values a
+    /// pixel.
     pub fn offsets_fit(&self, images: usize, channels: usize, filters: usize) -> bool {
         let side = |d: usize| self.checked_span(d).map(|span| span.max(self.input[d]));
         let (Some(height), Some(width)) = (side(0), side(1)) else { return false };
@@ -86,8 +96,8 @@ impl Window {
             && offsets_fit_in(&[self.size[0], self.size[1], channels])
     }
 
-    /// With strides no longer than what a single window reaches, where there is no second one for them to lead to: tables
-    /// and products are then as small as the images.
+    /// Limits each stride to the reach of a single window where there is no second one, so that tables and products
+    /// stay as small as the images.
     #[must_use]
     pub fn with_short_strides(mut self) -> Self {
         for d in 0..2 {
@@ -112,8 +122,8 @@ impl Window {
         assert!(positive, "sizes, strides and dilations of a window must be positive");
     }
 
-    /// Rows (`d` = 0) or columns (1) that all windows together span, from the first one's first cell to the last one's
-    /// last.
+    /// Rows (`d` = 0) or columns (1) that all windows together span, from the first cell of the first to the last cell
+    /// of the last.
     fn span(&self, d: usize) -> usize {
         let Some(steps) = self.output[d].checked_sub(1) else { return 0 };
         size_of(&[steps, self.strides[d]]) + size_of(&[self.size[d] - 1, self.dilations[d]]) + 1
@@ -127,7 +137,7 @@ impl Window {
         first.min(end)..end
     }
 
-    /// The frame from which windows can be read without looking at borders.
+    /// The frame in which windows can be read without regard to borders.
     pub(super) fn frame(&self, channels: usize) -> Frame {
         let spans = [self.span(0), self.span(1)];
         let padded = (0..2).any(|d| self.pad[d] > 0 || spans[d] > self.input[d]);
@@ -136,8 +146,8 @@ impl Window {
     }
 }
 
-/// An image with as much border as its windows reach: the image itself if they reach none, else a copy with zeros
-/// around.
+/// An image padded as far as its windows reach: the image itself if they stay inside, else a copy with a border of
+/// zeros.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     size: [usize; 2],
@@ -164,8 +174,7 @@ impl Frame {
         size_of(&[self.input[0], self.input[1], self.channels])
     }
 
-    /// Rows, and values within a row, of image and frame that correspond: (image row, frame row, image value, frame
-    /// value, values).
+    /// Corresponding ranges of values, row by row: (in the image, in the frame).
     fn rows(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
         let Frame { size, channels, input, pad, .. } = *self;
         let width = input[1].min(size[1].saturating_sub(pad[1])) * channels;
@@ -177,7 +186,7 @@ impl Frame {
         })
     }
 
-    /// Copies an image into a frame whose border holds zeros.
+    /// Copies an image into a frame whose border is already zero.
     pub fn write(&self, image: &[f32], frame: &mut [f32]) {
         for (from, to) in self.rows() {
             frame[to].copy_from_slice(&image[from]);
@@ -226,7 +235,7 @@ impl Frame {
     }
 }
 
-/// `count` offsets, `stride` apart. What lies between them fits in 32 bits as well.
+/// `count` offsets, `stride` apart. The end of the last row of `stride` values fits in 32 bits as well.
 pub(super) fn even_offsets(count: usize, stride: usize) -> Vec<u32> {
     offset(size_of(&[count, stride]));
     (0..count).map(|i| (i * stride) as u32).collect()
@@ -247,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_survives_its_frame() {
+    fn frame_round_trip() {
         let window = Window { pad: [1, 2], output: [4, 5], ..Window::valid(1, [4, 5], [3, 4], [1, 1]) };
         let frame = window.frame(2);
         assert!(frame.padded && frame.len() == 6 * 8 * 2);

@@ -1,4 +1,4 @@
-//! What a model is measured with.
+//! The samples for a measurement.
 
 use std::path::Path;
 
@@ -8,15 +8,15 @@ use brasa::{Error, Model, Result};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// How many bytes made-up inputs may take.
+/// The most bytes of random inputs.
 const MOST_BYTES: usize = 8 << 20;
-/// How many samples are made up at most, however small they are, unless a batch has more.
+/// The most random samples, however small, unless a batch has more.
 const MOST_SAMPLES: usize = 1 << 15;
 
-/// What made-up targets look like.
+/// The form of random targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Targets {
-    /// The number of a class for each row of outputs.
+    /// A class index for each row of outputs.
     Labels,
     /// One-hot rows.
     Rows,
@@ -35,7 +35,7 @@ pub fn read(path: &Path, batch_size: usize) -> Result<Dataset> {
     Ok(data.take(data.len() / batch_size * batch_size))
 }
 
-/// How many samples to make up: whole batches.
+/// The number of random samples to make: whole batches.
 ///
 /// # Errors
 /// As [`made_up`].
@@ -46,12 +46,12 @@ pub fn count(model: &Model, batch_size: usize) -> Result<usize> {
     Ok(batches.max(1).saturating_mul(batch_size))
 }
 
-/// Random samples, the same each time: pictures of bytes, or numbers from 0 to below 1; for a layer that looks numbers
-/// up, numbers that it knows.
+/// Random samples, the same each time: pictures of bytes, or numbers from 0 to below 1; for an embedding, valid
+/// indices.
 ///
 /// # Errors
 /// [`Error::State`] for a model without input shape, [`Error::Shape`] for one with unknown sizes, [`Error::Memory`] for
-/// more than there is room for.
+/// more than fits in memory.
 pub fn made_up(model: &Model, samples: usize, targets: Targets) -> Result<Dataset> {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let shape = input_shape(model)?;
@@ -85,7 +85,7 @@ pub fn made_up(model: &Model, samples: usize, targets: Targets) -> Result<Datase
         Targets::Rows => {
             let mut hot = vec![0.0_f32; labels.len() * classes];
             for (row, label) in hot.chunks_mut(classes.max(1)).zip(&labels) {
-                // Of a single class, some are there and some not.
+                // With a single class, the target is 0 or 1.
                 if let Some(value) = row.get_mut(if classes == 1 { 0 } else { *label as usize }) {
                     *value = if classes == 1 { *label as f32 } else { 1.0 };
                 }
@@ -96,15 +96,15 @@ pub fn made_up(model: &Model, samples: usize, targets: Targets) -> Result<Datase
     Dataset::new(x, y)
 }
 
-/// How many values sizes stand for; the largest number if there are more.
+/// The product of sizes, saturating.
 fn product(sizes: &[usize]) -> usize {
     sizes.iter().fold(1, |product: usize, size| product.saturating_mul(*size))
 }
 
 fn input_shape(model: &Model) -> Result<Vec<usize>> {
     if !model.is_built() {
-        let needs = "built: give its first layer an input_shape, or samples with --data".into();
-        return Err(Error::State { action: "bench", needs });
+        let needs = "built: give its first layer an input_shape, or samples with --data";
+        return Err(Error::state("bench", needs));
     }
     model.input_shape()?.known_sample()
 }
@@ -113,7 +113,7 @@ fn is_picture(shape: &[usize]) -> bool {
     matches!(shape, [_, _, 1 | 3 | 4])
 }
 
-/// How many numbers the first layer can look up, if that is what it does.
+/// The number of valid indices, if the first layer is a lookup.
 fn numbers_known(model: &Model) -> Result<Option<i32>> {
     let Some(first) = model.layers().iter().find(|layer| layer.class_name() != "InputLayer") else { return Ok(None) };
     let config = first.config()?;
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn embeddings_get_numbers_that_they_know() {
+    fn embeddings_get_valid_indices() {
         let model = model([Embedding::new(7, 2).input_shape(10).into(), Flatten::new().into(), Dense::new(1).into()]);
         let x = made_up(&model, 50, Targets::Labels).unwrap().x();
         assert_eq!((x.shape(), range(&x)), (&[50, 10][..], (0.0, 6.0)));
@@ -171,16 +171,16 @@ mod tests {
     }
 
     #[test]
-    fn there_are_whole_batches() {
+    fn samples_fill_whole_batches() {
         let model = model([Dense::new(1).input_shape(1 << 20).into()]);
         assert_eq!(count(&model, 2).unwrap(), 2, "two samples are 8 MiB");
         assert_eq!(count(&model, 3).unwrap(), 3, "never less than a batch");
     }
 
-    /// Samples that do not fit in memory are refused, and no product of sizes wraps.
+    /// Samples that do not fit in memory are refused, and no product of sizes overflows.
     #[cfg(target_os = "linux")]
     #[test]
-    fn samples_that_fit_in_no_memory_are_refused() {
+    fn samples_beyond_memory_are_refused() {
         let model = model([Dense::new(1).input_shape((1 << 20, 3)).into()]);
         for samples in [1 << 23, 1 << 45, usize::MAX] {
             for targets in [Targets::Labels, Targets::Rows] {
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_without_an_input_shape_is_told() {
+    fn a_model_without_an_input_shape_is_refused() {
         let model = model([Dense::new(1).into()]);
         let error = made_up(&model, 1, Targets::Labels).unwrap_err().to_string();
         assert!(error.contains("input_shape") && error.contains("--data"), "{error}");

@@ -1,4 +1,4 @@
-//! One measurement, in the process that was started for it.
+//! A single measurement, in the process started for it.
 
 use std::time::Instant;
 
@@ -11,17 +11,17 @@ use super::{Bench, Compute, Measurement, Task};
 use crate::cli::output;
 
 impl Bench {
-    /// Measures, and writes two lines to standard output: one after the first step, one with what came out.
+    /// Measures, and writes two lines to standard output: one after the first step, one with the result.
     pub(super) fn measure(&self, task: Task, batch_size: usize) -> Result<()> {
         let (backend, device) = Compute::on(self.backend, self.threads).open()?;
         let mut model = self.load(&device)?;
-        let told = self.data.as_ref().map(|path| data::read(path, batch_size)).transpose()?;
-        if let (Some(told), false) = (&told, model.is_built()) {
-            model.build(told.x().sample_shape().to_vec())?;
+        let given = self.data.as_ref().map(|path| data::read(path, batch_size)).transpose()?;
+        if let (Some(given), false) = (&given, model.is_built()) {
+            model.build(given.x().sample_shape().to_vec())?;
         }
         let mut work = match task {
-            Task::Train => Work::train(model, told, batch_size)?,
-            Task::Predict => Work::predict(model, told, batch_size)?,
+            Task::Train => Work::train(model, given, batch_size)?,
+            Task::Predict => Work::predict(model, given, batch_size)?,
         };
         output::line("the first step is done")?;
         work.take_all_samples()?;
@@ -35,7 +35,7 @@ impl Bench {
             samples_per_second: median,
             milliseconds_per_step: 1000.0 * batch_size as f64 / median,
             peak_rss_bytes: peak_rss(),
-            // Known to whoever started the process.
+            // Measured by the parent process.
             milliseconds_to_first_step: 0.0,
             samples_per_second_min: rates.iter().copied().fold(f64::INFINITY, f64::min),
             samples_per_second_max: rates.iter().copied().fold(0.0, f64::max),
@@ -46,28 +46,28 @@ impl Bench {
     }
 }
 
-/// A model and samples that it works on, in whole batches.
+/// A model and the samples it works on, in whole batches.
 struct Work {
     model: Model,
     samples: Dataset,
     batch_size: usize,
     task: Task,
-    /// What random targets look like; `None` if the samples were not made up.
+    /// The form of random targets; `None` for given samples.
     targets: Option<Targets>,
 }
 
 impl Work {
-    /// Ready to train; the first step is done.
-    fn train(model: Model, told: Option<Dataset>, batch_size: usize) -> Result<Self> {
-        let made_up = told.is_none();
-        let first = |model: &Model, targets| match &told {
+    /// Prepares training and runs the first step.
+    fn train(model: Model, given: Option<Dataset>, batch_size: usize) -> Result<Self> {
+        let made_up = given.is_none();
+        let first = |model: &Model, targets| match &given {
             Some(samples) => Ok(samples.clone()),
             None => data::made_up(model, batch_size, targets),
         };
         let samples = first(&model, Targets::Labels)?;
         let mut work = Self { model, samples, batch_size, task: Task::Train, targets: None };
         let done = match work.steps(1) {
-            // The loss wants other targets; nothing was computed.
+            // The loss needs another form of targets; nothing was computed.
             Err(Error::Data { .. }) if made_up => {
                 work.samples = first(&work.model, Targets::Rows)?;
                 work.steps(1).map(|()| Targets::Rows)
@@ -78,10 +78,10 @@ impl Work {
         Ok(work)
     }
 
-    /// Ready to predict; the first step is done.
-    fn predict(model: Model, told: Option<Dataset>, batch_size: usize) -> Result<Self> {
-        let targets = told.is_none().then_some(Targets::Labels);
-        let samples = match told {
+    /// Prepares prediction and runs the first step.
+    fn predict(model: Model, given: Option<Dataset>, batch_size: usize) -> Result<Self> {
+        let targets = given.is_none().then_some(Targets::Labels);
+        let samples = match given {
             Some(samples) => samples,
             None => data::made_up(&model, batch_size, Targets::Labels)?,
         };
@@ -90,7 +90,7 @@ impl Work {
         Ok(work)
     }
 
-    /// More than the first batch needs, where samples are made up.
+    /// Replaces random samples of one batch by the full number.
     fn take_all_samples(&mut self) -> Result<()> {
         if let Some(targets) = self.targets {
             let count = data::count(&self.model, self.batch_size)?;
@@ -99,7 +99,7 @@ impl Work {
         Ok(())
     }
 
-    /// As many steps; one after another over the samples, as often as it takes.
+    /// Runs a number of steps, repeating the samples as needed.
     fn steps(&mut self, steps: usize) -> Result<()> {
         let in_all = self.samples.len() / self.batch_size;
         let (whole, rest) = (steps / in_all, steps % in_all);
@@ -109,7 +109,7 @@ impl Work {
         if rest > 0 { self.pass(rest, 1) } else { Ok(()) }
     }
 
-    /// Goes `times` over the first `steps` batches.
+    /// Runs `times` passes over the first `steps` batches.
     fn pass(&mut self, steps: usize, times: usize) -> Result<()> {
         let samples = self.samples.take(steps * self.batch_size);
         match self.task {
@@ -134,8 +134,8 @@ impl Work {
     }
 }
 
-/// Samples a second in each repetition, of as many steps as take `seconds`, after as many to warm up as take half of
-/// that.
+/// Samples per second in each repetition of about `seconds`. The number of steps is doubled until a run is long enough
+/// to estimate it, which also warms up.
 fn rates(
     batch_size: usize,
     seconds: f64,
@@ -145,7 +145,7 @@ fn rates(
     let mut timed = |steps: usize| {
         let begin = Instant::now();
         work(steps)?;
-        // The clock may not have moved.
+        // The clock may not have advanced.
         Ok::<f64, Error>(begin.elapsed().as_secs_f64().max(1e-9))
     };
     let mut steps = 1;
@@ -169,7 +169,7 @@ fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The most memory that this process has had at once, where the system tells.
+/// The peak memory of this process, if the system reports it.
 fn peak_rss() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let kibibytes: u64 =

@@ -1,4 +1,4 @@
-//! From a table's records to numbers: what is in each column, and what becomes of it.
+//! From a table's records to numbers: analyses each column, then converts it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::{
 use crate::datasets::{image::shuffle, split_index};
 use crate::error::{Error, Result};
 
-/// Reads a table: once to see what is in its columns, unless that is known, and once for the numbers.
+/// Reads a table: one pass to analyse its columns, unless they are known, and one for the numbers.
 pub(super) fn read(csv: &Csv, path: &Path) -> Result<Table> {
     let least = if csv.targets_too { 1 } else { 2 };
     let mut opened = Opened::open(csv, path, least)?;
@@ -63,7 +63,7 @@ pub(super) fn read(csv: &Csv, path: &Path) -> Result<Table> {
     Ok(Table { data, info, class_names: classes, notes, lines: read.lines })
 }
 
-/// Which columns are inputs and which are targets.
+/// The input and target columns.
 pub(super) struct Chosen {
     pub inputs: Vec<usize>,
     pub targets: Vec<usize>,
@@ -119,11 +119,11 @@ impl Chosen {
     }
 }
 
-/// What a column holds.
+/// The contents of a column.
 #[derive(Default)]
 struct Seen {
     numbers: usize,
-    /// Its texts, with how often each is there; no more than are looked at.
+    /// Its distinct texts with their counts, up to a limit.
     texts: BTreeMap<String, usize>,
     too_many: bool,
     /// The first text, and the first gap: row, line and field.
@@ -137,17 +137,17 @@ struct Place {
     row: u64,
     line: u64,
     field: String,
-    /// Whether nobody has said whether this line is a header.
+    /// Whether this line can still be a header: the caller has not decided.
     may_be_a_header: bool,
 }
 
 struct AllSeen {
-    /// By the place of a column in the table; those that are left out stay empty.
+    /// By the column's index in the table; excluded columns stay empty.
     columns: Vec<Seen>,
     rows: u64,
 }
 
-/// Looks at all fields of the columns that count.
+/// Scans all fields of the columns in use.
 fn look(csv: &Csv, opened: &mut Opened, chosen: &Chosen) -> Result<AllSeen> {
     let mut columns: Vec<Seen> = (0..opened.columns).map(|_| Seen::default()).collect();
     let used: BTreeSet<usize> = chosen.inputs.iter().chain(&chosen.targets).copied().collect();
@@ -198,7 +198,7 @@ fn look(csv: &Csv, opened: &mut Opened, chosen: &Chosen) -> Result<AllSeen> {
 }
 
 impl AllSeen {
-    /// Why a column cannot be read, with the place of the first field that is at fault.
+    /// The reason why a column cannot be read, with the place of the first offending field.
     fn fault(&self, csv: &Csv, column: usize, opened: &Opened, chosen: &Chosen) -> Option<(Place, String)> {
         let seen = &self.columns[column];
         let is_target = chosen.targets.contains(&column);
@@ -212,7 +212,7 @@ impl AllSeen {
                     place.field
                 ),
                 () if is_target && !csv.class_names.is_empty() => return None,
-                // A column of texts where no number is meant.
+                // A column of texts, none of them meant as a number.
                 () if seen.numbers == 0 && !looks_like_a_number(&place.field) => {
                     return match () {
                         () if is_target && chosen.targets.len() > 1 => {
@@ -246,7 +246,7 @@ impl AllSeen {
         [texts.flatten(), not_finite, gap].into_iter().flatten().min_by_key(of_row)
     }
 
-    /// A note where the first line was taken for names though none of the rows has a number.
+    /// A note where the first line was taken for a header though no row has a number.
     fn note(&self, opened: &Opened, chosen: &Chosen) -> Option<String> {
         let used = chosen.inputs.iter().chain(&chosen.targets);
         let only_texts = used.into_iter().all(|column| self.columns[*column].numbers == 0);
@@ -255,7 +255,7 @@ impl AllSeen {
         })
     }
 
-    /// How the columns become inputs; what stands in for gaps in numbers is found later.
+    /// How the columns become inputs; replacements of gaps in numbers are computed later.
     fn columns(&self, csv: &Csv, opened: &Opened, chosen: &Chosen) -> Result<Vec<ColumnInfo>> {
         let column = |place: &usize| {
             let seen = &self.columns[*place];
@@ -276,7 +276,7 @@ impl AllSeen {
                             "expected a value in any row, received gaps alone",
                         ));
                     }
-                    // It marks the gaps until it is known. Without one here there may be one in the next table.
+                    // Marks the gaps until it is known. Without a gap here, the next table can have one.
                     (_, Missing::Mean | Missing::MostFrequent) if seen.numbers > 0 => Some(Fill::Number(f32::NAN)),
                     _ => None,
                 };
@@ -300,7 +300,7 @@ impl AllSeen {
         chosen.inputs.iter().map(column).collect()
     }
 
-    /// The classes that the target names, if it names some.
+    /// The classes of a categorical target, if it is one.
     fn classes(&self, csv: &Csv, opened: &Opened, chosen: &Chosen) -> Result<Vec<String>> {
         let [target] = chosen.targets[..] else { return Ok(Vec::new()) };
         let seen = &self.columns[target];
@@ -323,14 +323,14 @@ impl AllSeen {
 /// The numbers of a table, row by row.
 #[derive(Default)]
 struct Numbers {
-    /// A gap is not a number here, and of a column of texts the first of its inputs is.
+    /// A gap is NaN here; of a column of texts, the first of its inputs is.
     x: Vec<f32>,
     y: Vec<f32>,
     lines: Vec<u64>,
 }
 
 impl Numbers {
-    /// Brings the rows into another order.
+    /// Shuffles the rows.
     fn shuffle(&mut self, seed: u64, width: usize, targets: usize) {
         let mut order: Vec<usize> = (0..self.lines.len()).collect();
         shuffle(&mut order, seed);
@@ -341,7 +341,7 @@ impl Numbers {
         self.lines = order.iter().map(|row| self.lines[*row]).collect();
     }
 
-    /// Finds what stands in for gaps in numbers, and puts it there.
+    /// Computes the replacements of gaps in numbers and inserts them.
     fn fill(&mut self, csv: &Csv, info: &mut TableInfo) -> Result<()> {
         let (width, count) = (info.width(), self.lines.len());
         let counted = if csv.held_back > 0.0 && count > 1 { split_index(count, csv.held_back)? } else { count };
@@ -372,17 +372,17 @@ impl Numbers {
     }
 }
 
-/// The most frequent of numbers, of equally frequent ones the least.
+/// The most frequent number; of equally frequent ones the least.
 fn most_frequent(mut values: Vec<f32>) -> f32 {
     values.sort_by(f32::total_cmp);
     let groups = values.chunk_by(|a, b| a == b);
-    // The last of those that are equal would be the largest.
+    // `max_by_key` returns the last maximum, hence the reversed order.
     let most = groups.rev().max_by_key(|group| group.len());
     most.and_then(|group| group.first().copied()).unwrap_or(0.0)
 }
 
-/// Adds what a field of the record becomes. A gap in numbers that is to be filled is not a number until it is known with
-/// what, in a table that is read as another was it is filled.
+/// Appends the inputs of a field of the record. A gap in numbers becomes NaN until its replacement is known; in a table
+/// that is read like another one it is filled at once.
 pub(super) fn input(column: &ColumnInfo, place: usize, opened: &Opened, x: &mut Vec<f32>) -> Result<()> {
     let field = &opened.record[place];
     let gap = is_gap(field);
@@ -400,6 +400,12 @@ pub(super) fn input(column: &ColumnInfo, place: usize, opened: &Opened, x: &mut 
                 Some(Fill::Text(fill)) if gap => fill.as_str(),
                 _ => field,
             };
+            if gap && column.fill.is_none() && !categories.iter().any(|category| category == text) {
+                let known = categories.join(", ");
+                let reason =
+                    format!("expected a text ({known}), received a gap; there was none in what was trained on");
+                return Err(opened.fault(place, reason));
+            }
             let Some(found) = categories.iter().position(|category| category == text) else {
                 return Err(opened.fault(place, Error::unknown("text", text, categories)));
             };
@@ -424,8 +430,8 @@ fn target(csv: &Csv, classes: &[String], place: usize, opened: &Opened) -> Resul
     Ok(class as f32)
 }
 
-/// The class that a number stands for: where names of classes are numbers the one of that value, else the one of that
-/// place from 0.
+/// The class that a number stands for: the class whose name has that value, where the names are numbers, else the class
+/// with that index.
 pub(crate) fn class_of_number(field: &str, classes: &[String]) -> Option<usize> {
     let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
     let wanted = number(field)?;
@@ -436,19 +442,19 @@ pub(crate) fn class_of_number(field: &str, classes: &[String]) -> Option<usize> 
     fits.then_some(wanted as usize)
 }
 
-/// Why a field is refused where a number is meant.
+/// The reason for rejecting a field where a number is expected.
 fn unfit(field: &str) -> String {
     let expected = if field.parse::<f32>().is_ok() { "a finite number (float32)" } else { "a number" };
     format!("expected {expected}, received {field:?}")
 }
 
-/// Whether a text is a number that is written in another way: `1,5`, `$3`, `12 %`.
+/// Whether a text is a number in another notation: `1,5`, `$3`, `12 %`.
 pub(super) fn looks_like_a_number(text: &str) -> bool {
     let has_digit = text.contains(|c: char| c.is_ascii_digit());
     has_digit && text.chars().all(|c| c.is_ascii_digit() || " .,'%$€£+".contains(c))
 }
 
-/// Whether a text begins as a date does: three numbers with `-`, `/` or `.` between them, or two with `:`.
+/// Whether a text begins like a date: three numbers separated by `-`, `/` or `.`, or two by `:`.
 pub(super) fn is_date(text: &str) -> bool {
     let day = text.split([' ', 'T']).next().unwrap_or_default();
     let of = |separator: char, least: usize| {
@@ -464,7 +470,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_and_numbers_of_other_countries_are_told_from_categories() {
+    fn dates_and_localized_numbers_are_not_categories() {
         for date in ["2020-01-31", "31/1/2020", "31.01.20", "2020-01-31 12:00:00", "2020-01-31T12:00", "12:30", "1:2:3"]
         {
             assert!(is_date(date), "{date}");

@@ -8,7 +8,7 @@ use csv::{Position, Reader, StringRecord};
 
 use super::Csv;
 
-/// The most bytes of two lines that are looked at for quotes.
+/// The most bytes of two lines that are searched for quotes.
 const MOST_QUOTED: u64 = 1 << 20;
 
 /// The usual markers of a missing value.
@@ -19,14 +19,14 @@ pub(crate) fn is_gap(field: &str) -> bool {
     field.is_empty() || (field.len() <= 7 && GAPS.contains(&field.to_ascii_lowercase().as_str()))
 }
 
-/// Whether the first line is a header, and whether that was obvious; a note is due where it was not.
+/// Whether the first line is a header, and whether that was obvious; if not, a note is due.
 pub(super) struct FirstLine {
     pub header: bool,
     pub obvious: bool,
 }
 
 impl Csv {
-    /// What the first line is, by the rule of the documentation.
+    /// Classifies the first line by the rule of the documentation.
     pub(super) fn first_line(
         &self,
         path: &Path,
@@ -94,13 +94,13 @@ impl FirstLine {
     }
 }
 
-/// What a field of the first line looks like.
+/// The kind of a field of the first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Field {
-    /// A finite number; its value if it is written as a whole one.
+    /// A finite number; its value if it is written as an integer.
     Number(Option<i64>),
     Empty,
-    /// A mark for a missing value, or a number that is not finite.
+    /// A missing-value marker, or a number that is not finite.
     Gap,
     /// Begins with a letter.
     Word,
@@ -129,8 +129,8 @@ impl Field {
     }
 }
 
-/// Whether all fields of the first line are in quotes and none of the next is: as programs write that put texts in
-/// quotes and numbers not.
+/// Whether all fields of the first line are quoted and none of the next is, as by programs that quote texts and not
+/// numbers.
 fn quoted_above_bare(path: &Path, start: u64, next: &StringRecord, reader: &Reader<File>, separator: char) -> bool {
     let Some(middle) = next.position().map(Position::byte) else { return false };
     let end = reader.position().byte();
@@ -143,11 +143,11 @@ fn quoted_above_bare(path: &Path, start: u64, next: &StringRecord, reader: &Read
         Some(String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').trim().to_owned())
     };
     let (Some(first), Some(next)) = (line(start, middle), line(middle, end)) else { return false };
-    // Numbers hold no commas, so that the fields are what stands between them.
+    // Numbers contain no separator, so splitting at it yields the fields.
     first.split(separator).all(|field| field.trim().starts_with('"')) && !next.contains('"')
 }
 
-/// Whether a field begins as a name does.
+/// Whether a field begins like a name.
 pub(super) fn is_word(field: &str) -> bool {
     Field::of(field) == Field::Word
 }

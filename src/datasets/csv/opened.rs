@@ -10,16 +10,16 @@ use super::Csv;
 use crate::error::{Error, Result};
 use crate::formats::regular::open_file;
 
-/// The separators that are looked for.
+/// The candidate separators.
 const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
 
-/// How many bytes of a file its separator is looked for in.
+/// The number of bytes in which the separator is searched for.
 const LOOKED_AT: u64 = 1 << 16;
 
 /// The most columns of a table.
 const MOST_COLUMNS: usize = 100_000;
 
-/// A file at one of its records.
+/// A file, positioned at one of its records.
 pub(super) struct Opened {
     path: PathBuf,
     reader: Reader<File>,
@@ -27,15 +27,15 @@ pub(super) struct Opened {
     pub names: Vec<String>,
     pub columns: usize,
     pub header: bool,
-    /// Whether that was recognised, and not given.
+    /// Whether `header` was detected rather than given.
     pub recognised: bool,
     pub separator: char,
     pub note: Option<String>,
-    /// The record that is looked at.
+    /// The current record.
     pub record: StringRecord,
-    /// The number of that record among the samples.
+    /// The index of the current record among the samples.
     row: Option<u64>,
-    /// What is read next, where more had to be read to recognise the header.
+    /// Records read ahead to detect the header.
     waiting: Vec<(StringRecord, u64)>,
     line: u64,
     /// The length of the file, where it does not end with a line break.
@@ -45,9 +45,9 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    /// Opens a file and reads its header, if it has one. Fewer columns than `least` are refused.
+    /// Opens a file and reads its header, if it has one. Fewer columns than `least` are rejected.
     pub fn open(csv: &Csv, path: &Path, least: usize) -> Result<Self> {
-        // One that would not be found; else another table may have another.
+        // Only a separator that detection does not know; otherwise another table can have another.
         let known = csv.info.as_ref().map(|info| info.separator).filter(|c| *c != '\0' && !SEPARATORS.contains(c));
         let given = csv.separator.or(known);
         let separator = match given {
@@ -60,7 +60,7 @@ impl Opened {
         if !byte.is_ascii() || byte == b'"' || byte == b'\n' || byte == b'\r' {
             return Err(Error::argument("separator", "a character such as `,` or `;`", format!("{separator:?}")));
         }
-        // The header is recognised below, and lines of another length are refused here.
+        // The header is detected below, and lines of another length are rejected here.
         let (file, length) = open_file(path)?;
         let unended = (!ends_a_line(path, length)?).then_some(length);
         let mut builder = ReaderBuilder::new();
@@ -89,7 +89,7 @@ impl Opened {
     fn begin(&mut self, csv: &Csv, least: usize) -> Result<()> {
         let mut first = StringRecord::new();
         let more = self.reader.read_record(&mut first).map_err(|error| csv_error(&self.path, error))?;
-        // Spreadsheets put a mark before the first field.
+        // Spreadsheets write a byte order mark before the first field.
         let bare = |field: &str| match field.strip_prefix('\u{feff}') {
             Some(field) => field.trim_matches('"').to_owned(),
             None => field.to_owned(),
@@ -118,7 +118,7 @@ impl Opened {
         let kind = csv.first_line(&self.path, &names, has_next.then_some(&next), start, &self.reader, self.separator);
         self.header = kind.header;
         self.note = (!kind.obvious).then(|| kind.note(&self.path.display().to_string(), &names));
-        // The last is read first.
+        // A stack: the last is read first.
         if has_next {
             self.waiting.push((next, next_line));
         }
@@ -130,10 +130,10 @@ impl Opened {
         Ok(())
     }
 
-    /// Goes to the next record; whether there is one.
+    /// Advances to the next record; `false` at the end.
     ///
     /// # Errors
-    /// [`Error::Broken`] for one that is no text, or of another length than the first.
+    /// [`Error::Broken`] for a record that is not text, or of another length than the first.
     pub fn next(&mut self) -> Result<bool> {
         self.row = Some(self.row.map_or(0, |row| row + 1));
         if let Some((record, line)) = self.waiting.pop() {
@@ -153,12 +153,12 @@ impl Opened {
         Ok(true)
     }
 
-    /// The line of the record that was just read, by where the reader stands after it.
+    /// The line of the record just read, derived from the reader's position after it.
     fn line_read(&self, record: &StringRecord) -> u64 {
         let within: usize = record.iter().map(|field| field.matches('\n').count()).sum();
         let end = self.reader.position().line();
         let last = self.unended.is_some_and(|length| self.reader.position().byte() >= length);
-        // Of `\r\n` the second is read with the next record.
+        // The `\n` of `\r\n` is read with the next record.
         end.saturating_sub(within as u64 + u64::from(!last && !self.carriage_returns)).max(1)
     }
 
@@ -167,12 +167,12 @@ impl Opened {
         self.line
     }
 
-    /// As [`line`](Self::line), by looking into the file.
+    /// As [`line`](Self::line), determined from the file's contents.
     pub fn exact_line(&self) -> u64 {
         line_of(&self.path, self.record.position())
     }
 
-    /// Whether the record is the first line, of which nobody has said whether it is a header.
+    /// Whether the record is the first line and the caller has not decided whether that is a header.
     pub fn may_be_a_header(&self) -> bool {
         self.recognised && !self.header && self.row == Some(0)
     }
@@ -189,11 +189,11 @@ impl Opened {
         Error::broken(self.path.display().to_string(), format!("line {line}, column {}{name}", column + 1), reason)
     }
 
-    /// Where the column of this name stands.
+    /// The index of the column with this name.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] if there is none, [`Error::Broken`] if there are two.
-    pub fn column(&self, name: &str, told_header: bool) -> Result<usize> {
+    /// [`Error::UnknownName`] without such a column, [`Error::Broken`] with two.
+    pub fn column(&self, name: &str, header_given: bool) -> Result<usize> {
         let mut found = self.names.iter().enumerate().filter(|(_, known)| *known == name).map(|(column, _)| column);
         let file = || self.path.display().to_string();
         match (found.next(), found.next()) {
@@ -203,7 +203,7 @@ impl Opened {
                 let reason = format!("expected one column called `{name}`, found it as columns {first} and {second}");
                 Err(Error::broken(file(), "line 1", reason))
             }
-            (None, _) if !told_header && self.names.iter().all(|field| !super::first_line::is_word(field)) => {
+            (None, _) if !header_given && self.names.iter().all(|field| !super::first_line::is_word(field)) => {
                 Err(Error::broken(file(), "line 1", format!("expected a header that names `{name}`")))
             }
             (None, _) => Err(Error::unknown("column", name, &self.names)),
@@ -211,7 +211,7 @@ impl Opened {
     }
 }
 
-/// What stands between the fields of a file.
+/// Detects the field separator of a file.
 fn found_separator(path: &Path) -> Result<char> {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
     if ["tsv", "tab"].contains(&extension.as_str()) {
@@ -258,7 +258,7 @@ pub(super) fn csv_error(path: &Path, error: csv::Error) -> Error {
     Error::broken(path.display().to_string(), format!("line {line}"), reason)
 }
 
-/// The line of a record, from 1. The reader's own count stops before the empty lines above a record.
+/// The line of a record, from 1. The reader's own count excludes the empty lines above a record.
 pub(super) fn line_of(path: &Path, position: Option<&Position>) -> u64 {
     let Some(position) = position else { return 1 };
     let above = || {
@@ -274,6 +274,6 @@ pub(super) fn line_of(path: &Path, position: Option<&Position>) -> u64 {
         }
         std::io::Result::Ok(lines)
     };
-    // Without the file there is still the reader's count.
+    // If the file cannot be read, the reader's count is the best there is.
     position.line() + above().unwrap_or(0)
 }

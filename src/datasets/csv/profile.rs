@@ -1,4 +1,4 @@
-//! What is in each column of a table, before it is decided what becomes of it.
+//! Statistics of each column of a table, before it is decided how to use it.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,37 +9,37 @@ use super::first_line::is_gap;
 use super::opened::Opened;
 use crate::error::Result;
 
-/// The most different values of a column that are counted.
+/// The most distinct values of a column that are counted.
 const MOST_VALUES: usize = 1000;
 
-/// What is in a column of a table: [`Csv::profile`].
+/// Statistics of a column of a table: [`Csv::profile`].
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct ColumnProfile {
     /// Its name; empty where the columns have none.
     pub name: String,
-    /// How many fields are finite numbers.
+    /// The number of fields that are finite numbers.
     pub numbers: usize,
-    /// How many fields are gaps.
+    /// The number of gaps.
     pub gaps: usize,
-    /// How many fields are neither.
+    /// The number of fields that are neither.
     pub texts: usize,
-    /// How many different fields there are that are no gaps; up to 1,000 are counted.
+    /// The number of distinct fields other than gaps; up to 1,000 are counted.
     pub different: usize,
-    /// Whether all numbers are whole.
+    /// Whether all numbers are integers.
     pub whole: bool,
-    /// Whether the numbers are different from row to row and rise by one, as those of rows do.
+    /// Whether the numbers increase by one from row to row, like row numbers.
     pub counts_up: bool,
-    /// Whether a text is a date or a number that is written in another way, neither of which is read.
+    /// Whether a text is a date or a number in another notation, neither of which can be read.
     pub unreadable: bool,
-    /// The mean of the numbers, and their variance.
+    /// The mean and variance of the numbers.
     pub moments: (f64, f64),
-    /// The different fields, up to 1,000, in alphabetical order, with how often each is there.
+    /// The distinct fields, up to 1,000, in alphabetical order, with their counts.
     pub values: BTreeMap<String, usize>,
 }
 
 impl Csv {
-    /// What is in each column of a file, the columns left out by nobody.
+    /// The statistics of every column of a file, including excluded ones.
     ///
     /// ```
     /// use brasa::datasets::Csv;
@@ -52,7 +52,7 @@ impl Csv {
     /// ```
     ///
     /// # Errors
-    /// As [`load`](Self::load), but for what is wrong with a field.
+    /// As [`load`](Self::load), except for errors of a single field.
     pub fn profile(&self, path: impl AsRef<Path>) -> Result<Vec<ColumnProfile>> {
         let mut opened = Opened::open(self, path.as_ref(), 1)?;
         let column = |index: usize| ColumnProfile {
@@ -87,7 +87,7 @@ impl ColumnProfile {
                 self.whole &= number.fract() == 0.0;
                 self.counts_up &= last.is_none_or(|last| number == last + 1.0);
                 *last = Some(number);
-                // Welford's way, which keeps the digits of large numbers.
+                // Welford's algorithm, which is accurate for large numbers.
                 let from = number - self.moments.0;
                 self.moments.0 += from / self.numbers as f64;
                 self.moments.1 += from * (number - self.moments.0);

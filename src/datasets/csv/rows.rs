@@ -7,8 +7,7 @@ use super::opened::Opened;
 use super::{ColumnInfo, Csv};
 use crate::error::{Error, Result};
 
-/// The inputs of a table, read row by row: [`Csv::rows`]. What is wrong with one row does not keep the next from being
-/// read.
+/// The inputs of a table, read row by row: [`Csv::rows`]. An error in one row does not prevent reading the next.
 pub struct TableRows {
     opened: Opened,
     columns: Vec<ColumnInfo>,
@@ -33,7 +32,7 @@ impl TableRows {
             let place = |column: &ColumnInfo| opened.column(&column.name, csv.header.is_some());
             info.columns.iter().map(place).collect::<Result<_>>()?
         } else {
-            // The target, if it is there, is the last.
+            // The target, if present, is the last.
             let count = info.columns.len();
             if opened.columns != count && opened.columns != count + 1 {
                 let expected = format!("{count} columns, as the model was trained on, or one more, the target");
@@ -52,21 +51,21 @@ impl TableRows {
         Ok(Self { opened, columns: info.columns.clone(), places })
     }
 
-    /// What was not obvious about the file.
+    /// A remark on what was not obvious about the file.
     pub fn note(&self) -> Option<&str> {
         self.opened.note.as_deref()
     }
 }
 
 impl Iterator for TableRows {
-    /// The line of a row, and its inputs or what is wrong with it.
+    /// The line of a row, and its inputs or error.
     type Item = (u64, Result<Vec<f32>>);
 
     fn next(&mut self) -> Option<Self::Item> {
         let more = match self.opened.next() {
             Ok(false) => return None,
             Ok(true) => Ok(()),
-            // The file itself cannot be read on.
+            // The file itself is unreadable from here.
             Err(error @ Error::Io { .. }) => Err(error),
             Err(error) => Err(error),
         };

@@ -1,4 +1,4 @@
-//! What samples can be made from.
+//! Conversions to samples.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use ndarray::{Array, ArrayBase, Data, Dimension};
 use super::{Number, Samples, Sealed, Stored};
 use crate::error::{Error, Result};
 
-/// What can be given where samples are wanted: whatever [`Samples`] can be made from, which are vectors, arrays, and
-/// Burn's tensors on any device.
+/// Anything accepted as samples: whatever [`Samples`] converts from (vectors, arrays), and Burn's tensors on any
+/// device.
 ///
 /// ```
 /// use brasa::burn::tensor::{Device, Int, Tensor};
@@ -33,7 +33,7 @@ pub trait IntoSamples {
     fn into_samples(self) -> Result<Samples>;
 }
 
-// `Samples: From` in place of `T: Into`, so that lists of pairs are known not to be samples.
+// `Samples: From` in place of `T: Into`, so that lists of pairs provably are not samples.
 impl<T> IntoSamples for T
 where
     Samples: From<T>,
@@ -55,94 +55,94 @@ impl<const D: usize, K: Basic> IntoSamples for &Tensor<D, K> {
     }
 }
 
-/// One number a sample.
+/// One number per sample.
 impl<T: Number> From<Vec<T>> for Samples {
     fn from(values: Vec<T>) -> Self {
         Self { shape: vec![values.len()], stored: T::store(values), start: 0, divisor: 1.0 }
     }
 }
 
-/// One text a sample.
+/// One text per sample.
 impl From<Vec<String>> for Samples {
     fn from(texts: Vec<String>) -> Self {
         Self { shape: vec![texts.len()], stored: Stored::Text(Arc::new(texts)), start: 0, divisor: 1.0 }
     }
 }
 
-/// One text a sample.
+/// One text per sample.
 impl From<&[&str]> for Samples {
     fn from(texts: &[&str]) -> Self {
         texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>().into()
     }
 }
 
-/// One text a sample.
+/// One text per sample.
 impl From<Vec<&str>> for Samples {
     fn from(texts: Vec<&str>) -> Self {
         texts[..].into()
     }
 }
 
-/// One text a sample.
+/// One text per sample.
 impl<const N: usize> From<[&str; N]> for Samples {
     fn from(texts: [&str; N]) -> Self {
         texts[..].into()
     }
 }
 
-/// One number a sample.
+/// One number per sample.
 impl<T: Number> From<&[T]> for Samples {
     fn from(values: &[T]) -> Self {
         values.to_vec().into()
     }
 }
 
-/// One number a sample.
+/// One number per sample.
 impl<T: Number> From<&Vec<T>> for Samples {
     fn from(values: &Vec<T>) -> Self {
         values.clone().into()
     }
 }
 
-/// One number a sample.
+/// One number per sample.
 impl<T: Number, const N: usize> From<&[T; N]> for Samples {
     fn from(values: &[T; N]) -> Self {
         values.to_vec().into()
     }
 }
 
-/// One number a sample.
+/// One number per sample.
 impl<T: Number, const N: usize> From<[T; N]> for Samples {
     fn from(values: [T; N]) -> Self {
         values.to_vec().into()
     }
 }
 
-/// Types that are stored as another, which holds each of their numbers.
+/// Types that are stored as a wider one.
 macro_rules! stored_as {
     ($($type:ty => $stored:ty, $value:ident => $conversion:expr;)*) => {$(
-        /// One number a sample.
+        /// One number per sample.
         impl From<Vec<$type>> for Samples {
             fn from(values: Vec<$type>) -> Self {
                 values.into_iter().map(|$value| -> $stored { $conversion }).collect::<Vec<_>>().into()
             }
         }
 
-        /// One number a sample.
+        /// One number per sample.
         impl From<&[$type]> for Samples {
             fn from(values: &[$type]) -> Self {
                 values.to_vec().into()
             }
         }
 
-        /// One number a sample.
+        /// One number per sample.
         impl From<&Vec<$type>> for Samples {
             fn from(values: &Vec<$type>) -> Self {
                 values.clone().into()
             }
         }
 
-        /// One number a sample.
+        /// One number per sample.
         impl<const N: usize> From<[$type; N]> for Samples {
             fn from(values: [$type; N]) -> Self {
                 values.to_vec().into()
@@ -156,12 +156,12 @@ stored_as! {
     i16 => i32, value => value.into();
     u16 => i32, value => value.into();
     u32 => i64, value => value.into();
-    // No array is as long as the numbers that do not fit.
+    // Larger numbers are clamped; no array is that long.
     u64 => i64, value => i64::try_from(value).unwrap_or(i64::MAX);
     usize => i64, value => i64::try_from(value).unwrap_or(i64::MAX);
 }
 
-/// A row of numbers a sample.
+/// A row of numbers per sample.
 impl<T: Number, const N: usize> From<Vec<[T; N]>> for Samples {
     fn from(rows: Vec<[T; N]>) -> Self {
         let shape = vec![rows.len(), N];
@@ -169,14 +169,28 @@ impl<T: Number, const N: usize> From<Vec<[T; N]>> for Samples {
     }
 }
 
-/// A row of numbers a sample.
+/// A row of numbers per sample.
 impl<T: Number, const N: usize> From<&[[T; N]]> for Samples {
     fn from(rows: &[[T; N]]) -> Self {
         rows.to_vec().into()
     }
 }
 
-/// A row of numbers a sample, each as long as the first.
+/// A row of numbers a sample.
+impl<T: Number, const N: usize, const M: usize> From<[[T; N]; M]> for Samples {
+    fn from(rows: [[T; N]; M]) -> Self {
+        Vec::from(rows).into()
+    }
+}
+
+/// A row of numbers a sample.
+impl<T: Number, const N: usize> From<&Vec<[T; N]>> for Samples {
+    fn from(rows: &Vec<[T; N]>) -> Self {
+        rows.clone().into()
+    }
+}
+
+/// A row of numbers per sample, each as long as the first.
 impl<T: Number> IntoSamples for Vec<Vec<T>> {
     /// # Errors
     /// [`Error::Data`] for rows of different lengths.
@@ -189,7 +203,7 @@ impl<T: Number> IntoSamples for Vec<Vec<T>> {
     }
 }
 
-/// A row of numbers a sample, each as long as the first.
+/// A row of numbers per sample, each as long as the first.
 impl<T: Number> IntoSamples for &Vec<Vec<T>> {
     /// # Errors
     /// [`Error::Data`] for rows of different lengths.
@@ -198,8 +212,8 @@ impl<T: Number> IntoSamples for &Vec<Vec<T>> {
     }
 }
 
-/// An array in any memory order. An owned one in row-major order is taken as it is, any other is copied once.
-/// An array without axes is one sample.
+/// An array in any memory order. An owned one in row-major order is moved, any other is copied once. An array without
+/// axes is one sample.
 impl<T: Number, S: Data<Elem = T>, D: Dimension> From<ArrayBase<S, D>> for Samples {
     fn from(array: ArrayBase<S, D>) -> Self {
         let shape = if array.ndim() == 0 { vec![1] } else { array.shape().to_vec() };

@@ -1,6 +1,5 @@
 //! `.keras`: a ZIP archive of `metadata.json`, `config.json` and `model.weights.h5`, read in memory.
 
-use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -19,18 +18,17 @@ use super::weights::{WeightTree, WeightsFile, WriteFault};
 use super::{hdf5, name_of};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
-use crate::formats::regular::open_file;
+use crate::formats::regular::{Content, open_file};
 
 const METADATA: &str = "metadata.json";
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.weights.h5";
-/// What the model knows of its data; Keras passes over members that it does not know.
+/// The model's data info; Keras ignores unknown members.
 const INFO: &str = "brasa.json";
 
-/// Writes a `.keras` file, whole or not at all.
+/// Writes a `.keras` file atomically.
 ///
-/// The members are stored uncompressed in Keras's order, and all carry the same date: the same model makes the
-/// same bytes.
+/// The members are stored uncompressed in Keras's order with a fixed date: the same model yields the same bytes.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be written.
@@ -41,7 +39,7 @@ pub fn write_keras(path: impl AsRef<Path>, metadata: &Value, config: &Value, wei
     })
 }
 
-/// As [`write_keras`], with what the model knows of its data, which becomes the member `brasa.json`.
+/// As [`write_keras`], with the model's data info as the member `brasa.json`.
 ///
 /// # Errors
 /// As [`write_keras`].
@@ -58,10 +56,22 @@ pub fn write_keras_with_info(
     })
 }
 
-/// Writes the content of a `.keras` file to `sink`; `path` is what messages call it.
+/// As [`write_keras_to`], with what the model knows of its data, if anything.
+pub(crate) fn write_keras_members(
+    sink: impl Write + Seek,
+    path: &Path,
+    metadata: &Value,
+    config: &Value,
+    info: Option<&Value>,
+    weights: &WeightTree,
+) -> Result<()> {
+    write_members(sink, metadata, config, info, weights).map_err(|fault| fault.about(path))
+}
+
+/// Writes the content of a `.keras` file to `sink`; `path` is the file's name in messages.
 ///
 /// # Errors
-/// [`Error::Io`] with what the sink returned.
+/// [`Error::Io`] with the sink's error.
 pub fn write_keras_to(
     sink: impl Write + Seek,
     path: impl AsRef<Path>,
@@ -100,7 +110,7 @@ fn fill(
         zip.start_file(name, plain).map_err(io_of)?;
         zip.write_all(to_python_json(value).as_bytes())?;
     }
-    // Its size is not known beforehand, and the longer header that 4 GiB need is valid at any size.
+    // Its size is not known in advance; the ZIP64 header that 4 GiB require is valid at any size.
     zip.start_file(WEIGHTS, plain.large_file(true)).map_err(io_of)?;
     weights.write(&mut zip)?;
     for (name, text) in weights.assets() {
@@ -111,14 +121,14 @@ fn fill(
     Ok(())
 }
 
-/// A writer that keeps its first fault and pretends to work after it.
+/// A writer that keeps its first error and pretends to work after it.
 ///
-/// A ZIP writer that is dropped unfinished tries to finish, and complains on stderr if it cannot: here that would
-/// be a second report of the fault that the caller gets anyway.
+/// A ZIP writer that is dropped unfinished tries to finish, and prints to stderr if it cannot: that would report the
+/// error, which the caller gets anyway, a second time.
 struct Quiet<W> {
     inner: W,
     fault: Option<std::io::Error>,
-    /// Where the writer would be, had it not failed.
+    /// The position if the writer had not failed.
     position: u64,
 }
 
@@ -173,7 +183,7 @@ fn io_of(error: ZipError) -> std::io::Error {
     }
 }
 
-/// A `.keras` file that has been opened: its JSON is read and its members are checked, its weights wait.
+/// An open `.keras` file: its JSON is read and its members are checked; its weights are read on demand.
 #[derive(Debug)]
 pub struct KerasFile {
     archive: ZipArchive<Bounded>,
@@ -190,17 +200,30 @@ impl KerasFile {
     /// Opens a `.keras` file and reads its configuration.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read; [`Error::Broken`] if it is no ZIP archive, is damaged, lacks a member,
-    /// or has members that no honest archive has (two of one name, encrypted ones, names that lead out of it);
-    /// [`Error::Unsupported`] if it stores its weights in another way or exceeds `limits`.
+    /// [`Error::Io`] if it cannot be read; [`Error::Broken`] if it is not a ZIP archive, is damaged, lacks a member, or
+    /// has suspicious members (duplicate names, encrypted ones, paths out of the archive); [`Error::Unsupported`] if it
+    /// stores its weights in another format or exceeds `limits`.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         let path = path.as_ref();
-        let name = name_of(path);
         let (file, length) = open_file(path)?;
+        Self::from_content(path, file, length, limits)
+    }
+
+    /// Takes the bytes of such a file; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>, limits: &Limits) -> Result<Self> {
+        let length = bytes.len() as u64;
+        Self::from_content(name.as_ref(), bytes, length, limits)
+    }
+
+    fn from_content(path: &Path, content: impl Into<Content>, length: u64, limits: &Limits) -> Result<Self> {
+        let name = name_of(path);
         if length > limits.file_bytes {
             return Err(hdf5::too_large(path, limits.file_bytes));
         }
-        let mut archive = open_archive(&name, "its directory", file, limits)?;
+        let mut archive = open_archive(&name, "its directory", content, limits)?;
         check_members(&name, &mut archive, limits)?;
         let mut json = |member: &str| -> Result<Option<Value>> {
             let bytes = read_member(&name, &mut archive, member, limits.json_bytes, "json_bytes", limits, length)?;
@@ -229,26 +252,25 @@ impl KerasFile {
         &self.metadata
     }
 
-    /// `config.json`: the model, and how it was compiled.
+    /// `config.json`: the model and its compile configuration.
     pub fn config(&self) -> &Value {
         &self.config
     }
 
-    /// `brasa.json`: what the model knows of its data; `null` if the file does not say.
+    /// `brasa.json`: the model's data info; `null` if missing.
     pub fn info(&self) -> &Value {
         &self.info
     }
 
-    /// The configuration, to be taken apart; `null` stays.
+    /// Moves the configuration out, leaving `null`.
     pub(crate) fn take_config(&mut self) -> Value {
         self.config.take()
     }
 
-    /// The text of another member, if the archive has it.
+    /// The text of another member, if present.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the member is damaged or no UTF-8, [`Error::Unsupported`] if it is larger than the limits
-    /// allow.
+    /// [`Error::Broken`] if the member is damaged or not UTF-8, [`Error::Unsupported`] if it exceeds the limits.
     pub(crate) fn text(&mut self, member: &str) -> Result<Option<String>> {
         let limit = self.limits.json_bytes;
         let bytes = read_member(&self.name, &mut self.archive, member, limit, "json_bytes", &self.limits, self.length)?;
@@ -260,7 +282,7 @@ impl KerasFile {
     /// Reads the weights member into memory and opens it.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the member is damaged, [`Error::Unsupported`] if it is larger than the limits allow.
+    /// [`Error::Broken`] if the member is damaged, [`Error::Unsupported`] if it exceeds the limits.
     pub fn weights(&mut self) -> Result<WeightsFile> {
         let limit = self.limits.file_bytes;
         let bytes =
@@ -268,21 +290,21 @@ impl KerasFile {
                 .ok_or_else(|| Error::broken(&self.name, WEIGHTS, "the archive has no such member"))?;
         let unpacked = bytes.len() as u64;
         let mut file = WeightsFile::from_bytes(&self.name, bytes, &self.limits)?;
-        // A member that is stored as it is has not become larger.
+        // A stored member has not expanded.
         file.came_from(self.length, if unpacked > self.length { unpacked } else { 0 });
         Ok(file)
     }
 }
 
-/// A file of which no more than so many bytes are read until that is lifted.
+/// A file with a read budget, which can be lifted.
 #[derive(Debug)]
 pub(crate) struct Bounded {
-    file: BufReader<File>,
+    file: BufReader<Content>,
     left: Arc<AtomicU64>,
 }
 
-/// What opening an archive may read: the end record with its comment, and so much for each member. The parser takes
-/// memory for each before it tells how many there are.
+/// The read budget for opening an archive: the end record with its comment, and `MEMBER_BYTES` per member. The parser
+/// allocates memory for each member before it reports their number.
 const DIRECTORY_BYTES: u64 = 1 << 20;
 const MEMBER_BYTES: u64 = 256;
 
@@ -308,10 +330,15 @@ impl Seek for Bounded {
 }
 
 /// Reads the directory of an archive.
-pub(crate) fn open_archive(name: &str, at: &str, file: File, limits: &Limits) -> Result<ZipArchive<Bounded>> {
+pub(crate) fn open_archive(
+    name: &str,
+    at: &str,
+    content: impl Into<Content>,
+    limits: &Limits,
+) -> Result<ZipArchive<Bounded>> {
     let most = (limits.members as u64).saturating_mul(MEMBER_BYTES).saturating_add(DIRECTORY_BYTES);
     let left = Arc::new(AtomicU64::new(most));
-    let bounded = Bounded { file: BufReader::new(file), left: left.clone() };
+    let bounded = Bounded { file: BufReader::new(content.into()), left: left.clone() };
     let archive = caught(name, at, || ZipArchive::new(bounded));
     if left.load(Ordering::Relaxed) == 0 {
         return Err(Error::unsupported(
@@ -323,7 +350,7 @@ pub(crate) fn open_archive(name: &str, at: &str, file: File, limits: &Limits) ->
     archive
 }
 
-/// What an archive without a model's configuration is, by the names of its members.
+/// The kind of an archive without a model configuration, by the names of its members.
 fn other_kind<R: Read + Seek>(archive: &ZipArchive<R>) -> Option<&'static str> {
     if [METADATA, WEIGHTS].iter().any(|member| archive.index_for_name(member).is_some()) {
         return None;
@@ -338,8 +365,8 @@ fn other_kind<R: Read + Seek>(archive: &ZipArchive<R>) -> Option<&'static str> {
     })
 }
 
-/// Looks at every entry of the archive, the ones that are never read included: an archive that is made to
-/// mislead one reader or another is refused as a whole.
+/// Checks every entry of the archive, including those that are never read: an archive made to mislead some readers is
+/// rejected as a whole.
 pub(crate) fn check_members<R: Read + Seek>(name: &str, archive: &mut ZipArchive<R>, limits: &Limits) -> Result<()> {
     if archive.len() > limits.members {
         return Err(Error::unsupported(
@@ -355,7 +382,7 @@ pub(crate) fn check_members<R: Read + Seek>(name: &str, archive: &mut ZipArchive
         let member = String::from_utf8_lossy(entry.name_raw()).into_owned();
         let refused = |reason: &str| Err(Error::broken(name, format!("member {member:?}"), reason));
         if std::str::from_utf8(entry.name_raw()).is_err() || member.contains('\0') {
-            return refused("its name is no text");
+            return refused("its name is not valid text");
         }
         if member.starts_with('/')
             || member.contains(['\\', ':'])
@@ -376,8 +403,8 @@ pub(crate) fn check_members<R: Read + Seek>(name: &str, archive: &mut ZipArchive
     Ok(())
 }
 
-/// The bytes of a member, if the archive has it: no more than `limit`, and exactly as many as it declares.
-/// `length` is that of the file.
+/// The bytes of a member, if present: at most `limit`, and exactly as many as it declares. `length` is the length of
+/// the file.
 pub(crate) fn read_member<R: Read + Seek>(
     name: &str,
     archive: &mut ZipArchive<R>,
@@ -389,7 +416,7 @@ pub(crate) fn read_member<R: Read + Seek>(
 ) -> Result<Option<Vec<u8>>> {
     let Some(index) = archive.index_for_name(member) else { return Ok(None) };
     let bytes = caught(name, member, || {
-        // The same sizes stand in two places; a reader of the other place must not see another file.
+        // The sizes are recorded twice; readers of either must see the same file.
         let options = ZipReadOptions::new().enforce_header_consistency(true);
         let file = archive.by_index_with_options(index, options)?;
         if !matches!(file.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
@@ -409,8 +436,8 @@ pub(crate) fn read_member<R: Read + Seek>(
             let reason = format!("{} bytes claim to become {declared}", file.compressed_size());
             return Ok(Err(Error::broken(name, member, reason)));
         }
-        // Memory is taken as the data comes, not as the header says, beyond a little; what is stored cannot be longer than
-        // the file.
+        // Memory grows with the data, not with the declared size, beyond a small initial reservation; a stored member
+        // cannot be longer than the file.
         let stored = file.compression() == CompressionMethod::Stored;
         let expected = declared.min(if stored { length } else { EXPANSION_FREE_BYTES });
         let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
@@ -424,12 +451,12 @@ pub(crate) fn read_member<R: Read + Seek>(
     Ok(Some(bytes))
 }
 
-/// Runs one call of the ZIP parser and turns whatever comes of it into an error about the file.
+/// Runs one call of the ZIP parser and turns errors and panics into an error about the file.
 fn caught<T>(name: &str, at: &str, call: impl FnOnce() -> Result<T, ZipError>) -> Result<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(ZipError::Io(error))) => Err(Error::broken(name, at, error)),
         Ok(Err(error)) => Err(Error::broken(name, at, error)),
-        Err(_) => Err(Error::broken(name, at, "it cannot be made sense of")),
+        Err(_) => Err(Error::broken(name, at, "it cannot be parsed")),
     }
 }

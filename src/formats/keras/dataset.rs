@@ -1,26 +1,23 @@
-//! One dataset of an HDF5 file into an [`Array`]: checked before it is read, converted to the types that Brasa has.
+//! Reads a dataset of an HDF5 file into an [`Array`]: checked first, then converted to a supported type.
 
 use half::{bf16, f16};
 use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, Layout};
 
-use super::hdf5::Reader;
+use super::hdf5::{FILTER_NAMES, Reader};
 use crate::error::{Error, Result};
 use crate::formats::array::{Array, Elements, element_count, memory_of, shape_text};
 
-/// Deflate, shuffle and Fletcher-32: what h5py offers and every HDF5 library has.
+/// Deflate, shuffle and Fletcher-32: those that h5py offers and every HDF5 library has.
 const FILTERS: [u16; 3] = [1, 2, 3];
 
-/// [`FILTERS`] for messages.
-pub(super) const FILTER_NAMES: &str = "gzip, shuffle and fletcher32";
-
-/// How the elements stand in the file.
+/// The element type in the file.
 #[derive(Clone, Copy, PartialEq)]
 enum Stored {
     F16(Endian),
     Bf16,
     F32(Endian),
     F64,
-    /// Every integer that fits into `i32`.
+    /// Every integer type that fits into `i32`.
     I32,
     I64,
     U32,
@@ -32,7 +29,7 @@ enum Endian {
     Big,
 }
 
-/// The sizes that a dataset declares.
+/// The declared shape of a dataset.
 pub(super) fn shape_of(reader: &Reader, dataset: &Dataset, at: &str) -> Result<Vec<usize>> {
     reader
         .call(at, || dataset.shape())?
@@ -41,7 +38,7 @@ pub(super) fn shape_of(reader: &Reader, dataset: &Dataset, at: &str) -> Result<V
         .collect()
 }
 
-/// Refuses arrays that together take more memory than the budget.
+/// Rejects arrays that together exceed the memory budget.
 pub(super) fn check_total<'a>(reader: &Reader, mut shapes: impl Iterator<Item = &'a Vec<usize>>) -> Result<()> {
     let total = shapes.try_fold(0u64, |total, shape| total.checked_add(memory_of(shape)?));
     match total {
@@ -53,8 +50,8 @@ pub(super) fn check_total<'a>(reader: &Reader, mut shapes: impl Iterator<Item = 
 /// Reads a dataset whose shape must be `expected`.
 ///
 /// # Errors
-/// [`Error::Shape`] if it is not; [`Error::Broken`] if the file does not hold the data it declares;
-/// [`Error::Unsupported`] for a type, a filter or a storage that Brasa does not read, and beyond the budget.
+/// [`Error::Shape`] if it is not; [`Error::Broken`] if the file does not contain the declared data;
+/// [`Error::Unsupported`] for an unsupported type, filter or storage layout, and beyond the budget.
 pub(super) fn read(reader: &Reader, dataset: &Dataset, at: &str, expected: &[usize]) -> Result<Array> {
     let shape = shape_of(reader, dataset, at)?;
     if shape != expected {
@@ -65,7 +62,7 @@ pub(super) fn read(reader: &Reader, dataset: &Dataset, at: &str, expected: &[usi
     }
     let stored = stored_type(reader, dataset, at)?;
     check_storage(reader, dataset, at, &shape)?;
-    // What nearly all weights are: numbers that lie in a row, of which the parser would make two more copies.
+    // Fast path for nearly all weights: contiguous numbers, of which the parser would make two more copies.
     if stored == Stored::F32(Endian::Little)
         && let Layout::Contiguous { address: Some(address), size } = reader.call(at, || dataset.layout())?
         && let Some(bytes) =
@@ -87,7 +84,7 @@ pub(super) fn read(reader: &Reader, dataset: &Dataset, at: &str, expected: &[usi
     Array::new(shape, elements).map_err(|error| reader.broken(at, error))
 }
 
-/// The refusal of more weights than the budget.
+/// The error for weights beyond the budget.
 fn too_much(reader: &Reader) -> Error {
     Error::unsupported(
         format!("the weights of `{}`", reader.name()),
@@ -105,7 +102,7 @@ fn halves(reader: &Reader, dataset: &Dataset, at: &str, convert: impl Fn([u8; 2]
     Ok(pairs.iter().map(|&pair| convert(pair)).collect())
 }
 
-/// The type of the elements, if it is one of those that Keras saves.
+/// The element type, if Keras saves it.
 fn stored_type(reader: &Reader, dataset: &Dataset, at: &str) -> Result<Stored> {
     let datatype = reader.call(at, || dataset.datatype())?;
     let known = match &datatype {
@@ -124,7 +121,7 @@ fn stored_type(reader: &Reader, dataset: &Dataset, at: &str) -> Result<Stored> {
             (8, true) => Some(Stored::I64),
             _ => None,
         },
-        // HDF5 had no bfloat16: Keras stores its two bytes as they are and says so in an attribute.
+        // HDF5 had no bfloat16: Keras stores the two raw bytes and marks them in an attribute.
         Datatype::Opaque { size: 2, .. } => {
             let attributes = reader.call(at, || dataset.attrs())?;
             let named = attributes.get("dtype").and_then(|value| value.as_str()) == Some("bfloat16");
@@ -140,7 +137,7 @@ fn stored_type(reader: &Reader, dataset: &Dataset, at: &str) -> Result<Stored> {
     })
 }
 
-/// Whether the file really holds what the dataset declares.
+/// Checks that the file contains what the dataset declares.
 fn check_storage(reader: &Reader, dataset: &Dataset, at: &str, shape: &[usize]) -> Result<()> {
     let element = reader.call(at, || dataset.element_size())?;
     let declared = element_count(shape)
@@ -163,7 +160,8 @@ fn check_storage(reader: &Reader, dataset: &Dataset, at: &str, shape: &[usize]) 
             format!("a virtual dataset at {at} of `{}`", reader.name()),
             "data inside the dataset itself",
         )),
-        // What lies in other files has no address here; say so rather than that it is missing.
+        // Data in external files has no address here; reading gives an error that says so, rather than that it is
+        // missing.
         Layout::Contiguous { address: None, .. } => {
             reader.call(at, || dataset.read_raw_rows(0, 1))?;
             Err(reader.broken(at, format!("it declares {declared} bytes and holds none")))
@@ -172,9 +170,9 @@ fn check_storage(reader: &Reader, dataset: &Dataset, at: &str, shape: &[usize]) 
     }
 }
 
-/// Whether chunks are as large as they may be, and lie within the file.
+/// Checks the size of the chunks and that they lie within the file.
 fn check_chunks(reader: &Reader, dataset: &Dataset, at: &str, chunk: &[u64], shape: &[usize]) -> Result<()> {
-    // A chunk is unpacked whole, so one larger than the dataset would take memory that no shape accounts for.
+    // Chunks are decompressed whole, so one larger than the dataset would take memory that no shape accounts for.
     if chunk.len() != shape.len() || chunk.iter().zip(shape).any(|(&chunk, &size)| chunk > size as u64) {
         return Err(reader.broken(at, "its chunks are larger than the dataset"));
     }

@@ -1,4 +1,4 @@
-//! A guarded door to the HDF5 parser: bytes from a file of unknown origin go in, plain values or errors come out.
+//! A guarded interface to the HDF5 parser: untrusted bytes in, plain values or errors out.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -13,27 +13,31 @@ use super::limits::{Limits, NAME_BYTES};
 use crate::error::{Error, Result};
 use crate::formats::regular::open_file;
 
-/// What one call of the parser may read beyond twice the file itself: a few lookups in a file of any size.
+/// The supported filters, for messages.
+pub(super) const FILTER_NAMES: &str = "gzip, shuffle and fletcher32";
+
+/// The read budget of one parser call beyond twice the file's size: a few lookups in a file of any size.
 const READ_ALLOWANCE: u64 = 64 << 20;
 
-/// What all calls together may read: so many times the file, and the allowance of one call. Links lead to the same place
-/// from tens of thousands of others, and a call for each of them, none beyond its own allowance, would go on for hours.
+/// The read budget of all calls together: this multiple of the file, and the allowance of one call. Tens of thousands
+/// of links can lead to the same place, and a call for each of them, none beyond its own allowance, would run for
+/// hours.
 const READS_OF_THE_FILE: u64 = 64;
 
 const OVER_AND_OVER: &str = "it refers to the same bytes over and over";
 
 /// An HDF5 file held in memory.
 ///
-/// Every call of the parser is counted and caught: one that would read the file many times over (a text that
-/// a thousand references point to, a circle of links) ends with an error, and so does one that panics.
+/// Every parser call has a read budget and is guarded: one that would read the file many times over (a text that a
+/// thousand references point to, a cycle of links) ends with an error, and so does one that panics.
 pub(super) struct Reader {
     file: File,
     bytes: Arc<Vec<u8>>,
     name: String,
     allowance: Arc<Allowance>,
-    /// Bytes that the file has on disk: fewer than its own if it comes out of an archive.
+    /// The file's size on disk: smaller than its length if it comes from an archive.
     stored: u64,
-    /// Bytes of memory that it has become so far.
+    /// Bytes of memory into which it has been expanded so far.
     expanded: AtomicU64,
     limits: Limits,
 }
@@ -44,11 +48,11 @@ impl std::fmt::Debug for Reader {
     }
 }
 
-/// Bytes that may still be read.
+/// Remaining read budgets, in bytes.
 struct Allowance {
-    /// By the current call of the parser.
+    /// Of the current parser call.
     call: AtomicU64,
-    /// By all calls from now on.
+    /// Of all further calls.
     file: AtomicU64,
 }
 
@@ -62,7 +66,7 @@ impl Allowance {
         length.saturating_mul(2).saturating_add(READ_ALLOWANCE)
     }
 
-    /// Takes what is about to be read; whether something is left.
+    /// Spends budget for a read; `false` if it is exhausted.
     fn spend(&self, wanted: u64) -> bool {
         for counter in [&self.call, &self.file] {
             counter.store(counter.load(Ordering::Relaxed).saturating_sub(wanted), Ordering::Relaxed);
@@ -75,7 +79,7 @@ impl Allowance {
     }
 }
 
-/// The file's bytes, with the count of what is read of them.
+/// The file's bytes with their read budget.
 struct Counted {
     bytes: Arc<Vec<u8>>,
     allowance: Arc<Allowance>,
@@ -102,13 +106,13 @@ impl Source for Counted {
 }
 
 impl Reader {
-    /// Reads a file into memory and looks at its first block.
+    /// Reads a file into memory and checks its first block.
     pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self> {
         let bytes = read_limited(path, limits.file_bytes)?;
         Self::from_bytes(super::name_of(path), bytes, limits)
     }
 
-    /// Takes the bytes of a file; `name` is what messages call it.
+    /// Opens a file's bytes; `name` is its name in messages.
     pub(super) fn from_bytes(name: String, bytes: Vec<u8>, limits: &Limits) -> Result<Self> {
         let length = bytes.len() as u64;
         let allowance = Arc::new(Allowance::new(length));
@@ -122,14 +126,14 @@ impl Reader {
         Ok(Self { file, bytes, name, allowance, stored: length, expanded, limits: limits.clone() })
     }
 
-    /// Says that the file comes out of an archive of `stored` bytes, of which `expanded` ones were unpacked.
+    /// Records that the file comes from an archive of `stored` bytes, of which `expanded` bytes were decompressed.
     pub(super) fn came_from(&mut self, stored: u64, expanded: u64) {
         self.stored = stored;
         self.expanded = expanded.into();
     }
 
-    /// Takes what is about to be read out of the one account of the file: however many data sets stand for the same
-    /// stored bytes, or for none, together they become no more than the budget allows.
+    /// Charges a read to the file's expansion budget: no matter how many datasets share the same stored bytes, or have
+    /// none, together they stay within the budget.
     pub(super) fn expand(&self, at: &str, declared: u64) -> Result<()> {
         let before = self.expanded.load(Ordering::Relaxed);
         let after = before.saturating_add(declared);
@@ -140,7 +144,7 @@ impl Reader {
         Err(self.broken(at, format!("the file's {} bytes claim to become {after} and more", self.stored)))
     }
 
-    /// What messages call the file.
+    /// The file's name in messages.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -150,7 +154,7 @@ impl Reader {
         self.bytes.len() as u64
     }
 
-    /// Bytes of the file as they are, if it has them.
+    /// A range of the file's raw bytes, if it is within the file.
     pub(super) fn stretch(&self, from: u64, length: u64) -> Option<&[u8]> {
         let from = usize::try_from(from).ok()?;
         self.bytes.get(from..from.checked_add(usize::try_from(length).ok()?)?)
@@ -160,19 +164,19 @@ impl Reader {
         &self.limits
     }
 
-    /// Runs one call of the parser; `at` is the place that an error names.
+    /// Runs one parser call; `at` is the place named in errors.
     pub(super) fn call<T>(&self, at: &str, call: impl FnOnce() -> Result<T, hdf5_pure::Error>) -> Result<T> {
         self.renew();
         let value = caught(call).map_err(|fault| fault.at(&self.name, at))?;
-        // The parser leaves out an attribute that it could not read; one that was cut short is no such thing.
+        // The parser skips an attribute that it could not read; exhausting the budget must not look like that.
         if self.allowance.is_spent() {
             return Err(self.broken(at, OVER_AND_OVER));
         }
         Ok(value)
     }
 
-    /// As [`call`](Self::call), with `None` for a path at which there is nothing. Links to other paths and other
-    /// files are not followed, so they too are nothing.
+    /// As [`call`](Self::call), with `None` for a path that does not exist. Links to other paths and other files are
+    /// not followed, and count as nonexistent.
     fn find<T>(&self, at: &str, call: impl FnOnce() -> Result<T, hdf5_pure::Error>) -> Result<Option<T>> {
         self.renew();
         match caught(call) {
@@ -198,12 +202,12 @@ impl Reader {
         self.find(path, || self.file.group(path))
     }
 
-    /// All attributes of a group that have a value this parser knows.
+    /// All attributes of a group whose types the parser supports.
     pub(super) fn attributes(&self, at: &str, group: &Group) -> Result<HashMap<String, AttrValue>> {
         self.call(at, || group.attrs())
     }
 
-    /// Refuses a name that no layer or weight has.
+    /// Rejects a name too long for a layer or weight.
     pub(super) fn check_name(&self, at: &str, name: &str) -> Result<()> {
         if name.len() <= NAME_BYTES {
             return Ok(());
@@ -217,11 +221,11 @@ impl Reader {
     }
 }
 
-/// Where a file says that it ends, which the parser does not compare with the file's length: a file that was cut off is
-/// broken even if what is left of it can be read.
+/// The end of the file that its superblock declares, which the parser does not compare with the file's length: a
+/// truncated file is broken even if the rest of it can be read.
 fn declared_end(bytes: &[u8]) -> Option<u64> {
     let address = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-    // The size of an address, and where the addresses begin: the file's start, another, its end.
+    // The size of an address, and the offset of the addresses: base address, another, end of file.
     let (size, base) = match bytes.get(8)? {
         0 => (bytes.get(13)?, 24),
         1 => (bytes.get(13)?, 28),
@@ -234,7 +238,7 @@ fn declared_end(bytes: &[u8]) -> Option<u64> {
     address(base + 16)
 }
 
-/// Why the parser gave no answer.
+/// The reason why a parser call failed.
 enum Fault {
     Refused(hdf5_pure::Error),
     Panicked,
@@ -244,14 +248,14 @@ impl Fault {
     fn at(self, file: &str, at: &str) -> Error {
         let at = place(at);
         let Self::Refused(error) = self else {
-            return Error::broken(file, at, "it cannot be made sense of");
+            return Error::broken(file, at, "it cannot be parsed");
         };
         match &error {
             hdf5_pure::Error::Format(FormatError::UnsupportedExternalStorage) => {
                 Error::unsupported(format!("data outside the file, at {at} of `{file}`"), "data inside the file")
             }
             hdf5_pure::Error::Format(FormatError::UnsupportedFilter(filter)) => {
-                Error::unsupported(format!("HDF5 filter {filter} at {at} of `{file}`"), super::dataset::FILTER_NAMES)
+                Error::unsupported(format!("HDF5 filter {filter} at {at} of `{file}`"), FILTER_NAMES)
             }
             hdf5_pure::Error::Format(FormatError::ChunkedReadError(reason))
                 if reason.contains("B-tree chunk index") =>
@@ -265,12 +269,12 @@ impl Fault {
     }
 }
 
-/// What messages call a path: the root has none that could be seen.
+/// A path's name in messages: that of the root is empty.
 fn place(at: &str) -> &str {
     if at.is_empty() { "its root" } else { at }
 }
 
-/// The parser is built to return errors; a panic is a fault of its own, and still no reason to end the program.
+/// The parser is designed to return errors; a panic is its bug, and still no reason to end the program.
 fn caught<T>(call: impl FnOnce() -> Result<T, hdf5_pure::Error>) -> Result<T, Fault> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
@@ -279,14 +283,14 @@ fn caught<T>(call: impl FnOnce() -> Result<T, hdf5_pure::Error>) -> Result<T, Fa
     }
 }
 
-/// The whole content of a file that is not larger than `limit`, whatever size it claims to have.
+/// The content of a file of at most `limit` bytes, whatever size it claims.
 pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let (file, claimed) = open_file(path)?;
     if claimed > limit {
         return Err(too_large(path, limit));
     }
     let mut bytes = Vec::new();
-    // A sparse file may claim more than there is memory.
+    // A sparse file can claim more than the available memory.
     if bytes.try_reserve_exact(usize::try_from(claimed).unwrap_or(usize::MAX)).is_err() {
         return Err(Error::io("read", path)(std::io::ErrorKind::OutOfMemory.into()));
     }
@@ -297,7 +301,7 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The refusal of a file beyond its budget.
+/// The error for a file beyond its budget.
 pub(crate) fn too_large(path: &Path, limit: u64) -> Error {
     Error::unsupported(
         format!("the size of `{}`", path.display()),

@@ -11,8 +11,8 @@ use serde_json::{Map, Value};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
 
-/// The text that Python's `json.dumps` makes of a value: `", "` and `": "` between the parts, everything
-/// outside ASCII escaped, numbers as `repr` prints them.
+/// Formats a value like Python's `json.dumps`: `", "` and `": "` as separators, everything outside ASCII escaped,
+/// numbers as in `repr`.
 pub fn to_python_json(value: &Value) -> String {
     let mut bytes = Vec::new();
     let mut serializer = Serializer::with_formatter(&mut bytes, Python);
@@ -21,12 +21,12 @@ pub fn to_python_json(value: &Value) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Parses a JSON text of a file. Its size is limited by the caller, its depth by serde_json (128), the number of its
+/// Parses JSON text from a file. Its size is limited by the caller, its depth by serde_json (128), the number of its
 /// values by [`Limits::values`].
 ///
 /// # Errors
-/// [`Error::Broken`] if it is not JSON, [`Error::Unsupported`] for more values than the budget and for numbers that JSON
-/// does not have.
+/// [`Error::Broken`] if it is not JSON, [`Error::Unsupported`] for more values than the budget and for numbers that
+/// JSON does not have.
 pub(crate) fn parse(file: &str, at: &str, bytes: &[u8], limits: &Limits) -> Result<Value> {
     let left = Cell::new(Some(limits.values));
     let parsed = (|| {
@@ -46,8 +46,8 @@ pub(crate) fn parse(file: &str, at: &str, bytes: &[u8], limits: &Limits) -> Resu
     })
 }
 
-/// Refuses a JSON text of more values than the budget, for a parser that does not count them. A text that is not JSON is
-/// left to it.
+/// Rejects JSON text of more values than the budget, on behalf of a parser that does not count them. Invalid JSON is
+/// left to that parser.
 ///
 /// # Errors
 /// [`Error::Unsupported`].
@@ -65,14 +65,14 @@ fn too_many(file: &str, at: &str, limits: &Limits) -> Error {
     )
 }
 
-/// What a JSON object counts for beside its values: its table takes as much memory.
+/// The cost of a JSON object in addition to its values: its table takes as much memory.
 const OBJECT: usize = 2;
 
-/// Reads a value and counts it before its memory is taken; `None` once the budget is overdrawn.
+/// Deserializes a value and counts it before allocating; `None` once the budget is exhausted.
 #[derive(Clone, Copy)]
 struct Budget<'a> {
     left: &'a Cell<Option<usize>>,
-    /// Whether the values are wanted, and not only counted.
+    /// Whether to keep the values, or only count them.
     keep: bool,
 }
 
@@ -91,7 +91,7 @@ impl<'de> DeserializeSeed<'de> for Budget<'_> {
     }
 }
 
-/// The values that hold no others.
+/// The scalar values.
 macro_rules! plain {
     ($($visit:ident($type:ty) $value:ident => $made:expr;)*) => {$(
         fn $visit<E: serde::de::Error>(self, $value: $type) -> Result<Value, E> {
@@ -128,7 +128,7 @@ impl<'de> Visitor<'de> for Budget<'_> {
                 values.push(value);
             }
         }
-        // A list that grows has room for three more values than it may ever have.
+        // A growing list reserves more than it needs.
         values.shrink_to_fit();
         Ok(Value::Array(values))
     }
@@ -146,10 +146,10 @@ impl<'de> Visitor<'de> for Budget<'_> {
     }
 }
 
-/// `NaN` or `Infinity`, if that is what stands where the parser stopped.
+/// `NaN` or `Infinity`, if the parser stopped at it.
 fn python_constant(bytes: &[u8], line: usize, column: usize) -> Option<&'static str> {
     let line = bytes.split(|&byte| byte == b'\n').nth(line.checked_sub(1)?)?;
-    // The parser may have read the word's first letters, or the minus sign before it.
+    // The parser can have consumed the word's first letters, or the minus sign before it.
     let from = &line[column.saturating_sub(3).min(line.len())..];
     let near = &from[..from.len().min(12)];
     ["NaN", "Infinity"].into_iter().find(|word| near.windows(word.len()).any(|part| part == word.as_bytes()))
@@ -159,7 +159,8 @@ struct Python;
 
 impl Formatter for Python {
     fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
-        // Both print the shortest digits, with an exponent from 1e16 on and below 1e-4; Python gives it two digits.
+        // Both print the shortest digits, with an exponent from 1e16 on and below 1e-4; Python's exponent has at least
+        // two digits.
         let text = format!("{value:?}");
         match text.split_once('e') {
             Some((digits, exponent)) => {
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn the_text_is_python_s() {
-        // The right-hand side is what `json.dumps` of Python 3.12 prints.
+        // The right-hand side is the output of `json.dumps` in Python 3.12.
         let value = json!({"a": [1, 2.0, null, true], "é": "日本 😀\n\"\\", "lr": 0.0010000000474974513, "empty": {}, "none": []});
         assert_eq!(
             to_python_json(&value),
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_back() {
+    fn writing_and_reading_round_trips() {
         let value = json!({"text": "\u{0} \u{7f} \u{10ffff} /", "list": [[], [{}]], "number": -1.7976931348623157e308});
         assert_eq!(parse("file", "config.json", to_python_json(&value).as_bytes()).unwrap(), value);
     }
@@ -271,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_parsed_is_what_serde_json_parses() {
+    fn results_equal_those_of_serde_json() {
         let text = r#"[0, -0.0, 18446744073709551615, -9223372036854775808, 1e300, 0.1, "\u00e4\ud83d\ude00", "ä", true, null, {"a": 1, "a": 2}]"#;
         assert_eq!(parse("f", "config.json", text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap());
     }
@@ -279,8 +280,8 @@ mod tests {
     #[test]
     fn depth_is_limited() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(parse("f", "config.json", nested(JSON_DEPTH - 1).as_bytes()).is_ok());
-        assert!(parse("f", "config.json", nested(JSON_DEPTH).as_bytes()).is_err());
+        assert!(parse("f", "config.json", nested(JSON_DEPTH).as_bytes()).is_ok());
+        assert!(parse("f", "config.json", nested(JSON_DEPTH + 1).as_bytes()).is_err());
         assert!(parse("f", "config.json", nested(1_000_000).as_bytes()).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The older `.h5` file of Keras 1 to 3: configuration in attributes, weights by layer name.
+//! The legacy `.h5` file of Keras 1 to 3: configuration in attributes, weights by layer name.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
@@ -19,38 +19,38 @@ use crate::formats::atomic::write_atomically;
 
 const MODEL_WEIGHTS: &str = "model_weights";
 const OPTIMIZER_WEIGHTS: &str = "optimizer_weights";
-/// What the model knows of its data.
+/// The model's data info.
 const INFO: &str = "brasa";
 
-/// An attribute lives in an object header of at most 64 KiB, and a text in it takes a 16 byte reference.
-/// Keras splits longer lists too, and reads them back at any length.
+/// Attributes are stored in an object header of at most 64 KiB, in which a text takes a 16-byte reference. Keras splits
+/// longer lists too, and reads them in any number of parts.
 const NAMES_PER_ATTRIBUTE: usize = 4000;
 
-/// A weight of an older `.h5` file, without its data.
+/// A weight of a legacy `.h5` file, without its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LegacyWeight {
-    /// Its name there: `sequential/dense/kernel` (Keras 3), `dense/kernel:0` (Keras 2).
+    /// Its name in the file: `sequential/dense/kernel` (Keras 3), `dense/kernel:0` (Keras 2).
     pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
 }
 
-/// A layer of an older `.h5` file, without its data.
+/// A layer of a legacy `.h5` file, without its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LegacyLayer {
     /// The layer's name.
     pub name: String,
-    /// Its weights in Keras's order: trainable ones first. Empty for a layer that has none.
+    /// Its weights in Keras's order: trainable ones first. Empty for a layer without weights.
     pub weights: Vec<LegacyWeight>,
 }
 
-/// An older `.h5` file that has been opened: its JSON and the list of its weights are read, their data waits.
+/// An open legacy `.h5` file: its JSON and the list of its weights are read; their data are read on demand.
 ///
-/// Keras matches such a file with a model by order: the layers with weights, one after the other.
+/// Keras matches such a file with a model by order: the layers with weights, one after another.
 #[derive(Debug)]
 pub struct LegacyFile {
     reader: Reader,
-    /// Where the layers are: `model_weights`, or the root of a file that holds weights alone.
+    /// The path of the layers: `model_weights`, or the root of a weights-only file.
     root: &'static str,
     keras_version: Option<String>,
     model_config: Option<Value>,
@@ -60,11 +60,11 @@ pub struct LegacyFile {
     optimizer: Vec<LegacyWeight>,
     /// The data of every listed weight, by its path.
     datasets: HashMap<String, Dataset>,
-    /// Why the optimizer's variables cannot be had, if they are damaged.
+    /// The reason why the optimizer's variables are unusable, if they are damaged.
     optimizer_fault: Option<String>,
 }
 
-/// Whether an HDF5 file is of this kind, rather than a `.weights.h5` file.
+/// Whether an HDF5 file is of this format, rather than a `.weights.h5` file.
 pub(super) fn is_legacy(reader: &Reader) -> Result<bool> {
     let attributes = reader.attributes("/", &reader.root())?;
     let named = ["model_config", "layer_names", "layer_names0"].iter().any(|name| attributes.contains_key(*name));
@@ -72,16 +72,16 @@ pub(super) fn is_legacy(reader: &Reader) -> Result<bool> {
 }
 
 impl LegacyFile {
-    /// Opens a file that `model.save("….h5")` or, in Keras 2, `model.save_weights("….h5")` wrote.
+    /// Opens a file written by `model.save("….h5")` or, in Keras 2, `model.save_weights("….h5")`.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Broken`] if it is damaged or no such file,
+    /// [`Error::Io`] if it cannot be read, [`Error::Broken`] if it is damaged or of another format,
     /// [`Error::Unsupported`] if it exceeds `limits`.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         Self::from_reader(Reader::open(path.as_ref(), limits)?)
     }
 
-    /// Takes the bytes of such a file; `name` is what messages call it.
+    /// Opens the bytes of such a file; `name` is its name in messages.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -110,7 +110,7 @@ impl LegacyFile {
         let mut index = Index::new(&reader);
         let attributes = index.attributes(root)?;
         let layers = list_layers(&mut index, root, &attributes)?;
-        // The model is whole without them.
+        // The model is complete without them.
         let optimizer = reader.group(OPTIMIZER_WEIGHTS).and_then(|group| match group {
             Some(_) => list_weights(&mut index, OPTIMIZER_WEIGHTS),
             None => Ok(Vec::new()),
@@ -138,17 +138,17 @@ impl LegacyFile {
         })
     }
 
-    /// What the model knows of its data, if the file says so.
+    /// The model's data info, if present.
     pub fn info(&self) -> Option<&Value> {
         self.info.as_ref()
     }
 
-    /// The model and how it was compiled, to be taken apart.
+    /// Moves out the configurations of the model and of `compile`.
     pub(crate) fn take_configs(&mut self) -> (Option<Value>, Option<Value>) {
         (self.model_config.take(), self.training_config.take())
     }
 
-    /// The budgets that the file was opened with.
+    /// The limits that the file was opened with.
     pub(crate) fn limits(&self) -> &Limits {
         self.reader.limits()
     }
@@ -158,17 +158,17 @@ impl LegacyFile {
         self.keras_version.as_deref()
     }
 
-    /// The model; `None` in a file that holds weights alone.
+    /// The model; `None` in a weights-only file.
     pub fn model_config(&self) -> Option<&Value> {
         self.model_config.as_ref()
     }
 
-    /// How the model was compiled, if it was.
+    /// The compile configuration, if the model was compiled.
     pub fn training_config(&self) -> Option<&Value> {
         self.training_config.as_ref()
     }
 
-    /// All layers in the model's order, the ones without weights included.
+    /// All layers in the model's order, including those without weights.
     pub fn layers(&self) -> &[LegacyLayer] {
         &self.layers
     }
@@ -178,7 +178,7 @@ impl LegacyFile {
         &self.optimizer
     }
 
-    /// What is wrong with the optimizer's variables, if they are damaged.
+    /// The error about the optimizer's variables, if they are damaged.
     pub fn optimizer_fault(&self) -> Option<&str> {
         self.optimizer_fault.as_deref()
     }
@@ -186,8 +186,8 @@ impl LegacyFile {
     /// The weights of a layer, which must have exactly the expected shapes.
     ///
     /// # Errors
-    /// [`Error::NoSuchLayer`]; [`Error::Weights`] with a line for each thing that does not fit; and as
-    /// [`WeightsFile::read`](super::WeightsFile::read) for what can be wrong with the data.
+    /// [`Error::NoSuchLayer`]; [`Error::Weights`] with a line for each mismatch; and the errors of
+    /// [`WeightsFile::read`](super::WeightsFile::read) about the data.
     pub fn read(&self, layer: &str, expected: &[Vec<usize>]) -> Result<Vec<Array>> {
         let found = self.layers.iter().find(|found| found.name == layer).ok_or_else(|| Error::NoSuchLayer {
             wanted: format!("`{layer}` in `{}`", self.reader.name()),
@@ -217,7 +217,7 @@ impl LegacyFile {
         if !problems.is_empty() {
             return Err(Error::Weights { problems });
         }
-        // Many names can stand for the same bytes, so the size of the file is no bound.
+        // Many names can refer to the same bytes, so the size of the file is no bound.
         dataset::check_total(&self.reader, expected.iter())?;
         let read = |(weight, shape): (&LegacyWeight, &Vec<usize>)| {
             let path = path_of(group, &weight.name);
@@ -228,15 +228,14 @@ impl LegacyFile {
     }
 }
 
-/// The members of the groups that were asked for. Finding one by its path would go through all of its neighbours each
-/// time.
+/// A cache of the members of groups. Each lookup by path would visit all siblings.
 struct Index<'a> {
     reader: &'a Reader,
-    /// By their paths, each with its members by name; `None` for a path at which there is no group.
+    /// Groups by path, each with its members by name; `None` for a path without a group.
     groups: HashMap<String, Option<Members>>,
-    /// How many members may still be listed.
+    /// The number of members that can still be listed.
     left: usize,
-    /// The data sets that were asked for, by their paths.
+    /// The datasets looked up so far, by path.
     found: HashMap<String, Dataset>,
 }
 
@@ -251,7 +250,7 @@ impl<'a> Index<'a> {
         Self { reader, groups: HashMap::new(), left: reader.limits().objects, found: HashMap::new() }
     }
 
-    /// The members of a group, if there is one.
+    /// The members of a group, if it exists.
     fn members(&mut self, path: &str) -> Result<Option<&mut Members>> {
         if !self.groups.contains_key(path) {
             let group = match path.rsplit_once('/') {
@@ -278,14 +277,14 @@ impl<'a> Index<'a> {
         Ok(Members { attributes, groups, datasets })
     }
 
-    /// The attributes of a group that has to be there.
+    /// The attributes of a group that must exist.
     fn attributes(&mut self, path: &str) -> Result<HashMap<String, AttrValue>> {
         let reader = self.reader;
         let members = self.members(path)?.ok_or_else(|| reader.broken(path, "the group is missing"))?;
         Ok(std::mem::take(&mut members.attributes))
     }
 
-    /// The shape of a data set, if there is one at the path.
+    /// The shape of the dataset at a path, if it exists.
     fn shape(&mut self, path: &str) -> Result<Option<Vec<usize>>> {
         let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
         let Some(found) = self.members(above)?.and_then(|members| members.datasets.remove(name)) else {
@@ -316,7 +315,7 @@ fn list_layers(index: &mut Index, root: &str, attributes: &HashMap<String, AttrV
     Ok(layers)
 }
 
-/// The weights that a group lists, with their declared shapes.
+/// The weights listed by a group, with their declared shapes.
 fn list_weights(index: &mut Index, group: &str) -> Result<Vec<LegacyWeight>> {
     let reader = index.reader;
     let attributes = index.attributes(group)?;
@@ -333,7 +332,7 @@ fn list_weights(index: &mut Index, group: &str) -> Result<Vec<LegacyWeight>> {
         .collect()
 }
 
-/// Refuses names that are listed twice, each of which would stand for the same bytes, and names that nothing has.
+/// Rejects duplicate names, which would refer to the same bytes, and invalid ones.
 fn check_names(reader: &Reader, at: &str, kind: &str, names: &[String]) -> Result<()> {
     let mut seen = HashSet::new();
     for name in names {
@@ -345,8 +344,8 @@ fn check_names(reader: &Reader, at: &str, kind: &str, names: &[String]) -> Resul
     Ok(())
 }
 
-/// Where a group's weight is: below the group, or, as HDF5 takes a name that begins with `/`, below the root. Keras on
-/// Theano called the optimizer's counter `/iterations`.
+/// The path of a group's weight: below the group, or below the root for a name that begins with `/`, as in HDF5. Keras
+/// on Theano named the optimizer's counter `/iterations`.
 fn path_of(group: &str, name: &str) -> String {
     match name.strip_prefix('/') {
         Some(absolute) => absolute.to_owned(),
@@ -354,7 +353,7 @@ fn path_of(group: &str, name: &str) -> String {
     }
 }
 
-/// A list of names, whole (`layer_names`) or in parts (`layer_names0`, `layer_names1`, …).
+/// A list of names, in one attribute (`layer_names`) or split (`layer_names0`, `layer_names1`, …).
 fn split_names(attributes: &HashMap<String, AttrValue>, name: &str) -> Option<Vec<String>> {
     if let Some(value) = attributes.get(name) {
         return texts(value);
@@ -370,7 +369,7 @@ fn split_names(attributes: &HashMap<String, AttrValue>, name: &str) -> Option<Ve
     Some(names)
 }
 
-/// The texts of a value. An empty list has lost its type on the way through NumPy: it is one of numbers.
+/// The texts of a value. NumPy turns an empty list into one of floats.
 fn texts(value: &AttrValue) -> Option<Vec<String>> {
     match value {
         AttrValue::F64Array(values) if values.is_empty() => Some(Vec::new()),
@@ -378,36 +377,35 @@ fn texts(value: &AttrValue) -> Option<Vec<String>> {
     }
 }
 
-/// What an older `.h5` file is made of, to be written with [`write_legacy_h5`].
+/// The contents of a legacy `.h5` file for [`write_legacy_h5`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct LegacyModel {
-    /// The version of Keras whose rules the configuration follows, such as `3.0.0`.
+    /// The version of Keras that the configuration follows, such as `3.0.0`.
     pub keras_version: String,
-    /// The backend that Keras would name: `tensorflow`, `jax` or `torch`. Readers do not depend on it.
+    /// The backend to record: `tensorflow`, `jax` or `torch`. Readers do not depend on it.
     pub backend: String,
-    /// The model; `null` for a file of weights alone, as Keras 2 made with `save_weights`.
+    /// The model; `null` for a weights-only file, as written by `save_weights` in Keras 2.
     pub model_config: Value,
-    /// How it was compiled, if it was.
+    /// The compile configuration, if the model was compiled.
     pub training_config: Option<Value>,
-    /// Each layer's name and its weights by name, in the model's order, the layers without weights included.
+    /// Each layer's name and its weights by name, in the model's order, including layers without weights.
     pub layers: Vec<(String, Vec<(String, Array)>)>,
-    /// The optimizer's variables by name, in its order; none if it has not been built.
+    /// The optimizer's variables by name, in its order; empty if it has not been built.
     pub optimizer: Vec<(String, Array)>,
-    /// What the model knows of its data, if anything: an attribute that Keras passes over.
+    /// The model's data info, if any: an attribute that Keras ignores.
     pub info: Option<Value>,
 }
 
-/// Writes an older `.h5` file, whole or not at all.
+/// Writes a legacy `.h5` file atomically.
 ///
 /// # Errors
-/// [`Error::Argument`] if a name cannot be one in such a file or is there twice; [`Error::Io`] if the file cannot be
-/// written.
+/// [`Error::Argument`] if a name is invalid or duplicate; [`Error::Io`] if the file cannot be written.
 pub fn write_legacy_h5(path: impl AsRef<Path>, model: &LegacyModel) -> Result<()> {
     let path = path.as_ref();
     write_atomically(path, |file| write(file, model).map_err(|fault| fault.about(path)))
 }
 
-/// Writes the content of an older `.h5` file to `sink`; `path` is what messages call it.
+/// Writes the content of a legacy `.h5` file to `sink`; `path` is the file's name in messages.
 ///
 /// # Errors
 /// As [`write_legacy_h5`].
@@ -437,7 +435,7 @@ fn write(sink: impl Write, model: &LegacyModel) -> Result<(), WriteFault> {
     for (name, arrays) in &model.layers {
         put_weights(weights.group(name)?, arrays)?;
     }
-    // The model's own variables, outside any layer: a Sequential model has none, and Keras looks for the group.
+    // The model's own variables, outside any layer: a Sequential model has none, but Keras requires the group.
     put_weights(weights.group("top_level_model_weights")?, &[])?;
     if !model.optimizer.is_empty() {
         put_weights(root.group(OPTIMIZER_WEIGHTS)?, &model.optimizer)?;
@@ -453,7 +451,7 @@ fn put_weights<'a>(group: &mut Node<'a>, arrays: &'a [(String, Array)]) -> Resul
 fn set_names<'a>(group: &mut Node, attribute: &str, names: impl Iterator<Item = &'a String>) {
     let names: Vec<_> = names.cloned().collect();
     if names.is_empty() {
-        // What Keras writes: NumPy gives an empty list the type of numbers.
+        // As in Keras: NumPy gives an empty list a float type.
         group.set(attribute, AttrValue::F64Array(Vec::new()));
     } else if names.len() <= NAMES_PER_ATTRIBUTE {
         group.set(attribute, AttrValue::VarLenStringArray(names));

@@ -17,10 +17,10 @@ pub(super) struct Node<'a> {
 }
 
 impl<'a> Node<'a> {
-    /// The group at a path below this one, made if it is not there. `""` is this group itself.
+    /// The group at a path below this one, created if missing. `""` is this group itself.
     ///
     /// # Errors
-    /// [`Error::Argument`] if a part of the path is no name for a group, or is already a dataset.
+    /// [`Error::Argument`] if a part of the path is not a valid name, or is already a dataset.
     pub(super) fn group(&mut self, path: &str) -> Result<&mut Node<'a>> {
         let mut node = self;
         for part in path.split('/').filter(|_| !path.is_empty()) {
@@ -41,7 +41,7 @@ impl<'a> Node<'a> {
     /// Puts an array at a path below this group.
     ///
     /// # Errors
-    /// [`Error::Argument`] if a part of the path is no name, or is already taken.
+    /// [`Error::Argument`] if a part of the path is not a valid name, or is already taken.
     pub(super) fn put(&mut self, path: &str, array: &'a Array) -> Result<()> {
         let (group, name) = path.rsplit_once('/').unwrap_or(("", path));
         check_name(path, name)?;
@@ -54,8 +54,8 @@ impl<'a> Node<'a> {
 
     /// Writes the tree, this group as the root.
     ///
-    /// The structures are those of HDF5 1.8, the oldest that this writer makes and what h5py reads in every
-    /// version that works with Keras 3.
+    /// The structures are those of HDF5 1.8, the oldest that this writer supports and that h5py reads in every version
+    /// that works with Keras 3.
     pub(super) fn write(self, sink: impl Write) -> std::io::Result<()> {
         let mut file = FileBuilder::new();
         file.with_libver_bounds(LibVer::Earliest, LibVer::V18);
@@ -92,7 +92,7 @@ impl<'a> Node<'a> {
 
 fn fill(dataset: &mut hdf5_pure::DatasetBuilder, array: &Array) {
     match array.elements() {
-        // As `with_f32_data`, whose loop is slow in a build that optimizes dependencies little.
+        // As `with_f32_data`, whose loop is slow when dependencies are built with little optimization.
         Elements::F32(values) => {
             let mut bytes = vec![0; size_of_val(values.as_slice())];
             let places = bytes.as_chunks_mut::<4>().0.iter_mut();
@@ -107,7 +107,7 @@ fn fill(dataset: &mut hdf5_pure::DatasetBuilder, array: &Array) {
     dataset.with_shape(&shape);
 }
 
-/// Names are looked up by every later reader, some of which make files of them.
+/// Rejects names that are unsafe as paths: some readers turn them into files.
 pub(super) fn check_name(path: &str, name: &str) -> Result<()> {
     if matches!(name, "" | "." | "..") || name.contains(['/', '\\', '\0']) {
         return Err(Error::argument(

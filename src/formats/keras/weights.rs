@@ -1,4 +1,4 @@
-//! The weights of a model as Keras 3 stores them: a tree of groups, one for each layer, found by structure and not by
+//! The weights of a model as Keras 3 stores them: a tree with one group per layer, matched by structure and not by
 //! name.
 
 use std::collections::BTreeMap;
@@ -22,41 +22,40 @@ const VARS: &str = "vars";
 /// The group of a model's layers.
 const LAYERS: &str = "layers";
 
-/// Where Keras 2.13 kept what every later version keeps in `layers`.
+/// The name of `layers` in Keras 2.13.
 const LAYERS_OF_2_13: &str = "_layer_checkpoint_dependencies";
 
 /// The group of the optimizer's variables.
 const OPTIMIZER: &str = "optimizer";
 
-/// A group's name as Keras writes it today. Keras 2.15 and 2.16 on Windows made one group of several, with the
-/// separators of paths there in its name: `layers\dense`.
+/// The current form of a group's name. Keras 2.15 and 2.16 on Windows merged several groups into one, with backslashes
+/// in its name: `layers\dense`.
 fn today(name: &str) -> String {
     let parts = name.split('\\').map(|part| if part == LAYERS_OF_2_13 { LAYERS } else { part });
     parts.collect::<Vec<_>>().join("/")
 }
 
-/// The first of the groups that a name stands for.
+/// The first of the groups in a merged name.
 fn first(name: &str) -> &str {
     name.split('\\').next().unwrap_or(name)
 }
 
-/// The own variables of one layer, optimizer or other part of a model.
+/// The own variables of a layer, optimizer or other part of a model.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Vars {
     /// The name of the layer, which Keras writes and never reads.
     pub name: Option<String>,
     /// The variables, in Keras's order.
     pub arrays: Vec<Array>,
-    /// Variables that have a name in place of a number.
+    /// Variables that have a name instead of a number.
     pub named: Vec<(String, Array)>,
 }
 
 /// All weights of a model: group path → variables.
 ///
-/// A path is made of class names, not layer names: `layers/conv2d`, `layers/conv2d_1`,
-/// `layers/bidirectional/forward_layer/cell`, `optimizer`; `""` is the model itself. Parts without variables
-/// (pooling, `Flatten`, the model itself) belong in the tree too: Keras before 3.4 does not load a file that leaves
-/// them out.
+/// A path consists of class names, not layer names: `layers/conv2d`, `layers/conv2d_1`,
+/// `layers/bidirectional/forward_layer/cell`, `optimizer`; `""` is the model itself. Parts without variables (pooling,
+/// `Flatten`, the model itself) belong in the tree too: Keras before 3.4 does not load a file without them.
 ///
 /// ```
 /// use brasa::formats::{Array, keras::WeightTree};
@@ -69,7 +68,7 @@ pub struct Vars {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct WeightTree {
     groups: BTreeMap<String, Vars>,
-    /// What a `.keras` archive has besides, by the names of members: the vocabularies of layers.
+    /// Further members of a `.keras` archive by name: the vocabularies of layers.
     assets: BTreeMap<String, String>,
 }
 
@@ -79,10 +78,10 @@ impl WeightTree {
         Self::default()
     }
 
-    /// Adds a group; what was at the path before is replaced.
+    /// Adds a group, replacing any at the same path.
     ///
     /// # Errors
-    /// [`Error::Argument`] if the path is not made of names joined by `/`.
+    /// [`Error::Argument`] if the path does not consist of names joined by `/`.
     pub fn insert(&mut self, path: impl Into<String>, name: impl Into<String>, arrays: Vec<Array>) -> Result<()> {
         let path = path.into();
         for part in path.split('/').filter(|_| !path.is_empty()) {
@@ -92,10 +91,10 @@ impl WeightTree {
         Ok(())
     }
 
-    /// Adds a variable with a name of its own to a group that is there.
+    /// Adds a named variable to an existing group.
     ///
     /// # Errors
-    /// [`Error::Argument`] if there is no such group, or for a name that no variable can have.
+    /// [`Error::Argument`] if the group does not exist, or for an invalid name.
     pub(crate) fn insert_named(&mut self, path: &str, name: &str, array: Array) -> Result<()> {
         check_name(path, name)?;
         let group = self.groups.get_mut(path);
@@ -104,12 +103,12 @@ impl WeightTree {
         Ok(())
     }
 
-    /// Adds a text that a `.keras` archive is to have beside the weights.
+    /// Adds a text to be stored as a member of a `.keras` archive.
     pub(crate) fn insert_asset(&mut self, member: String, text: String) {
         self.assets.insert(member, text);
     }
 
-    /// Those texts, by the names of their members.
+    /// These texts, by the names of their members.
     pub(super) fn assets(&self) -> impl Iterator<Item = (&String, &String)> {
         self.assets.iter()
     }
@@ -124,7 +123,7 @@ impl WeightTree {
         self.groups.iter().map(|(path, vars)| (path.as_str(), vars))
     }
 
-    /// How many values are infinite or not a number, by path and index; empty if all is well.
+    /// The number of values that are infinite or NaN, by path and index; empty if all are finite.
     pub fn non_finite(&self) -> Vec<(String, usize)> {
         let arrays = self.iter().flat_map(|(path, vars)| {
             vars.arrays.iter().enumerate().map(move |(index, array)| (format!("{path}/{VARS}/{index}"), array))
@@ -151,7 +150,7 @@ impl WeightTree {
     }
 }
 
-/// Why writing stopped: the tree is not writable, or the disk did not take it.
+/// The reason why writing stopped: the tree is not writable, or the disk did not accept it.
 pub(super) enum WriteFault {
     Tree(Error),
     Sink(std::io::Error),
@@ -179,7 +178,7 @@ impl WriteFault {
     }
 }
 
-/// Writes weights as a `.weights.h5` file, whole or not at all.
+/// Writes weights atomically as a `.weights.h5` file.
 ///
 /// # Errors
 /// [`Error::Io`] if the file cannot be written.
@@ -188,13 +187,21 @@ pub fn write_weights_h5(path: impl AsRef<Path>, weights: &WeightTree) -> Result<
     write_atomically(path, |file| weights.write(file).map_err(|fault| fault.about(path)))
 }
 
-/// What a file declares about one group, without its data.
+/// Writes the content of a `.weights.h5` file to `sink`; `path` is what messages call it.
+///
+/// # Errors
+/// [`Error::Io`] with what the sink returned.
+pub fn write_weights_h5_to(sink: impl Write, path: impl AsRef<Path>, weights: &WeightTree) -> Result<()> {
+    weights.write(sink).map_err(|fault| fault.about(path.as_ref()))
+}
+
+/// The declared contents of one group, without its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
-    /// The name that Keras wrote for the layer.
+    /// The layer's name written by Keras.
     pub name: Option<String>,
-    /// The variables in order, by name and shape. All built-in layers number theirs (`0`, `1`, …), and only
-    /// those can be read.
+    /// The variables in order, by name and shape. All built-in layers number theirs (`0`, `1`, …), and only those can
+    /// be read.
     pub variables: Vec<(String, Vec<usize>)>,
 }
 
@@ -205,31 +212,31 @@ impl Listed {
     }
 }
 
-/// The weights in a `.weights.h5` file, or in an archive; read group by group, each by the shapes expected there.
+/// The weights in a `.weights.h5` file or an archive; read group by group, each with its expected shapes.
 #[derive(Debug)]
 pub struct WeightsFile {
     reader: Reader,
-    /// Every group once it was listed: looking one up by its path goes through all of its neighbours.
+    /// All groups, once listed: each lookup by path would visit all siblings.
     groups: OnceLock<BTreeMap<String, Found>>,
 }
 
-/// What a group declares, and its data sets in the same order.
+/// A group's declared contents, and its datasets in the same order.
 type Found = (Listed, Vec<Dataset>);
 
 impl WeightsFile {
     /// Opens a `.weights.h5` file.
     ///
     /// # Errors
-    /// [`Error::Io`] if it cannot be read, [`Error::Broken`] if it is no HDF5 file or damaged,
-    /// [`Error::Unsupported`] if it is larger than `limits` allow.
+    /// [`Error::Io`] if it cannot be read, [`Error::Broken`] if it is not an HDF5 file or damaged,
+    /// [`Error::Unsupported`] if it exceeds `limits`.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         Ok(Self::from_reader(Reader::open(path.as_ref(), limits)?))
     }
 
-    /// Takes the bytes of such a file; `name` is what messages call it.
+    /// Opens the bytes of such a file; `name` is its name in messages.
     ///
     /// # Errors
-    /// [`Error::Broken`] if they are no HDF5 file.
+    /// [`Error::Broken`] if they are not an HDF5 file.
     pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>, limits: &Limits) -> Result<Self> {
         Ok(Self::from_reader(Reader::from_bytes(name_of(name.as_ref()), bytes, limits)?))
     }
@@ -238,20 +245,20 @@ impl WeightsFile {
         Self { reader, groups: OnceLock::new() }
     }
 
-    /// Says that the file comes out of an archive of `stored` bytes, of which `expanded` ones were unpacked.
+    /// Records that the file comes from an archive of `stored` bytes, of which `expanded` bytes were decompressed.
     pub(super) fn came_from(&mut self, stored: u64, expanded: u64) {
         self.reader.came_from(stored, expanded);
     }
 
-    /// The budgets that the file was opened with.
+    /// The limits that the file was opened with.
     pub(crate) fn limits(&self) -> &Limits {
         self.reader.limits()
     }
 
-    /// What the file declares: every group path with its name and shapes. No data is read.
+    /// The declared contents: every group path with its name and shapes. No data are read.
     ///
     /// # Errors
-    /// [`Error::Broken`] if the tree is damaged, [`Error::Unsupported`] if it is larger than the limits allow.
+    /// [`Error::Broken`] if the tree is damaged, [`Error::Unsupported`] if it exceeds the limits.
     pub fn list(&self) -> Result<BTreeMap<String, Listed>> {
         Ok(self.groups()?.iter().map(|(path, (listed, _))| (path.clone(), listed.clone())).collect())
     }
@@ -296,7 +303,7 @@ impl WeightsFile {
             self.reader.check_name(path, path)?;
             let below = if path.is_empty() { name } else { format!("{path}/{name}") };
             match self.list_below(&below, &child, depth + 1, left, groups) {
-                // The model is whole without the optimizer's state.
+                // The model is complete without the optimizer's state.
                 Err(error @ Error::Broken { .. }) if below == OPTIMIZER => {
                     tracing::warn!("the optimizer's state is left out: {error}");
                     groups.retain(|path, _| path != OPTIMIZER && !path.starts_with(&format!("{OPTIMIZER}/")));
@@ -307,7 +314,7 @@ impl WeightsFile {
         Ok(())
     }
 
-    /// What the file declares about one group; `None` if it is not there. No data is read.
+    /// The declared contents of one group; `None` if it does not exist. No data are read.
     ///
     /// # Errors
     /// [`Error::Broken`] if the group is damaged.
@@ -315,23 +322,23 @@ impl WeightsFile {
         Ok(self.find(path)?.map(|(listed, _)| listed))
     }
 
-    /// The variables of one group, which must have exactly the expected shapes. A group that is expected to be
-    /// empty may be missing.
+    /// The variables of one group, which must have exactly the expected shapes. A group that is expected to be empty
+    /// can be missing.
     ///
     /// # Errors
-    /// [`Error::Weights`] with a line for each thing that does not fit: nothing has been read then;
-    /// [`Error::Broken`] if the file does not hold what it declares; [`Error::Unsupported`] for a storage that
-    /// Brasa does not read, and beyond the limits.
+    /// [`Error::Weights`] with a line for each mismatch, in which case nothing has been read; [`Error::Broken`] if the
+    /// file does not contain the declared data; [`Error::Unsupported`] for an unsupported storage layout, and beyond
+    /// the limits.
     pub fn read(&self, path: &str, expected: &[Vec<usize>]) -> Result<Vec<Array>> {
         let mut groups = self.read_all(&[(path, expected)])?;
         Ok(groups.pop().unwrap_or_default())
     }
 
-    /// The variables of many groups, in the order asked for. All declared shapes are compared with the expected
-    /// ones before the first value is read.
+    /// The variables of many groups, in the order requested. All declared shapes are compared with the expected ones
+    /// before the first value is read.
     ///
     /// # Errors
-    /// As [`read`](Self::read); [`Error::Weights`] lists what is wrong with all groups at once.
+    /// As [`read`](Self::read); [`Error::Weights`] lists the mismatches of all groups at once.
     pub fn read_all<P: AsRef<str>, S: AsRef<[Vec<usize>]>>(&self, expected: &[(P, S)]) -> Result<Vec<Vec<Array>>> {
         let mut problems = Vec::new();
         let mut found = Vec::with_capacity(expected.len());
@@ -355,7 +362,7 @@ impl WeightsFile {
         groups.map(|((path, shapes), datasets)| self.read_group(path.as_ref(), shapes.as_ref(), &datasets)).collect()
     }
 
-    /// The numbers of a variable that has a name, in one dimension; `None` if it is not there.
+    /// The numbers of a named one-dimensional variable; `None` if it does not exist.
     ///
     /// # Errors
     /// As [`read`](Self::read).
@@ -364,7 +371,7 @@ impl WeightsFile {
         let found = listed.variables.iter().zip(&datasets).find(|((own, _), _)| own == name);
         let Some(((_, shape), found)) = found else { return Ok(None) };
         if shape.len() != 1 {
-            return Err(self.reader.broken(dataset_path(path, name), "it is no row of numbers"));
+            return Err(self.reader.broken(dataset_path(path, name), "it is not one-dimensional"));
         }
         dataset::check_total(&self.reader, std::iter::once(shape))?;
         let array = dataset::read(&self.reader, found, &dataset_path(path, name), shape)?;
@@ -380,7 +387,7 @@ impl WeightsFile {
             .collect()
     }
 
-    /// Everything that the file declares and holds, for callers that have no model to compare it with.
+    /// The whole content of the file, for callers that have no model to compare it with.
     ///
     /// # Errors
     /// As [`list`](Self::list) and [`read`](Self::read).
@@ -397,7 +404,7 @@ impl WeightsFile {
         Ok(WeightTree { groups, assets: BTreeMap::new() })
     }
 
-    /// The variables at a path, where this version of Keras puts them, or Keras 2.13, or Keras 2 on Windows.
+    /// The variables at a path, in the layout of this version of Keras, of Keras 2.13, or of Keras 2 on Windows.
     fn find(&self, path: &str) -> Result<Option<Found>> {
         if let Some(groups) = self.groups.get() {
             return Ok(groups.get(path).cloned());
@@ -420,7 +427,7 @@ impl WeightsFile {
         Ok(None)
     }
 
-    /// The datasets of a `vars` group, in the order of their numbers; names that are no numbers come last.
+    /// The datasets of a `vars` group in numerical order, followed by those with other names.
     fn vars_of(&self, path: &str, group: &Group) -> Result<Found> {
         let attributes = self.reader.attributes(path, group)?;
         let name = attributes.get("name").and_then(|name| name.as_str()).map(str::to_owned);
@@ -437,7 +444,7 @@ impl WeightsFile {
         Ok((Listed { name, variables }, datasets))
     }
 
-    /// Whether the variables are numbered without gaps: their order is their meaning.
+    /// Checks that the variables are numbered without gaps: their order is their meaning.
     fn check_numbers(&self, path: &str, listed: &Listed) -> Result<()> {
         let mut numbered = listed.variables.iter().enumerate();
         match numbered.find(|(index, (name, _))| index.to_string() != *name) {
@@ -457,7 +464,7 @@ fn dataset_path(path: &str, name: &str) -> String {
     if path.is_empty() { format!("{VARS}/{name}") } else { format!("{path}/{VARS}/{name}") }
 }
 
-/// Takes `count` objects out of the budget.
+/// Takes `count` objects from the budget.
 fn spend(reader: &Reader, left: &mut usize, count: usize) -> Result<()> {
     match left.checked_sub(count) {
         Some(rest) => {
@@ -471,7 +478,7 @@ fn spend(reader: &Reader, left: &mut usize, count: usize) -> Result<()> {
     }
 }
 
-/// One line for each way in which the shapes found are not those expected.
+/// One line for each mismatch between the found and the expected shapes.
 pub(super) fn differences(path: &str, expected: &[Vec<usize>], found: &[Vec<usize>]) -> Vec<String> {
     if expected.len() != found.len() {
         return vec![format!("`{path}`: expected {} weights, the file has {}", expected.len(), found.len())];

@@ -1,4 +1,4 @@
-//! What stands in an event file, read back.
+//! A reader for event files.
 
 use std::path::Path;
 
@@ -8,18 +8,18 @@ use super::{DT_DOUBLE, DT_FLOAT, DT_STRING, Event, TensorProto, checksum};
 use crate::error::{Error, Result};
 use crate::formats::keras::read_limited;
 
-/// What stands in an event file under a tag.
+/// An entry of an event file.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Record {
     /// Its tag.
     pub tag: String,
     /// Its step.
     pub step: i64,
-    /// When it was written, in seconds since 1970.
+    /// The time of writing, in seconds since 1970.
     pub wall_time: f64,
-    /// TensorBoard's name for the kind of data: `scalars`, `histograms`, `text`…
+    /// The TensorBoard plugin: `scalars`, `histograms`, `text`…
     pub plugin: String,
-    /// What it is.
+    /// Its value.
     pub value: Recorded,
 }
 
@@ -28,17 +28,17 @@ pub(crate) struct Record {
 pub(crate) enum Recorded {
     /// A number.
     Scalar(f32),
-    /// The bins of a histogram: left end, right end, how many numbers.
+    /// The bins of a histogram: left edge, right edge, count.
     Histogram(Vec<[f64; 3]>),
     /// A text.
     Text(String),
 }
 
-/// Reads an event file of the kind that [`EventFile`](super::EventFile) writes. A last record that was cut off, as by a
-/// kill, is left out.
+/// Reads an event file written by [`EventFile`](super::EventFile). An incomplete last record, as left by a kill, is
+/// ignored.
 ///
 /// # Errors
-/// [`Error::Io`]; [`Error::Broken`] for a record whose checksum is wrong, or that is of another kind.
+/// [`Error::Io`]; [`Error::Broken`] for a record with a wrong checksum, or of another kind.
 pub(crate) fn read_events(path: impl AsRef<Path>) -> Result<Vec<Record>> {
     let path = path.as_ref();
     let bytes = read_limited(path, u64::MAX - 1)?;

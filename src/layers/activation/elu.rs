@@ -3,7 +3,8 @@
 use burn::tensor::{Tensor, activation};
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::kernels::activation::Activation as Kernel;
+use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::{ElementWise, Value};
 use crate::shape::Shape;
 
@@ -20,7 +21,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct ELU {
-        /// The value, without its sign, that is tended to far below 0.
+        /// The absolute limit for very negative inputs.
         alpha: f32 = 1.0,
     }
 }
@@ -50,6 +51,10 @@ impl Layer for ELU {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        Activated::each(Kernel::Elu(self.alpha), freezing)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

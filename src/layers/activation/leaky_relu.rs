@@ -1,17 +1,17 @@
-//! `LeakyReLU`: a little of what is below 0 comes through.
+//! `LeakyReLU`: a relu with a slope below 0.
 
 use burn::tensor::{Tensor, activation};
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::kernels::activation::Activation as Kernel;
+use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::{ElementWise, Value};
 use crate::shape::Shape;
 
 crate::describe! {
     /// `x` if above 0, else `negative_slope · x`.
     ///
-    /// The layer's slope is 0.3 unless said otherwise; that of the activation named `leaky_relu` is 0.2. Both are
-    /// Keras's.
+    /// The layer's default slope is 0.3; that of the activation named `leaky_relu` is 0.2. Both are Keras's.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -55,12 +55,22 @@ impl Layer for LeakyReLU {
         true
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        Activated::each(Kernel::LeakyRelu(self.negative_slope), freezing)
+    }
+
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         Ok(input.map(Leaky(self.negative_slope)))
     }
 }
 
 impl BuiltIn for LeakyReLU {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        if let Some(alpha) = config.shift_remove("alpha") {
+            config.entry("negative_slope").or_insert(alpha);
+        }
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![(Self::new(), Shape::batch_of((2, 3))), (Self::new().negative_slope(0.0), Shape::batch_of(4))]
     }

@@ -1,4 +1,4 @@
-//! The activation layers that have arguments or weights of their own.
+//! The activation layers that have arguments or weights.
 
 mod elu;
 mod leaky_relu;

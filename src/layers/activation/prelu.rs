@@ -1,4 +1,4 @@
-//! `PReLU`: a leaky relu that learns its slopes.
+//! `PReLU`: a leaky relu with learned slopes.
 
 use burn::tensor::{Tensor, activation};
 
@@ -24,13 +24,13 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct PReLU {
-        /// How the slopes start.
+        /// The initializer of the slopes.
         alpha_initializer: Initializer = Initializer::Zeros {},
         /// The penalty on the slopes.
         alpha_regularizer: Option<Regularizer> = None,
-        /// The limit on the slopes.
+        /// The constraint on the slopes.
         alpha_constraint: Option<Constraint> = None,
-        /// The axes, counted from 1, along which the slope is the same.
+        /// The axes, counted from 1, that share a slope.
         shared_axes: Option<Vec<usize>> = None,
     }
 }

@@ -1,14 +1,13 @@
-//! `ReLU`: what is above a threshold, up to a limit.
+//! `ReLU`: a rectified linear unit with threshold, slope and limit.
 
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// `x` from `threshold` up to `max_value`, which is the most that comes out; below the threshold
-    /// `negative_slope · (x − threshold)`.
+    /// `x` from `threshold` on, clipped to `max_value`; below the threshold `negative_slope · (x − threshold)`.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -20,11 +19,11 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct ReLU {
-        /// The largest output; none unless said otherwise.
+        /// The largest output; by default unlimited.
         max_value: Option<f32> = None,
         /// The slope below the threshold.
         negative_slope: f32 = 0.0,
-        /// Where the linear part begins.
+        /// The start of the linear part.
         threshold: f32 = 0.0,
     }
 }
@@ -35,7 +34,7 @@ impl ReLU {
         Self::default()
     }
 
-    /// The activation function that does the same, if there is one.
+    /// The equivalent activation function, if there is one.
     fn function(&self) -> Option<Activation> {
         match (self.negative_slope == 0.0 && self.threshold == 0.0, self.max_value) {
             (true, None) => Some(Activation::Relu),
@@ -66,11 +65,15 @@ impl Layer for ReLU {
         self.function().filter(Activation::is_element_wise)
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        Activated::step(&self.function()?, freezing)
+    }
+
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         if let Some(activation) = self.function() {
             return activation.apply(input);
         }
-        // Masks rather than clamps where a threshold cuts: the output jumps there.
+        // A mask rather than a clamp, because the output is discontinuous at the threshold.
         let above = input.clone().detach().greater_scalar(self.threshold);
         let below = (self.negative_slope != 0.0).then(|| {
             let below = above.clone().mul_scalar(-self.negative_slope).add_scalar(self.negative_slope);

@@ -1,15 +1,16 @@
-//! `Softmax`: positive numbers that sum to 1.
+//! `Softmax`: positive values that sum to 1.
 
+use crate::activations::Activation;
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// `exp(x) / Σ exp(x)` over one axis, or over several together.
+    /// `exp(x) / Σ exp(x)` over one axis, or jointly over several.
     ///
-    /// A mask of the inputs' own shape takes cells out: they become 0.
+    /// A mask of the input's own shape excludes values: they become 0.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -46,18 +47,24 @@ impl Layer for Softmax {
     }
 
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-        // The differences to the largest, and their powers.
+        // The differences to the maximum, and their exponentials.
         Ok(input.known_len().saturating_mul(2))
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let last = freezing.output.len();
+        let axes = self.axis.of_rank(last + 1).ok()?;
+        if axes == [last] { Activated::step(&Activation::Softmax, freezing) } else { None }
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let axes = self.axis.of_rank(input.rank())?;
         let sizes = input.sizes();
-        // A mask of steps says nothing of the cells along the axis, and goes on to the layers that follow.
+        // A mask of steps does not concern the values along the axis, and is passed on.
         let Some(mask) = call.mask.as_ref().filter(|mask| mask.sizes() == sizes) else {
             return Ok(softmax(input, &axes));
         };
-        // Keras's large negative number; a row that is masked throughout becomes 0 by the product.
+        // Keras's large negative number; a fully masked row becomes 0 by the product.
         let masked = Value::full(&sizes, -1e9, &input.device())?.select_where(mask.clone(), input);
         Ok(softmax(masked, &axes) * mask.clone())
     }
@@ -100,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn masked_cells_are_left_out() {
+    fn masked_values_become_zero() {
         let value = |numbers: [f32; 4]| Value::from_vec(numbers.to_vec(), &[2, 2], &Device::flex()).unwrap();
         let mut call = Call::inference(&[]);
         call.mask = Some(value([1.0, 0.0, 0.0, 0.0]));
@@ -109,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_of_steps_goes_on() {
+    fn a_mask_of_steps_is_passed_on() {
         let input = Value::from_vec(vec![1.0, 1.0, 2.0, 2.0], &[1, 2, 2], &Device::flex()).unwrap();
         let mut call = Call::inference(&[]);
         call.mask = Some(Value::from_vec(vec![1.0, 0.0], &[1, 2], &Device::flex()).unwrap());

@@ -1,4 +1,4 @@
-//! `CustomScaleLayer`: the sum at the end of a block of InceptionResNetV2.
+//! `CustomScaleLayer`: the scaled residual sum of InceptionResNetV2.
 
 use crate::error::{Error, Result};
 use crate::layers::merging::{aligned, broadcast};
@@ -7,11 +7,11 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The sum of the first input and `scale` times the second, as a block of InceptionResNetV2 ends (Szegedy et al.
-    /// 2016).
+    /// The sum of the first input and `scale` times the second, at the end of the residual blocks of InceptionResNetV2
+    /// (Szegedy et al. 2016).
     ///
     /// # Shapes
-    /// Two inputs of one shape → that shape; sizes are repeated as by [`Add`](crate::layers::Add).
+    /// Two inputs of one shape → that shape; they are broadcast as by [`Add`](crate::layers::Add).
     ///
     /// ```
     /// use brasa::prelude::*;

@@ -20,7 +20,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct LayerScale {
-        /// Where the factors start.
+        /// The initial factors.
         init_values: f32,
         /// The number of channels.
         projection_dim: usize,
@@ -28,7 +28,7 @@ crate::describe! {
 }
 
 impl LayerScale {
-    /// Factors for `projection_dim` channels, which start at `init_values`.
+    /// Factors for `projection_dim` channels, initialized to `init_values`.
     pub fn new(init_values: f32, projection_dim: usize) -> Self {
         Self::required(init_values, projection_dim)
     }

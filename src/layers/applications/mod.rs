@@ -1,4 +1,4 @@
-//! The layers that networks of `keras.applications` have of their own; Keras keeps them beside these networks.
+//! The layers of `keras.applications`, which Keras defines beside its networks.
 
 mod custom_scale_layer;
 mod layer_scale;

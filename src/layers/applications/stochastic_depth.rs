@@ -1,4 +1,4 @@
-//! `StochasticDepth`: leaves out the branch of a sample while training, as in ConvNeXt.
+//! `StochasticDepth`: drops residual branches per sample in training, as in ConvNeXt.
 
 use crate::error::Result;
 use crate::layers::regularization::{check_rate, drop_out};
@@ -7,8 +7,8 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Sets random samples of the batch to 0 as a whole in training, and scales up the rest by `1 / (1 − rate)`; otherwise
-    /// passes them on. At the end of a residual branch it leaves out the branch (Huang et al. 2016).
+    /// Sets random whole samples of the batch to 0 in training, and scales the others by `1 / (1 − rate)`; in inference
+    /// it is the identity. At the end of a residual branch it drops the branch (Huang et al. 2016).
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -21,13 +21,13 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct StochasticDepth {
-        /// The part of the samples to leave out, from 0 to 1.
+        /// The fraction of samples to drop, from 0 to 1.
         drop_path_rate: f32,
     }
 }
 
 impl StochasticDepth {
-    /// Leaves out the part `drop_path_rate` of the samples.
+    /// Drops the fraction `drop_path_rate` of the samples.
     pub fn new(drop_path_rate: f32) -> Self {
         Self::required(drop_path_rate)
     }

@@ -1,4 +1,4 @@
-//! `AdditiveAttention`: what each step takes from the steps of another sequence, by the sums of their features.
+//! `AdditiveAttention`: attention with additive scores.
 
 use super::attention::{each, sum_features, sums};
 use super::scored;
@@ -8,10 +8,10 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Attention by sums (Bahdanau et al. 2015): `softmax(Σ scale · tanh(query + key)) · value`, summed over the
+    /// Additive attention (Bahdanau et al. 2015): `softmax(Σ scale · tanh(query + key)) · value`, summed over the
     /// features.
     ///
-    /// It is called as [`Attention`](super::Attention) is, with the same masks and arguments.
+    /// It is called like [`Attention`](super::Attention), with the same masks and arguments.
     ///
     /// # Shapes
     /// query `(batch, …, T, features)`, value `(batch, …, S, values)` and key `(batch, …, S, features)` →
@@ -27,9 +27,9 @@ crate::describe! {
     pub layer struct AdditiveAttention {
         /// Whether each feature has a learned weight.
         use_scale: bool = true,
-        /// The part of the scores that is left out in training.
+        /// The fraction of the scores to drop in training.
         dropout: f32 = 0.0,
-        /// A seed of its own for the scores that are left out, in place of the run's.
+        /// The layer's seed for dropout, in place of the run's.
         seed: Option<u64> = None,
     }
 }
@@ -81,6 +81,13 @@ impl Layer for AdditiveAttention {
 }
 
 impl BuiltIn for AdditiveAttention {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // Until TensorFlow 2.9 `causal` was an argument of the layer, not of its calls.
+        if config.get("causal") == Some(&serde_json::json!(false)) {
+            config.shift_remove("causal");
+        }
+    }
+
     fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
         let [words, others, wide] = [(3, 4), (5, 4), (5, 2)].map(Shape::batch_of);
         vec![
@@ -108,9 +115,9 @@ mod tests {
         assert!(error.contains("a known last dimension"), "{error}");
     }
 
-    /// `(batch, T, S, features)` are what takes the memory.
+    /// The `(batch, T, S, features)` intermediates dominate the memory.
     #[test]
-    fn the_sums_are_in_the_estimate() {
+    fn the_estimate_includes_the_sums() {
         let inputs = [(100, 64), (50, 64)].map(|sample| Shape::batch_of(sample).with_batch(8));
         let needs = |training| AdditiveAttention::new().scratch_for(&inputs, &Arguments::new(), training).unwrap();
         assert!(needs(false) >= 2 * 8 * 100 * 50 * 64);

@@ -1,4 +1,4 @@
-//! `Attention`: what each step takes from the steps of another sequence, by the products of their features.
+//! `Attention`: dot-product attention.
 
 use super::scored;
 use crate::config::choice;
@@ -8,22 +8,22 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 choice! {
-    /// How [`Attention`] makes a score of a step of the query and one of the key.
+    /// How [`Attention`] scores a step of the query against one of the key.
     pub enum ScoreMode: "score mode" {
-        /// The products of their features, summed.
+        /// Their dot product.
         Dot = "dot",
-        /// The hyperbolic tangents of the sums of their features, summed.
+        /// The sum of the hyperbolic tangents of their added features.
         Concat = "concat",
     }
 }
 
 crate::describe! {
-    /// Attention by products (Luong et al. 2015): `softmax(query · keyᵀ) · value`.
+    /// Dot-product attention (Luong et al. 2015): `softmax(query · keyᵀ) · value`.
     ///
     /// It is called on a list of the query and the value, or of the query, the value and the key. The value's mask says
-    /// which of its steps are attended to; where the query's does not count a step, the output is 0. `use_causal_mask`
-    /// (no step sees those after itself) and `return_attention_scores` are arguments of the call; as in Keras the
-    /// scores are those after the dropout.
+    /// which of its steps are attended to; at masked steps of the query the output is 0. `use_causal_mask` (no step
+    /// attends to later steps) and `return_attention_scores` are arguments of the call; as in Keras the scores are
+    /// returned after dropout.
     ///
     /// # Shapes
     /// query `(batch, …, T, features)`, value `(batch, …, S, values)` and key `(batch, …, S, features)` →
@@ -38,24 +38,24 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Attention {
-        /// Whether the scores are multiplied by a learned number.
+        /// Whether the scores are multiplied by a learned scalar.
         use_scale: bool = false,
-        /// How scores are made: `dot` or `concat`.
+        /// The score function: `dot` or `concat`.
         score_mode: ScoreMode = ScoreMode::Dot,
-        /// The part of the scores that is left out in training.
+        /// The fraction of the scores to drop in training.
         dropout: f32 = 0.0,
-        /// A seed of its own for the scores that are left out, in place of the run's.
+        /// The layer's seed for dropout, in place of the run's.
         seed: Option<u64> = None,
     }
 }
 
 impl Attention {
-    /// By plain products.
+    /// Plain dot products.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// A weight of one number, to multiply scores of `rank` dimensions with.
+    /// A scalar weight, reshaped to multiply scores of `rank` dimensions.
     fn number(call: &Call<'_>, index: usize, rank: usize) -> Result<Value> {
         call.weight(index).reshape(&vec![1; rank])
     }
@@ -82,7 +82,7 @@ impl Attention {
     }
 }
 
-/// Each step of the query plus each of the key: `(batch, T, S, features)`.
+/// The sum of each step of the query with each of the key: `(batch, T, S, features)`.
 pub(super) fn sums(query: Value, key: Value) -> Result<Value> {
     let ([batch, rows, features], columns) = (of_three(&query)?, of_three(&key)?[1]);
     let sizes = [batch, rows, columns, features];
@@ -90,7 +90,7 @@ pub(super) fn sums(query: Value, key: Value) -> Result<Value> {
     Ok(query + key.reshape(&[batch, 1, columns, features])?.expand(&sizes))
 }
 
-/// The sum over the features: `(batch, T, S, features)` → `(batch, T, S)`.
+/// Reduces the features by sum: `(batch, T, S, features)` → `(batch, T, S)`.
 pub(super) fn sum_features(values: Value) -> Result<Value> {
     let sizes = values.sizes();
     values.sum_axis(3).reshape(&sizes[..3])
@@ -101,7 +101,7 @@ fn of_three(value: &Value) -> Result<[usize; 3]> {
     <[usize; 3]>::try_from(&sizes[..]).map_err(|_| crate::Error::shape("a value of 3 dimensions", format!("{sizes:?}")))
 }
 
-/// How many values [`sums`] and what is made of them take for each score of a query of this shape.
+/// The number of values per score of [`sums`] and its intermediates, for a query of this shape.
 pub(super) fn each(inputs: &[Shape], training: bool) -> usize {
     let features = inputs.first().and_then(|query| query.sizes().last().copied().flatten()).unwrap_or(1);
     features.saturating_mul(if training { 5 } else { 3 })
@@ -139,6 +139,13 @@ impl Layer for Attention {
 }
 
 impl BuiltIn for Attention {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // Until TensorFlow 2.9 `causal` was an argument of the layer, not of its calls.
+        if config.get("causal") == Some(&serde_json::json!(false)) {
+            config.shift_remove("causal");
+        }
+    }
+
     fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
         let [words, others, wide] = [(3, 4), (5, 4), (5, 2)].map(Shape::batch_of);
         let deep = Shape::batch_of((2, 3, 4));
@@ -187,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn axes_before_the_steps_are_as_the_batch() {
+    fn axes_before_the_steps_are_batch_axes() {
         let attend = |query: Value, value: Value| {
             Attention::new().forward_all(vec![query, value], &mut Call::inference(&[])).unwrap().remove(0)
         };
@@ -207,7 +214,7 @@ mod tests {
         assert!(error.to_string().contains("a mask of shape (2, 5)"), "{error}");
     }
 
-    /// As Keras does: nothing to attend to is a sum of nothing.
+    /// As in Keras: with nothing to attend to the weighted sum is 0.
     #[test]
     fn nothing_to_attend_to_gives_zeros() {
         let inputs = vec![of(&[1, 3, 4]), Value::empty(&[1, 0, 4], &Device::flex()).unwrap()];
@@ -238,7 +245,7 @@ mod tests {
             let mut call = Call::training(&[], true, &[1, 2, 3]).given(Vec::new(), &arguments);
             layer.forward_all(inputs(), &mut call).unwrap().remove(1).to_vec().unwrap()
         };
-        // The scores are those after the dropout.
+        // The scores are returned after dropout.
         let zeros = scores(Attention::new().dropout(0.5)).iter().filter(|score| **score == 0.0).count();
         assert!((5..25).contains(&zeros), "{zeros} of 30");
         assert!(scores(Attention::new()).iter().all(|score| *score > 0.0));

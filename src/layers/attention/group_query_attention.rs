@@ -1,4 +1,4 @@
-//! `GroupQueryAttention`: attention in several heads, of which several share a key and a value.
+//! `GroupQueryAttention`: multi-head attention with groups of query heads that share keys and values.
 
 use super::heads::{Heads, Projections, Sight, check_arguments, check_masks, scratch};
 use super::{Three, differ};
@@ -13,12 +13,12 @@ use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Attention in several heads, of which groups share one key and one value (Ainslie et al. 2023):
-    /// `softmax(Q · Kᵀ / √head_dim) · V` in each head. With one head of key and value it is multi-query attention, with
-    /// as many as the query has [`MultiHeadAttention`](super::MultiHeadAttention).
+    /// Grouped-query attention, in which groups of query heads share a key and a value head (Ainslie et al. 2023):
+    /// `softmax(Q · Kᵀ / √head_dim) · V` in each head. With one key and value head it is multi-query attention, with as
+    /// many as query heads it is [`MultiHeadAttention`](super::MultiHeadAttention).
     ///
-    /// It is called as that is, with the same masks and arguments; a `query_mask` counts here. Keras's own name for the
-    /// class is `GroupedQueryAttention`, which its `.h5` files have; both names are read.
+    /// It is called like that layer, with the same masks and arguments, and also heeds a `query_mask`. Keras's own name
+    /// for the class is `GroupedQueryAttention`, which its `.h5` files have; both names are read.
     ///
     /// # Shapes
     /// query `(batch, T, features)`, value `(batch, S, features)` and key `(batch, S, …)` → `(batch, T, features)`; scores
@@ -38,37 +38,37 @@ crate::describe! {
         head_dim: usize,
         /// Number of heads.
         num_query_heads: usize,
-        /// Number of heads of key and value, each of which serves as many of the query's.
+        /// Number of heads of key and value, each shared by an equal number of query heads.
         num_key_value_heads: usize,
-        /// The part of the scores that is left out in training.
+        /// The fraction of the scores to drop in training.
         dropout: f32 = 0.0,
         /// Whether the projections have biases.
         use_bias: bool = true,
-        /// How far from a step, this one counted, attention reaches.
+        /// The attention window around a step, this one included.
         sliding_window: Option<usize> = None,
-        /// Whether what is attended to is multiplied by a gate made of the query.
+        /// Whether the attention output is multiplied by a gate computed from the query.
         use_gate: bool = false,
-        /// How the kernels start.
+        /// The initializer of the kernels.
         kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-        /// How the biases start.
+        /// The initializer of the biases.
         bias_initializer: Initializer = Initializer::Zeros {},
         /// The penalty on each kernel.
         kernel_regularizer: Option<Regularizer> = None,
         /// The penalty on each bias.
         bias_regularizer: Option<Regularizer> = None,
-        /// The penalty on the outputs of each projection, and once more on those of the layer, the scores among them.
+        /// The penalty on the outputs of each projection, and once more on those of the layer, including the scores.
         activity_regularizer: Option<Regularizer> = None,
-        /// The limit on each kernel.
+        /// The constraint on each kernel.
         kernel_constraint: Option<Constraint> = None,
-        /// The limit on each bias.
+        /// The constraint on each bias.
         bias_constraint: Option<Constraint> = None,
-        /// A seed of its own for the scores that are left out, in place of the run's.
+        /// The layer's seed for dropout, in place of the run's.
         seed: Option<u64> = None,
     }
 }
 
 impl GroupQueryAttention {
-    /// `num_query_heads` heads of `head_dim` features, which share `num_key_value_heads` heads of key and value.
+    /// `num_query_heads` heads of `head_dim` features, which share `num_key_value_heads` key and value heads.
     pub fn new(head_dim: usize, num_query_heads: usize, num_key_value_heads: usize) -> Self {
         Self::required(head_dim, num_query_heads, num_key_value_heads)
     }
@@ -124,7 +124,7 @@ impl Layer for GroupQueryAttention {
             input.expect_rank(3)?;
             input.last()?;
         }
-        // As Keras asks, though nothing here needs it.
+        // Keras requires it, though nothing here needs it.
         if differ(query.sizes()[2], value.sizes()[2]) {
             return Err(Error::shape(format!("a value of as many features as the query {query}"), value));
         }
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_as_arguments_have_to_fit() {
+    fn mask_arguments_are_checked() {
         let words = Shape::batch_of((4, 6));
         let refused = |name: &str, mask: Shape| {
             let mut arguments = Arguments::new();
@@ -261,7 +261,7 @@ mod tests {
         assert_eq!(refused("attention_mask", Shape::batch_of((2, 1, 4))), None);
     }
 
-    /// The numbers of penalties are those of Keras 3.15.1: each projection, and the outputs once more.
+    /// The penalties of Keras 3.15.1: on each projection, and once more on the outputs.
     #[test]
     fn penalties_are_those_of_keras() {
         let sizes = [[4, 2, 2], [4, 1, 2], [4, 1, 2], [2, 2, 4]];

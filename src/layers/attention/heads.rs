@@ -1,4 +1,4 @@
-//! Shared by the attention layers with several heads: projections, masks and the attention itself.
+//! Shared by the multi-head attention layers: projections, masks and the attention itself.
 
 use super::{by_place, causal, differ, known_steps, nonzero};
 use crate::activations::Activation;
@@ -15,7 +15,7 @@ use crate::shape::Shape;
 const MASKED_FUSED: f32 = -0.7 * f32::MAX;
 const MASKED: f32 = -1e9;
 
-/// The arguments of a call that are masks.
+/// The mask arguments of a call.
 const MASKS: [&str; 4] = ["attention_mask", "query_mask", "value_mask", "key_mask"];
 
 /// The arguments of a call.
@@ -28,14 +28,14 @@ pub(super) fn check_arguments(class: &str, arguments: &Arguments) -> Result<()> 
     let constant = MASKS.iter().any(|name| arguments.options().get(*name).is_some_and(|mask| !mask.is_null()));
     if constant || arguments.named().any(|(name, tensors)| !MASKS.contains(&name) || tensors.len() != 1) {
         return Err(Error::unsupported(
-            format!("arguments of a call of {class} other than one value of the graph for each of its masks"),
+            format!("call arguments of {class} other than a graph value for each mask"),
             "`use_causal_mask` and `return_attention_scores` as true or false",
         ));
     }
     arguments.flag("use_causal_mask").map(|_| ())
 }
 
-/// Refuses masks among the arguments that do not fit scores `(batch, heads, T, S)`, as far as sizes are known.
+/// Refuses mask arguments that do not fit scores `(batch, heads, T, S)`, as far as sizes are known.
 pub(super) fn check_masks(inputs: &[Shape], arguments: &Arguments, scores: &Shape) -> Result<()> {
     let [batch, heads, rows, columns] = scores.sizes()[..] else { return Ok(()) };
     let of = |name: &str| arguments.range(name, inputs.len()).and_then(|range| inputs.get(range.start));
@@ -70,7 +70,7 @@ pub(super) struct Projections<'a> {
 }
 
 impl Projections<'_> {
-    /// The kernel and the bias of one of them.
+    /// The kernel and the bias of one projection.
     pub fn specs(&self, group: &str, sizes: Vec<usize>, bias: Vec<usize>) -> Vec<WeightSpec> {
         let kernel = WeightSpec::new("kernel", sizes, self.kernel_initializer.clone())
             .regularizer(self.kernel_regularizer)
@@ -85,8 +85,8 @@ impl Projections<'_> {
         std::iter::once(kernel).chain(bias).collect()
     }
 
-    /// The weights of the projection at `index`: its kernel, brought to two dimensions of which the first has the sizes
-    /// before `split`, its bias in one, and the kernel's sizes as they are.
+    /// The weights of the projection at `index`: its kernel as a matrix with the sizes before `split` as rows, its
+    /// flattened bias, and the original sizes of the kernel.
     fn weights(&self, index: usize, split: usize, call: &Call<'_>) -> Result<(Value, Option<Value>, Vec<usize>)> {
         let first = index * (1 + usize::from(self.use_bias));
         let kernel = call.weight(first);
@@ -121,16 +121,16 @@ impl Projections<'_> {
     }
 }
 
-/// Which steps are attended to, besides the masks of a call.
+/// Which steps can be attended to, besides the masks of a call.
 pub(super) struct Sight {
-    /// How far from a step, this one counted, attention reaches.
+    /// The attention window around a step, this one included.
     pub window: Option<usize>,
-    /// Whether a `query_mask` that is given as an argument takes the place of the query's own.
+    /// Whether a `query_mask` argument replaces the mask carried by the query.
     pub takes_query_mask: bool,
 }
 
 impl Sight {
-    /// Where a step may be attended to, 1 or 0, of the sizes of the scores `(batch, heads, T, S)`; `None` if everywhere.
+    /// The attention mask, 1 or 0, of the sizes of the scores `(batch, heads, T, S)`; `None` if nothing is masked.
     /// `inputs` are all inputs of the call.
     pub fn mask(&self, inputs: &[Value], scores: [usize; 4], call: &Call<'_>) -> Result<Option<Value>> {
         let [_, _, rows, columns] = scores;
@@ -183,13 +183,13 @@ impl Sight {
     }
 }
 
-/// Queries, keys and values in heads: `(batch, steps, heads, size)` each. Keys and values may have fewer heads, each of
-/// which serves as many of the queries', one after another.
+/// Queries, keys and values split into heads: `(batch, steps, heads, size)` each. Keys and values can have fewer heads,
+/// each shared by consecutive query heads.
 pub(super) struct Heads {
     pub queries: Value,
     pub keys: Value,
     pub values: Value,
-    /// What is attended to is multiplied by these.
+    /// Factors of the attention output.
     pub gates: Option<Value>,
 }
 
@@ -197,7 +197,7 @@ impl Heads {
     /// The sizes of the scores `(batch, heads, T, S)`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the heads do not fit one another, as where the inputs' batches differ.
+    /// [`Error::Shape`] if the heads do not match, for example because the inputs' batches differ.
     pub fn scores(&self) -> Result<[usize; 4]> {
         let parts = [&self.queries, &self.keys, &self.values].map(Value::sizes);
         if let [[batch, rows, heads, size], [batch_k, steps_k, heads_k, size_k], [batch_v, steps_v, heads_v, _]] =
@@ -214,9 +214,9 @@ impl Heads {
         Err(Error::shape(format!("keys and values for queries {queries:?}"), format!("{keys:?} and {values:?}")))
     }
 
-    /// What each step takes from the values, `(batch, T, heads, size)`, and, if they are wanted, the scores before the
-    /// dropout, `(batch, heads, T, S)`. `fused` computes as Keras's fused attention, which returns no scores: the two
-    /// differ where a row is masked as a whole.
+    /// The attention output, `(batch, T, heads, size)`, and, if requested, the scores before dropout, `(batch, heads,
+    /// T, S)`. `fused` computes like Keras's fused attention, which returns no scores: the two differ for fully masked
+    /// rows.
     pub fn attend(
         self,
         mask: Option<Value>,
@@ -257,8 +257,7 @@ impl Heads {
         self.taken(if let Some(kept) = kept { scores * kept } else { scores })
     }
 
-    /// `(batch, steps, heads, size)` → `(batch, all heads, steps, size)`: heads of which there are fewer are repeated,
-    /// each next to itself.
+    /// `(batch, steps, heads, size)` → `(batch, all heads, steps, size)`: shared heads are repeated consecutively.
     fn by_head(&self, value: Value) -> Result<Value> {
         let [batch, steps, heads, size] = value.sizes()[..] else {
             return Err(Error::shape("heads of four dimensions", format!("{:?}", value.sizes())));
@@ -273,7 +272,7 @@ impl Heads {
         repeated.reshape(&[batch, all, steps, size])
     }
 
-    /// What each step takes from the values by these scores, `(batch, T, heads, size)`.
+    /// The weighted sum of the values by these scores, `(batch, T, heads, size)`.
     fn taken(self, scores: Value) -> Result<Value> {
         let attended = scores.matmul(self.by_head(self.values.clone())?).permute(&[0, 2, 1, 3]);
         Ok(if let Some(gates) = self.gates { attended * gates } else { attended })
@@ -296,14 +295,14 @@ impl Heads {
     }
 }
 
-/// How many values computing needs besides inputs, outputs and weights, with `heads` heads of `size` features.
+/// The workspace in values, besides inputs, outputs and weights, with `heads` heads of `size` features.
 pub(super) fn scratch(inputs: &[Shape], heads: usize, size: usize, training: bool) -> usize {
     let [Some(query), Some(value)] = [inputs.first(), inputs.get(1)] else { return 0 };
     let batch = query.sizes().first().copied().flatten().unwrap_or(1);
     let (rows, columns) = (known_steps(query), known_steps(value));
     let scores = batch.saturating_mul(heads).saturating_mul(rows).saturating_mul(columns);
     let projected = batch.saturating_mul(rows.max(columns)).saturating_mul(heads).saturating_mul(size);
-    // Scores before and after the softmax and their mask; projections and their reordered copies.
+    // Scores before and after the softmax and their mask; projections and their transposed copies.
     let copies = if training { 6 } else { 3 };
     scores.saturating_add(projected.saturating_mul(2)).saturating_mul(copies)
 }

@@ -21,7 +21,7 @@ use crate::shape::Shape;
 struct Three<T>([T; 3]);
 
 impl<T: Clone> Three<T> {
-    /// The value is also the key where there is none.
+    /// Without a key the value is also the key.
     fn of(inputs: &[T]) -> Result<Self> {
         match inputs {
             [query, value] => Ok(Self([query.clone(), value.clone(), value.clone()])),
@@ -39,25 +39,25 @@ fn differ(one: Option<usize>, other: Option<usize>) -> bool {
     matches!((one, other), (Some(one), Some(other)) if one != other)
 }
 
-/// The steps of a sequence, all axes but the batch's and the features' as one; those that are not known count as 1.
+/// The number of steps of a sequence, over all axes but the batch's and the features'; unknown ones count as 1.
 fn known_steps(shape: &Shape) -> usize {
     let steps = shape.sizes().get(1..shape.rank().saturating_sub(1)).unwrap_or_default();
     steps.iter().flatten().fold(1, |product: usize, size| product.saturating_mul(*size))
 }
 
-/// 1 where a value is not 0, else 0: a mask may be any number.
+/// 1 where a value is not 0, else 0: a mask can contain any numbers.
 fn nonzero(mask: Value) -> Result<Value> {
     let sizes = mask.sizes();
     let one = Value::full(&sizes, 1.0, &mask.device())?;
     Ok(Value::full(&sizes, 0.0, &mask.device())?.select_where(mask, one))
 }
 
-/// Which steps of the value a step of the query sees that sees none after itself: `(rows, columns)`.
+/// The causal mask, in which no step of the query attends to later steps: `(rows, columns)`.
 fn causal(rows: usize, columns: usize, like: &Value) -> Result<Value> {
     by_place(rows, columns, like, |row, column| row >= column)
 }
 
-/// A table of 1 where a condition holds for row and column, else 0.
+/// A table that is 1 where a condition holds for row and column, else 0.
 fn by_place(rows: usize, columns: usize, like: &Value, counts: impl Fn(usize, usize) -> bool) -> Result<Value> {
     let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
     let numbers = places.map(|(row, column)| f32::from(counts(row, column))).collect();

@@ -1,4 +1,4 @@
-//! `MultiHeadAttention`: what each step takes from the steps of another sequence.
+//! `MultiHeadAttention`: scaled dot-product attention in several heads.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,12 +16,11 @@ use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Attention in several heads (Vaswani et al. 2017): `softmax(Q · Kᵀ / √key_dim) · V` in each head, where `Q` is
-    /// made of the query, `K` of the key and `V` of the value by a matrix each, and one more matrix over all heads.
+    /// Multi-head attention (Vaswani et al. 2017): `softmax(Q · Kᵀ / √key_dim) · V` in each head, where `Q`, `K` and
+    /// `V` are linear projections of the query, the key and the value, followed by an output projection over all heads.
     ///
-    /// It is called on the query and the value, or on the query, the value and the key. Steps that the inputs' masks do
-    /// not count are not attended to. `attention_mask`, `use_causal_mask` and `return_attention_scores` are arguments
-    /// of the call.
+    /// It is called on the query and the value, or on the query, the value and the key. Masked steps of the inputs are
+    /// not attended to. `attention_mask`, `use_causal_mask` and `return_attention_scores` are arguments of the call.
     ///
     /// # Shapes
     /// query `(batch, T, …)`, value and key `(batch, S, …)` → `(batch, T, query's features)`, or `output_shape` in place
@@ -41,23 +40,23 @@ crate::describe! {
         num_heads: usize,
         /// Features of query and key in each head.
         key_dim: usize,
-        /// Features of the value in each head; `key_dim` if there are none given.
+        /// Features of the value in each head; by default `key_dim`.
         value_dim: Option<usize> = None,
-        /// The part of the scores that is left out in training.
+        /// The fraction of the scores to drop in training.
         dropout: f32 = 0.0,
         /// Whether the projections have biases.
         use_bias: bool = true,
-        /// The output's features; the query's if there are none given.
+        /// The output's features; by default the query's.
         output_shape: Option<Sizes> = None,
-        /// The axes along which is attended, all but the batch's and the features' if there are none given.
+        /// The axes to attend over; by default all but the batch's and the features'.
         attention_axes: Option<Vec<isize>> = None,
-        /// How far from a step, this one counted, attention reaches.
+        /// The attention window around a step, this one included.
         sliding_window: Option<usize> = None,
-        /// Whether what is attended to is multiplied by a gate made of the query.
+        /// Whether the attention output is multiplied by a gate computed from the query.
         use_gate: bool = false,
-        /// How the kernels start.
+        /// The initializer of the kernels.
         kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-        /// How the biases start.
+        /// The initializer of the biases.
         bias_initializer: Initializer = Initializer::Zeros {},
         /// The penalty on each kernel.
         kernel_regularizer: Option<Regularizer> = None,
@@ -65,16 +64,16 @@ crate::describe! {
         bias_regularizer: Option<Regularizer> = None,
         /// The penalty on the outputs of each projection.
         activity_regularizer: Option<Regularizer> = None,
-        /// The limit on each kernel.
+        /// The constraint on each kernel.
         kernel_constraint: Option<Constraint> = None,
-        /// The limit on each bias.
+        /// The constraint on each bias.
         bias_constraint: Option<Constraint> = None,
-        /// A seed of its own for the scores that are left out, in place of the run's.
+        /// The layer's seed for dropout, in place of the run's.
         seed: Option<u64> = None,
     }
 }
 
-/// The features of the output: one size, or several.
+/// The output's features: one size, or several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Sizes {
@@ -134,7 +133,7 @@ impl MultiHeadAttention {
             }
         }
         let features = self.output_shape.as_ref().map_or(&[1][..], Sizes::sizes);
-        // The batch and an axis to attend along are there, too.
+        // The output also has the batch and at least one attention axis.
         check_rank("output_shape", features.len() + 2)?;
         if features.is_empty() || features.contains(&0) {
             return Err(Error::argument("output_shape", "sizes above 0", format!("{features:?}")));
@@ -142,7 +141,7 @@ impl MultiHeadAttention {
         check_rate("dropout", self.dropout)
     }
 
-    /// The axes of an input of this rank along which is attended.
+    /// The attention axes of an input of this rank.
     fn axes(&self, rank: usize) -> Result<Vec<usize>> {
         let Some(own) = &self.attention_axes else { return Ok((1..rank - 1).collect()) };
         let mut axes = Vec::with_capacity(own.len());
@@ -160,7 +159,7 @@ impl MultiHeadAttention {
         Ok(axes)
     }
 
-    /// The order of axes that brings `(batch, …, heads, size)` to `(batch, others, attended, heads, size)`.
+    /// The permutation of `(batch, …, heads, size)` to `(batch, others, attended, heads, size)`.
     fn order(&self, rank: usize) -> Result<Vec<usize>> {
         let axes = self.axes(rank)?;
         let others = (1..rank - 1).filter(|axis| !axes.contains(axis));
@@ -204,8 +203,8 @@ impl MultiHeadAttention {
         output.permute(&self.order(rank)?).reshape(&[sizes[0] * others, attended, heads, size])
     }
 
-    /// The reverse: `(batch · others, attended, num_heads, size)` → `(batch, …, num_heads · size)`, for a query of these
-    /// sizes.
+    /// The inverse: `(batch · others, attended, num_heads, size)` → `(batch, …, num_heads · size)`, for a query of
+    /// these sizes.
     fn together(&self, heads: Value, query: &[usize]) -> Result<Value> {
         let [_, _, count, size] = heads.sizes()[..] else {
             return Err(Error::shape("heads of four dimensions", format!("{:?}", heads.sizes())));
@@ -312,7 +311,7 @@ impl Layer for MultiHeadAttention {
         };
         let values = self.heads(&value, 2 + gate, &linear, call)?;
         let heads = Heads { queries, keys, values, gates };
-        // Keras takes the query's own mask whatever it is given.
+        // Keras uses the mask carried by the query even if the call has a `query_mask`.
         let sight = Sight { window: self.sliding_window, takes_query_mask: false };
         let mask = sight.mask(&inputs, heads.scores()?, call)?;
         let fused = self.dropout == 0.0 && !returns_scores && query.rank() == 3;
@@ -327,6 +326,10 @@ impl Layer for MultiHeadAttention {
 }
 
 impl BuiltIn for MultiHeadAttention {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        crate::layers::built_in::forget(config, &["softmax_robust_masking", "query_shape", "key_shape", "value_shape"]);
+    }
+
     fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
         let [words, others] = [Shape::batch_of((4, 6)), Shape::batch_of((3, 5))];
         vec![

@@ -1,4 +1,4 @@
-//! Shared by `Attention` and `AdditiveAttention`, which have one score for each pair of steps of query and key.
+//! Shared by `Attention` and `AdditiveAttention`, which score each pair of steps of query and key.
 
 use super::{Three, causal, differ, known_steps, nonzero};
 use crate::error::{Error, Result};
@@ -7,14 +7,14 @@ use crate::layers::{Arguments, Call};
 use crate::ops::{MAX_RANK, Value};
 use crate::shape::Shape;
 
-/// Subtracted from masked scores before the softmax: so large that float32 rounds them all to the same value where a
-/// whole row is masked.
+/// Subtracted from masked scores before the softmax: so large that float32 rounds all scores of a fully masked row to
+/// the same value.
 const MASKED: f32 = 1e9;
 
 /// The arguments of a call.
 const ARGUMENTS: [&str; 2] = ["return_attention_scores", "use_causal_mask"];
 
-/// The shapes of the output and, where they are asked for, of the scores.
+/// The shapes of the output and, if requested, of the scores.
 pub(super) fn output_shapes(inputs: &[Shape], arguments: &Arguments, dropout: f32) -> Result<Vec<Shape>> {
     check_rate("dropout", dropout)?;
     arguments.expect_only(&ARGUMENTS)?;
@@ -35,7 +35,7 @@ pub(super) fn output_shapes(inputs: &[Shape], arguments: &Arguments, dropout: f3
     })
 }
 
-/// Refuses inputs of which no scores can be made, as far as their sizes are known.
+/// Refuses inputs that cannot be scored, as far as their sizes are known.
 fn check(Three([query, value, key]): &Three<Shape>) -> Result<()> {
     for input in [query, value, key] {
         if !(3..=MAX_RANK).contains(&input.rank()) {
@@ -53,20 +53,20 @@ fn check(Three([query, value, key]): &Three<Shape>) -> Result<()> {
     Ok(())
 }
 
-/// How many values computing needs besides inputs and outputs; `each` is how many there are for each score.
+/// The workspace in values, besides inputs and outputs; `each` is the number of values per score.
 pub(super) fn scratch(inputs: &[Shape], each: usize, training: bool) -> Result<usize> {
     let Three([query, value, key]) = Three::of(inputs)?;
     let leading = query.sizes().first().copied().flatten().unwrap_or(1);
     let steps = value.sizes().get(value.rank().saturating_sub(2)).copied().flatten().unwrap_or(1);
     let scores = leading.saturating_mul(known_steps(&query)).saturating_mul(steps);
-    // Before and after mask and softmax, and what is kept of that for the gradients.
+    // Scores before and after mask and softmax, and tensors saved for the backward pass.
     let copies: usize = if training { 8 } else { 4 };
     let transposed = key.known_len();
     Ok(scores.saturating_mul(copies.saturating_add(each)).saturating_add(transposed))
 }
 
-/// A call of such a layer: the attended values for each step of the query and, if requested, the scores.
-/// `scores` makes them of query `(batch, T, features)` and key `(batch, S, features)`.
+/// A call of such a layer: the attended values for each step of the query and, if requested, the scores. `scores`
+/// computes them from query `(batch, T, features)` and key `(batch, S, features)`.
 pub(super) fn forward(
     inputs: &[Value],
     call: &mut Call<'_>,
@@ -82,7 +82,7 @@ pub(super) fn forward(
     if query.rank() > 3 && (query_mask.is_some() || value_mask.is_some()) {
         return Err(Error::unsupported("masks of inputs of more than 3 dimensions", "inputs of 3 dimensions"));
     }
-    // Axes before the steps are all as the batch's.
+    // Axes before the steps are merged into the batch.
     let sizes = query.sizes();
     let [leading @ .., rows, features] = &sizes[..] else {
         return Err(Error::shape("a query of at least 3 dimensions", format!("{sizes:?}")));

@@ -1,10 +1,10 @@
-//! `AugMix`: chains of operations, mixed with the image.
+//! `AugMix`: mixes images with chains of operations on them.
 
 use rand_distr::{Beta, Distribution, Gamma};
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::policy::{COPIES, MOST, Operation, Policy};
+use super::policy::{COPIES, MAX_COUNT, Operation, Policy};
 use super::projection::Sampling;
 use super::{Change, check_colours, image_layer};
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Mixes each image in training with what chains of operations make of it, which are chosen at random for each batch
+    /// Mixes each image in training with the results of chains of operations, which are chosen at random for each batch
     /// (Hendrycks et al. 2019). The operations are those of [`RandAugment`](super::RandAugment).
     ///
     /// # Shapes
@@ -26,34 +26,34 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct AugMix {
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// How many chains, from 1 to 100; with `chain_depth` operations each, at most 1,000 of them in all.
+        /// The number of chains, from 1 to 100; `num_chains · chain_depth` is at most 1,000.
         num_chains: usize = 3,
-        /// The most operations of a chain, from 1 to 100; each of them may be left out.
+        /// The maximum number of operations per chain, from 1 to 100; each can be the identity.
         chain_depth: usize = 3,
-        /// How far the operations go, from 0 to 1; a number means from 0 to it.
+        /// The magnitude of the operations, from 0 to 1; a single number means from 0 to it.
         factor: Factor = Factor::One(0.3),
-        /// How even the weights of chains and image are, above 0: 1 makes all weights as likely, more brings them together.
+        /// The concentration of the mixing weights, above 0: 1 is uniform, larger values give more even weights.
         alpha: f32 = 1.0,
         /// Whether brightness, colour, contrast and sharpness are among the operations.
         all_ops: bool = true,
-        /// How places between cells get their values.
+        /// The interpolation between pixels.
         interpolation: Sampling = Sampling::Bilinear,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
-/// The most operations of all chains together.
-const MOST_IN_ALL: usize = 1000;
+/// The maximum number of operations in all chains together.
+const MAX_OPERATIONS: usize = 1000;
 
-/// The least and the greatest `alpha` for which weights can be drawn in these numbers.
+/// The range of `alpha` in which weights can be drawn in float arithmetic.
 const ALPHAS: [f32; 2] = [1e-3, 1e6];
 
-/// The weights of the chains, which are 1 together, and of the image as it is.
+/// The weights of the chains, which sum to 1, and of the original image.
 #[derive(Clone, Debug)]
 struct Weights {
     chains: Vec<f32>,
@@ -78,13 +78,13 @@ impl AugMix {
             Err(_) => vec![even; self.num_chains],
         };
         let sum: f64 = parts.iter().sum();
-        // Parts that are all too small for a number are as likely to be one as another.
+        // If all parts underflow to 0, they are taken as even.
         let part = |part: &f64| if sum > 0.0 { part / sum } else { even };
         let image = Beta::new(alpha, alpha).map_or(0.5, |beta| beta.sample(random));
         Weights { chains: parts.iter().map(|number| part(number) as f32).collect(), image: image as f32 }
     }
 
-    /// What the chains make of the images, by their weights, beside the images themselves.
+    /// Mixes the results of the chains with the images, by their weights.
     fn mix(&self, images: &mut Images, chains: &[Images], weights: &Weights) {
         for (index, number) in images.values_mut().iter_mut().enumerate() {
             let mixed: f32 =
@@ -100,19 +100,19 @@ impl Change for AugMix {
         self.interpolation.check()?;
         self.factor.check("factor", [0.0, 1.0])?;
         for (argument, count) in [("num_chains", self.num_chains), ("chain_depth", self.chain_depth)] {
-            if !(1..=MOST).contains(&count) {
-                return Err(Error::argument(argument, format!("an integer from 1 to {MOST}"), count));
+            if !(1..=MAX_COUNT).contains(&count) {
+                return Err(Error::argument(argument, format!("an integer from 1 to {MAX_COUNT}"), count));
             }
         }
         if !(ALPHAS[0]..=ALPHAS[1]).contains(&self.alpha) {
             return Err(Error::argument("alpha", format!("a number from {} to {}", ALPHAS[0], ALPHAS[1]), self.alpha));
         }
-        if self.num_chains * self.chain_depth > MOST_IN_ALL {
+        if self.num_chains * self.chain_depth > MAX_OPERATIONS {
             let received = format!("{} · {}", self.num_chains, self.chain_depth);
-            let expected = format!("a product with `chain_depth` of at most {MOST_IN_ALL}");
+            let expected = format!("a product with `chain_depth` of at most {MAX_OPERATIONS}");
             return Err(Error::argument("num_chains", expected, received));
         }
-        // Colours are changed by the operations of `all_ops` alone.
+        // Only the operations of `all_ops` change colours.
         if self.all_ops { check_colours(channels) } else { Ok(()) }
     }
 
@@ -123,7 +123,7 @@ impl Change for AugMix {
             .map(|_| {
                 let mut chain = images.clone();
                 for _ in 0..self.chain_depth {
-                    // One more than there are operations: none.
+                    // The last index stands for the identity.
                     if let Some(operation) = operations.get(random.below(operations.len() + 1)) {
                         policy.layer(*operation).change(&mut chain, random);
                     }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_one_together_and_even_for_an_alpha_of_one() {
+    fn weights_sum_to_one_and_are_uniform_for_an_alpha_of_one() {
         let layer = AugMix::new().num_chains(2);
         let drawn: Vec<Weights> = (0..2000).map(|step| layer.weights(&mut random(&[step]))).collect();
         assert!(drawn.iter().all(|weights| (weights.chains.iter().sum::<f32>() - 1.0).abs() < 1e-5));
@@ -186,9 +186,9 @@ mod tests {
         assert_eq!((AugMix::new().operations().len(), AugMix::new().all_ops(false).operations().len()), (11, 7));
     }
 
-    /// What one chain of depth 1 makes of images is what its operation makes of them, mixed with them.
+    /// A chain of depth 1 mixes the image with the result of its operation.
     #[test]
-    fn one_operation_is_the_one_that_is_picked() {
+    fn one_operation_is_the_drawn_one() {
         let case = goldens::cases::<super::super::RandomHue>().remove(0);
         let layer = AugMix::new().num_chains(1).chain_depth(1);
         let policy =

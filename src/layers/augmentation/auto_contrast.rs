@@ -1,4 +1,4 @@
-//! `AutoContrast`: images that use the whole range of numbers.
+//! `AutoContrast`: stretches images to the full range of values.
 
 use super::images::Images;
 use super::{Change, channels, factor::ValueRange, on_host, scratch};
@@ -9,8 +9,8 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Stretches each channel of each image, in training and otherwise, so that it goes from one end of `value_range` to the
-    /// other. A channel of one value stays as it is.
+    /// Stretches each channel of each image to the full `value_range`, in training and inference. A constant channel is
+    /// unchanged.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -22,9 +22,9 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct AutoContrast {
-        /// The least and the most of the numbers that the images hold.
+        /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
@@ -100,7 +100,7 @@ mod tests {
         let cases = goldens::cases::<AutoContrast>();
         assert_eq!(cases.len(), 3);
         for case in cases {
-            // Outside training, too.
+            // In inference, too.
             case.compare(&case.layer.forward(case.input(), &mut Call::inference(&[])).unwrap());
         }
     }

@@ -1,11 +1,11 @@
-//! Colours: grey, and hue, saturation and value.
+//! Colour spaces: luminance, and hue, saturation and value.
 
-/// How bright a colour is, of red, green and blue.
+/// The luminance of a colour.
 pub(super) fn grey([red, green, blue]: [f32; 3]) -> f32 {
     0.2989 * red + 0.587 * green + 0.114 * blue
 }
 
-/// Hue as a part of the circle of colours (red at 0, green at a third), saturation, and value, of red, green and blue.
+/// RGB to HSV: hue on the colour circle from 0 to 1 (red at 0, green at a third), saturation, and value.
 pub(super) fn to_hsv(colour: [f32; 3]) -> [f32; 3] {
     let [red, green, blue] = colour.map(|part| if part.abs() < f32::EPSILON { 0.0 } else { part });
     let value = red.max(green).max(blue);
@@ -25,7 +25,7 @@ pub(super) fn to_hsv(colour: [f32; 3]) -> [f32; 3] {
     [if hue < 0.0 { hue + 1.0 } else { hue }, saturation, value]
 }
 
-/// Red, green and blue of hue, saturation and value; linear in saturation, which may be beyond 0 and 1.
+/// HSV to RGB; linear in saturation, which can be outside of 0 to 1.
 pub(super) fn from_hsv([hue, saturation, value]: [f32; 3]) -> [f32; 3] {
     let sixths = hue * 6.0;
     let pure = [(sixths - 3.0).abs() - 1.0, 2.0 - (sixths - 2.0).abs(), 2.0 - (sixths - 4.0).abs()];
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_go_there_and_back() {
+    fn colours_survive_a_round_trip() {
         assert_eq!(to_hsv([1.0, 0.0, 0.0]), [0.0, 1.0, 1.0]);
         assert_eq!(to_hsv([0.0, 0.5, 0.0]), [1.0 / 3.0, 1.0, 0.5]);
         assert_eq!(to_hsv([0.25, 0.25, 0.25]), [0.0, 0.0, 0.25]);

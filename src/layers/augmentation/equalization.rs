@@ -1,4 +1,4 @@
-//! `Equalization`: images in which all shades are as frequent.
+//! `Equalization`: equalizes images' histograms.
 
 use super::images::Images;
 use super::{Change, channels, factor::ValueRange, on_host, scratch};
@@ -9,8 +9,8 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Gives each number another in training, so that all are about as frequent: by the share of those that are not greater,
-    /// in each channel, of all images of a batch together.
+    /// Equalizes histograms in training: each value becomes the share of values that are not greater, per channel, over
+    /// all images of a batch.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -22,17 +22,17 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Equalization {
-        /// The least and the most of the numbers that the images hold.
+        /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
-        /// Into how many bins numbers are counted, from 1 to 65,536.
+        /// The number of histogram bins, from 1 to 65,536.
         bins: usize = 256,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
-/// The most bins: more than there are numbers to tell apart.
-const MOST_BINS: usize = 1 << 16;
+/// The maximum number of bins: more than there are distinguishable values.
+const MAX_BINS: usize = 1 << 16;
 
 impl Equalization {
     /// Equalizes channels of bytes.
@@ -40,13 +40,13 @@ impl Equalization {
         Self::default()
     }
 
-    /// The bin of a number on a scale of bytes.
+    /// The bin of a value on a scale of bytes.
     fn bin(&self, byte: f32) -> usize {
         let last = (self.bins - 1) as f32;
         (byte * last / 255.0).clamp(0.0, last) as usize
     }
 
-    /// What each bin becomes, for the numbers of one channel; `None` if all of them are in one bin.
+    /// The lookup table of bins for the values of one channel; `None` if all of them are in one bin.
     fn table(&self, bytes: impl Iterator<Item = f32>) -> Option<Vec<f32>> {
         let mut below = vec![0u64; self.bins];
         bytes.for_each(|byte| below[self.bin(byte)] += 1);
@@ -80,8 +80,8 @@ impl Equalization {
 impl Change for Equalization {
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.value_range.check()?;
-        if !(1..=MOST_BINS).contains(&self.bins) {
-            return Err(Error::argument("bins", format!("an integer from 1 to {MOST_BINS}"), self.bins));
+        if !(1..=MAX_BINS).contains(&self.bins) {
+            return Err(Error::argument("bins", format!("an integer from 1 to {MAX_BINS}"), self.bins));
         }
         Ok(())
     }
@@ -124,12 +124,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shades_are_as_frequent_as_by_keras() {
+    fn histograms_are_equalized_as_by_keras() {
         let cases = goldens::cases::<Equalization>();
         assert_eq!(cases.len(), 4);
         for case in cases {
             let output = case.layer.forward(case.input(), &mut Call::training(&[], true, &[1])).unwrap();
-            // Backends round halves of a step either way.
+            // Backends differ in rounding halves.
             case.compare_numbers(&output.to_vec().unwrap(), 1.01 / 255.0);
             let same = case.layer.forward(case.input(), &mut Call::inference(&[])).unwrap();
             assert_eq!(same.to_vec().unwrap(), case.input().to_vec().unwrap());

@@ -1,4 +1,4 @@
-//! How far a layer may change an image: one number, or from one to another.
+//! The magnitude of an augmentation: a number or a range.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -6,7 +6,7 @@ use crate::config::{Argument, also_argument};
 use crate::error::{Error, Result};
 use crate::random::Random;
 
-/// How far a layer goes: one number, whose meaning each layer tells, or the least and the most.
+/// The magnitude of an augmentation: one number, whose meaning each layer defines, or a range.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Factor {
@@ -16,21 +16,21 @@ pub enum Factor {
     Range(f32, f32),
 }
 
-/// How far a pair may go where Keras sets no end to it.
+/// The limit of a range where Keras has none.
 pub(super) const FARTHEST: f32 = 1000.0;
 
 impl<'de> Deserialize<'de> for Factor {
-    /// Reads a number or a pair. `null` is none of them: the layers that take it for 0 have an `Option` of a factor.
+    /// Parses a number or a pair. `null` is refused: the layers that accept it as 0 have an optional factor.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Told {
+        enum Raw {
             One(f32),
             Range(f32, f32),
         }
-        match Told::deserialize(deserializer) {
-            Ok(Told::One(number)) => Ok(Self::One(number)),
-            Ok(Told::Range(from, to)) => Ok(Self::Range(from, to)),
+        match Raw::deserialize(deserializer) {
+            Ok(Raw::One(number)) => Ok(Self::One(number)),
+            Ok(Raw::Range(from, to)) => Ok(Self::Range(from, to)),
             Err(_) => Err(serde::de::Error::custom("it is another value, expected a number or a pair of numbers")),
         }
     }
@@ -74,7 +74,7 @@ impl Argument<Option<Factor>> for [f32; 2] {
     }
 }
 
-/// The least and the most that may be drawn.
+/// The range to draw from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bounds {
     pub least: f32,
@@ -82,7 +82,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    /// A number between them; the one that they are, if they are the same.
+    /// Draws a number from the range; an empty range yields its end.
     pub fn draw(self, random: &mut Random) -> f32 {
         random.uniform(self.least..self.most)
     }
@@ -105,8 +105,8 @@ impl Factor {
         }
     }
 
-    /// Refuses, as Keras does, one number outside of `bounds` and a pair wholly outside; a pair that is partly outside
-    /// may go as far as `ends`.
+    /// Refuses, as Keras does, a number outside of `bounds` and a pair completely outside; a pair partly outside can
+    /// extend to `ends`.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -117,7 +117,7 @@ impl Factor {
         }
     }
 
-    /// From the least to the most, where one number means as far to either side; but not below `least`.
+    /// The range of a pair, or ± a number; clipped below at `least`.
     pub(super) fn around(self, least: f32) -> Bounds {
         match self {
             Self::One(number) => Bounds { least: (-number.abs()).max(least), most: number.abs() },
@@ -125,28 +125,28 @@ impl Factor {
         }
     }
 
-    /// From the least to the most, where one number means from 0 to it.
+    /// The range of a pair, or from 0 to a number.
     pub(super) fn up_to(self) -> Bounds {
         self.around(0.0)
     }
 
-    /// Whether something happens whose probability is drawn, from 0 to one number or from one to the other.
+    /// Draws whether an event happens: its probability is first drawn from [`up_to`](Self::up_to).
     pub(super) fn happens(self, random: &mut Random) -> bool {
         let probability = self.up_to().draw(random);
         random.happens(probability)
     }
 }
 
-/// The least and the most of the numbers that images hold.
+/// The range of images' values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(expecting = "a pair of numbers")]
 pub struct ValueRange(f32, f32);
 
 impl ValueRange {
-    /// The numbers of bytes.
+    /// The range of bytes.
     pub(super) const BYTES: Self = Self(0.0, 255.0);
 
-    /// Refuses a range that holds nothing.
+    /// Refuses an empty range.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -154,7 +154,7 @@ impl ValueRange {
         if self.width().is_finite() && self.0 != self.1 {
             return Ok(());
         }
-        let expected = "two numbers that differ, by no more than a number of 32 bits holds";
+        let expected = "two different numbers whose difference is finite in 32 bits";
         Err(Error::argument("value_range", expected, format!("({}, {})", self.0, self.1)))
     }
 
@@ -168,39 +168,39 @@ impl ValueRange {
         self.0.max(self.1)
     }
 
-    /// How far they are apart.
+    /// The width of the range.
     pub(super) fn width(self) -> f32 {
         self.most() - self.least()
     }
 
-    /// The number that was told last, which is the greater one unless the range was told the other way round.
+    /// The last of the two numbers as given, which is the greater one unless the range was given in reverse.
     pub(super) fn last(self) -> f32 {
         self.1
     }
 
-    /// A number of this range on a scale from 0 to 1.
+    /// Maps a number of this range to 0 to 1.
     pub(super) fn to_one(self, number: f32) -> f32 {
         if (self.0, self.1) == (0.0, 1.0) { number } else { (number - self.least()) / self.width() }
     }
 
-    /// A number from 0 to 1 on the scale of this range.
+    /// Maps a number from 0 to 1 to this range.
     pub(super) fn of_one(self, number: f32) -> f32 {
         number * self.width() + self.least()
     }
 
-    /// A number of this range on a scale from 0 to 255.
+    /// Maps a number of this range to 0 to 255.
     pub(super) fn to_byte(self, number: f32) -> f32 {
         if self == Self::BYTES { number } else { (number - self.least()) / self.width() * 255.0 }
     }
 
-    /// A number from 0 to 255 on the scale of this range.
+    /// Maps a number from 0 to 255 to this range.
     pub(super) fn of_byte(self, number: f32) -> f32 {
         if self == Self::BYTES { number } else { number / 255.0 * self.width() + self.least() }
     }
 
-    /// The number, or the end of the range that it is beyond.
+    /// Clips a number to the range.
     pub(super) fn clip(self, number: f32) -> f32 {
-        // What is no number stays none.
+        // NaN is kept.
         if number.is_nan() { number } else { number.max(self.least()).min(self.most()) }
     }
 }
@@ -226,25 +226,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_goes_to_both_sides_and_a_pair_where_it_says() {
+    fn a_number_is_symmetric_and_a_pair_is_a_range() {
         assert_eq!(Factor::One(-0.3).around(-1.0), Bounds { least: -0.3, most: 0.3 });
         assert_eq!(Factor::One(0.3).up_to(), Bounds { least: 0.0, most: 0.3 });
         assert_eq!(Factor::Range(0.4, 0.2).up_to(), Bounds { least: 0.2, most: 0.4 });
     }
 
     #[test]
-    fn what_is_outside_is_refused_by_name() {
+    fn factors_out_of_range_are_refused_by_name() {
         for wrong in [Factor::One(1e30), Factor::Range(0.0, f32::NAN), Factor::Range(-2.0, 0.0)] {
             let error = wrong.check("factor", [-1.0, 1.0]).unwrap_err().to_string();
             assert!(error.contains("`factor`") && error.contains("from -1 to 1"), "{error}");
         }
         assert!(ValueRange(1.0, 1.0).check().is_err() && ValueRange(1.0, 0.0).check().is_ok());
-        // Each end is a number, but not how far they are apart.
+        // The ends are finite, but their difference overflows.
         assert!(ValueRange(-3e38, 3e38).check().is_err() && ValueRange(-1e38, 1e38).check().is_ok());
     }
 
     #[test]
-    fn a_pair_that_is_partly_outside_goes_as_far_as_the_ends() {
+    fn a_pair_partly_outside_extends_to_the_ends() {
         let check = |factor: Factor| factor.check_overlap("factor", [0.0, 1.0], [0.0, 1000.0]);
         for right in [Factor::One(1.0), Factor::Range(0.2, 1.8), Factor::Range(0.0, 1000.0), Factor::Range(1.0, 2.0)] {
             check(right).unwrap();

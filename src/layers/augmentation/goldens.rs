@@ -1,5 +1,4 @@
-//! What Keras makes of given images for given random numbers (`tests/fixtures/goldens/images`), for the tests of each
-//! layer.
+//! Keras's results for given images and random numbers (`tests/fixtures/goldens/images`), for the tests of each layer.
 
 use std::path::Path;
 
@@ -38,7 +37,7 @@ impl<L> Case<L> {
         self.compare_numbers(&output.to_vec().unwrap(), 1e-5);
     }
 
-    /// Compares relative to the largest number that was expected.
+    /// Compares relative to the largest expected value.
     pub fn compare_numbers(&self, numbers: &[f32], tolerance: f32) {
         let expected = self.output.to_vec().unwrap();
         assert_eq!(numbers.len(), expected.len(), "{}", self.name);
@@ -74,7 +73,7 @@ pub fn cases<L: Configure>() -> Vec<Case<L>> {
         .collect()
 }
 
-/// Compares what a layer makes of what Keras drew, in so many cases, with what Keras made of it.
+/// Compares a layer's results with Keras's for the same draws, in `count` cases.
 pub fn check<L: Configure + Augmentation>(count: usize, draws: impl Fn(&Json) -> Vec<L::Draw>) {
     let cases = cases::<L>();
     assert_eq!(cases.len(), count);
@@ -86,7 +85,7 @@ pub fn check<L: Configure + Augmentation>(count: usize, draws: impl Fn(&Json) ->
     }
 }
 
-/// The numbers of a list of lists, in order.
+/// The flattened numbers of nested lists.
 pub fn numbers(json: &Json) -> Vec<f32> {
     match json {
         Json::Array(parts) => parts.iter().flat_map(numbers).collect(),
@@ -95,18 +94,18 @@ pub fn numbers(json: &Json) -> Vec<f32> {
     }
 }
 
-/// The truths of a list of lists, in order.
+/// The flattened booleans of nested lists.
 pub fn booleans(json: &Json) -> Vec<bool> {
     numbers(json).into_iter().map(|number| number != 0.0).collect()
 }
 
-/// So many images of 4 by 5 zeros with three channels.
+/// `count` images of 4 by 5 zeros with three channels.
 pub fn empty(count: usize) -> Images {
     let size = Size { rows: 4, columns: 5, channels: 3 };
     Images::new(vec![0.0; count * size.len()], size)
 }
 
-/// Asserts that some thousand numbers are spread evenly from `least` to `most`.
+/// Asserts that about a thousand numbers are spread evenly from `least` to `most`.
 pub fn even(numbers: &[f32], least: f32, most: f32) {
     assert!(numbers.iter().all(|number| (least..=most).contains(number)), "beyond {least} and {most}");
     let mut quarters = [0usize; 4];

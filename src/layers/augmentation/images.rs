@@ -1,8 +1,8 @@
-//! A batch of images as plain numbers on the host.
+//! A batch of images as float buffers on the host.
 
 use crate::kernels::parallel;
 
-/// How large an image is.
+/// The size of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Size {
     pub rows: usize,
@@ -11,40 +11,40 @@ pub(super) struct Size {
 }
 
 impl Size {
-    /// Numbers of one image.
+    /// The number of values of one image.
     pub fn len(self) -> usize {
         self.rows * self.columns * self.channels
     }
 
-    /// Where the first channel of a cell lies.
+    /// The index of a pixel's first channel.
     pub fn at(self, row: usize, column: usize) -> usize {
         (row * self.columns + column) * self.channels
     }
 }
 
-/// A batch of images: rows of columns of channels, one image after the other.
+/// A batch of images, channels last, contiguous.
 #[derive(Clone, Debug)]
 pub(super) struct Images {
     values: Vec<f32>,
     size: Size,
 }
 
-/// Floating-point operations that a number takes at the least, for the question of whether threads are worth it.
+/// Floating-point operations per value, as a lower bound, to decide whether threads pay off.
 const WORK: usize = 32;
 
 impl Images {
-    /// Images of this size; the numbers are those of whole images.
+    /// Images of this size; the values are those of whole images.
     pub fn new(values: Vec<f32>, size: Size) -> Self {
         debug_assert!(size.len() == 0 || values.len().is_multiple_of(size.len()));
         Self { values, size }
     }
 
-    /// How large each of them is.
+    /// The size of each image.
     pub fn size(&self) -> Size {
         self.size
     }
 
-    /// How many there are.
+    /// The number of images.
     pub fn count(&self) -> usize {
         self.values.len().checked_div(self.size.len()).unwrap_or(0)
     }
@@ -54,17 +54,17 @@ impl Images {
         &self.values
     }
 
-    /// All numbers, to change them.
+    /// All numbers, mutably.
     pub fn values_mut(&mut self) -> &mut [f32] {
         &mut self.values
     }
 
-    /// All numbers, moved out.
+    /// All numbers, by value.
     pub fn into_values(self) -> Vec<f32> {
         self.values
     }
 
-    /// Changes each image by what belongs to it, on several threads if there is enough to do.
+    /// Changes each image by its draw, on several threads if there is enough work.
     pub fn each<T: Sync>(&mut self, draws: &[T], change: impl Fn(&mut [f32], &T) + Sync + Send) {
         let len = self.size.len();
         if len == 0 {
@@ -75,8 +75,7 @@ impl Images {
         parallel::each(threads, tasks, |(image, draw)| change(image, draw));
     }
 
-    /// Changes the colour of each cell by what belongs to its image. Images of another number of channels than three have
-    /// no colours, and stay.
+    /// Changes the colour of each pixel by its image's draw. Images without three channels are unchanged.
     pub fn each_colour<T: Sync>(&mut self, draws: &[T], change: impl Fn([f32; 3], &T) -> [f32; 3] + Sync + Send) {
         if self.size.channels != 3 {
             return;

@@ -1,12 +1,10 @@
-//! The layers that change images while a model trains, so that it sees more of them than there are.
+//! Image augmentation: layers that change images during training.
 //!
-//! What a layer does to an image for given random numbers is a function of plain numbers that is computed on the host:
-//! every backend gets the same bits. The numbers themselves come from [`Call::rng`](crate::layers::Call::rng), image by
-//! image, and are the same when a run is repeated or resumed. Outside training the images pass unchanged, but for the
-//! layers that say otherwise.
+//! For given random numbers each layer is a function on the host: every backend gets the same bits. The random numbers
+//! come from [`Call::rng`](crate::layers::Call::rng), image by image, and are the same when a run is repeated or
+//! resumed. In inference the images are unchanged, except where a layer says otherwise.
 //!
-//! No gradient goes back through these layers: they stand before the first layer that is trained, or training is
-//! refused.
+//! These layers have no gradient: they must precede the first trainable layer, otherwise training is refused.
 
 mod aug_mix;
 mod auto_contrast;
@@ -79,35 +77,34 @@ use crate::ops::{self, Value};
 use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
-/// What draws something for each image and changes the image by it.
+/// A random transformation that is drawn for each image.
 trait Augmentation {
-    /// What is drawn for an image.
+    /// The random parameters of an image.
     type Draw: Sync;
 
-    /// How many copies of an image are held while it is changed, by each thread: of all images, where there are as many
-    /// threads as images.
+    /// The number of copies of an image held by each thread during the transformation: of all images, if there are as
+    /// many threads as images.
     const COPIES: usize = 0;
 
-    /// Refuses arguments that make no sense, and images that cannot be changed so; `channels` is how many of them the
-    /// images have, where that is known.
+    /// Refuses invalid arguments and unsupported images; `channels` is their number of channels, if known.
     fn check(&self, channels: Option<usize>) -> Result<()>;
 
-    /// What is drawn for each of the images of a batch.
+    /// Draws the parameters of each image of a batch.
     fn draw(&self, images: &Images, random: &mut Random) -> Vec<Self::Draw>;
 
-    /// Changes each image by what was drawn for it.
+    /// Transforms each image by its parameters.
     fn apply(&self, images: &mut Images, draws: &[Self::Draw]);
 }
 
-/// What changes a batch of images on the host: an [`Augmentation`], or several of them.
+/// A transformation of a batch of images on the host: an [`Augmentation`], or several of them.
 trait Change {
     /// As [`Augmentation::check`].
     fn check(&self, channels: Option<usize>) -> Result<()>;
 
-    /// Changes the images by what it draws.
+    /// Draws parameters and transforms the images.
     fn change(&self, images: &mut Images, random: &mut Random);
 
-    /// How many copies of the images it holds at once besides those before and after.
+    /// The number of copies of the images held at once besides input and output.
     fn copies(&self) -> usize {
         0
     }
@@ -128,7 +125,7 @@ impl<A: Augmentation> Change for A {
     }
 }
 
-/// Makes a layer that is used in training alone of a [`Change`] that has the arguments `seed` and `data_format`.
+/// Makes a layer for training mode from a [`Change`] with the arguments `seed` and `data_format`.
 macro_rules! image_layer {
     ($layer:ident) => {
         impl $crate::layers::Layer for $layer {
@@ -151,7 +148,7 @@ macro_rules! image_layer {
                 if !call.training_mode() {
                     return Ok(input);
                 }
-                // Those of the images that come may not be known before.
+                // The number of channels may not have been known earlier.
                 let channels = $crate::layers::augmentation::channels_of(&input, self.data_format);
                 $crate::layers::augmentation::Change::check(self, channels)?;
                 let mut random = call.rng(self.seed);
@@ -164,20 +161,20 @@ macro_rules! image_layer {
 }
 use image_layer;
 
-/// The channels of a batch of images, where they are known.
+/// The number of channels of a batch of images, if known.
 fn channels(input: &Shape, format: DataFormat) -> Result<Option<usize>> {
     input.expect_rank(4)?;
     Ok(format.to_channels_last(input).sizes()[3])
 }
 
-/// The channels of images that are there.
+/// The number of channels of actual images.
 fn channels_of(images: &Value, format: DataFormat) -> Option<usize> {
     let sizes = images.sizes();
     let axis = if format == DataFormat::ChannelsFirst { 1 } else { sizes.len().checked_sub(1)? };
     sizes.get(axis).copied()
 }
 
-/// Refuses images that have no colours, but for those of one channel, which are grey.
+/// Refuses images without colours, except those of one channel, which are grey.
 fn check_colours(channels: Option<usize>) -> Result<()> {
     match channels {
         Some(1 | 3) | None => Ok(()),
@@ -185,7 +182,7 @@ fn check_colours(channels: Option<usize>) -> Result<()> {
     }
 }
 
-/// Refuses images that have no colours.
+/// Refuses images without colours.
 fn check_three(channels: Option<usize>) -> Result<()> {
     match channels {
         Some(3) | None => Ok(()),
@@ -193,22 +190,22 @@ fn check_three(channels: Option<usize>) -> Result<()> {
     }
 }
 
-/// The images on the host, before and after, and copies of them.
+/// The images on the host, before and after, and the copies of them.
 fn scratch(input: &Shape, training: bool, copies: usize) -> usize {
     if training { input.known_len().saturating_mul(copies.saturating_add(2)) } else { 0 }
 }
 
-/// A number that tells random numbers that are drawn later from all others.
+/// An rng key for random numbers that are drawn later.
 fn key(random: &mut Random) -> u64 {
     let Ok(key) = random.try_next_u64();
     key
 }
 
-/// Changes a batch of images on the host.
+/// Transforms a batch of images on the host.
 fn on_host(input: Value, format: DataFormat, change: impl FnOnce(&mut Images)) -> Result<Value> {
     if input.is_tracked() {
-        let what = "a gradient through a layer that changes images";
-        return Err(Error::unsupported(what, "such layers before the first layer that is trained"));
+        let what = "a gradient through an image augmentation layer";
+        return Err(Error::unsupported(what, "augmentation before the first trainable layer"));
     }
     let device = input.device();
     let input = ops::to_channels_last(input, format);

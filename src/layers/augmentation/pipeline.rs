@@ -1,4 +1,4 @@
-//! `Pipeline`: layers without weights one after the other.
+//! `Pipeline`: a sequence of layers without weights.
 
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, HasCommon, Layer, RandomBrightness, RandomFlip, Resizing, WeightSpec, Wrapped};
@@ -6,7 +6,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Layers without weights, each of which takes in what the one before gives, such as those that change images.
+    /// A sequence of layers without weights, such as image augmentations.
     ///
     /// # Shapes
     /// Those of the layers, one after the other.
@@ -19,18 +19,18 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Pipeline {
-        /// The layers, the first of which sees the inputs.
+        /// The layers; the first one receives the inputs.
         layers: Vec<Wrapped>,
     }
 }
 
 impl Pipeline {
-    /// These layers, the first of which sees the inputs.
+    /// A pipeline of these layers; the first one receives the inputs.
     pub fn new(layers: impl Into<Vec<Wrapped>>) -> Self {
         Self::required(layers.into())
     }
 
-    /// Calls `each` with every layer and the shape of its input; the shape of the last output.
+    /// Calls `each` with every layer and the shape of its input; returns the shape of the last output.
     fn through(&self, input: &Shape, mut each: impl FnMut(&dyn Layer, &Shape) -> Result<()>) -> Result<Shape> {
         self.layers.iter().try_fold(input.clone(), |input, layer| {
             let layer = layer.layer();
@@ -41,13 +41,17 @@ impl Pipeline {
 }
 
 impl Layer for Pipeline {
+    fn takes_trainable(&self) -> bool {
+        false
+    }
+
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.through(input, |layer, input| {
             if layer.weights(input)?.is_empty() {
                 return Ok(());
             }
             let what = format!("`{}`, which has weights, in a Pipeline", layer.class_name());
-            Err(Error::unsupported(what, "layers without weights; a `Sequential` holds all"))
+            Err(Error::unsupported(what, "layers without weights; a `Sequential` takes all"))
         })
     }
 
@@ -125,12 +129,12 @@ mod tests {
     use crate::layers::Dense;
 
     #[test]
-    fn layers_follow_one_another_and_draw_apart() {
+    fn layers_are_sequential_and_draw_independently() {
         let input = Value::from_vec((0..4000).map(|number| number as f32).collect(), &[1000, 2, 2, 1], &Device::flex());
         let (input, flip) = (input.unwrap(), || Wrapped::from(RandomFlip::new("horizontal")));
         let twice = Pipeline::new([flip(), flip()]);
         let output = twice.forward(input.clone(), &mut Call::training(&[], true, &[1])).unwrap().to_vec().unwrap();
-        // With the same coins twice nothing would be flipped; with others, half of the images are.
+        // If both layers drew the same, nothing would be flipped; otherwise half of the images are.
         let changed = output.chunks(4).zip(input.to_vec().unwrap().chunks(4)).filter(|(a, b)| a != b).count();
         assert!((430..570).contains(&changed), "{changed}");
         let same = twice.forward(input.clone(), &mut Call::inference(&[])).unwrap();

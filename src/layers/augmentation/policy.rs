@@ -1,4 +1,4 @@
-//! The operations from which `RandAugment` and `AugMix` choose.
+//! The operations of `RandAugment` and `AugMix`.
 
 use super::factor::{Bounds, Factor, ValueRange};
 use super::projection::Sampling;
@@ -7,13 +7,13 @@ use super::{
     RandomRotation, RandomSharpness, RandomShear, RandomTranslation, Solarization,
 };
 
-/// The most operations in a row, and the most chains of them.
-pub(super) const MOST: usize = 100;
+/// The maximum length of a chain, and the maximum number of chains.
+pub(super) const MAX_COUNT: usize = 100;
 
-/// How many copies of an image an operation holds at most.
+/// The maximum number of copies of an image that an operation holds.
 pub(super) const COPIES: usize = 1;
 
-/// An operation: a layer that changes images.
+/// An operation: an augmentation layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Shear,
@@ -30,7 +30,7 @@ pub(super) enum Operation {
 }
 
 impl Operation {
-    /// All of them, in the order in which Keras numbers them.
+    /// All of them, in Keras's order.
     pub const ALL: [Self; 11] = [
         Self::Shear,
         Self::Translation,
@@ -45,13 +45,13 @@ impl Operation {
         Self::Equalization,
     ];
 
-    /// Whether it changes brightness, colour, contrast or sharpness, which `AugMix` may leave out.
+    /// Whether it changes brightness, colour, contrast or sharpness, which `AugMix` can exclude.
     pub fn is_of_all_ops(self) -> bool {
         matches!(self, Self::Brightness | Self::Colour | Self::Contrast | Self::Sharpness)
     }
 }
 
-/// What all operations share.
+/// The arguments shared by all operations.
 #[derive(Clone, Debug)]
 pub(super) struct Policy<'a> {
     pub factor: Factor,
@@ -89,8 +89,7 @@ mod tests {
     use super::*;
     use crate::random::random;
 
-    /// The operations in Keras's order and the layers that they stand for, with what a factor of 0.1 to 0.4 and bytes
-    /// make of their arguments.
+    /// The operations in Keras's order and their layers, with the arguments for a factor of 0.1 to 0.4 and bytes.
     #[test]
     fn each_operation_is_the_layer_of_its_name() {
         let (sampling, pair) = (Sampling::Nearest, Factor::Range(0.1, 0.4));

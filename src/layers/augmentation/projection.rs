@@ -1,38 +1,37 @@
-//! Where each cell of a changed image comes from, and what lies between and beyond the cells.
+//! Geometric transformations of images, with interpolation and fill modes.
 
 use super::images::Size;
 use crate::config::choice;
 use crate::error::{Error, Result};
 
 choice! {
-    /// What lies beyond the edge of an image.
+    /// How points beyond the edges of an image are filled.
     pub enum FillMode: "fill_mode" {
-        /// The image in a mirror: `d c b a | a b c d | d c b a`.
+        /// Reflected, with the edge pixel repeated: `d c b a | a b c d | d c b a`.
         Reflect = "reflect",
-        /// The image again: `a b c d | a b c d | a b c d`.
+        /// Periodic: `a b c d | a b c d | a b c d`.
         Wrap = "wrap",
         /// One value, `fill_value`.
         Constant = "constant",
-        /// The cell at the edge: `a a a a | a b c d | d d d d`.
+        /// The edge pixel: `a a a a | a b c d | d d d d`.
         Nearest = "nearest",
-        /// The image in a mirror that stands on the edge, for `RandomElasticTransform` alone:
-        /// `d c b | a b c d | c b a`.
+        /// Reflected, without repeating the edge pixel: `d c b | a b c d | c b a`; for `RandomElasticTransform` only.
         Mirror = "mirror",
     }
 }
 
 choice! {
-    /// How a place between cells gets its value.
+    /// The interpolation between pixels.
     pub enum Sampling: "interpolation" {
-        /// From the four cells around it, the nearer the more.
+        /// Bilinear, from the four surrounding pixels.
         Bilinear = "bilinear",
-        /// From the nearest cell.
+        /// The nearest pixel.
         Nearest = "nearest",
     }
 }
 
 impl FillMode {
-    /// Refuses names that there are none of, and `mirror`.
+    /// Refuses unknown names, and `mirror`.
     pub(super) fn check_plain(&self) -> Result<()> {
         self.check()?;
         match self {
@@ -42,7 +41,7 @@ impl FillMode {
     }
 }
 
-/// What lies between and beyond the cells of an image.
+/// How an image is sampled between and beyond its pixels.
 #[derive(Clone, Debug)]
 pub(super) struct Surroundings<'a> {
     pub fill: &'a FillMode,
@@ -50,12 +49,12 @@ pub(super) struct Surroundings<'a> {
     pub sampling: &'a Sampling,
 }
 
-/// Eight numbers that say where the cell in column `x` and row `y` comes from:
+/// The coefficients of a projective transformation from the output pixel in column `x` and row `y` to its source:
 /// `((a0·x + a1·y + a2) / k, (b0·x + b1·y + b2) / k)` with `k = c0·x + c1·y + 1`.
 pub(super) type Projection = [f32; 8];
 
 impl Surroundings<'_> {
-    /// The cell that stands for the one at `place` of `length`; `None` if it is the fill value.
+    /// The index of the pixel at `place` along an axis of `length`; `None` for the fill value.
     fn cell(&self, place: f32, length: usize) -> Option<usize> {
         let count = length as f32;
         if (0.0..count).contains(&place) {
@@ -79,14 +78,14 @@ impl Surroundings<'_> {
         }
     }
 
-    /// The cell at this place, one number for each channel; `None` if it is the fill value.
+    /// The channels of the pixel at a point; `None` for the fill value.
     fn at<'b>(&self, image: &'b [f32], size: Size, column: f32, row: f32) -> Option<&'b [f32]> {
         let (row, column) = (self.cell(row, size.rows)?, self.cell(column, size.columns)?);
         let start = size.at(row, column);
         image.get(start..start + size.channels)
     }
 
-    /// The image's values at a place given by column and row, which may be between cells and beyond the edges.
+    /// Samples the image at a point (column, row), which can be between pixels and beyond the edges.
     fn sample(&self, image: &[f32], size: Size, [column, row]: [f32; 2], output: &mut [f32]) {
         output.fill(0.0);
         let mut add = |weight: f32, column: f32, row: f32| {
@@ -110,7 +109,7 @@ impl Surroundings<'_> {
         }
     }
 
-    /// Takes each cell of an image from where `place` says: column and row of a column and row.
+    /// Warps an image: each pixel is sampled from the point `place(column, row)`.
     pub fn move_cells(&self, image: &mut [f32], size: Size, place: impl Fn(usize, usize) -> [f32; 2]) {
         let before = image.to_vec();
         for (index, cell) in image.chunks_exact_mut(size.channels).enumerate() {
@@ -118,7 +117,7 @@ impl Surroundings<'_> {
         }
     }
 
-    /// Takes each cell of an image from where a projection says.
+    /// Warps an image by a projection.
     pub fn project(&self, image: &mut [f32], size: Size, projection: &Projection) {
         let [a0, a1, a2, b0, b1, b2, c0, c1] = *projection;
         self.move_cells(image, size, |column, row| {

@@ -1,8 +1,8 @@
-//! `RandAugment`: a few operations, chosen at random.
+//! `RandAugment`: a few operations chosen at random.
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::policy::{COPIES, MOST, Operation, Policy};
+use super::policy::{COPIES, MAX_COUNT, Operation, Policy};
 use super::projection::Sampling;
 use super::{Change, check_colours, image_layer, key};
 use crate::error::{Error, Result};
@@ -12,8 +12,8 @@ use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
     /// Applies a few of eleven operations in training, which are chosen at random for each batch: shear, translation,
-    /// rotation, brightness, colour, contrast, sharpness, posterization, solarization, automatic contrast and equalization
-    /// (Cubuk et al. 2019). How far each goes is drawn for each image.
+    /// rotation, brightness, colour, contrast, sharpness, posterization, solarization, automatic contrast and
+    /// equalization (Cubuk et al. 2019). The magnitude of each is drawn for each image.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -25,28 +25,28 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandAugment {
-        /// The least and the most of the numbers that the images hold.
+        /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
-        /// How many operations, one after the other, from 1 to 100; one may be chosen twice.
+        /// The number of operations applied in sequence, from 1 to 100; one can be chosen twice.
         num_ops: usize = 2,
-        /// How far the operations go, from 0 to 1; a number means from 0 to it.
+        /// The magnitude of the operations, from 0 to 1; a single number means from 0 to it.
         factor: Factor = Factor::One(0.5),
-        /// How places between cells get their values.
+        /// The interpolation between pixels.
         interpolation: Sampling = Sampling::Bilinear,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
 impl RandAugment {
-    /// Two operations that go half as far as they can.
+    /// Two operations of up to half their full magnitude.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Applies these operations; what each draws is told from all else by `key`, and the same whenever it is applied.
+    /// Applies these operations; their rng key is `key`, so that repeated applications draw the same.
     fn apply(&self, images: &mut Images, operations: &[usize], key: u64) {
         let policy = Policy { factor: self.factor, value_range: self.value_range, interpolation: &self.interpolation };
         for index in operations {
@@ -60,8 +60,8 @@ impl Change for RandAugment {
         self.value_range.check()?;
         self.interpolation.check()?;
         self.factor.check("factor", [0.0, 1.0])?;
-        if !(1..=MOST).contains(&self.num_ops) {
-            return Err(Error::argument("num_ops", format!("an integer from 1 to {MOST}"), self.num_ops));
+        if !(1..=MAX_COUNT).contains(&self.num_ops) {
+            return Err(Error::argument("num_ops", format!("an integer from 1 to {MAX_COUNT}"), self.num_ops));
         }
         check_colours(channels)
     }
@@ -120,7 +120,7 @@ mod tests {
             RandAugment::new().apply(&mut images, &[index], 1);
             let after = images.into_values();
             assert!(after.iter().all(|number| (-1e-3..=255.001).contains(number)), "{operation:?}");
-            // Bytes use the whole range already.
+            // Bytes already use the full range.
             assert!(after != before || operation == Operation::AutoContrast, "{operation:?}");
             assert!(!seen.contains(&after), "{operation:?}");
             seen.push(after);

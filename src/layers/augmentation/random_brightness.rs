@@ -1,4 +1,4 @@
-//! `RandomBrightness`: lighter and darker images.
+//! `RandomBrightness`: changes the brightness of images.
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Makes each image lighter or darker by a random amount in training.
+    /// Brightens or darkens each image by a random amount in training.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -21,19 +21,20 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomBrightness {
-        /// How much is added, as a part of the width of `value_range`: 0.2 adds from -0.2 to 0.2 of it. `None` is 0.
+        /// The change of brightness, as a fraction of the width of `value_range`: 0.2 adds from -0.2 to 0.2 of it.
+        /// `None` is 0.
         factor: Option<Factor>,
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
 impl RandomBrightness {
-    /// Adds up to this part of the width of `value_range`.
+    /// Adds up to this fraction of the width of `value_range`.
     pub fn new(factor: impl Into<Factor>) -> Self {
         Self::required(Some(factor.into()))
     }
@@ -44,7 +45,7 @@ impl RandomBrightness {
 }
 
 impl Augmentation for RandomBrightness {
-    /// What is added.
+    /// The summand.
     type Draw = f32;
 
     fn check(&self, _: Option<usize>) -> Result<()> {
@@ -83,12 +84,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_are_lighter_and_darker_as_by_keras() {
+    fn brightness_changes_as_by_keras() {
         goldens::check::<RandomBrightness>(4, |drawn| goldens::numbers(&drawn["rgb_delta"]));
     }
 
     #[test]
-    fn the_part_is_of_the_range_of_values() {
+    fn the_factor_is_relative_to_the_value_range() {
         let layer = RandomBrightness::new(0.2).value_range((-1.0, 1.0));
         goldens::even(&layer.draw(&goldens::empty(2000), &mut crate::random::random(&[1])), -0.4, 0.4);
         let none = RandomBrightness::new(0.2).factor(None);

@@ -1,4 +1,4 @@
-//! `RandomColorDegeneration`: images with less colour.
+//! `RandomColorDegeneration`: desaturates images.
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Takes a random part of its colour from each image in training.
+    /// Blends each image with its greyscale version by a random fraction in training.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -21,27 +21,27 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomColorDegeneration {
-        /// How much of the colour is taken: `(0.0, 0.5)` takes up to half of it, 1 leaves grey alone; below 0 it becomes
-        /// stronger. One number goes to both sides of 0.
+        /// The fraction of grey: `(0.0, 0.5)` removes up to half of the colour, 1 leaves only grey; negative values
+        /// intensify colours. A single number means ± the number.
         factor: Factor,
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
 impl RandomColorDegeneration {
-    /// Takes up to `factor` of the colour, or makes it stronger by as much.
+    /// Removes up to `factor` of the colour, or intensifies it by as much.
     pub fn new(factor: impl Into<Factor>) -> Self {
         Self::required(factor.into())
     }
 }
 
 impl Augmentation for RandomColorDegeneration {
-    /// The part of grey.
+    /// The fraction of grey.
     type Draw = f32;
 
     fn check(&self, channels: Option<usize>) -> Result<()> {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_even() {
+    fn fractions_are_uniform() {
         let draws =
             RandomColorDegeneration::new((0.2, 0.8)).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
         goldens::even(&draws, 0.2, 0.8);

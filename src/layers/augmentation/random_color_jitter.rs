@@ -1,4 +1,4 @@
-//! `RandomColorJitter`: brightness, contrast, saturation and hue changed one after the other.
+//! `RandomColorJitter`: changes brightness, contrast, saturation and hue.
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
@@ -26,19 +26,19 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomColorJitter {
-        /// The least and the most of the numbers that the images hold.
+        /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
-        /// As `RandomBrightness` takes it.
+        /// The factor of `RandomBrightness`.
         brightness_factor: Option<Factor> = None,
-        /// As `RandomContrast` takes it.
+        /// The factor of `RandomContrast`.
         contrast_factor: Option<Factor> = None,
-        /// As `RandomSaturation` takes it.
+        /// The factor of `RandomSaturation`.
         saturation_factor: Option<Factor> = None,
-        /// As `RandomHue` takes it.
+        /// The factor of `RandomHue`.
         hue_factor: Option<Factor> = None,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
@@ -110,7 +110,7 @@ mod tests {
         };
         let all = RandomColorJitter::new().brightness_factor((0.2, 0.2)).contrast_factor((-0.5, 0.5));
         assert!(all.check(Some(3)).is_err(), "a contrast of less than 0");
-        // Nothing of what is fixed depends on what is drawn; a hue may be turned either way, by the same draws.
+        // Constant parts do not depend on the draws; a hue can turn either way, by the same draws.
         let all = RandomColorJitter::new().brightness_factor((0.2, 0.2)).contrast_factor((0.0, 0.0));
         let all = all.saturation_factor((0.3, 0.3)).hue_factor((0.4, 0.4));
         let mut expected = case.images();
@@ -120,7 +120,7 @@ mod tests {
         Change::change(&RandomSaturation::new((0.3, 0.3)), &mut expected, &mut random);
         Change::change(&RandomHue::new((0.4, 0.4)), &mut expected, &mut random);
         assert_eq!(factors(all), expected.into_values());
-        // Contrast alone, from 0.5 to 1.5 of it, and then hue, which does not commute with it.
+        // Only contrast, by a factor of 0.5 to 1.5, and then hue, which does not commute with it.
         let some = RandomColorJitter::new().contrast_factor((0.5, 0.5)).hue_factor((0.4, 0.4));
         let (mut expected, mut other) = (case.images(), case.images());
         let (contrast, hue) = (RandomContrast::new((0.5, 0.5)), RandomHue::new((0.4, 0.4)));

@@ -1,4 +1,4 @@
-//! `RandomContrast`: images of stronger and weaker contrast.
+//! `RandomContrast`: changes the contrast of images.
 
 use super::factor::{Bounds, FARTHEST, Factor, ValueRange};
 use super::images::{Images, Size};
@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Changes the contrast of each image by a random factor in training: how far its numbers are from their mean in
+    /// Changes the contrast of each image by a random factor in training: the distance of its values from their mean in
     /// each channel.
     ///
     /// # Shapes
@@ -22,27 +22,26 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomContrast {
-        /// How much weaker and how much stronger, from 0 to 1: `(0.2, 0.4)` gives from 0.8 to 1.4 of the contrast. One
-        /// number makes it stronger alone, as in Keras: 0.4 gives from 1 to 1.4. The second number of a pair may go up to
-        /// 1,000.
+        /// The decrease and the increase of contrast, from 0 to 1: `(0.2, 0.4)` means a factor of 0.8 to 1.4. A single
+        /// number only increases, as in Keras: 0.4 means 1 to 1.4. The second number of a pair can go up to 1,000.
         factor: Factor,
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
 impl RandomContrast {
-    /// Makes the contrast stronger by up to `factor`, or weaker and stronger by a pair of them.
+    /// Increases the contrast by up to `factor`, or decreases and increases it by a pair.
     pub fn new(factor: impl Into<Factor>) -> Self {
         Self::required(factor.into())
     }
 }
 
-/// Refuses factors as Keras does, but for pairs below 0, which turn the bounds around, or far above.
+/// Refuses factors as Keras does, and also pairs below 0, which would swap the bounds, or very large ones.
 pub(super) fn check_factor(argument: &str, factor: Factor) -> Result<()> {
     factor.check_overlap(argument, [0.0, 1.0], [0.0, FARTHEST])
 }
@@ -67,7 +66,7 @@ impl Augmentation for RandomContrast {
     }
 
     fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
-        // The first number of a pair is how much weaker; of one number, it is 0.
+        // The first number of a pair is the decrease, which is 0 for a single number.
         let Bounds { least: weaker, most: stronger } = self.factor.up_to();
         let bounds = Bounds { least: 1.0 - weaker, most: 1.0 + stronger };
         (0..images.count()).map(|_| bounds.draw(random)).collect()
@@ -108,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn one_number_makes_contrast_stronger_alone() {
+    fn one_number_only_increases_contrast() {
         let draws =
             |factor: Factor| RandomContrast::new(factor).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
         goldens::even(&draws(0.5.into()), 1.0, 1.5);

@@ -1,18 +1,17 @@
-//! `RandomCrop`: a part of each image, from a random place.
+//! `RandomCrop`: crops images at a random position.
 
 use crate::error::{Error, Result};
-use crate::layers::preprocessing::{part_of_form, resizing_len, with_size};
+use crate::layers::preprocessing::{part_of_aspect_ratio, resizing_len, with_size};
 use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Cuts out a part of the images of a batch in training, from a random place that is the same for all of them.
-    /// Images that are not larger than that both ways are cut in their middle to the same form, and resized.
+    /// Crops the images of a batch in training, at a random position shared by the whole batch. If an image is not
+    /// larger in both dimensions, its center is cropped to the target aspect ratio and resized.
     ///
-    /// Outside training the images pass as they are, so that they must have the size already that they are cropped to.
-    /// Keras passes those of other sizes too, although the next layers are built for cropped ones; here that is an
-    /// error.
+    /// In inference the images are passed unchanged, so that they must already have the target size. Keras passes those
+    /// of other sizes too, although the next layers are built for cropped ones; here that is an error.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, height, width, channels)`.
@@ -25,37 +24,36 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomCrop {
-        /// The rows that come out.
+        /// The rows of the output.
         height: usize,
-        /// The columns that come out.
+        /// The columns of the output.
         width: usize,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
 impl RandomCrop {
-    /// Parts of `height` rows and `width` columns.
+    /// Crops to `height` rows and `width` columns.
     pub fn new(height: usize, width: usize) -> Self {
         Self::required(height, width)
     }
 
-    /// Where the part begins, row and column, in an image of these rows and columns.
+    /// The top left corner of the crop, row and column, in an image of these rows and columns.
     fn start(&self, [rows, columns]: [usize; 2], call: &mut Call<'_>) -> [usize; 2] {
         if rows > self.height && columns > self.width {
             let mut random = call.rng(self.seed);
             let row = random.below(rows - self.height + 1);
             return [row, random.below(columns - self.width + 1)];
         }
-        let high = part_of_form(rows, columns, self.height, self.width);
-        let wide = part_of_form(columns, rows, self.width, self.height);
+        let high = part_of_aspect_ratio(rows, columns, self.height, self.width);
+        let wide = part_of_aspect_ratio(columns, rows, self.width, self.height);
         [(rows - high) / 2, (columns - wide) / 2]
     }
 
-    /// The part that begins there, as far as the image goes, and resized to its size if the image ends before (channels
-    /// last).
+    /// The crop at that corner, resized if it exceeds the image (channels last).
     fn part(&self, input: Value, [row, column]: [usize; 2]) -> Result<Value> {
         let sizes = input.sizes();
         let (high, wide) = (self.height.min(sizes[1] - row), self.width.min(sizes[2] - column));
@@ -90,8 +88,7 @@ impl Layer for RandomCrop {
             return Ok(ops::from_channels_last(input, self.data_format));
         }
         if !call.training_mode() {
-            let expected =
-                format!("images of {} × {} outside training, where nothing is cropped", self.height, self.width);
+            let expected = format!("images of {} × {} in inference, where nothing is cropped", self.height, self.width);
             return Err(Error::shape(expected, format!("{rows} × {columns}; a `CenterCrop` crops always")));
         }
         let start = self.start([rows, columns], call);
@@ -101,7 +98,7 @@ impl Layer for RandomCrop {
 
 impl BuiltIn for RandomCrop {
     fn examples() -> Vec<(Self, Shape)> {
-        // Of the size to which they are cropped, so that there is an output outside training, too.
+        // Images of the target size, so that there is an output in inference, too.
         vec![
             (Self::new(3, 4), Shape::batch_of((3, 4, 2))),
             (Self::new(3, 2).seed(1).data_format(DataFormat::ChannelsFirst), Shape::batch_of((2, 3, 2))),
@@ -132,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_is_drawn_in_training_and_none_outside() {
+    fn every_position_is_drawn_in_training_and_none_in_inference() {
         let layer = RandomCrop::new(2, 3);
         let starts = (0..200).map(|step| layer.start([4, 4], &mut Call::training(&[], true, &[1, step])));
         let mut starts: Vec<[usize; 2]> = starts.collect();

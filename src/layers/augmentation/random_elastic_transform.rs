@@ -1,4 +1,4 @@
-//! `RandomElasticTransform`: images as on a sheet of rubber.
+//! `RandomElasticTransform`: elastic deformations of images.
 
 use super::factor::{Factor, ValueRange};
 use super::images::{Images, Size};
@@ -11,7 +11,7 @@ use crate::random::{Random, random};
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Moves each cell of some images, at random, in training, cells near one another alike (Simard et al. 2003).
+    /// Applies smooth random displacements to some of the images in training (Simard et al. 2003).
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -23,21 +23,21 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomElasticTransform {
-        /// The probability with which an image is changed, which is drawn for each from a pair, or from 0 to a number.
+        /// The probability of changing an image, itself drawn per image: from a pair, or from 0 to a number.
         factor: Factor = Factor::One(1.0),
-        /// How strongly, from 0 to 1, which is drawn once a batch; a number means from 0 to it.
+        /// The strength, from 0 to 1, drawn once per batch; a single number means from 0 to it.
         scale: Factor = Factor::One(1.0),
-        /// How places between cells get their values.
+        /// The interpolation between pixels.
         interpolation: Sampling = Sampling::Bilinear,
-        /// What lies beyond the edges.
+        /// How points beyond the edges are filled.
         fill_mode: FillMode = FillMode::Reflect,
         /// The value beyond the edges with `fill_mode = "constant"`.
         fill_value: f32 = 0.0,
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
@@ -48,11 +48,11 @@ impl RandomElasticTransform {
         Self::default()
     }
 
-    /// Moves the cells of an image by noise, a number for each cell, first sideways, then down.
+    /// Displaces the pixels of an image by noise, one number per pixel, for columns and for rows.
     fn distort(&self, image: &mut [f32], size: Size, strength: f32, noise: [Vec<f32>; 2]) {
         let (rows, columns) = (size.rows as f32, size.columns as f32);
         let (most, sigma) = (rows.max(columns) * 0.1 * strength, rows.min(columns) * 0.05 * strength);
-        // Weights farther away than three standard deviations are left out.
+        // Kernel weights beyond three standard deviations are left out.
         let weights = gaussian((6.0 * sigma) as usize | 1, sigma);
         let plane = Size { channels: 1, ..size };
         let [right, down] = noise.map(|mut noise| {
@@ -69,10 +69,10 @@ impl RandomElasticTransform {
 }
 
 impl Augmentation for RandomElasticTransform {
-    /// How strongly the image is changed, and what tells its noise from all other, if it is.
+    /// The strength and the rng key of the noise, if the image is changed.
     type Draw = Option<(f32, u64)>;
 
-    /// Two planes of noise, at most as large as an image, and one of these or the image as it was.
+    /// Two planes of noise, at most as large as an image, and either a third one or the original image.
     const COPIES: usize = 3;
 
     fn check(&self, _: Option<usize>) -> Result<()> {
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_move_as_by_keras_for_the_same_noise() {
+    fn pixels_move_as_by_keras_for_the_same_noise() {
         let cases = goldens::cases::<RandomElasticTransform>();
         assert_eq!(cases.len(), 4);
         for case in cases {
@@ -136,7 +136,7 @@ mod tests {
             let strength = goldens::numbers(&case.drawn["distortion_factor"])[0];
             let of_image: Vec<Vec<f32>> = noise.chunks(size.rows * size.columns).map(<[f32]>::to_vec).collect();
             images.each(&of_image, |image, noise| {
-                // Keras's JAX moves cells sideways and down by the same numbers.
+                // Keras's JAX backend displaces columns and rows by the same noise.
                 case.layer.distort(image, size, strength, [noise.clone(), noise.clone()]);
                 image.iter_mut().for_each(|number| *number = case.layer.value_range.clip(*number));
             });
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn strength_is_drawn_once_a_batch_and_noise_for_each_image() {
+    fn strength_is_drawn_per_batch_and_noise_per_image() {
         let images = goldens::empty(2000);
         let draws = RandomElasticTransform::new().draw(&images, &mut random(&[1]));
         let changed: Vec<(f32, u64)> = draws.iter().copied().flatten().collect();

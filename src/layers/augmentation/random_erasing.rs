@@ -1,4 +1,4 @@
-//! `RandomErasing`: a box of each image covered.
+//! `RandomErasing`: erases a box of each image.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::layers::BuiltIn;
 use crate::random::{Random, random};
 use crate::shape::{DataFormat, Shape};
 
-/// The value of what is covered: one for all channels, or one for each.
+/// The fill value of erased pixels: one for all channels, or one per channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Cover {
@@ -48,7 +48,7 @@ impl crate::config::Argument<Option<Cover>> for [f32; 3] {
 }
 
 crate::describe! {
-    /// Covers a box in some of the images, at random, in training (Zhong et al. 2017).
+    /// Erases a box in some of the images, at random, in training (Zhong et al. 2017).
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -60,58 +60,58 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomErasing {
-        /// The probability with which an image is changed, which is drawn for each from a pair, or from 0 to a number: 1
-        /// changes half of the images, `(1, 1)` all.
+        /// The probability of changing an image, itself drawn per image: from a pair, or from 0 to a number. 1 changes
+        /// half of the images, `(1, 1)` all.
         factor: Factor = Factor::One(1.0),
-        /// The square of the box's width, as a part of the image's, and of its height, which are drawn apart; a number means
-        /// from 0 to it.
+        /// The square of the box's relative width, and of its relative height, which are drawn separately; a single
+        /// number means from 0 to it.
         scale: Factor = Factor::Range(0.02, 0.33),
-        /// The value of what is covered: one number, or one for each of three channels; without it noise, half of which is
-        /// at the lower end of `value_range`.
+        /// The fill value: one number, or one for each of three channels; `None` fills with noise, half of which is at
+        /// the lower end of `value_range`.
         fill_value: Option<Cover> = None,
-        /// The least and the most of the numbers that the images hold, to which what is covered is clipped.
+        /// The range of the images' values; fill values are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
 impl RandomErasing {
-    /// Covers boxes in half of the images.
+    /// Erases boxes in half of the images.
     pub fn new() -> Self {
         Self::default()
     }
 }
 
-/// From where to where, on one axis: places, not cells.
+/// Start and end along an axis, in continuous coordinates.
 type Side = [f32; 2];
 
-/// What is covered of an image, and by what.
+/// The erased box of an image, and its noise.
 #[derive(Clone, Debug)]
 pub(super) struct Erased {
     rows: Side,
     columns: Side,
-    /// Tells the noise inside from all other.
+    /// The rng key of the noise.
     key: u64,
 }
 
-/// A box's side that is this part of `length`, at a random place.
+/// A random interval of this fraction of `length`.
 fn side(part: f32, length: usize, random: &mut Random) -> Side {
     let long = part * length as f32;
     let start = random.uniform(0.0..1.0) * (length as f32 - long);
     [start, start + long]
 }
 
-/// The cells of a side: those that begin inside.
+/// The pixels that begin inside of an interval.
 fn cells(side: Side, length: usize) -> std::ops::Range<usize> {
     let first = (side[0].ceil() as usize).min(length);
     first..(side[1].ceil() as usize).clamp(first, length)
 }
 
 impl Augmentation for RandomErasing {
-    /// What is covered, if the image is changed.
+    /// The erased box, if the image is changed.
     type Draw = Option<Erased>;
 
     fn check(&self, channels: Option<usize>) -> Result<()> {
@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boxes_are_covered_as_by_keras() {
+    fn boxes_are_erased_as_by_keras() {
         // The boxes of the recorded masks.
         let erased = |rows: Side, columns: Side| Some(Erased { rows, columns, key: 0 });
         goldens::check::<RandomErasing>(2, |drawn| {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn boxes_have_the_sides_that_the_scale_says() {
+    fn boxes_have_sides_within_the_scale() {
         let images = goldens::empty(2000);
         let layer = RandomErasing::new().factor((1.0, 1.0)).scale((0.04, 0.36));
         let draws = layer.draw(&images, &mut crate::random::random(&[1]));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_of_noise_stays_in_the_range() {
+    fn noise_stays_in_the_value_range() {
         let mut images = Images::new(vec![0.25; 20 * 20], Size { rows: 20, columns: 20, channels: 1 });
         let layer = RandomErasing::new().factor((1.0, 1.0)).scale((1.0, 1.0)).value_range((0.0, 1.0));
         let draws = layer.draw(&images, &mut crate::random::random(&[1]));

@@ -1,4 +1,4 @@
-//! `RandomFlip`: images in a mirror.
+//! `RandomFlip`: mirrors images.
 
 use super::images::Images;
 use super::{Augmentation, image_layer};
@@ -9,13 +9,13 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 choice! {
-    /// Which way images are flipped.
+    /// The direction of flips.
     pub enum FlipMode: "mode" {
-        /// Left and right as well as up and down, both or neither.
+        /// Horizontal and vertical at once, or neither.
         HorizontalAndVertical = "horizontal_and_vertical",
-        /// Left and right.
+        /// Left to right.
         Horizontal = "horizontal",
-        /// Up and down.
+        /// Top to bottom.
         Vertical = "vertical",
     }
 }
@@ -34,17 +34,17 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomFlip {
-        /// Which way; `horizontal_and_vertical` does both or neither.
+        /// The direction; `horizontal_and_vertical` flips both or neither.
         mode: FlipMode = FlipMode::HorizontalAndVertical,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
 impl RandomFlip {
-    /// Flips images this way.
+    /// Flips images in this direction.
     pub fn new(mode: impl Into<FlipMode>) -> Self {
         Self::default().mode(mode.into())
     }

@@ -1,4 +1,4 @@
-//! `RandomGaussianBlur`: blurred images.
+//! `RandomGaussianBlur`: blurs images.
 
 use super::factor::{FARTHEST, Factor, ValueRange};
 use super::images::{Images, Size};
@@ -9,8 +9,8 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape, Spatial};
 
 crate::describe! {
-    /// Blurs some of the images, at random, in training: each cell becomes a mean of those around, with weights of a normal
-    /// distribution. Beyond the edges there are zeros, so that borders become darker, as in Keras.
+    /// Blurs some of the images, at random, in training, by a Gaussian kernel. As in Keras the padding is 0, so that
+    /// borders become darker.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -22,19 +22,19 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomGaussianBlur {
-        /// The probability with which an image is blurred, which is drawn for each from a pair, or from 0 to a number: 1
-        /// blurs half of the images, `(1, 1)` all.
+        /// The probability of blurring an image, itself drawn per image: from a pair, or from 0 to a number. 1 blurs
+        /// half of the images, `(1, 1)` all.
         factor: Factor = Factor::One(1.0),
-        /// Columns and rows over which the mean is taken, odd numbers.
+        /// The columns and rows of the kernel, odd numbers.
         kernel_size: Spatial<2> = Spatial([3; 2]),
-        /// The standard deviation in cells, from 0 to 1, which is drawn for columns and for rows once a batch; a number means
-        /// from 0 to it. The second number of a pair may go up to 1,000.
+        /// The standard deviation in pixels, from 0 to 1, drawn for columns and for rows once per batch; a single
+        /// number means from 0 to it. The second number of a pair can go up to 1,000.
         sigma: Factor = Factor::One(1.0),
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
@@ -49,7 +49,7 @@ impl RandomGaussianBlur {
 /// The largest kernel: weights beyond some standard deviations are 0.
 const LARGEST: usize = 1 << 10;
 
-/// The weights of a normal distribution over `length` cells.
+/// A Gaussian kernel of this length.
 pub(super) fn gaussian(length: usize, sigma: f32) -> Vec<f32> {
     let middle = (length as f32 - 1.0) / 2.0;
     let weight = |cell: usize| {
@@ -61,7 +61,7 @@ pub(super) fn gaussian(length: usize, sigma: f32) -> Vec<f32> {
     weights.into_iter().map(|weight| weight / sum).collect()
 }
 
-/// Means over cells to the left and right with these weights, then over those above and below; zeros lie beyond.
+/// A separable convolution by a horizontal and a vertical kernel, with zero padding.
 pub(super) fn blur(image: &mut [f32], size: Size, [across, down]: [&[f32]; 2]) {
     let along = |image: &mut [f32], weights: &[f32], length: usize, step: usize| {
         let before = image.to_vec();
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn deviations_are_drawn_once_a_batch() {
+    fn deviations_are_drawn_once_per_batch() {
         let layer = RandomGaussianBlur::new().factor((1.0, 1.0)).sigma((0.2, 0.6));
         let draws = layer.draw(&goldens::empty(50), &mut crate::random::random(&[1]));
         assert!(draws.iter().all(|draw| *draw == draws[0] && draw.is_some()));

@@ -1,4 +1,4 @@
-//! `RandomGrayscale`: some images without their colours.
+//! `RandomGrayscale`: converts images to grey.
 
 use super::images::Images;
 use super::{Augmentation, check_colours, colour, image_layer};
@@ -8,7 +8,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Makes some of the images grey, at random, in training: all channels are the same then.
+    /// Converts some of the images to grey, at random, in training: all channels are then equal.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -20,24 +20,24 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomGrayscale {
-        /// The part of the images that is made grey, from 0 to 1.
+        /// The probability of converting an image, from 0 to 1.
         factor: f32 = 0.5,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// A seed of its own, in place of the run's. Keras's own files do not hold it.
+        /// The layer's seed, in place of the run's. Keras's own files do not contain it.
         seed: Option<u64> = None,
     }
 }
 
 impl RandomGrayscale {
-    /// Makes the part `factor` of the images grey.
+    /// Converts the fraction `factor` of the images to grey.
     pub fn new(factor: f32) -> Self {
         Self::default().factor(factor)
     }
 }
 
 impl Augmentation for RandomGrayscale {
-    /// Whether the image is made grey.
+    /// Whether the image is converted.
     type Draw = bool;
 
     fn check(&self, channels: Option<usize>) -> Result<()> {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_of_images_is_grey() {
+    fn the_fraction_of_images_is_grey() {
         let grey = RandomGrayscale::new(0.3).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
         let count = grey.iter().filter(|grey| **grey).count();
         assert!((520..680).contains(&count), "{count}");

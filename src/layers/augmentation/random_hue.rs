@@ -1,4 +1,4 @@
-//! `RandomHue`: images in other colours.
+//! `RandomHue`: shifts the hue of images.
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Turns the hues of each image by a random part of the circle of colours in training.
+    /// Shifts the hue of each image by a random part of the colour circle in training.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -21,26 +21,27 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomHue {
-        /// How far, from 0 to 1, as a part of half the circle, either way: 0.2 turns by up to a tenth of the circle.
+        /// The shift, from 0 to 1, as a fraction of half the circle in either direction: 0.2 shifts by up to a tenth of
+        /// the circle.
         factor: Factor,
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
 
 impl RandomHue {
-    /// Turns hues by up to `factor` of half the circle.
+    /// Shifts hues by up to `factor` of half the circle.
     pub fn new(factor: impl Into<Factor>) -> Self {
         Self::required(factor.into())
     }
 }
 
 impl Augmentation for RandomHue {
-    /// A part of the circle.
+    /// The shift as a fraction of the circle.
     type Draw = f32;
 
     fn check(&self, channels: Option<usize>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! `RandomInvert`: some images as negatives.
+//! `RandomInvert`: inverts images.
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
@@ -9,7 +9,8 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Inverts some of the images, at random, in training: the upper end of `value_range` less each number.
+    /// Inverts some of the images, at random, in training: each value is subtracted from the upper end of
+    /// `value_range`.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -21,14 +22,14 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomInvert {
-        /// The probability with which an image is inverted, which is drawn for each from a pair, or from 0 to a number: 1
-        /// inverts half of the images, `(1, 1)` all.
+        /// The probability of inverting an image, itself drawn per image: from a pair, or from 0 to a number. 1 inverts
+        /// half of the images, `(1, 1)` all.
         factor: Factor = Factor::One(1.0),
-        /// The least and the most of the numbers that the images hold.
+        /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
@@ -87,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_the_most_that_the_probability_may_be() {
+    fn a_number_is_the_maximum_probability() {
         let part = |factor: Factor| {
             let draws = RandomInvert::new(factor).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
             draws.iter().filter(|invert| **invert).count()

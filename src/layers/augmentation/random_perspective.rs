@@ -1,4 +1,4 @@
-//! `RandomPerspective`: images seen from another place.
+//! `RandomPerspective`: perspective transformations of images.
 
 use super::factor::{Bounds, Factor};
 use super::images::{Images, Size};
@@ -10,8 +10,8 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Moves the corners of some images, at random, in training, so that they seem to be seen from another place. As in
-    /// Keras the top left corner stays, and others move in proportion to their distance from it.
+    /// Distorts the perspective of some images, at random, in training, by moving their corners. As in Keras the top
+    /// left corner stays, and the others move in proportion to their distance from it.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -23,17 +23,17 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomPerspective {
-        /// The probability with which an image is changed, which is drawn for each from a pair, or from 0 to a number.
+        /// The probability of changing an image, itself drawn per image: from a pair, or from 0 to a number.
         factor: Factor = Factor::One(1.0),
-        /// How far corners move, from 0 to 1: by up to half of it, as a part of their coordinates.
+        /// The maximum displacement of corners, from 0 to 1: up to half of it, relative to their coordinates.
         scale: f32 = 1.0,
-        /// How places between cells get their values.
+        /// The interpolation between pixels.
         interpolation: Sampling = Sampling::Bilinear,
         /// The value beyond the edges.
         fill_value: f32 = 0.0,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
@@ -53,9 +53,9 @@ fn corners(size: Size) -> Corners {
     [[0.0, 0.0], [right, 0.0], [0.0, bottom], [right, bottom]]
 }
 
-/// The projection that takes the corners `to` to the corners `from`; `None` if there is none, as for corners in a line.
+/// The projection from the corners `to` to the corners `from`; `None` if there is none, as for collinear corners.
 fn projection(from: &Corners, to: &Corners) -> Option<Projection> {
-    // Eight equations with the wanted number of each in the last place.
+    // Eight equations, with the right-hand side in the last column.
     let mut rows = [[0.0f64; 9]; 8];
     for corner in 0..4 {
         let ([x, y], [u, v]) = (from[corner].map(f64::from), to[corner].map(f64::from));
@@ -80,7 +80,7 @@ fn projection(from: &Corners, to: &Corners) -> Option<Projection> {
 }
 
 impl Augmentation for RandomPerspective {
-    /// Where the corners go, if the image is changed.
+    /// The displaced corners, if the image is changed.
     type Draw = Option<Corners>;
 
     const COPIES: usize = 1;
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_are_seen_from_where_keras_sees_them() {
+    fn perspective_changes_as_by_keras() {
         goldens::check::<RandomPerspective>(3, |drawn| {
             let corner = |numbers: &[f32]| [numbers[0], numbers[1]];
             let corners = goldens::numbers(&drawn["end_points"]);
@@ -155,7 +155,7 @@ mod tests {
         goldens::even(&draws.iter().map(|corners| corners[3][0]).collect::<Vec<_>>(), 4.0 * 0.8, 4.0 * 1.2);
         let some = RandomPerspective::default().draw(&images, &mut crate::random::random(&[1]));
         assert!((900..1100).contains(&some.iter().flatten().count()));
-        // Nothing but the identity leaves the corners where they are.
+        // Only the identity leaves the corners in place.
         let corners = corners(images.size());
         let same = projection(&corners, &corners).unwrap();
         assert!(same.iter().zip([1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]).all(|(a, b)| (a - b).abs() < 1e-6));

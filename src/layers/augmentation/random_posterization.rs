@@ -1,4 +1,4 @@
-//! `RandomPosterization`: images of few shades.
+//! `RandomPosterization`: reduces images' bits per channel.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -11,7 +11,7 @@ use crate::layers::BuiltIn;
 use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
-/// How many bits: from 1 to a number, or the fewest and the most.
+/// The number of bits: from 1 to a number, or a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Bits {
@@ -21,11 +21,11 @@ pub enum Bits {
     Range(u32, u32),
 }
 
-/// What [`Bits`] may be.
+/// The expected values of [`Bits`].
 const EXPECTED: &str = "a whole number, or a pair of whole numbers, from 1 to 8";
 
 impl<'de> Deserialize<'de> for Bits {
-    /// Reads whole numbers, also those that are written as `3.0`.
+    /// Parses integers, including those written as `3.0`.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let whole = |number: f32| (number.fract() == 0.0 && (0.0..=255.0).contains(&number)).then_some(number as u32);
         let bits = match Factor::deserialize(deserializer) {
@@ -58,7 +58,7 @@ impl From<[u32; 2]> for Bits {
 also_argument!(u32 => Bits, (u32, u32) => Bits, [u32; 2] => Bits);
 
 crate::describe! {
-    /// Leaves each image a random number of bits for each of its numbers in training.
+    /// Keeps a random number of the leading bits of each value of an image in training.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -70,25 +70,25 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomPosterization {
-        /// How many bits, from 1 to 8. Of a pair the upper end is never drawn, unless both are the same: `(4, 8)` leaves 4 to
-        /// 7. One number means from 1 to it: 5 leaves 1 to 4.
+        /// The number of bits, from 1 to 8. The upper end of a pair is exclusive, unless both are equal: `(4, 8)` keeps
+        /// from 4 to 7 bits. A single number means from 1 to it: 5 keeps 1 to 4 bits.
         factor: Bits,
-        /// The least and the most of the numbers that the images hold.
+        /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
 
 impl RandomPosterization {
-    /// Leaves as many bits as `factor` says.
+    /// Keeps a number of bits drawn from `factor`.
     pub fn new(factor: impl Into<Bits>) -> Self {
         Self::required(factor.into())
     }
 
-    /// The fewest and the most bits.
+    /// The least and the most bits.
     fn bits(&self) -> [u32; 2] {
         match self.factor {
             Bits::UpTo(most) => [1, most],
@@ -98,7 +98,7 @@ impl RandomPosterization {
 }
 
 impl Augmentation for RandomPosterization {
-    /// Bits that are set to 0.
+    /// The number of bits to clear.
     type Draw = u32;
 
     fn check(&self, _: Option<usize>) -> Result<()> {
@@ -122,7 +122,7 @@ impl Augmentation for RandomPosterization {
     fn apply(&self, images: &mut Images, draws: &[u32]) {
         images.each(draws, |image, zeros| {
             for number in image {
-                // Beyond the range of bytes: their ends.
+                // Values outside of the range of bytes saturate.
                 let byte = self.value_range.to_byte(*number) as u8;
                 let kept = byte.checked_shr(*zeros).unwrap_or(0).checked_shl(*zeros).unwrap_or(0);
                 *number = self.value_range.of_byte(kept.into());
@@ -151,7 +151,7 @@ mod tests {
     use crate::config::Configure;
 
     #[test]
-    fn shades_are_those_of_keras() {
+    fn values_are_posterized_as_by_keras() {
         let shifts = |drawn: &goldens::Json| {
             goldens::numbers(&drawn["shift_factor"]).into_iter().map(|shift| shift as u32).collect()
         };
@@ -175,13 +175,13 @@ mod tests {
         assert!(RandomPosterization::new((0, 3)).check(None).is_err());
     }
 
-    /// Keras computes with them as integers, and fails in training where a file has `3.0`.
+    /// Keras computes with them as integers, and fails in training if a file has `3.0`.
     #[test]
-    fn whole_numbers_are_written_as_integers() {
+    fn integral_numbers_are_written_as_integers() {
         let read = |factor: goldens::Json| {
             RandomPosterization::from_config(json!({ "factor": factor }).as_object().unwrap().clone())
         };
-        // As text, because JSON's `3` and `3.0` count as alike for some.
+        // As text, because some parsers do not distinguish JSON's `3` and `3.0`.
         let written = |factor: goldens::Json| read(factor).unwrap().config().unwrap()["factor"].to_string();
         assert_eq!(written(json!([3, 3])), "[3,3]");
         assert_eq!(written(json!([3.0, 4.0])), "[3,4]");

@@ -1,4 +1,4 @@
-//! `RandomRotation`: images turned around their middle.
+//! `RandomRotation`: rotates images about their center.
 
 use super::factor::{Bounds, FARTHEST, Factor};
 use super::images::{Images, Size};
@@ -10,7 +10,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Turns each image around its middle by a random angle in training.
+    /// Rotates each image about its center by a random angle in training.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -22,24 +22,24 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomRotation {
-        /// How far, as a part of a full turn, counter-clockwise where it is above 0: 0.25 turns by up to a quarter
-        /// either way, `(0.0, 0.25)` to the left alone. One end of a pair may lie up to 1,000 turns away. `None` is 0.
+        /// The angle as a fraction of a full turn, counter-clockwise if positive: 0.25 turns by up to a quarter either
+        /// way, `(0.0, 0.25)` only counter-clockwise. One end of a pair can be up to 1,000 turns away. `None` is 0.
         factor: Option<Factor>,
-        /// What lies beyond the edges.
+        /// How points beyond the edges are filled.
         fill_mode: FillMode = FillMode::Reflect,
-        /// How places between cells get their values.
+        /// The interpolation between pixels.
         interpolation: Sampling = Sampling::Bilinear,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
         /// The value beyond the edges with `fill_mode = "constant"`.
         fill_value: f32 = 0.0,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
 impl RandomRotation {
-    /// Turns images by up to `factor` of a full turn.
+    /// Rotates images by up to `factor` of a full turn.
     pub fn new(factor: impl Into<Factor>) -> Self {
         Self::required(Some(factor.into()))
     }
@@ -53,9 +53,9 @@ impl RandomRotation {
     }
 }
 
-/// The projection that turns an image by a part of a full turn, counter-clockwise.
+/// The projection for a rotation by a fraction of a full turn, counter-clockwise.
 fn rotation(turn: f32, size: Size) -> Projection {
-    // The angle is rounded as Keras does; sine and cosine are computed so that every machine has the same.
+    // The angle is rounded as in Keras; sine and cosine are computed to be the same on every machine.
     let angle = turn * (2.0 * std::f32::consts::PI);
     let (sin, cos) = (f64::from(angle).sin() as f32, f64::from(angle).cos() as f32);
     let (width, height) = (size.columns as f32 - 1.0, size.rows as f32 - 1.0);
@@ -65,7 +65,7 @@ fn rotation(turn: f32, size: Size) -> Projection {
 }
 
 impl Augmentation for RandomRotation {
-    /// A part of a full turn.
+    /// The angle as a fraction of a full turn.
     type Draw = f32;
 
     const COPIES: usize = 1;
@@ -106,14 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_are_turned_as_by_keras() {
+    fn images_are_rotated_as_by_keras() {
         goldens::check::<RandomRotation>(10, |drawn| {
             goldens::numbers(&drawn["angle"]).into_iter().map(|angle| angle / 360.0).collect()
         });
     }
 
     #[test]
-    fn angles_are_even_to_both_sides() {
+    fn angles_are_uniform_and_symmetric() {
         let turns = RandomRotation::new(0.25).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
         goldens::even(&turns, -0.25, 0.25);
         let layer = RandomRotation::new((0.5, 1.5));

@@ -1,4 +1,4 @@
-//! `RandomSaturation`: images of stronger and weaker colours.
+//! `RandomSaturation`: changes the saturation of images.
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
@@ -11,9 +11,9 @@ use crate::shape::{DataFormat, Shape};
 crate::describe! {
     /// Multiplies the saturation of each image by a random factor in training.
     ///
-    /// As in Keras, saturation is computed from the numbers as they are and clipped to `value_range`, and red, green and
-    /// blue are not clipped. With bytes, strong saturation thus goes far beyond their range: rescale images to 0..1
-    /// before, with `value_range((0.0, 1.0))`.
+    /// As in Keras, saturation is computed from the values as they are and clipped to `value_range`, but red, green and
+    /// blue are not clipped. With bytes, strong saturation thus far exceeds their range: rescale images to 0..1 first,
+    /// with `value_range((0.0, 1.0))`.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -25,20 +25,21 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomSaturation {
-        /// How strong, from 0 to 1: 0 leaves grey alone, 0.5 changes nothing, towards 1 colours become as strong as they
-        /// can. A number `u` multiplies by `u / (1 - u)`; below 0 it leaves grey. One number goes to both sides of 0.
+        /// The strength, from 0 to 1: 0 leaves only grey, 0.5 changes nothing, towards 1 colours are fully saturated. A
+        /// value `u` multiplies the saturation by `u / (1 - u)`; negative values leave grey. A single number means ±
+        /// the number.
         factor: Factor,
-        /// The least and the most of the numbers that the images hold, and to which saturation is clipped.
+        /// The range of the images' values, to which saturation is clipped.
         value_range: ValueRange = ValueRange::BYTES,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
 
 impl RandomSaturation {
-    /// Makes colours as strong as `factor` says.
+    /// Saturates colours by `factor`.
     pub fn new(factor: impl Into<Factor>) -> Self {
         Self::required(factor.into())
     }
@@ -58,7 +59,7 @@ impl Augmentation for RandomSaturation {
         let bounds = self.factor.around(-1.0);
         let mut one = || {
             let strength = bounds.draw(random);
-            // As strong as possible, but a number.
+            // As strong as possible, but finite.
             strength / (1.0 - strength + 1e-7)
         };
         (0..images.count()).map(|_| one()).collect()
@@ -89,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_as_strong_as_by_keras() {
+    fn saturation_changes_as_by_keras() {
         goldens::check::<RandomSaturation>(2, |drawn| goldens::numbers(&drawn["factor"]));
     }
 

@@ -1,4 +1,4 @@
-//! `RandomSharpness`: sharper and softer images.
+//! `RandomSharpness`: sharpens and softens images.
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Makes each image softer or sharper by a random amount in training.
+    /// Softens or sharpens each image by a random amount in training.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -21,30 +21,30 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomSharpness {
-        /// How sharp, from 0 to 1: 0 is as soft as the mean of the cells around, 0.5 changes nothing, 1 is the sharpest. One
-        /// number means from 0 to it.
+        /// The sharpness, from 0 to 1: 0 is the mean of the surrounding pixels, 0.5 changes nothing, 1 is the sharpest.
+        /// A single number means from 0 to it.
         factor: Factor,
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
 
 impl RandomSharpness {
-    /// Makes images as sharp as `factor` says.
+    /// Changes the sharpness by `factor`.
     pub fn new(factor: impl Into<Factor>) -> Self {
         Self::required(factor.into())
     }
 }
 
-/// The weight of each of the eight cells around; the one in the middle has five of them.
+/// The weight of each of the eight surrounding pixels; the center pixel has five times that.
 const AROUND: f32 = 1.0 / 13.0;
 
 impl Augmentation for RandomSharpness {
-    /// How sharp: 0.5 changes nothing.
+    /// The sharpness: 0.5 changes nothing.
     type Draw = f32;
 
     const COPIES: usize = 1;
@@ -67,7 +67,7 @@ impl Augmentation for RandomSharpness {
                 for column in 0..size.columns {
                     for channel in 0..size.channels {
                         let middle = before[size.at(row, column) + channel];
-                        // Beyond the edges there are zeros.
+                        // Zero padding beyond the edges.
                         let mut sum = 4.0 * middle;
                         for row in row.saturating_sub(1)..(row + 2).min(size.rows) {
                             for column in column.saturating_sub(1)..(column + 2).min(size.columns) {

@@ -1,4 +1,4 @@
-//! `RandomShear`: slanted images.
+//! `RandomShear`: shears images.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -12,9 +12,10 @@ use crate::layers::BuiltIn;
 use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
-/// How far images are slanted: a number to both sides, or a pair in one direction.
+/// The range of a shear: ± a number, or a pair in one direction.
 ///
-/// The pair (-0.2, 0.2) is the number 0.2: Keras writes one for the other, and does not read the pair.
+/// The pair (-0.2, 0.2) is the same as the number 0.2: Keras writes the latter as the former, and does not read the
+/// pair.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Slant(Factor);
@@ -55,7 +56,7 @@ impl<'de> Deserialize<'de> for Slant {
 also_argument!(f32 => Slant, (f32, f32) => Slant, [f32; 2] => Slant, Factor => Slant);
 
 crate::describe! {
-    /// Slants each image by random amounts in training, around its top left corner.
+    /// Shears each image by random amounts in training, with its top left corner fixed.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -67,26 +68,26 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomShear {
-        /// How far a row is moved sideways for each row above it, from 0 to 1; a number to both sides, a pair in one
-        /// direction that is drawn for both axes together.
+        /// The horizontal shift per row, from 0 to 1: ± a number, or a pair in one direction that is drawn once for
+        /// both axes.
         x_factor: Slant = Slant(Factor::One(0.0)),
-        /// How far a column is moved up or down for each column before it.
+        /// The vertical shift per column.
         y_factor: Slant = Slant(Factor::One(0.0)),
-        /// How places between cells get their values.
+        /// The interpolation between pixels.
         interpolation: Sampling = Sampling::Bilinear,
-        /// What lies beyond the edges.
+        /// How points beyond the edges are filled.
         fill_mode: FillMode = FillMode::Reflect,
         /// The value beyond the edges with `fill_mode = "constant"`.
         fill_value: f32 = 0.0,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
 
 impl RandomShear {
-    /// Slants images by up to these factors.
+    /// Shears images by up to these factors.
     pub fn new(x_factor: impl Into<Slant>, y_factor: impl Into<Slant>) -> Self {
         Self::default().x_factor(x_factor.into()).y_factor(y_factor.into())
     }
@@ -144,14 +145,14 @@ mod tests {
     use crate::config::Configure;
 
     #[test]
-    fn images_are_slanted_as_by_keras() {
+    fn images_are_sheared_as_by_keras() {
         goldens::check::<RandomShear>(4, |drawn| {
             goldens::numbers(&drawn["shear_factor"]).chunks(2).map(|pair| [pair[0], pair[1]]).collect()
         });
     }
 
     #[test]
-    fn a_pair_goes_one_way_on_both_axes() {
+    fn a_pair_shears_both_axes_in_one_direction() {
         let layer = RandomShear::new((0.2, 0.4), (0.1, 0.3));
         let draws = layer.draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
         assert!(draws.iter().all(|[x, y]| x.signum() == y.signum()));
@@ -166,7 +167,7 @@ mod tests {
 
     /// Keras writes the number 0.2 as a pair that it does not read itself.
     #[test]
-    fn a_number_is_written_as_a_number() {
+    fn a_symmetric_pair_is_written_as_a_number() {
         let config = json!({"x_factor": [-0.2, 0.2], "y_factor": [0.1, 0.3]});
         let read = RandomShear::from_config(config.as_object().unwrap().clone()).unwrap();
         let set = RandomShear::default().x_factor((-0.2, 0.2)).y_factor((0.1, 0.3));

@@ -1,4 +1,4 @@
-//! `RandomTranslation`: images moved down and to the right.
+//! `RandomTranslation`: shifts images.
 
 use super::factor::Factor;
 use super::images::Images;
@@ -10,7 +10,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Moves each image by a random part of its height and width in training.
+    /// Shifts each image by random fractions of its height and width in training.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -22,32 +22,32 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomTranslation {
-        /// How far down, as a part of the height: 0.1 moves by up to a tenth down or up.
+        /// The shift down, as a fraction of the height: 0.1 shifts by up to a tenth down or up.
         height_factor: Factor,
-        /// How far to the right, as a part of the width.
+        /// The shift to the right, as a fraction of the width.
         width_factor: Factor,
-        /// What lies beyond the edges.
+        /// How points beyond the edges are filled.
         fill_mode: FillMode = FillMode::Reflect,
-        /// How places between cells get their values.
+        /// The interpolation between pixels.
         interpolation: Sampling = Sampling::Bilinear,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
         /// The value beyond the edges with `fill_mode = "constant"`.
         fill_value: f32 = 0.0,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
 impl RandomTranslation {
-    /// Moves images by up to these parts of their height and width.
+    /// Shifts images by up to these fractions of their height and width.
     pub fn new(height_factor: impl Into<Factor>, width_factor: impl Into<Factor>) -> Self {
         Self::required(height_factor.into(), width_factor.into())
     }
 }
 
 impl Augmentation for RandomTranslation {
-    /// Cells to the right and cells down.
+    /// Pixels to the right and pixels down.
     type Draw = [f32; 2];
 
     const COPIES: usize = 1;
@@ -97,14 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_are_moved_as_by_keras() {
+    fn images_are_translated_as_by_keras() {
         goldens::check::<RandomTranslation>(7, |drawn| {
             goldens::numbers(&drawn["translations"]).chunks(2).map(|pair| [pair[0], pair[1]]).collect()
         });
     }
 
     #[test]
-    fn distances_are_even_to_both_sides() {
+    fn distances_are_uniform_and_symmetric() {
         let images = goldens::empty(2000);
         let size = images.size();
         let draws = RandomTranslation::new(0.5, (0.0, 1.0)).draw(&images, &mut crate::random::random(&[1]));

@@ -1,4 +1,4 @@
-//! `RandomZoom`: images from nearer or farther.
+//! `RandomZoom`: zooms images.
 
 use super::factor::Factor;
 use super::images::Images;
@@ -10,7 +10,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Shows each image from nearer or farther, at random, in training.
+    /// Zooms each image in or out, at random, in training.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -22,38 +22,38 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomZoom {
-        /// How much higher the part of the picture is that is shown: 0.2 shows from 0.8 to 1.2 of it, above -1.
+        /// The relative change of the visible height, above -1: 0.2 shows from 0.8 to 1.2 of it.
         height_factor: Factor,
-        /// The same for the width; without it height and width change alike.
+        /// The same for the width; `None` preserves the aspect ratio.
         width_factor: Option<Factor> = None,
-        /// What lies beyond the edges.
+        /// How points beyond the edges are filled.
         fill_mode: FillMode = FillMode::Reflect,
-        /// How places between cells get their values.
+        /// The interpolation between pixels.
         interpolation: Sampling = Sampling::Bilinear,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
         /// The value beyond the edges with `fill_mode = "constant"`.
         fill_value: f32 = 0.0,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
 impl RandomZoom {
-    /// Shows up to this much more or less of the height, and as much of the width.
+    /// Shows up to this fraction more or less of the height, and the same of the width.
     pub fn new(height_factor: impl Into<Factor>) -> Self {
         Self::required(height_factor.into())
     }
 }
 
-/// What is expected of factors.
+/// The expected values of factors.
 const ABOVE: &str = "numbers above -1";
 
-/// Refuses factors with which nothing would be shown.
+/// Refuses factors that would show nothing.
 fn check(argument: &str, factor: Factor) -> Result<()> {
     factor.check(argument, [-1.0, 1.0])?;
     match factor {
-        // As a number, 1 goes from nothing to twice the image.
+        // As a single number, 1 ranges from nothing to twice the image.
         Factor::One(number) if number > -1.0 => Ok(()),
         Factor::Range(from, to) if from.min(to) > -1.0 => Ok(()),
         Factor::One(number) => Err(Error::argument(argument, ABOVE, number)),
@@ -62,7 +62,7 @@ fn check(argument: &str, factor: Factor) -> Result<()> {
 }
 
 impl Augmentation for RandomZoom {
-    /// How much of the width and of the height is shown.
+    /// The visible fraction of the width and of the height.
     type Draw = [f32; 2];
 
     const COPIES: usize = 1;
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn height_and_width_change_alike_unless_told_otherwise() {
+    fn the_aspect_ratio_is_kept_unless_both_factors_are_given() {
         let images = goldens::empty(2000);
         let draws = RandomZoom::new(0.5).draw(&images, &mut crate::random::random(&[1]));
         assert!(draws.iter().all(|[width, height]| width == height));

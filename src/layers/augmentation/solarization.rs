@@ -1,4 +1,4 @@
-//! `Solarization`: the light parts of images inverted.
+//! `Solarization`: inverts the light parts of images.
 
 use super::factor::{Bounds, Factor, ValueRange};
 use super::images::Images;
@@ -9,8 +9,8 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Adds a random amount to each image in training, and inverts what is not below a random threshold. With the
-    /// defaults nothing is below: the whole image is inverted.
+    /// Adds a random amount to each image in training, and inverts values that are not below a random threshold. With
+    /// the defaults no value is below it: the whole image is inverted.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -22,35 +22,35 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Solarization {
-        /// How much is added, from 0 to 1. One number means from 0 to it. As in Keras, the upper end is multiplied by 255 and
-        /// the lower is not: `(0.2, 0.4)` adds from 0.2 to 102, on a scale of 0 to 255.
+        /// The amount to add, from 0 to 1. A single number means from 0 to it. As in Keras, the upper end is multiplied
+        /// by 255 and the lower end is not: `(0.2, 0.4)` adds from 0.2 to 102, on a scale of 0 to 255.
         addition_factor: Factor = Factor::One(0.0),
-        /// Below which part of the range of numbers nothing is inverted, drawn as `addition_factor` is.
+        /// The threshold below which values are not inverted, drawn like `addition_factor`.
         threshold_factor: Factor = Factor::One(0.0),
-        /// The least and the most of the numbers that the images hold.
+        /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
 impl Solarization {
-    /// Adds up to `addition_factor`, and inverts what is not below a threshold of up to `threshold_factor`.
+    /// Adds up to `addition_factor`, and inverts values not below a threshold of up to `threshold_factor`.
     pub fn new(addition_factor: impl Into<Factor>, threshold_factor: impl Into<Factor>) -> Self {
         Self::default().addition_factor(addition_factor.into()).threshold_factor(threshold_factor.into())
     }
 }
 
-/// From where to where numbers on a scale of bytes are drawn; only the upper end is on that scale, as in Keras.
+/// The range on a scale of bytes; only its upper end is scaled, as in Keras.
 fn bounds(factor: Factor) -> Bounds {
     let Bounds { least, most } = factor.up_to();
     Bounds { least, most: most * 255.0 }
 }
 
 impl Augmentation for Solarization {
-    /// What is added and the threshold, on a scale of bytes.
+    /// The summand and the threshold, on a scale of bytes.
     type Draw = [f32; 2];
 
     fn check(&self, _: Option<usize>) -> Result<()> {

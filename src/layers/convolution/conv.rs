@@ -1,33 +1,34 @@
-//! `Conv1D` and `Conv3D`: the same small window of weights over every place of a line or a volume.
+//! `Conv1D` and `Conv3D`: convolutions over sequences and volumes.
 
+use super::frozen::{Freezable, Pooling};
 use super::fused::{self, Fusible};
 use super::{Portable, Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Fused, Identity, Layer, MaxPooling1D, WeightSpec};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Fused, Identity, Layer, MaxPooling1D, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! convolution {
     ($(#[$doc:meta])* $name:ident, $n:literal, $(#[$padding:meta])*, $causal:literal) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// Number of kernels, each of which gives one channel.
+                /// The number of kernels, and so of output channels.
                 filters: usize,
-                /// The window's size.
+                /// The size of the kernel.
                 kernel_size: Spatial<$n>,
-                /// The steps from window to window.
+                /// The stride of the windows.
                 strides: Spatial<$n> = Spatial([1; $n]),
                 $(#[$padding])*
                 padding: Padding = Padding::Valid,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
-                /// The distance between the cells of a window.
+                /// The dilation: the distance between a window's positions.
                 dilation_rate: Spatial<$n> = Spatial([1; $n]),
                 /// The number of groups into which the channels are split, each with its own kernels.
                 groups: usize = 1,
@@ -35,9 +36,9 @@ macro_rules! convolution {
                 activation: Activation = Activation::Linear,
                 /// Whether a bias is added.
                 use_bias: bool = true,
-                /// How the kernel starts.
+                /// The initializer of the kernel.
                 kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-                /// How the bias starts.
+                /// The initializer of the bias.
                 bias_initializer: Initializer = Initializer::Zeros {},
                 /// The penalty on the kernel.
                 kernel_regularizer: Option<Regularizer> = None,
@@ -45,9 +46,9 @@ macro_rules! convolution {
                 bias_regularizer: Option<Regularizer> = None,
                 /// The penalty on the outputs.
                 activity_regularizer: Option<Regularizer> = None,
-                /// The limit on the kernel.
+                /// The constraint on the kernel.
                 kernel_constraint: Option<Constraint> = None,
-                /// The limit on the bias.
+                /// The constraint on the bias.
                 bias_constraint: Option<Constraint> = None,
             }
         }
@@ -103,7 +104,7 @@ macro_rules! convolution {
             fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
                 let channels = self.data_format.to_channels_last(input).last()?;
                 let frames = self.windows().scratch(input, channels);
-                // A volume is also turned around twice.
+                // A volume is also transposed twice.
                 let turned = if $n > 2 { self.output_shape(input)?.known_len().saturating_add(frames) } else { 0 };
                 Ok(frames.saturating_add(turned))
             }
@@ -132,6 +133,10 @@ macro_rules! convolution {
                 Ok(sizes.forward().max(backward))
             }
 
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                self.frozen(None, freezing)
+            }
+
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
                 let input = ops::to_channels_last(input, self.data_format);
                 let geometry = self.windows().geometry(&input.sizes(), self.groups);
@@ -155,7 +160,7 @@ macro_rules! convolution {
 }
 
 impl Conv1D {
-    /// Whether nothing else needs the outputs before the pooling.
+    /// Whether the outputs before the pooling are not needed otherwise.
     fn plain(&self) -> bool {
         self.activity_regularizer.is_none() && self.data_format == DataFormat::ChannelsLast
     }
@@ -175,6 +180,18 @@ impl Fusible for Conv1D {
 
     fn can_pool(&self) -> bool {
         self.plain()
+    }
+
+    fn frozen(&self, pool: Option<&MaxPooling1D>, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let [steps, channels] = *freezing.input()? else { return None };
+        if self.data_format != DataFormat::ChannelsLast {
+            return None;
+        }
+        let geometry = &self.windows().geometry(&[1, steps, channels], self.groups);
+        let (kernel_size, activation) = (&self.kernel_size.0, &self.activation);
+        let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: self.use_bias, activation };
+        let pool = pool.map(|pool| move |[_, steps]: [usize; 2]| pool.fusible(steps));
+        conv.conv(freezing, self.filters, pool.as_ref().map(|pool| pool as Pooling<'_>))
     }
 
     fn pooled(&self, pool: &MaxPooling1D, input: &Value, weights: &[Value]) -> Result<Option<Value>> {
@@ -216,13 +233,13 @@ convolution! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     Conv1D, 1,
-    /// `valid`: windows stay inside; `same`: with strides of 1 the output is as long as the input; `causal`: the same,
+    /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's length; `causal`: the same,
     /// and no output sees a later step.
     , true
 }
 
 convolution! {
-    /// 3-D convolution: `activation(Σ window · kernel + bias)` at every place of a volume.
+    /// 3-D convolution: `activation(Σ window · kernel + bias)` at every position of a volume.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, filters)`; weights
@@ -236,7 +253,7 @@ convolution! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     Conv3D, 3,
-    /// `valid`: windows stay inside; `same`: with strides of 1 the output is as large as the input.
+    /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's size.
     , false
 }
 
@@ -270,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_causal_convolution_does_not_see_what_comes_later() {
+    fn a_causal_convolution_ignores_later_steps() {
         let kernel = Value::from_vec(vec![1.0, 10.0], &[2, 1, 1], &Device::flex()).unwrap();
         let input = Value::from_vec(vec![1.0, 2.0, 3.0], &[1, 3, 1], &Device::flex()).unwrap();
         let layer = Conv1D::new(1, 2).padding(Padding::Causal).use_bias(false);

@@ -1,20 +1,21 @@
-//! `Conv2D`: the same small window of weights over every place of an image.
+//! `Conv2D`: convolutions over images.
 
+use super::frozen::{Freezable, Pooling};
 use super::fused::{self, Fusible};
-use super::{check_borders, framed_len};
+use super::{check_borders, padded_len};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Fused, Layer, MaxPooling2D, WeightSpec};
-use crate::ops::{self, Conv2dGeometry, Value};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Fused, Layer, MaxPooling2D, WeightSpec};
+use crate::ops::{self, Conv2dGeometry, ConvGeometry, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
 
 crate::describe! {
-    /// 2-D convolution: `activation(Σ window · kernel + bias)` at every place.
+    /// 2-D convolution: `activation(Σ window · kernel + bias)` at every position.
     ///
-    /// As in Keras and all of deep learning it is a cross-correlation: the kernel is not turned.
+    /// As in deep learning generally, it is a cross-correlation: the kernel is not flipped.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, filters)`; weights `kernel`
@@ -29,17 +30,17 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Conv2D {
-        /// Number of kernels, each of which gives one channel.
+        /// The number of kernels, and so of output channels.
         filters: usize,
-        /// The window's rows and columns.
+        /// The rows and columns of the kernel.
         kernel_size: Spatial<2>,
-        /// The steps from window to window.
+        /// The stride of the windows.
         strides: Spatial<2> = Spatial([1, 1]),
-        /// `valid`: windows stay inside; `same`: with strides of 1 the output is as large as the input.
+        /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's size.
         padding: Padding = Padding::Valid,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// The distance between the cells of a window.
+        /// The dilation: the distance between a window's positions.
         dilation_rate: Spatial<2> = Spatial([1, 1]),
         /// The number of groups into which the channels are split, each with its own kernels.
         groups: usize = 1,
@@ -47,9 +48,9 @@ crate::describe! {
         activation: Activation = Activation::Linear,
         /// Whether a bias is added.
         use_bias: bool = true,
-        /// How the kernel starts.
+        /// The initializer of the kernel.
         kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-        /// How the bias starts.
+        /// The initializer of the bias.
         bias_initializer: Initializer = Initializer::Zeros {},
         /// The penalty on the kernel.
         kernel_regularizer: Option<Regularizer> = None,
@@ -57,9 +58,9 @@ crate::describe! {
         bias_regularizer: Option<Regularizer> = None,
         /// The penalty on the outputs.
         activity_regularizer: Option<Regularizer> = None,
-        /// The limit on the kernel.
+        /// The constraint on the kernel.
         kernel_constraint: Option<Constraint> = None,
-        /// The limit on the bias.
+        /// The constraint on the bias.
         bias_constraint: Option<Constraint> = None,
     }
 }
@@ -103,7 +104,7 @@ impl Conv2D {
         }
     }
 
-    /// How the kernel goes over an image of this size (channels last).
+    /// The geometry of the convolution for an image of this size (channels last).
     pub(crate) fn geometry(&self, rows: usize, columns: usize) -> Conv2dGeometry {
         Conv2dGeometry {
             strides: self.strides.0,
@@ -113,7 +114,7 @@ impl Conv2D {
         }
     }
 
-    /// Whether nothing else needs the outputs before the pooling.
+    /// Whether the outputs before the pooling are not needed otherwise.
     fn plain(&self) -> bool {
         self.activity_regularizer.is_none() && self.data_format == DataFormat::ChannelsLast
     }
@@ -133,6 +134,19 @@ impl Fusible for Conv2D {
 
     fn can_pool(&self) -> bool {
         self.plain()
+    }
+
+    fn frozen(&self, pool: Option<&MaxPooling2D>, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let [rows, columns, _] = *freezing.input()? else { return None };
+        if self.data_format != DataFormat::ChannelsLast {
+            return None;
+        }
+        let Conv2dGeometry { strides, dilation, pads, groups } = self.geometry(rows, columns);
+        let geometry = &ConvGeometry { strides: strides.into(), dilation: dilation.into(), pads: pads.into(), groups };
+        let (kernel_size, activation) = (&self.kernel_size.0, &self.activation);
+        let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: self.use_bias, activation };
+        let pool = pool.map(|pool| move |[rows, columns]: [usize; 2]| pool.fusible(rows, columns));
+        conv.conv(freezing, self.filters, pool.as_ref().map(|pool| pool as Pooling<'_>))
     }
 
     fn pooled(&self, pool: &MaxPooling2D, input: &Value, weights: &[Value]) -> Result<Option<Value>> {
@@ -177,7 +191,11 @@ impl Layer for Conv2D {
         });
         let count = |dimension: usize| self.window(dimension).count(size(dimension), self.padding).unwrap_or(1);
         let pixels = count(0).saturating_mul(count(1));
-        Ok(framed_len(last.sizes()[0].unwrap_or(1), &padded, pixels, last.last()?))
+        Ok(padded_len(last.sizes()[0].unwrap_or(1), &padded, pixels, last.last()?))
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        self.frozen(None, freezing)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
@@ -185,7 +203,7 @@ impl Layer for Conv2D {
         let sizes = input.sizes();
         let geometry = self.geometry(sizes[1], sizes[2]);
         let bias = self.use_bias.then(|| call.weight(1));
-        // An activation that looks at a whole axis has to see the input's own format.
+        // An activation over a whole axis needs the input's own format.
         let inside = self.data_format == DataFormat::ChannelsLast && !call.skip_final_activation();
         let activation = if inside { &self.activation } else { &Activation::Linear };
         let output = ops::activated_conv2d(input, call.weight(0), bias, &geometry, activation)?;

@@ -1,4 +1,4 @@
-//! `Conv1DTranspose`, `2D`, `3D`: a small window of weights from every place, summed where windows overlap.
+//! `Conv1DTranspose`, `2D`, `3D`: transposed convolutions.
 
 use super::{DIMENSIONS, Portable, Windows, check_positive, kernel_and_bias};
 use crate::activations::Activation;
@@ -10,34 +10,34 @@ use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! convolution_transpose {
     ($(#[$doc:meta])* $name:ident, $n:literal) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// Number of channels that come out.
+                /// The number of output channels.
                 filters: usize,
-                /// The window's size.
+                /// The size of the kernel.
                 kernel_size: Spatial<$n>,
-                /// The steps from window to window.
+                /// The stride of the windows.
                 strides: Spatial<$n> = Spatial([1; $n]),
-                /// `valid`: every window counts in full; `same`: the output is `strides` times as large as the input.
+                /// `valid`: all windows in full; `same`: the output is `strides` times the size of the input.
                 padding: Padding = Padding::Valid,
-                /// Cells to add at the end, less than the strides; in place of what `padding` says of the output's
-                /// size.
+                /// The number of positions added at the end, less than the strides; it replaces the output size implied
+                /// by `padding`.
                 output_padding: Option<Spatial<$n>> = None,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
-                /// The distance between the cells of a window.
+                /// The dilation: the distance between a window's positions.
                 dilation_rate: Spatial<$n> = Spatial([1; $n]),
                 /// Applied to the outputs.
                 activation: Activation = Activation::Linear,
                 /// Whether a bias is added.
                 use_bias: bool = true,
-                /// How the kernel starts.
+                /// The initializer of the kernel.
                 kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-                /// How the bias starts.
+                /// The initializer of the bias.
                 bias_initializer: Initializer = Initializer::Zeros {},
                 /// The penalty on the kernel.
                 kernel_regularizer: Option<Regularizer> = None,
@@ -45,15 +45,15 @@ macro_rules! convolution_transpose {
                 bias_regularizer: Option<Regularizer> = None,
                 /// The penalty on the outputs.
                 activity_regularizer: Option<Regularizer> = None,
-                /// The limit on the kernel.
+                /// The constraint on the kernel.
                 kernel_constraint: Option<Constraint> = None,
-                /// The limit on the bias.
+                /// The constraint on the bias.
                 bias_constraint: Option<Constraint> = None,
             }
         }
 
         impl $name {
-            /// `filters` channels from kernels of size `kernel_size`.
+            /// `filters` output channels, with kernels of size `kernel_size`.
             pub fn new(filters: usize, kernel_size: impl Into<Spatial<$n>>) -> Self {
                 Self::required(filters, kernel_size.into())
             }
@@ -77,7 +77,7 @@ macro_rules! convolution_transpose {
                 }
             }
 
-            /// The shape of the sum of all windows, channels last.
+            /// The shape of the sum of all windows before cropping, channels last.
             fn whole(&self, input: &Shape) -> Shape {
                 let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
                 for dimension in 0..$n {
@@ -128,15 +128,15 @@ macro_rules! convolution_transpose {
             }
 
             fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-                // The sum of all windows before its borders are cut off, as it is computed and turned around.
+                // The sum of all windows before cropping, as computed and transposed.
                 let whole = self.whole(input);
                 whole.check_count()?;
                 Ok(whole.known_len().saturating_mul(2).saturating_add(input.known_len()))
             }
 
             fn momentary(&self, input: &Shape, training: bool) -> Result<usize> {
-                // It is the gradient of a convolution, whose input is this layer's output and whose places are those of
-                // its input.
+                // A transposed convolution is the input gradient of a convolution that maps this layer's output to its
+                // input.
                 let (batch, channels) = (input.sizes()[0].unwrap_or(1), self.data_format.to_channels_last(input).last()?);
                 let cells = self.kernel_size.0.iter().fold(1usize, |product, size| product.saturating_mul(*size));
                 let (column, outputs) = (cells.saturating_mul(self.filters), input.known_len());
@@ -169,7 +169,7 @@ macro_rules! convolution_transpose {
                     let sizes = output.sizes();
                     output = output + call.weight(1).broadcast(&[$n + 1], &sizes)?;
                 } else if output.len() < whole {
-                    // Frees the part that was cut off.
+                    // Frees the cropped part.
                     output = output.copied()?;
                 }
                 let output = ops::from_channels_last(output, self.data_format);
@@ -185,9 +185,9 @@ macro_rules! convolution_transpose {
     };
 }
 
-/// What becomes of the ends of the sum of all windows along one dimension.
+/// The cropping of the sum of all windows along one dimension.
 ///
-/// Formulas: those of JAX's transposed convolution with Keras's paddings, turned into what is cut off.
+/// The formulas are those of JAX's transposed convolution with Keras's paddings, converted to cropping.
 struct Border {
     span: usize,
     stride: usize,
@@ -196,7 +196,7 @@ struct Border {
 }
 
 impl Border {
-    /// How far the input is padded before and after, in the convolution of which this is the transpose.
+    /// The padding before and after of the convolution of which this is the transpose.
     fn pads(&self) -> (usize, usize) {
         let span = self.span;
         if !self.same {
@@ -217,10 +217,10 @@ impl Border {
         let sum = length.checked_sub(1).and_then(|steps| steps.checked_mul(self.stride));
         let sum = sum.and_then(|sum| sum.checked_add(before)?.checked_add(after)?.checked_add(2));
         let output = sum.and_then(|sum| sum.checked_sub(self.span)).filter(|output| *output > 0);
-        output.ok_or_else(|| Error::shape(format!("an input from which any {name} come out"), length))
+        output.ok_or_else(|| Error::shape(format!("an input long enough for any output {name}"), length))
     }
 
-    /// `length` cells of the sum of all windows, with zeros where it ends before.
+    /// `length` positions of the sum of all windows, padded with zeros.
     fn cut(&self, sum: Value, axis: usize, length: usize) -> Result<Value> {
         let first = self.span - 1 - self.pads().0;
         let missing = (first + length).saturating_sub(sum.sizes()[axis]);
@@ -229,7 +229,7 @@ impl Border {
 }
 
 convolution_transpose! {
-    /// Transposed 1-D convolution, which makes inputs larger: `activation(Σ kernel · input + bias)`.
+    /// Transposed 1-D convolution, for upsampling: `activation(Σ kernel · input + bias)`.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, new_steps, filters)`; weights `kernel`
@@ -246,7 +246,7 @@ convolution_transpose! {
 }
 
 convolution_transpose! {
-    /// Transposed 2-D convolution, which makes inputs larger: `activation(Σ kernel · input + bias)`.
+    /// Transposed 2-D convolution, for upsampling: `activation(Σ kernel · input + bias)`.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, filters)`; weights `kernel`
@@ -263,7 +263,7 @@ convolution_transpose! {
 }
 
 convolution_transpose! {
-    /// Transposed 3-D convolution, which makes inputs larger: `activation(Σ kernel · input + bias)`.
+    /// Transposed 3-D convolution, for upsampling: `activation(Σ kernel · input + bias)`.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, filters)`; weights
@@ -280,6 +280,12 @@ convolution_transpose! {
 }
 
 impl BuiltIn for Conv1DTranspose {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        crate::layers::built_in::forget_single_group(config);
+    }
+
+    const LATE: &'static [(&'static str, &'static str)] = &[("output_padding", "null")];
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3, 2).strides(3), Shape::batch_of((4, 2))),
@@ -290,6 +296,12 @@ impl BuiltIn for Conv1DTranspose {
 }
 
 impl BuiltIn for Conv2DTranspose {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        crate::layers::built_in::forget_single_group(config);
+    }
+
+    const LATE: &'static [(&'static str, &'static str)] = &[("output_padding", "null")];
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3, (2, 3)).strides(2).padding(Padding::Same).activation("relu"), Shape::batch_of((3, 4, 2))),
@@ -302,6 +314,12 @@ impl BuiltIn for Conv2DTranspose {
 }
 
 impl BuiltIn for Conv3DTranspose {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        crate::layers::built_in::forget_single_group(config);
+    }
+
+    const LATE: &'static [(&'static str, &'static str)] = &[("output_padding", "null")];
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(2, 2).strides((1, 2, 1)).padding(Padding::Same), Shape::batch_of((2, 3, 2, 2))),

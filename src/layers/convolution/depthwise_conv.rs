@@ -1,41 +1,42 @@
-//! `DepthwiseConv1D` and `2D`: each channel with kernels of its own.
+//! `DepthwiseConv1D` and `2D`: each channel has its own kernels.
 
+use super::frozen::Freezable;
 use super::fused::{self, Fusible};
 use super::{Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Fused, Identity, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Fused, Identity, Layer, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! depthwise_convolution {
     ($(#[$doc:meta])* $name:ident, $n:literal) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// The window's size.
+                /// The size of the kernel.
                 kernel_size: Spatial<$n>,
-                /// The steps from window to window.
+                /// The stride of the windows.
                 strides: Spatial<$n> = Spatial([1; $n]),
-                /// `valid`: windows stay inside; `same`: with strides of 1 the output is as large as the input.
+                /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's size.
                 padding: Padding = Padding::Valid,
-                /// Number of kernels of each channel, each of which gives one channel.
+                /// The number of kernels, and so of output channels, per input channel.
                 depth_multiplier: usize = 1,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
-                /// The distance between the cells of a window.
+                /// The dilation: the distance between a window's positions.
                 dilation_rate: Spatial<$n> = Spatial([1; $n]),
                 /// Applied to the outputs.
                 activation: Activation = Activation::Linear,
                 /// Whether a bias is added.
                 use_bias: bool = true,
-                /// How the kernel starts.
+                /// The initializer of the kernel.
                 depthwise_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-                /// How the bias starts.
+                /// The initializer of the bias.
                 bias_initializer: Initializer = Initializer::Zeros {},
                 /// The penalty on the kernel.
                 depthwise_regularizer: Option<Regularizer> = None,
@@ -43,9 +44,9 @@ macro_rules! depthwise_convolution {
                 bias_regularizer: Option<Regularizer> = None,
                 /// The penalty on the outputs.
                 activity_regularizer: Option<Regularizer> = None,
-                /// The limit on the kernel.
+                /// The constraint on the kernel.
                 depthwise_constraint: Option<Constraint> = None,
-                /// The limit on the bias.
+                /// The constraint on the bias.
                 bias_constraint: Option<Constraint> = None,
             }
         }
@@ -89,6 +90,16 @@ macro_rules! depthwise_convolution {
             fn with_epilogue(&self, activation: Activation) -> Self {
                 self.clone().use_bias(true).activation(activation)
             }
+
+            fn frozen(&self, _: Option<&Identity>, freezing: &Freezing<'_>) -> Option<Frozen> {
+                if self.data_format != DataFormat::ChannelsLast {
+                    return None;
+                }
+                let geometry = &self.windows().depthwise(&[&[1], freezing.input()?].concat());
+                let (kernel_size, activation) = (&self.kernel_size.0, &self.activation);
+                let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: self.use_bias, activation };
+                conv.depthwise(freezing, self.depth_multiplier)
+            }
         }
 
         impl Layer for $name {
@@ -110,6 +121,10 @@ macro_rules! depthwise_convolution {
             fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
                 let channels = self.data_format.to_channels_last(input).last()?;
                 Ok(self.windows().scratch(input, channels.saturating_mul(self.depth_multiplier)))
+            }
+
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                self.frozen(None, freezing)
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
@@ -135,7 +150,7 @@ macro_rules! depthwise_convolution {
 }
 
 depthwise_convolution! {
-    /// 1-D convolution of each channel alone: `activation(Σ window · kernel + bias)` at every step.
+    /// Depthwise 1-D convolution, of each channel by itself: `activation(Σ window · kernel + bias)` at every step.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, new_steps, channels · depth_multiplier)`; weights `kernel` (window,
@@ -152,7 +167,7 @@ depthwise_convolution! {
 }
 
 depthwise_convolution! {
-    /// 2-D convolution of each channel alone: `activation(Σ window · kernel + bias)` at every place.
+    /// Depthwise 2-D convolution, of each channel by itself: `activation(Σ window · kernel + bias)` at every position.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels · depth_multiplier)`; weights
@@ -170,6 +185,12 @@ depthwise_convolution! {
 }
 
 impl BuiltIn for DepthwiseConv1D {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // It is derived from an ordinary convolution, whose kernel it does not have.
+        crate::layers::built_in::forget(config, &["kernel_initializer", "kernel_regularizer", "kernel_constraint"]);
+        crate::layers::built_in::forget_single_group(config);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3).depth_multiplier(2), Shape::batch_of((6, 3))),
@@ -179,6 +200,12 @@ impl BuiltIn for DepthwiseConv1D {
 }
 
 impl BuiltIn for DepthwiseConv2D {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // It is derived from an ordinary convolution, whose kernel it does not have.
+        crate::layers::built_in::forget(config, &["kernel_initializer", "kernel_regularizer", "kernel_constraint"]);
+        crate::layers::built_in::forget_single_group(config);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new((2, 3)).activation("relu"), Shape::batch_of((4, 5, 3))),
@@ -195,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_of_a_channel_stand_together_in_the_output() {
+    fn the_outputs_of_a_channel_are_adjacent() {
         let kernel = Value::from_vec(vec![1.0, 2.0, 3.0, 4.0], &[1, 2, 2], &Device::flex()).unwrap();
         let input = Value::from_vec(vec![1.0, 10.0], &[1, 1, 2], &Device::flex()).unwrap();
         let layer = DepthwiseConv1D::new(1).depth_multiplier(2).use_bias(false);

@@ -1,40 +1,46 @@
-//! A convolution with the batch normalization, the activation and the pooling after it in one step.
+//! A convolution fused with the batch normalization, the activation and the pooling after it.
 
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::layers::{BatchNormalization, Call, Fused, Layer};
+use crate::layers::{BatchNormalization, Call, Freezing, Frozen, Fused, Layer};
 use crate::ops::{self, Value};
 
-/// A convolution into which the layers after it can go.
+/// A convolution that can be fused with the layers after it.
 pub(super) trait Fusible: Layer + Clone + 'static {
-    /// The pooling that a kernel does in the same pass.
+    /// The pooling that the fused kernel supports.
     type Pool: Layer + Clone + 'static;
     /// Number of dimensions of inputs and kernels.
     const RANK: usize;
-    /// Which weight is the kernel that makes the output channels; the bias comes after it.
+    /// The index of the kernel that computes the output channels; the bias follows it.
     const KERNEL: usize = 0;
-    /// How many of the kernel's last dimensions are the output channels.
+    /// The number of trailing output dimensions of the kernel.
     const CHANNELS: usize = 1;
 
-    /// Whether a factor and a summand for each channel of the output can be put into the weights.
+    /// Whether a scale and a shift per output channel can be folded into the weights.
     fn foldable(&self) -> bool;
 
-    /// The same convolution with a bias and this activation.
+    /// The same convolution with a bias and this activation as its epilogue.
     fn with_epilogue(&self, activation: Activation) -> Self;
 
-    /// Convolution and pooling in one pass, where a kernel does both.
+    /// Convolution and pooling in one pass, if there is a kernel for both.
     fn pooled(&self, pool: &Self::Pool, input: &Value, weights: &[Value]) -> Result<Option<Value>> {
         let _ = (pool, input, weights);
         Ok(None)
     }
 
-    /// Whether [`pooled`](Self::pooled) is to be asked.
+    /// The convolution, with a pooling after it if there is one, as a step of a predictor.
+    fn frozen(&self, pool: Option<&Self::Pool>, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let _ = (pool, freezing);
+        None
+    }
+
+    /// Whether [`pooled`](Self::pooled) is supported.
     fn can_pool(&self) -> bool {
         false
     }
 }
 
-/// The first step of [`Layer::absorb`] for a convolution: a batch normalization outside training, or a pooling.
+/// The first step of [`Layer::absorb`] for a convolution: a batch normalization in inference, or a pooling.
 pub(super) fn absorb<C: Fusible>(conv: &C, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
     let norm = next.as_any().downcast_ref::<BatchNormalization>();
     if let Some(norm) = norm.filter(|norm| !training && conv.foldable() && norm.is_over_channels(C::RANK)) {
@@ -49,7 +55,7 @@ pub(super) fn absorb<C: Fusible>(conv: &C, next: &dyn Layer, training: bool) -> 
 struct FusedConv<C: Fusible> {
     conv: C,
     norm: Option<BatchNormalization>,
-    /// Whether the activation after the normalization is in the convolution.
+    /// Whether the activation after the normalization is fused too.
     activated: bool,
     pool: Option<C::Pool>,
 }
@@ -79,9 +85,13 @@ impl<C: Fusible> Fused for FusedConv<C> {
         Ok(Some(folded))
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        self.conv.frozen(self.pool.as_ref(), freezing)
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         if input.is_empty() {
-            // Kernels need values.
+            // Kernels require a non-empty input.
             let output = (&self.conv as &dyn Layer).run(input, call)?;
             return match &self.pool {
                 Some(pool) => (pool as &dyn Layer).run(output, call),

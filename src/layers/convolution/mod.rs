@@ -4,6 +4,7 @@ mod conv;
 mod conv2d;
 mod conv_transpose;
 mod depthwise_conv;
+mod frozen;
 mod fused;
 mod separable_conv;
 
@@ -22,10 +23,10 @@ use crate::ops::ConvGeometry;
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
 
-/// What the dimensions of space are called, by their number.
+/// The names of the spatial dimensions, by their number.
 pub(super) const DIMENSIONS: [&[&str]; 3] = [&["steps"], &["rows", "columns"], &["depth", "rows", "columns"]];
 
-/// What convolutions have in common: how their windows lie along `N` dimensions of space.
+/// Shared by convolutions: their windows along `N` spatial dimensions.
 struct Windows<const N: usize> {
     kernel_size: Spatial<N>,
     strides: Spatial<N>,
@@ -35,7 +36,7 @@ struct Windows<const N: usize> {
 }
 
 impl<const N: usize> Windows<N> {
-    /// Refuses arguments that make no sense; the number of channels of a fitting input.
+    /// Refuses invalid arguments; returns the number of channels of the input.
     fn check(&self, input: &Shape) -> Result<usize> {
         self.kernel_size.check_positive("kernel_size")?;
         self.strides.check_positive("strides")?;
@@ -59,7 +60,7 @@ impl<const N: usize> Windows<N> {
         }
     }
 
-    /// The shape with the windows' numbers in place of the sizes of space, and with so many channels.
+    /// The shape with the number of windows in place of the spatial sizes, and with `channels` channels.
     fn output_shape(&self, input: &Shape, channels: usize) -> Result<Shape> {
         let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
         let windows: [Window; N] = std::array::from_fn(|dimension| self.window(dimension));
@@ -72,9 +73,8 @@ impl<const N: usize> Windows<N> {
         Ok(self.data_format.from_channels_last(&Shape::new(sizes)))
     }
 
-    /// How the kernel goes over an input of these sizes (channels last).
-    /// Values that a convolution of `input` (in the layer's format) by `channels` kernels a pixel takes besides input
-    /// and output: the images with their borders.
+    /// The workspace in values of a convolution of `input` (in the layer's format) with `channels` kernels per pixel,
+    /// besides input and output: the padded images.
     fn scratch(&self, input: &Shape, channels: usize) -> usize {
         let sizes = self.data_format.to_channels_last(input).sizes().to_vec();
         let mut padded = Vec::with_capacity(N);
@@ -85,7 +85,7 @@ impl<const N: usize> Windows<N> {
             padded.push(length.saturating_add(before).saturating_add(after));
             pixels = pixels.saturating_mul(window.count(length, self.padding).unwrap_or(1));
         }
-        framed_len(sizes[0].unwrap_or(1), &padded, pixels, channels)
+        padded_len(sizes[0].unwrap_or(1), &padded, pixels, channels)
     }
 
     fn geometry(&self, sizes: &[usize], groups: usize) -> ConvGeometry {
@@ -98,14 +98,14 @@ impl<const N: usize> Windows<N> {
         }
     }
 
-    /// How the kernels of the single channels go over an input of these sizes (channels last).
+    /// The geometry of a depthwise convolution of an input of these sizes (channels last).
     fn depthwise(&self, sizes: &[usize]) -> ConvGeometry {
         self.geometry(sizes, sizes[N + 1])
     }
 }
 
-/// The activation that is applied to an output with its channels last, and the one for the output in its own format:
-/// one that looks at a whole axis has to see that.
+/// The activation to be applied to the channels-last output, and the one for the output in its own format, which an
+/// activation over a whole axis needs.
 fn split<'a>(activation: &'a Activation, format: DataFormat, call: &Call<'_>) -> (&'a Activation, &'a Activation) {
     match format {
         _ if call.skip_final_activation() => (&Activation::Linear, &Activation::Linear),
@@ -114,7 +114,7 @@ fn split<'a>(activation: &'a Activation, format: DataFormat, call: &Call<'_>) ->
     }
 }
 
-/// Refuses a number of zero.
+/// Refuses zero.
 fn check_positive(argument: &str, number: usize) -> Result<()> {
     if number > 0 {
         return Ok(());
@@ -122,7 +122,7 @@ fn check_positive(argument: &str, number: usize) -> Result<()> {
     Err(Error::argument(argument, "an integer above 0", number))
 }
 
-/// A kernel, and a bias if there is one.
+/// A kernel, and an optional bias.
 fn kernel_and_bias(
     name: &str,
     sizes: Vec<usize>,
@@ -134,15 +134,15 @@ fn kernel_and_bias(
     std::iter::once(kernel).chain(bias).collect()
 }
 
-/// How many values an image may have with its borders, whatever it has without.
-const MOST_PADDED: usize = 1 << 24;
-/// How many times as many values as without an image may have with its borders, if that is more.
-const MOST_TIMES: usize = 4;
+/// The maximum number of values of a padded image, whatever its size without padding.
+const MAX_PADDED: usize = 1 << 24;
+/// The maximum ratio of padded to unpadded values above that.
+const MAX_RATIO: usize = 4;
 
-/// Refuses borders that make an image many times as large as it is. A dilation of millions asks for them, and each image
-/// is copied into its borders.
+/// Refuses padding that makes an image many times larger. A dilation of millions would need it, and each image is
+/// copied into its padding.
 ///
-/// `sizes` are those of a batch of images with the channels last.
+/// `sizes` are those of a batch of images, channels last.
 fn check_borders(sizes: &[Option<usize>], windows: &[Window], padding: Padding) -> Result<()> {
     let channels = sizes.last().copied().flatten().unwrap_or(1);
     let (mut own, mut padded) = (channels, channels);
@@ -152,24 +152,24 @@ fn check_borders(sizes: &[Option<usize>], windows: &[Window], padding: Padding) 
         own = own.saturating_mul(size);
         padded = padded.saturating_mul(size.saturating_add(before).saturating_add(after));
     }
-    let most = own.saturating_mul(MOST_TIMES).max(MOST_PADDED);
+    let most = own.saturating_mul(MAX_RATIO).max(MAX_PADDED);
     if padded <= most {
         return Ok(());
     }
-    let expected = format!("a window whose borders make {own} values no more than {most}");
+    let expected = format!("a window whose padding turns {own} values into at most {most}");
     let spans: Vec<String> = windows.iter().map(|window| window.span().to_string()).collect();
     Err(Error::argument("dilation_rate", expected, format!("windows that span {}", spans.join(" × "))))
 }
 
-/// Sizes of a convolution as Burn's portable one computes it: by products with a copy of each window.
+/// The sizes of a convolution in Burn's portable implementation: matrix products with copied windows (im2col).
 struct Portable {
     batch: usize,
-    /// Values of all inputs with their borders.
+    /// Values of all padded inputs.
     inputs: usize,
-    /// Places of an output, and values of all of them.
+    /// Positions of an output, and values of all outputs.
     places: usize,
     outputs: usize,
-    /// Inputs of a place, and of the kernel's cells how many there are.
+    /// Inputs per output position, and positions of the kernel.
     column: usize,
     cells: usize,
     weights: usize,
@@ -178,13 +178,13 @@ struct Portable {
 }
 
 impl Portable {
-    /// Places of which the windows are copied at once.
+    /// Output positions whose windows are copied at once.
     const TILE: usize = 512;
-    /// Values of the products that a transposed convolution makes at once, unless a single place has more.
+    /// Values of the products that a transposed convolution computes at once, unless a single position has more.
     const COLUMNS: usize = (8 << 20) / size_of::<f32>();
 
-    /// Values of windows that all threads copy together, of so many `columns`, and of their products with `filters`
-    /// kernels.
+    /// Values of the windows that all threads copy at once, with `column` values each, and of their products with
+    /// `filters` kernels.
     fn tiles(batch: usize, places: usize, column: usize, filters: usize) -> usize {
         let tasks = batch.saturating_mul(places.div_ceil(Self::TILE)).min(rayon::current_num_threads());
         tasks.saturating_mul(places.min(Self::TILE)).saturating_mul(column.saturating_add(filters))
@@ -194,20 +194,20 @@ impl Portable {
         parts.iter().fold(0, |sum, part| sum.saturating_add(*part))
     }
 
-    /// Besides input, kernel and output: both rearranged twice, and the windows of some places.
+    /// Besides input, kernel and output: transposed copies of both, and the windows of a tile.
     fn forward(&self) -> usize {
         let tiles = Self::tiles(self.batch, self.places, self.column, self.filters);
         Self::sum(&[self.inputs, self.inputs, self.weights, self.weights, tiles])
     }
 
-    /// The kernel's gradient is a convolution of the inputs by the outputs' gradients, of which each window is as large
-    /// as all of an output.
+    /// The kernel's gradient is a convolution of the inputs with the output gradients, whose windows are as large as a
+    /// whole output.
     fn weights_gradient(&self) -> usize {
         let tiles = Self::tiles(self.channels, self.cells, self.batch.saturating_mul(self.places), self.filters);
         Self::sum(&[self.inputs, self.inputs, self.outputs, self.outputs, self.weights, tiles])
     }
 
-    /// The transpose, which is the input's gradient: products of some places with all cells at once.
+    /// The transpose, that is the input gradient: products of some output positions with the whole kernel at once.
     fn transposed(&self) -> usize {
         let each = self.column.max(Self::COLUMNS).min(self.column.saturating_mul(self.places));
         let columns = each.saturating_mul(self.batch.min(rayon::current_num_threads()));
@@ -215,9 +215,8 @@ impl Portable {
     }
 }
 
-/// Values of copies of images with their borders: a few at a time for each thread, or all of them where no kernel works
-/// on parts.
-fn framed_len(batch: usize, padded: &[usize], pixels: usize, channels: usize) -> usize {
+/// Values of padded copies of images: a few at a time for each thread, or all of them where no kernel works on tiles.
+fn padded_len(batch: usize, padded: &[usize], pixels: usize, channels: usize) -> usize {
     const ROWS: usize = 480;
     let frame = padded.iter().fold(channels, |product, size| product.saturating_mul(*size));
     let at_once = ROWS.div_ceil(pixels.max(1)).saturating_mul(rayon::current_num_threads());

@@ -1,65 +1,67 @@
-//! `SeparableConv1D` and `2D`: each channel alone, then all channels of a place together.
+//! `SeparableConv1D` and `2D`: a depthwise convolution followed by a pointwise one.
 
+use super::frozen::Freezable;
 use super::fused::{self, Fusible};
 use super::{Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Fused, Identity, Layer, WeightSpec};
+use crate::layers::core::FrozenDense;
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Fused, Identity, Layer, WeightSpec};
 use crate::ops::{self, ConvGeometry, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! separable_convolution {
     ($(#[$doc:meta])* $name:ident, $n:literal) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// Number of channels that come out.
+                /// The number of output channels.
                 filters: usize,
-                /// The window's size.
+                /// The size of the depthwise kernel.
                 kernel_size: Spatial<$n>,
-                /// The steps from window to window.
+                /// The stride of the windows.
                 strides: Spatial<$n> = Spatial([1; $n]),
-                /// `valid`: windows stay inside; `same`: with strides of 1 the output is as large as the input.
+                /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's size.
                 padding: Padding = Padding::Valid,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
-                /// The distance between the cells of a window.
+                /// The dilation: the distance between a window's positions.
                 dilation_rate: Spatial<$n> = Spatial([1; $n]),
-                /// Number of kernels of each channel.
+                /// The number of depthwise kernels per input channel.
                 depth_multiplier: usize = 1,
                 /// Applied to the outputs.
                 activation: Activation = Activation::Linear,
                 /// Whether a bias is added.
                 use_bias: bool = true,
-                /// How the kernel of the single channels starts.
+                /// The initializer of the depthwise kernel.
                 depthwise_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-                /// How the kernel of the single places starts.
+                /// The initializer of the pointwise kernel.
                 pointwise_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-                /// How the bias starts.
+                /// The initializer of the bias.
                 bias_initializer: Initializer = Initializer::Zeros {},
-                /// The penalty on the kernel of the single channels.
+                /// The penalty on the depthwise kernel.
                 depthwise_regularizer: Option<Regularizer> = None,
-                /// The penalty on the kernel of the single places.
+                /// The penalty on the pointwise kernel.
                 pointwise_regularizer: Option<Regularizer> = None,
                 /// The penalty on the bias.
                 bias_regularizer: Option<Regularizer> = None,
                 /// The penalty on the outputs.
                 activity_regularizer: Option<Regularizer> = None,
-                /// The limit on the kernel of the single channels.
+                /// The constraint on the depthwise kernel.
                 depthwise_constraint: Option<Constraint> = None,
-                /// The limit on the kernel of the single places.
+                /// The constraint on the pointwise kernel.
                 pointwise_constraint: Option<Constraint> = None,
-                /// The limit on the bias.
+                /// The constraint on the bias.
                 bias_constraint: Option<Constraint> = None,
             }
         }
 
         impl $name {
-            /// `filters` channels from kernels of size `kernel_size`.
+            /// `filters` output channels, with depthwise kernels of size `kernel_size`.
             pub fn new(filters: usize, kernel_size: impl Into<Spatial<$n>>) -> Self {
                 Self::required(filters, kernel_size.into())
             }
@@ -97,6 +99,23 @@ macro_rules! separable_convolution {
             fn with_epilogue(&self, activation: Activation) -> Self {
                 self.clone().use_bias(true).activation(activation)
             }
+
+            fn frozen(&self, _: Option<&Identity>, freezing: &Freezing<'_>) -> Option<Frozen> {
+                let input = freezing.input()?;
+                if self.data_format != DataFormat::ChannelsLast {
+                    return None;
+                }
+                let geometry = &self.windows().depthwise(&[&[1], input].concat());
+                let (kernel_size, activation) = (&self.kernel_size.0, &Activation::Linear);
+                let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: false, activation };
+                let depthwise = conv.depthwise(freezing, self.depth_multiplier)?;
+                let places = freezing.output.iter().rev().skip(1).product::<usize>();
+                let inner = input.last()?.checked_mul(self.depth_multiplier)?;
+                let bias = if self.use_bias { Some(freezing.weight(2)?) } else { None };
+                let (pointwise, sizes) = (freezing.weight(1)?, (inner, self.filters));
+                let pointwise = FrozenDense::step(sizes, places, &pointwise, bias.as_deref(), &self.activation)?;
+                Some(depthwise.then(places.checked_mul(inner)?, pointwise, places.checked_mul(self.filters)?))
+            }
         }
 
         impl Layer for $name {
@@ -123,9 +142,13 @@ macro_rules! separable_convolution {
 
             fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
                 let channels = self.data_format.to_channels_last(input).last()?.saturating_mul(self.depth_multiplier);
-                // What comes out of the first half.
+                // The output of the depthwise convolution.
                 let between = self.windows().output_shape(input, channels)?.known_len();
                 Ok(between.saturating_add(self.windows().scratch(input, channels)))
+            }
+
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                self.frozen(None, freezing)
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
@@ -152,7 +175,7 @@ macro_rules! separable_convolution {
 }
 
 separable_convolution! {
-    /// 1-D convolution of each channel alone, then a matrix over the channels of each step.
+    /// Depthwise 1-D convolution, followed by a pointwise one that mixes the channels of each step.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, new_steps, filters)`; weights `depthwise_kernel` (window, channels,
@@ -169,7 +192,7 @@ separable_convolution! {
 }
 
 separable_convolution! {
-    /// 2-D convolution of each channel alone, then a matrix over the channels of each place.
+    /// Depthwise 2-D convolution, followed by a pointwise one that mixes the channels of each position.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, filters)`; weights `depthwise_kernel`
@@ -187,6 +210,12 @@ separable_convolution! {
 }
 
 impl BuiltIn for SeparableConv1D {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // It is derived from an ordinary convolution, whose kernel it does not have.
+        crate::layers::built_in::forget(config, &["kernel_initializer", "kernel_regularizer", "kernel_constraint"]);
+        crate::layers::built_in::forget_single_group(config);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(4, 3).depth_multiplier(2), Shape::batch_of((6, 3))),
@@ -196,6 +225,12 @@ impl BuiltIn for SeparableConv1D {
 }
 
 impl BuiltIn for SeparableConv2D {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // It is derived from an ordinary convolution, whose kernel it does not have.
+        crate::layers::built_in::forget(config, &["kernel_initializer", "kernel_regularizer", "kernel_constraint"]);
+        crate::layers::built_in::forget_single_group(config);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(4, 3).padding(Padding::Same).strides(2).activation("relu"), Shape::batch_of((5, 4, 3))),

@@ -1,15 +1,15 @@
-//! `Activation`: an activation function as a layer of its own.
+//! `Activation`: an activation function as a layer.
 
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
     /// Applies an activation function; Keras's `Activation` layer.
     ///
-    /// In Rust the name `Activation` is the function's, and [`Activation::new`] makes this layer.
+    /// In Rust `Activation` is the function, and [`Activation::new`] makes this layer.
     ///
     /// # Shapes
     /// `(batch, …)` → the same (`glu` halves the last dimension).
@@ -23,6 +23,14 @@ crate::describe! {
     pub layer struct ActivationLayer as "Activation" {
         /// The function.
         activation: Activation,
+    }
+}
+
+impl Activation {
+    /// The Keras layer that only applies an activation: `model.add(Activation::new("relu"))`.
+    #[allow(clippy::new_ret_no_self)] // Keras gives the layer and its argument the same name.
+    pub fn new(activation: impl Into<Activation>) -> ActivationLayer {
+        ActivationLayer::new(activation)
     }
 }
 
@@ -44,6 +52,10 @@ impl Layer for ActivationLayer {
 
     fn as_activation(&self) -> Option<Activation> {
         Some(self.activation.clone()).filter(Activation::is_element_wise)
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        Activated::step(&self.activation, freezing)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

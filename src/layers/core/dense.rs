@@ -1,10 +1,11 @@
-//! `Dense`: every output depends on every input feature.
+//! `Dense`: a fully connected layer.
 
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::kernels::dense::{Dense as Sizes, Packed};
+use crate::layers::{BuiltIn, Call, Epilogue, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -29,9 +30,9 @@ crate::describe! {
         activation: Activation = Activation::Linear,
         /// Whether a bias is added.
         use_bias: bool = true,
-        /// How the kernel starts.
+        /// The initializer of the kernel.
         kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-        /// How the bias starts.
+        /// The initializer of the bias.
         bias_initializer: Initializer = Initializer::Zeros {},
         /// The penalty on the kernel.
         kernel_regularizer: Option<Regularizer> = None,
@@ -39,9 +40,9 @@ crate::describe! {
         bias_regularizer: Option<Regularizer> = None,
         /// The penalty on the outputs.
         activity_regularizer: Option<Regularizer> = None,
-        /// The limit on the kernel.
+        /// The constraint on the kernel.
         kernel_constraint: Option<Constraint> = None,
-        /// The limit on the bias.
+        /// The constraint on the bias.
         bias_constraint: Option<Constraint> = None,
     }
 }
@@ -87,9 +88,51 @@ impl Layer for Dense {
         Ok(output)
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let inputs = freezing.input()?.last().copied()?;
+        let rows = freezing.output.iter().rev().skip(1).product();
+        let bias = if self.use_bias { Some(freezing.weight(1)?) } else { None };
+        FrozenDense::step((inputs, self.units), rows, &freezing.weight(0)?, bias.as_deref(), &self.activation)
+    }
+
     fn final_activation(&self) -> Option<&Activation> {
-        // A penalty on the outputs needs the outputs.
+        // A penalty on the outputs requires the activated outputs.
         self.activity_regularizer.is_none().then_some(&self.activation)
+    }
+}
+
+/// The layer in a predictor: a product with each of `rows` rows of a sample.
+#[derive(Debug)]
+pub(in crate::layers) struct FrozenDense {
+    packed: Packed,
+    rows: usize,
+    units: usize,
+    epilogue: Epilogue,
+}
+
+impl FrozenDense {
+    /// The step for weights of `inputs × units`.
+    pub fn step(
+        (inputs, units): (usize, usize),
+        rows: usize,
+        w: &[f32],
+        bias: Option<&[f32]>,
+        activation: &Activation,
+    ) -> Option<Frozen> {
+        let epilogue = Epilogue::of(activation)?;
+        let fits = Sizes { rows, inputs, units }.fits();
+        fits.then(|| Self { packed: Packed::new((inputs, units), w, bias), rows, units, epilogue }.into())
+    }
+}
+
+impl FrozenStep for FrozenDense {
+    fn operations(&self) -> usize {
+        self.packed.operations().saturating_mul(self.rows)
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
+        self.packed.forward(inputs[0], self.epilogue.inside(), threads, output);
+        self.epilogue.outside(self.units, output);
     }
 }
 

@@ -1,4 +1,4 @@
-//! `EinsumDense`: a product with weights over dimensions told by name.
+//! `EinsumDense`: a dense layer whose product is an einsum.
 
 use crate::activations::Activation;
 use crate::constraints::Constraint;
@@ -10,13 +10,13 @@ use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// `activation(einsum(equation, x, kernel) + bias)`: the dimensions of inputs, kernel and outputs have names; a
-    /// name that inputs and kernel share and the outputs do not have is summed over.
+    /// `activation(einsum(equation, x, kernel) + bias)`: dimensions shared by inputs and kernel but not the outputs are
+    /// summed over.
     ///
-    /// `abc,cd->abd` is `Dense` on inputs of three dimensions. `...` stands for dimensions that stay as they are.
+    /// `abc,cd->abd` is `Dense` on inputs of three dimensions. `...` stands for dimensions that are unchanged.
     ///
     /// # Shapes
-    /// As the equation says; weights `kernel`, and `bias` over the dimensions `bias_axes`.
+    /// As in the equation; weights `kernel`, and `bias` over the dimensions `bias_axes`.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -34,11 +34,11 @@ crate::describe! {
         output_shape: Vec<Option<usize>>,
         /// Applied to the outputs.
         activation: Activation = Activation::Linear,
-        /// The dimensions of the outputs over which there is a bias; none unless said otherwise.
+        /// The dimensions of the outputs that have a bias; by default none.
         bias_axes: Option<String> = None,
-        /// How the kernel starts.
+        /// The initializer of the kernel.
         kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-        /// How the bias starts.
+        /// The initializer of the bias.
         bias_initializer: Initializer = Initializer::Zeros {},
         /// The penalty on the kernel.
         kernel_regularizer: Option<Regularizer> = None,
@@ -46,28 +46,28 @@ crate::describe! {
         bias_regularizer: Option<Regularizer> = None,
         /// The penalty on the outputs.
         activity_regularizer: Option<Regularizer> = None,
-        /// The limit on the kernel.
+        /// The constraint on the kernel.
         kernel_constraint: Option<Constraint> = None,
-        /// The limit on the bias.
+        /// The constraint on the bias.
         bias_constraint: Option<Constraint> = None,
     }
 }
 
-/// An equation for inputs of a known rank, with the sizes of everything.
+/// An equation resolved for inputs of a known rank, with all sizes.
 struct Plan {
     input: Vec<char>,
     kernel: Vec<char>,
     output: Vec<char>,
     kernel_sizes: Vec<usize>,
-    /// The kernel's sizes over dimensions of the inputs, and over those of the outputs, multiplied.
+    /// Fan-in and fan-out: the products of the kernel's sizes over dimensions of the inputs, and of the outputs.
     fans: [usize; 2],
-    /// The bias's sizes, those of the last dimensions of the outputs, if there is one.
+    /// The sizes of the bias, over trailing dimensions of the outputs, if there is one.
     bias_sizes: Option<Vec<usize>>,
     output_shape: Shape,
 }
 
 impl EinsumDense {
-    /// The product that `equation` tells, with outputs of the sizes `output_shape`.
+    /// The einsum `equation`, with outputs of the sizes `output_shape`.
     pub fn new(equation: impl Into<String>, output_shape: impl Into<Vec<Option<usize>>>) -> Self {
         Self::required(equation.into(), output_shape.into())
     }
@@ -76,8 +76,8 @@ impl EinsumDense {
         Error::argument("equation", expected, format!("`{}`", self.equation))
     }
 
-    /// The names of inputs, kernel and outputs, with names for what `...` stands for in inputs of `rank` dimensions;
-    /// and how many those are and whether they come first.
+    /// The labels of inputs, kernel and outputs, with labels for the dimensions of `...` in inputs of `rank`
+    /// dimensions; and the number of those dimensions, and whether they come first.
     fn names(&self, rank: usize) -> Result<([Vec<char>; 3], usize, bool)> {
         let form = "`inputs,kernel->outputs` of letters, `...` at the same end of inputs and outputs";
         let (operands, output) = self.equation.split_once("->").ok_or_else(|| self.wrong(form))?;
@@ -98,7 +98,7 @@ impl EinsumDense {
         let elided = elided.ok_or_else(|| {
             Error::shape(format!("ndim={} for `{}`", letters[0].len(), self.equation), format!("ndim={rank}"))
         })?;
-        // Digits are no letters.
+        // Digits cannot clash with the equation's letters.
         let rest: Vec<char> = ('0'..='9').take(elided).collect();
         if rest.len() < elided {
             return Err(Error::shape("fewer dimensions", format!("ndim={rank}")));
@@ -115,32 +115,32 @@ impl EinsumDense {
             return Err(self.wrong("an equation whose first dimension is the batch's, in inputs and outputs only"));
         }
         let size_in_input = |name: &char| input.iter().position(|n| n == name).map(|axis| shape.sizes()[axis]);
-        // What the caller says of the outputs, with the batch and what `...` stands for in place.
-        let mut said = vec![shape.sizes()[0]];
+        // The given output sizes, with the batch and the dimensions of `...` inserted.
+        let mut given = vec![shape.sizes()[0]];
         if first && elided > 0 {
-            said.extend_from_slice(&shape.sizes()[1..elided]);
+            given.extend_from_slice(&shape.sizes()[1..elided]);
         }
-        said.extend_from_slice(&self.output_shape);
+        given.extend_from_slice(&self.output_shape);
         if !first {
-            said.extend_from_slice(&shape.sizes()[shape.rank() - elided..]);
+            given.extend_from_slice(&shape.sizes()[shape.rank() - elided..]);
         }
-        if said.len() != output.len() {
-            let count = output.len() - (said.len() - self.output_shape.len()).min(output.len());
+        if given.len() != output.len() {
+            let count = output.len() - (given.len() - self.output_shape.len()).min(output.len());
             return Err(Error::argument("output_shape", format!("{count} sizes"), format!("{:?}", self.output_shape)));
         }
         let mut sizes = Vec::with_capacity(output.len());
-        for (name, said) in output.iter().zip(said) {
+        for (name, given) in output.iter().zip(given) {
             let own = size_in_input(name);
             if own.is_none() && !kernel.contains(name) {
                 return Err(self.wrong(format!("`{name}` in the inputs or the kernel")));
             }
-            if let (Some(Some(own)), Some(said)) = (own, said)
-                && own != said
+            if let (Some(Some(own)), Some(given)) = (own, given)
+                && own != given
             {
                 let expected = format!("{own} for `{name}`, as in the inputs");
                 return Err(Error::argument("output_shape", expected, format!("{:?}", self.output_shape)));
             }
-            sizes.push(said.or(own.flatten()));
+            sizes.push(given.or(own.flatten()));
         }
         let mut fans = [1usize; 2];
         let mut kernel_sizes = Vec::with_capacity(kernel.len());
@@ -163,7 +163,7 @@ impl EinsumDense {
         Ok(Plan { input, kernel, output, kernel_sizes, fans, bias_sizes, output_shape: Shape::new(sizes) })
     }
 
-    /// 1 where there is no bias, from the first dimension that has one.
+    /// The sizes of the bias, from its first dimension on: 1 for dimensions without a bias.
     fn bias_sizes(&self, axes: &str, output: &[char], sizes: &[Option<usize>]) -> Result<Vec<usize>> {
         let wrong = || Error::argument("bias_axes", "letters of the outputs, not the batch's", format!("`{axes}`"));
         if axes.is_empty() || axes.chars().any(|name| !output[1..].contains(&name)) {
@@ -202,7 +202,7 @@ impl Layer for EinsumDense {
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
         let plan = self.plan(input)?;
         let kernel = plan.kernel_sizes.iter().fold(1, |product: usize, size| product.saturating_mul(*size));
-        // Both factors and the product with their dimensions in another order.
+        // Both factors and the product, transposed.
         Ok(input.known_len().saturating_add(kernel).saturating_add(plan.output_shape.known_len()))
     }
 
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn equations_that_make_no_sense_are_refused() {
+    fn invalid_equations_are_refused() {
         for equation in ["abc", "abc,cd", "abc->abd", "aac,cd->aad", "abc,c d->abd", "abc,cd->", "...abc,cd->abd"] {
             assert!(refused(equation, &[None, Some(3)], None).contains("equation"), "{equation}");
         }

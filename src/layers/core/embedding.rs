@@ -1,21 +1,22 @@
-//! `Embedding`: a learned vector for each word.
+//! `Embedding`: learned vectors for integer indices.
 
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::kernels::embedding;
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{self, MAX_RANK, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
-/// Up to this all whole numbers are floats.
+/// Floats are exact for integers up to this.
 const LARGEST: usize = 1 << 24;
 
 crate::describe! {
-    /// The row of a learned table that each input, a whole number, names.
+    /// Looks up the rows of a learned table by integer inputs.
     ///
-    /// A number that names no row is refused before it goes to the device. Behind layers that compute, where it is only
-    /// seen on the device, its row is not a number (as in Keras on JAX), so that training stops at it.
+    /// An index without a row is refused before it is copied to the device. Behind layers that compute, where it is
+    /// only known on the device, its row is NaN (as in Keras on JAX), which stops training.
     ///
     /// # Shapes
     /// `(batch, …)` → `(batch, …, output_dim)`; weight `embeddings` (input_dim, output_dim).
@@ -34,15 +35,15 @@ crate::describe! {
         input_dim: usize,
         /// The number of features of a row.
         output_dim: usize,
-        /// How the table starts.
+        /// The initializer of the table.
         embeddings_initializer: Initializer = Initializer::RandomUniform { minval: -0.05, maxval: 0.05, seed: None },
         /// The penalty on the table.
         embeddings_regularizer: Option<Regularizer> = None,
         /// The penalty on the outputs.
         activity_regularizer: Option<Regularizer> = None,
-        /// The limit on the table.
+        /// The constraint on the table.
         embeddings_constraint: Option<Constraint> = None,
-        /// Whether the input 0 stands for nothing and is left out by the layers that follow.
+        /// Whether the input 0 is padding, which is masked.
         mask_zero: bool = false,
     }
 }
@@ -94,9 +95,18 @@ impl Layer for Embedding {
     }
 
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-        // Numbers of rows as they are, cut to the table and as integers; the rows with and without what is outside.
+        // Indices as given, clamped to the table, and as integers; the rows with and without invalid indices.
         let rows = input.known_len().saturating_mul(self.output_dim).saturating_mul(2);
         Ok(rows.saturating_add(input.known_len().saturating_mul(4)))
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        // A mask goes on to the layers that follow, whose compiled forms know none.
+        if self.mask_zero {
+            return None;
+        }
+        let (table, len) = (freezing.weight(0)?, freezing.output.iter().product());
+        Some(FrozenEmbedding { table, width: self.output_dim, len }.into())
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
@@ -109,7 +119,7 @@ impl Layer for Embedding {
         let largest = (self.input_dim - 1) as f32;
         let inside = input.clone().clamp(0.0, largest);
         let outside = inside.clone().equal(input).equal_scalar(0.0);
-        // What is outside, NaN too, stands for some row until it is replaced.
+        // Invalid indices, including NaN, look up some row until it is replaced.
         let first = Value::full(&inside.sizes(), 0.0, &inside.device())?;
         let rows = inside.select_where(outside.clone(), first).gather_rows(call.weight(0))?;
         let sizes = rows.sizes();
@@ -119,6 +129,24 @@ impl Layer for Embedding {
         let output = rows.select_where(outside, nothing);
         call.add_activity_loss(&self.activity_regularizer, &output)?;
         Ok(output)
+    }
+}
+
+/// The layer in a predictor.
+#[derive(Debug)]
+struct FrozenEmbedding {
+    table: Vec<f32>,
+    width: usize,
+    len: usize,
+}
+
+impl FrozenStep for FrozenEmbedding {
+    fn operations(&self) -> usize {
+        self.len.saturating_mul(2)
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+        embedding::forward_here(self.width, inputs[0], &self.table, output);
     }
 }
 
@@ -143,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_outside_is_refused_on_the_host_and_seen_on_the_device() {
+    fn an_invalid_index_is_refused_on_the_host_and_nan_on_the_device() {
         let layer = Embedding::new(3, 2);
         for wrong in [-1.0, 3.0, 0.5, f32::NAN] {
             assert!(layer.check_values(&[0.0, wrong]).is_err(), "{wrong}");

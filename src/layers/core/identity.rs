@@ -1,12 +1,12 @@
-//! `Identity`: nothing changes.
+//! `Identity`: returns its input.
 
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer, OutputMemory};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Passes its inputs on.
+    /// Returns its input unchanged.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -38,6 +38,10 @@ impl Layer for Identity {
 
     fn output_memory(&self) -> OutputMemory {
         OutputMemory::View
+    }
+
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        Some(Frozen::Same)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

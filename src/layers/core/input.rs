@@ -1,12 +1,14 @@
 //! `Input`: the shape of a model's samples.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, HasCommon, Layer, LayerArguments, OutputMemory, check_input_dtype};
+use crate::layers::{
+    BuiltIn, Call, Freezing, Frozen, HasCommon, Layer, LayerArguments, OutputMemory, check_input_dtype,
+};
 use crate::ops::Value;
 use crate::shape::{IntoSample, Shape};
 
 crate::describe! {
-    /// Says what shape one sample has; computes nothing and is not counted among a model's layers.
+    /// Sets the shape of one sample; computes nothing and is not counted among a model's layers.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -19,11 +21,11 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Input as "InputLayer" {
-        /// Sparse inputs, which Brasa does not do.
+        /// Sparse inputs, which Brasa does not support.
         sparse: bool = false,
-        /// Ragged inputs, which Brasa does not do.
+        /// Ragged inputs, which Brasa does not support.
         ragged: bool = false,
-        /// Inputs that may be missing, which Brasa does not have.
+        /// Optional inputs, which Brasa does not support.
         optional: bool = false,
     }
 }
@@ -34,7 +36,7 @@ impl Input {
         Self::default().input_shape(sample)
     }
 
-    /// Says what the samples hold: `string`, an integer type such as `int64`, or floats, as without a word. Strings go to
+    /// Sets the dtype of the samples: `string`, an integer type such as `int64`, or floats (default). Strings are for
     /// layers that take them, such as [`TextVectorization`](crate::layers::TextVectorization).
     ///
     /// ```
@@ -72,12 +74,21 @@ impl Layer for Input {
         OutputMemory::View
     }
 
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        Some(Frozen::Same)
+    }
+
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         Ok(input)
     }
 }
 
 impl BuiltIn for Input {
+    // Booleans and strings only as inputs: no layer computes with them.
+    fn takes_dtype(_: &str) -> bool {
+        true
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![(Self::new((4, 3)), Shape::batch_of((4, 3)))]
     }

@@ -1,4 +1,4 @@
-//! `Lambda`: a function of one's own as a layer.
+//! `Lambda`: a custom function as a layer.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,17 +9,17 @@ use crate::layers::{BuiltIn, Call, Common, HasCommon, Layer, LayerArguments};
 use crate::ops::Value;
 use crate::shape::{IntoSample, Shape};
 
-/// A closure cannot be put in a file, nor Python's code be run from one.
+/// A closure cannot be serialized, nor Python code be run from a file.
 const INSTEAD: &str = "a layer type of your own, which files can name (see the module `layers`)";
 
 type Function = dyn Fn(Value) -> Result<Value> + Send + Sync;
 
 /// Applies a closure; for models that are not saved.
 ///
-/// Saving a model with it is refused, and so is loading Keras's, which holds Python's byte code.
+/// Saving a model with it is refused, and so is loading Keras's, which contains Python byte code.
 ///
 /// # Shapes
-/// The same unless [`output_shape`](Self::output_shape) says otherwise.
+/// The same unless set by [`output_shape`](Self::output_shape).
 ///
 /// ```
 /// use brasa::prelude::*;
@@ -41,7 +41,7 @@ impl Lambda {
         Self { common: Common::default(), function: Arc::new(function), output: None }
     }
 
-    /// Says what shape one output has, where it is not that of the input.
+    /// Sets the shape of one output, if it is not that of the input.
     #[must_use]
     pub fn output_shape(mut self, sample: impl IntoSample) -> Self {
         self.output = Some(Shape::batch_of(sample));
@@ -118,14 +118,14 @@ mod tests {
 
     use super::*;
 
-    /// What the function does to the steps nobody knows: as in Keras a mask ends here.
+    /// The effect of the function on steps is unknown: as in Keras the mask is dropped.
     #[test]
-    fn a_mask_ends_here() {
+    fn the_mask_is_dropped() {
         assert!(!Lambda::new(Ok).supports_masking());
     }
 
     #[test]
-    fn another_shape_than_said_is_refused() {
+    fn a_shape_other_than_declared_is_refused() {
         let layer = Lambda::new(|x| Ok(x.sum_axis(1)));
         let input = Value::full(&[2, 3], 1.0, &Device::flex()).unwrap();
         let error = layer.forward(input, &mut Call::inference(&[])).unwrap_err();

@@ -1,4 +1,4 @@
-//! `Masking`: steps that say nothing are left out.
+//! `Masking`: masks steps of a given value.
 
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
@@ -6,7 +6,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Leaves out the steps all of whose features are `mask_value`: they become 0, and the layers that follow are told.
+    /// Masks the steps whose features all equal `mask_value`: they become 0, and the following layers get the mask.
     ///
     /// # Shapes
     /// `(batch, steps, features)` → the same.
@@ -18,7 +18,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Masking {
-        /// The value of a step that says nothing.
+        /// The value of masked steps.
         mask_value: f32 = 0.0,
     }
 }
@@ -43,7 +43,7 @@ impl Layer for Masking {
     }
 
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-        // What differs.
+        // The comparison with the value.
         Ok(input.known_len())
     }
 
@@ -71,7 +71,7 @@ mod tests {
     use crate::model::{Mode, Sequential};
 
     #[test]
-    fn steps_of_the_value_are_left_out() {
+    fn steps_of_the_mask_value_are_masked() {
         let input = Value::from_vec(vec![-1., -1., -1., 2.], &[1, 2, 2], &Device::flex()).unwrap();
         let mut call = Call::inference(&[]);
         let output = Masking::new().mask_value(-1.0).forward(input, &mut call).unwrap();
@@ -79,9 +79,9 @@ mod tests {
         assert_eq!(call.mask.unwrap().to_vec().unwrap(), [0., 1.]);
     }
 
-    /// Steps at the end that are masked change nothing, through a layer that keeps the mask.
+    /// Masked steps at the end change nothing, through a layer that passes the mask on.
     #[test]
-    fn a_mask_goes_on_to_the_layers_that_follow() {
+    fn the_mask_reaches_the_following_layers() {
         let mut model = Sequential::new().with_seed(1);
         model.add(Masking::new().input_shape((None, 2))).unwrap();
         model.add(Dense::new(3).activation("sigmoid")).unwrap();

@@ -12,6 +12,7 @@ mod reversible_embedding;
 
 pub use activation::ActivationLayer;
 pub use dense::Dense;
+pub(super) use dense::FrozenDense;
 pub use einsum_dense::EinsumDense;
 pub use embedding::Embedding;
 pub use identity::Identity;

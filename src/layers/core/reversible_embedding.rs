@@ -1,4 +1,4 @@
-//! `ReversibleEmbedding`: a learned vector for each word, and back from vectors to scores of words.
+//! `ReversibleEmbedding`: an embedding that also maps vectors to scores of tokens.
 
 use super::Embedding;
 use crate::constraints::Constraint;
@@ -9,12 +9,12 @@ use crate::ops::Value;
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
-/// The argument of a call that asks for the way back.
+/// The call argument that requests the reverse direction.
 const REVERSE: &str = "reverse";
 
 crate::describe! {
-    /// An [`Embedding`](super::Embedding) that is also called the other way round: with `reverse`, an argument of the
-    /// call, it takes vectors, and gives for each row of the table the product of vector and row, a score of each word.
+    /// An [`Embedding`](super::Embedding) that can also be called in reverse: with the call argument `reverse` it
+    /// multiplies vectors with each row of the table, and returns a score (logit) for each.
     ///
     /// # Shapes
     /// `(batch, …)` → `(batch, …, output_dim)`; with `reverse` `(batch, …, output_dim)` → `(batch, …, input_dim)`. Weights:
@@ -38,19 +38,19 @@ crate::describe! {
         input_dim: usize,
         /// The number of features of a row.
         output_dim: usize,
-        /// Whether both ways have the same weights.
+        /// Whether both directions share their weights.
         tie_weights: bool = true,
-        /// How the table starts.
+        /// The initializer of the table.
         embeddings_initializer: Initializer = Initializer::RandomUniform { minval: -0.05, maxval: 0.05, seed: None },
         /// The penalty on the table.
         embeddings_regularizer: Option<Regularizer> = None,
         /// The penalty on the outputs.
         activity_regularizer: Option<Regularizer> = None,
-        /// The limit on the table.
+        /// The constraint on the table.
         embeddings_constraint: Option<Constraint> = None,
-        /// Whether the input 0 stands for nothing and is left out by the layers that follow.
+        /// Whether the input 0 is padding, which is masked.
         mask_zero: bool = false,
-        /// The type in which Keras computes the way back: `float32`, in which Brasa computes everything.
+        /// The dtype of Keras's reverse direction: `float32`, as in all of Brasa's computations.
         reverse_dtype: Option<String> = None,
         /// A smooth limit on the scores: they become `tanh(score / cap) · cap`.
         logit_soft_cap: Option<f32> = None,
@@ -108,7 +108,7 @@ impl Layer for ReversibleEmbedding {
         if !arguments.flag(REVERSE)? {
             return Ok(vec![self.output_shape(input)?]);
         }
-        // Refuses arguments that make no sense.
+        // Refuses invalid arguments.
         self.output_shape(&Shape::batch_of(()))?;
         let features = if input.rank() < 2 { 0 } else { input.last()? };
         if features != self.output_dim {
@@ -173,9 +173,9 @@ mod tests {
 
     use super::*;
 
-    /// Numbers worked out by hand.
+    /// Values calculated by hand.
     #[test]
-    fn the_way_back_multiplies_with_every_row() {
+    fn reverse_multiplies_with_every_row() {
         let of = |numbers: &[f32], sizes: &[usize]| Value::from_vec(numbers.to_vec(), sizes, &Device::flex()).unwrap();
         let mut arguments = Arguments::new();
         arguments.set_option("reverse", true);

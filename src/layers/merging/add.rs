@@ -1,19 +1,20 @@
 //! `Add`: the sum of its inputs.
 
-use super::{aligned, any_mask, broadcast, example_shapes};
+use super::{aligned, any_mask, broadcast, example_shapes, frozen_merge};
 use crate::error::Result;
-use crate::layers::{Arguments, BuiltIn, Call, Layer};
+use crate::kernels::merge::Merge;
+use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The sum of its inputs, element by element.
+    /// The element-wise sum of its inputs.
     ///
     /// # Shapes
     /// Inputs of one shape → that shape; sizes of 1 are repeated, and an input of fewer dimensions is repeated along
     /// those that it lacks, which come after the batch.
     ///
-    /// A mask goes on if all inputs have one: it counts the steps that one of them counts.
+    /// The output has a mask if all inputs have one: the union of their masks.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -44,6 +45,10 @@ impl Layer for Add {
 
     fn takes_a_list(&self, _: usize) -> bool {
         true
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        frozen_merge(freezing, Merge::Add, 1.0)
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {

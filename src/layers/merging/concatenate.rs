@@ -1,18 +1,18 @@
-//! `Concatenate`: its inputs one after the other along an axis.
+//! `Concatenate`: concatenates its inputs along an axis.
 
 use super::{expect_several, for_each_value};
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, BuiltIn, Call, Layer};
+use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Its inputs one after the other along an axis.
+    /// Concatenates its inputs along an axis.
     ///
     /// # Shapes
-    /// Inputs whose sizes are the same but along `axis` → those sizes, and along `axis` the sum.
+    /// Inputs whose sizes are equal except along `axis` → those sizes, and along `axis` the sum.
     ///
-    /// An input without a mask counts as one whose steps all count, if another has a mask.
+    /// If any input has a mask, one without a mask counts as unmasked.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -28,7 +28,7 @@ crate::describe! {
 }
 
 impl Concatenate {
-    /// Along the last axis.
+    /// Concatenates along the last axis.
     pub fn new() -> Self {
         Self::default()
     }
@@ -77,6 +77,13 @@ impl Layer for Concatenate {
         true
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let axis = self.axis_of(freezing.output.len() + 1).ok()? - 1;
+        let rows = freezing.output[..axis].iter().product();
+        let widths: Vec<usize> = freezing.inputs.iter().map(|input| input[axis..].iter().product()).collect();
+        (rows > 0 && !widths.contains(&0)).then(|| FrozenConcatenate { rows, widths }.into())
+    }
+
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let rank = inputs.first().map_or(0, Value::rank);
         let axis = self.axis_of(rank)?;
@@ -86,13 +93,38 @@ impl Layer for Concatenate {
                 Some(mask) => for_each_value(mask, input),
                 None => Value::full(&input.sizes(), 1.0, &input.device()),
             });
-            // A step counts if one of its values does.
+            // A step counts if any of its values does.
             let all = Value::concat(masks.collect::<Result<_>>()?, axis)?;
             let sizes = all.sizes();
             mask = Some(all.max_axis(rank - 1).reshape(&sizes[..rank - 1])?);
         }
         call.set_output_masks(vec![mask]);
         Ok(vec![Value::concat(inputs, axis)?])
+    }
+}
+
+/// The layer in a predictor: rows, of so many values of each input.
+#[derive(Debug)]
+struct FrozenConcatenate {
+    rows: usize,
+    widths: Vec<usize>,
+}
+
+impl FrozenStep for FrozenConcatenate {
+    fn operations(&self) -> usize {
+        self.rows.saturating_mul(self.widths.iter().sum()).saturating_mul(2)
+    }
+
+    fn run(&self, inputs: &[&[f32]], samples: usize, _: usize, output: &mut [f32]) {
+        let all: usize = self.widths.iter().sum();
+        for (row, output) in output.chunks_exact_mut(all).enumerate().take(samples * self.rows) {
+            let mut rest = output;
+            for (input, width) in inputs.iter().zip(&self.widths) {
+                let (own, later) = rest.split_at_mut(*width);
+                own.copy_from_slice(&input[row * width..][..*width]);
+                rest = later;
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! `Dot`: the products of its two inputs, summed along an axis of each.
+//! `Dot`: the tensor product of its two inputs, contracted along an axis of each.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,8 +7,8 @@ use crate::layers::{Arguments, BuiltIn, Call, Layer};
 use crate::ops::Value;
 use crate::shape::{Shape, check_rank};
 
-/// The smallest sum of squares by whose root a vector is divided.
-const LEAST: f32 = 1e-12;
+/// The lower bound of the squared norm by whose root a vector is divided.
+const EPSILON: f32 = 1e-12;
 
 /// The axes along which [`Dot`] sums: one for both inputs, or one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ impl From<(isize, isize)> for Axes {
 }
 
 crate::describe! {
-    /// The products of its two inputs, sample by sample, summed along an axis of each.
+    /// The product of its two inputs, sample by sample, contracted along an axis of each.
     ///
     /// # Shapes
     /// `(batch, …)` and `(batch, …)` → `(batch, the first's other sizes, the second's other sizes)`, `(batch, 1)` where
@@ -47,9 +47,9 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Dot {
-        /// The axes, counted from the batch's, from the end if negative; the batch's cannot be one.
+        /// The axes, counted from the batch's, from the end if negative; the batch's is refused.
         axes: Axes,
-        /// Whether each input is divided by its length along its axis first: the output is then their cosine.
+        /// Whether to normalize each input along its axis first: the output is then the cosine similarity.
         normalize: bool = false,
     }
 }
@@ -75,7 +75,8 @@ impl Dot {
         Ok(axes)
     }
 
-    /// The input with `axis` last and all others but the batch's as one: `(batch, others, axis)`.
+    /// The input as a batch of matrices: with `axis` last and all others but the batch's flattened, `(batch, others,
+    /// axis)`.
     fn rows(&self, input: Value, axis: usize) -> Result<Value> {
         let sizes = input.sizes();
         let order: Vec<usize> = (0..sizes.len()).filter(|own| *own != axis).chain([axis]).collect();
@@ -85,7 +86,7 @@ impl Dot {
         if !self.normalize {
             return Ok(rows);
         }
-        let squares = rows.clone().square().sum_axis(2).clamp_min(LEAST);
+        let squares = rows.clone().square().sum_axis(2).clamp_min(EPSILON);
         let length = squares.sqrt().expand(&rows.sizes());
         Ok(rows / length)
     }

@@ -1,4 +1,4 @@
-//! `Maximum`: the largest of its inputs.
+//! `Maximum`: the maximum of its inputs.
 
 use super::{broadcast, example_shapes, extremes};
 use crate::error::Result;
@@ -7,7 +7,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The largest of its inputs, element by element. A step that an input's mask does not count is passed over.
+    /// The element-wise maximum of its inputs. Masked steps of an input are ignored.
     ///
     /// # Shapes
     /// Inputs of one shape → that shape; sizes of 1 are repeated, and an input of fewer dimensions is repeated along

@@ -18,18 +18,62 @@ pub use minimum::Minimum;
 pub use multiply::Multiply;
 pub use subtract::Subtract;
 
-use super::Call;
+use super::{Call, Freezing, Frozen, FrozenStep};
 use crate::error::{Error, Result};
+use crate::kernels::merge::{self, Merge};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// What Keras calls the input of a layer that merges.
+/// Values merged one after another into the first, as a step of a predictor. Inputs of fewer values are repeated along the
+/// first axes of a sample.
+#[derive(Debug)]
+struct FrozenMerge {
+    merge: Merge,
+    /// By what the result is multiplied.
+    factor: f32,
+    inputs: usize,
+    len: usize,
+}
+
+/// The step of a merging, unless an input would have to be repeated along other axes than the first.
+fn frozen_merge(freezing: &Freezing<'_>, merge: Merge, factor: f32) -> Option<Frozen> {
+    let len = freezing.output.iter().product();
+    let [first, others @ ..] = freezing.inputs else { return None };
+    let repeats = |input: &Vec<usize>| {
+        // The sizes but for those of 1 that come first are the last ones of the output.
+        let own: &[usize] = &input[input.iter().take_while(|size| **size == 1).count()..];
+        freezing.output.ends_with(own)
+    };
+    let fits = first == freezing.output && others.iter().all(repeats);
+    fits.then(|| FrozenMerge { merge, factor, inputs: freezing.inputs.len(), len }.into())
+}
+
+impl FrozenStep for FrozenMerge {
+    fn operations(&self) -> usize {
+        self.len.saturating_mul(4).saturating_mul(self.inputs)
+    }
+
+    fn run(&self, inputs: &[&[f32]], samples: usize, _: usize, output: &mut [f32]) {
+        output.copy_from_slice(inputs[0]);
+        for input in &inputs[1..] {
+            let one = input.len() / samples.max(1);
+            for (input, output) in input.chunks_exact(one.max(1)).zip(output.chunks_exact_mut(self.len)) {
+                merge::merge(self.merge, input, output);
+            }
+        }
+        if self.factor != 1.0 {
+            merge::scale(&[self.factor; 16], &[0.0; 16], output);
+        }
+    }
+}
+
+/// Refuses an empty list of inputs, with Keras's wording.
 fn expect_several(inputs: &[Shape]) -> Result<&Shape> {
     inputs.first().ok_or_else(|| Error::shape("a list of at least 1 input", "none"))
 }
 
-/// The shape of inputs that are combined element by element. Sizes of 1 are repeated; an input of fewer dimensions gets
-/// those that it lacks after the batch's.
+/// The broadcast shape of inputs. Sizes of 1 are repeated; an input of lower rank is expanded after the batch
+/// dimension.
 pub(super) fn broadcast(inputs: &[Shape]) -> Result<Shape> {
     let first = expect_several(inputs)?;
     inputs[1..].iter().try_fold(first.clone(), |merged, input| {
@@ -51,7 +95,7 @@ pub(super) fn broadcast(inputs: &[Shape]) -> Result<Shape> {
     })
 }
 
-/// Values brought to the same number of dimensions and the same sizes.
+/// Broadcasts values to the same rank and the same sizes.
 pub(super) fn aligned(inputs: Vec<Value>) -> Result<Vec<Value>> {
     let rank = inputs.iter().map(Value::rank).max().unwrap_or(0);
     let mut longer = Vec::with_capacity(inputs.len());
@@ -82,7 +126,7 @@ pub(super) fn aligned(inputs: Vec<Value>) -> Result<Vec<Value>> {
     Ok(longer.into_iter().map(expand).collect())
 }
 
-/// Where at least one input's mask counts a step; `None` if an input has no mask, or one for other axes.
+/// The union of the inputs' masks; `None` if an input has no mask, or one for other axes.
 fn any_mask(call: &Call<'_>) -> Option<Value> {
     let mut masks = call.masks().iter();
     let first = masks.next()?.clone()?;
@@ -92,20 +136,20 @@ fn any_mask(call: &Call<'_>) -> Option<Value> {
     })
 }
 
-/// The masks of inputs as [`aligned`] gives them: an input of fewer dimensions has lost its mask there, as in Keras.
+/// The masks of inputs aligned by [`aligned`]: an input of lower rank loses its mask, as in Keras.
 fn masks_of(inputs: &[Value], call: &Call<'_>) -> Vec<Option<Value>> {
     let rank = inputs.iter().map(Value::rank).max().unwrap_or(0);
     let masks = call.masks().iter().cloned().chain(std::iter::repeat(None));
     inputs.iter().zip(masks).map(|(input, mask)| mask.filter(|_| input.rank() == rank)).collect()
 }
 
-/// Which steps one of two masks counts.
+/// The union of two masks.
 fn either(a: Value, b: Value) -> Value {
     let both = a.clone() * b.clone();
     a + b - both
 }
 
-/// A mask of steps for each value of an input, repeated along the axes that it does not have.
+/// A mask of steps, broadcast to the values of an input.
 fn for_each_value(mask: &Value, input: &Value) -> Result<Value> {
     let (mut sizes, wanted) = (mask.sizes(), input.sizes());
     if sizes.len() < wanted.len() {
@@ -123,7 +167,7 @@ fn choose(mask: Value, a: Value, b: Value) -> Value {
     b.select_where(mask, a)
 }
 
-/// One value of all inputs by a function of two. Steps that a mask does not count are passed over.
+/// Reduces all inputs by a function of two. Masked steps are ignored.
 fn extremes(inputs: Vec<Value>, call: &mut Call<'_>, of: impl Fn(Value, Value) -> Value) -> Result<Vec<Value>> {
     call.set_output_masks(vec![any_mask(call)]);
     let masks = masks_of(&inputs, call);
@@ -149,7 +193,7 @@ fn extremes(inputs: Vec<Value>, call: &mut Call<'_>, of: impl Fn(Value, Value) -
     Ok(merged.into_iter().map(|(value, _)| value).collect())
 }
 
-/// The input shapes with which layers that combine element by element show themselves.
+/// The input shapes for the examples of element-wise merging layers.
 fn example_shapes() -> Vec<Vec<Shape>> {
     vec![
         vec![Shape::batch_of((3, 4)), Shape::batch_of((3, 4))],

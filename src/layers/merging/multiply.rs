@@ -1,16 +1,16 @@
 //! `Multiply`: the product of its inputs.
 
-use super::{aligned, any_mask, broadcast, choose, either, example_shapes, for_each_value, masks_of};
+use super::{aligned, any_mask, broadcast, choose, either, example_shapes, for_each_value, frozen_merge, masks_of};
 use crate::error::Result;
-use crate::layers::{Arguments, BuiltIn, Call, Layer};
+use crate::kernels::merge::Merge;
+use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The product of its inputs, element by element.
+    /// The element-wise product of its inputs.
     ///
-    /// A step that an input's mask does not count is a factor of 1; where all inputs have masks, steps that none of
-    /// them counts become 0.
+    /// A masked step of an input is a factor of 1; if all inputs have masks, steps masked in all of them become 0.
     ///
     /// # Shapes
     /// Inputs of one shape → that shape; sizes of 1 are repeated, and an input of fewer dimensions is repeated along
@@ -45,6 +45,10 @@ impl Layer for Multiply {
 
     fn takes_a_list(&self, _: usize) -> bool {
         true
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        frozen_merge(freezing, Merge::Multiply, 1.0)
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {

@@ -1,25 +1,28 @@
-//! `BatchNormalization`: each channel at mean 0 and variance 1 over the batch.
+//! `BatchNormalization`: normalizes each channel to mean 0 and variance 1 over the batch.
 
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Fused, Layer, WeightSpec};
+use crate::kernels::batch_norm::{Affine, BatchNorm, Prepared};
+use crate::layers::{
+    BuiltIn, Call, Epilogue, Freezing, Frozen, FrozenStep, Fused, Layer, WeightSpec, copied, each_part,
+};
 use crate::ops::{self, Normalization, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
 use super::{axes_and_sizes, check_epsilon};
 
-/// Keras's epsilon, added to the number of cells that a mask leaves.
+/// Keras's epsilon, added to the number of unmasked positions.
 const EPSILON: f32 = 1e-7;
 
 crate::describe! {
-    /// `gamma · (x − mean) / √(variance + epsilon) + beta`, channel by channel (Ioffe and Szegedy 2015).
+    /// `gamma · (x − mean) / √(variance + epsilon) + beta`, per channel (Ioffe and Szegedy 2015).
     ///
-    /// In training mean and variance are those of the batch, and the moving ones follow them as
-    /// `moving · momentum + batch · (1 − momentum)`; otherwise, and in a layer that is not trainable, they are the
-    /// moving ones. Time steps that a mask leaves out do not count.
+    /// In training, mean and variance are those of the batch, and the moving ones are updated by `moving · momentum +
+    /// batch · (1 − momentum)`; in inference, and in a frozen layer, they are the moving ones. Masked time steps are
+    /// ignored.
     ///
     /// # Shapes
     /// `(batch, …)` → the same; weights `gamma`, `beta`, `moving_mean` and `moving_variance` (channels).
@@ -34,7 +37,7 @@ crate::describe! {
     pub layer struct BatchNormalization {
         /// The axis of the channels; a negative one counts from the end.
         axis: isize = -1,
-        /// How much of the moving mean and variance stays in a step.
+        /// The decay of the moving mean and variance.
         momentum: f32 = 0.99,
         /// Added to the variance.
         epsilon: f32 = 1e-3,
@@ -42,21 +45,21 @@ crate::describe! {
         center: bool = true,
         /// Whether a learned factor is applied.
         scale: bool = true,
-        /// How the shift starts.
+        /// The initializer of the shift.
         beta_initializer: Initializer = Initializer::Zeros {},
-        /// How the factor starts.
+        /// The initializer of the factor.
         gamma_initializer: Initializer = Initializer::Ones {},
-        /// How the moving mean starts.
+        /// The initializer of the moving mean.
         moving_mean_initializer: Initializer = Initializer::Zeros {},
-        /// How the moving variance starts.
+        /// The initializer of the moving variance.
         moving_variance_initializer: Initializer = Initializer::Ones {},
         /// The penalty on the shift.
         beta_regularizer: Option<Regularizer> = None,
         /// The penalty on the factor.
         gamma_regularizer: Option<Regularizer> = None,
-        /// The limit on the shift.
+        /// The constraint on the shift.
         beta_constraint: Option<Constraint> = None,
-        /// The limit on the factor.
+        /// The constraint on the factor.
         gamma_constraint: Option<Constraint> = None,
     }
 }
@@ -72,13 +75,13 @@ impl BatchNormalization {
         Ok((axes[0], sizes[0]))
     }
 
-    /// Where the moving mean and variance stand among the weights.
+    /// The indices of the moving mean and variance among the weights.
     fn statistics(&self) -> [usize; 2] {
         let first = usize::from(self.scale) + usize::from(self.center);
         [first, first + 1]
     }
 
-    /// Lets the moving mean and variance follow those of the batch.
+    /// Updates the moving mean and variance by those of the batch.
     fn follow(&self, call: &mut Call<'_>, mean: Value, variance: Value) {
         for (weight, batch) in self.statistics().into_iter().zip([mean, variance]) {
             let batch = batch.detach().mul_scalar(1.0 - self.momentum);
@@ -87,7 +90,7 @@ impl BatchNormalization {
         }
     }
 
-    /// Over all axes but the last, with an activation at the end, where there is a kernel.
+    /// The kernel with a fused activation, for normalization over all axes but the last.
     fn fast(&self, input: &Value, call: &mut Call<'_>, activation: &Activation) -> Option<Value> {
         let weights = call.weights();
         let gamma = self.scale.then(|| &weights[0]);
@@ -115,7 +118,7 @@ impl BatchNormalization {
         self.statistics()[1] + 1
     }
 
-    /// What the layer does outside training, as a factor and a summand for each channel.
+    /// The layer in inference, folded into a factor and a summand per channel.
     pub(crate) fn folded(&self, weights: &[Value]) -> (Value, Value) {
         let [mean, variance] = self.statistics().map(|index| weights[index].clone());
         let mut factor = variance.add_scalar(self.epsilon).sqrt().recip();
@@ -129,7 +132,24 @@ impl BatchNormalization {
         (factor, shift)
     }
 
-    /// Mean and variance of the batch, channel by channel, in the input's rank.
+    /// The layer with an activation after it as a step of a predictor.
+    fn frozen(&self, activation: &Activation, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let input = freezing.input()?;
+        let channels = *input.last()?;
+        if !self.is_over_channels(input.len() + 1) {
+            return None;
+        }
+        let epilogue = Epilogue::of(activation)?;
+        let [mean, variance] = self.statistics().map(|index| freezing.weight(index));
+        let gamma = if self.scale { Some(freezing.weight(0)?) } else { None };
+        let beta = if self.center { Some(freezing.weight(usize::from(self.scale))?) } else { None };
+        let sizes = BatchNorm { rows: 0, channels, epsilon: self.epsilon };
+        let affine = Affine { gamma: gamma.as_deref(), beta: beta.as_deref() };
+        let prepared = Prepared::new(&sizes, &mean?, &variance?, affine, epilogue.inside());
+        Some(FrozenNormalization { prepared, epilogue, channels, len: input.iter().product() }.into())
+    }
+
+    /// Mean and variance of the batch per channel, with the input's rank.
     fn batch_moments(&self, input: &Value, axis: usize, mask: Option<&Value>) -> Result<(Value, Value)> {
         let others: Vec<usize> = (0..input.rank()).filter(|other| *other != axis).collect();
         let Some(mask) = mask else { return Ok(input.clone().moments(&others)) };
@@ -182,6 +202,10 @@ impl Layer for BatchNormalization {
         Some(Box::new(FusedNormalization { norm: self.clone(), activation: next.as_activation()? }))
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        self.frozen(&Activation::Linear, freezing)
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
@@ -208,7 +232,7 @@ impl Layer for BatchNormalization {
         } else {
             (call.weight(mean).reshape(&row)?, call.weight(variance).reshape(&row)?)
         };
-        // One factor and one shift for each channel: the large values are touched twice only.
+        // One factor and one shift per channel, so that the large values are traversed only twice.
         let mut factor = variance.add_scalar(self.epsilon).sqrt().recip();
         if self.scale {
             factor = factor * call.weight(0).reshape(&row)?;
@@ -221,14 +245,45 @@ impl Layer for BatchNormalization {
     }
 }
 
-/// The layer with the activation after it.
+/// The layer fused with the activation after it.
 #[derive(Clone, Debug)]
 struct FusedNormalization {
     norm: BatchNormalization,
     activation: Activation,
 }
 
+/// The layer in a predictor.
+#[derive(Debug)]
+struct FrozenNormalization {
+    prepared: Prepared,
+    epilogue: Epilogue,
+    channels: usize,
+    len: usize,
+}
+
+impl FrozenStep for FrozenNormalization {
+    fn operations(&self) -> usize {
+        self.len.saturating_mul(8)
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
+        copied(inputs, output);
+        each_part(threads, self.operations(), output, self.channels, |rows| {
+            self.prepared.apply(rows);
+            self.epilogue.outside(self.channels, rows);
+        });
+    }
+}
+
 impl Fused for FusedNormalization {
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        self.norm.frozen(&self.activation, freezing)
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         if input.is_empty() {
             return Ok(input);
@@ -239,6 +294,15 @@ impl Fused for FusedNormalization {
 }
 
 impl BuiltIn for BatchNormalization {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // Keras 2 wrote a list of one axis.
+        if let Some(axis) = config.get_mut("axis")
+            && let Some([only]) = axis.as_array().map(Vec::as_slice)
+        {
+            *axis = only.clone();
+        }
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(), Shape::batch_of(4)),
@@ -260,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_that_is_not_trainable_uses_the_moving_statistics() {
+    fn a_frozen_layer_uses_the_moving_statistics() {
         let weights = weights(1);
         let input = Value::from_vec(vec![1.0, 3.0], &[2, 1], &Device::flex()).unwrap();
         let mut call = Call::training(&weights, false, &[1, 2, 3]);
@@ -270,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn masked_steps_do_not_count() {
+    fn masked_steps_are_ignored() {
         let weights = weights(1);
         let input = Value::from_vec(vec![1.0, 3.0, 100.0, 2.0], &[2, 2, 1], &Device::flex()).unwrap();
         let mut call = Call::training(&weights, true, &[1, 2, 3]);
@@ -281,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn an_axis_outside_and_the_batch_are_refused() {
+    fn an_axis_out_of_range_and_the_batch_axis_are_refused() {
         for axis in [0, 2, -3, -2] {
             assert!(BatchNormalization::new().axis(axis).output_shape(&Shape::batch_of(3)).is_err(), "{axis}");
         }

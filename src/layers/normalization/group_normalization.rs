@@ -1,4 +1,4 @@
-//! `GroupNormalization`: groups of channels at mean 0 and variance 1.
+//! `GroupNormalization`: normalizes groups of channels to mean 0 and variance 1.
 
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
@@ -12,9 +12,9 @@ use super::{axes_and_sizes, check_epsilon};
 
 crate::describe! {
     /// `gamma · (x − mean) / √(variance + epsilon) + beta` with mean and variance over each group of channels of each
-    /// sample and over all its places (Wu and He 2018).
+    /// sample and over all its positions (Wu and He 2018).
     ///
-    /// One group normalizes the whole sample, as many groups as channels (−1) each channel alone.
+    /// One group normalizes the whole sample, as many groups as channels (−1) each channel by itself.
     ///
     /// # Shapes
     /// `(batch, …)` → the same; weights `gamma` and `beta` (channels).
@@ -27,7 +27,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct GroupNormalization {
-        /// The number of groups, a divisor of that of the channels; −1 for one channel each.
+        /// The number of groups, a divisor of the number of channels; −1 for one channel each.
         groups: isize = 32,
         /// The axis of the channels; a negative one counts from the end.
         axis: isize = -1,
@@ -37,17 +37,17 @@ crate::describe! {
         center: bool = true,
         /// Whether a learned factor is applied.
         scale: bool = true,
-        /// How the shift starts.
+        /// The initializer of the shift.
         beta_initializer: Initializer = Initializer::Zeros {},
-        /// How the factor starts.
+        /// The initializer of the factor.
         gamma_initializer: Initializer = Initializer::Ones {},
         /// The penalty on the shift.
         beta_regularizer: Option<Regularizer> = None,
         /// The penalty on the factor.
         gamma_regularizer: Option<Regularizer> = None,
-        /// The limit on the shift.
+        /// The constraint on the shift.
         beta_constraint: Option<Constraint> = None,
-        /// The limit on the factor.
+        /// The constraint on the factor.
         gamma_constraint: Option<Constraint> = None,
     }
 }
@@ -58,7 +58,7 @@ impl GroupNormalization {
         Self::default()
     }
 
-    /// The axis, the number of channels and that of the groups.
+    /// The axis, the number of channels and the number of groups.
     fn layout(&self, input: &Shape) -> Result<(usize, usize, usize)> {
         let (axes, sizes) = axes_and_sizes(&self.axis.into(), input)?;
         let channels = sizes[0];
@@ -96,7 +96,7 @@ impl Layer for GroupNormalization {
     }
 
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-        // What is left of the mean, its squares, and the product with the factor.
+        // The centered values, their squares, and the product with the factor.
         Ok(input.known_len().saturating_mul(3))
     }
 
@@ -104,7 +104,7 @@ impl Layer for GroupNormalization {
         let sizes = input.sizes();
         let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
         let (axis, channels, groups) = self.layout(&shape)?;
-        // (batch, places before, groups, channels of a group, places after)
+        // (batch, positions before, groups, channels of a group, positions after)
         let before = sizes[1..axis].iter().product();
         let after = sizes[axis + 1..].iter().product();
         let grouped = [sizes[0], before, groups, channels / groups, after];

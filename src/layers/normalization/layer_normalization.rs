@@ -1,9 +1,10 @@
-//! `LayerNormalization`: each sample at mean 0 and variance 1.
+//! `LayerNormalization`: normalizes each sample to mean 0 and variance 1.
 
 use crate::constraints::{Axes, Constraint};
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::kernels::layer_norm;
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -33,17 +34,17 @@ crate::describe! {
         center: bool = true,
         /// Whether a learned factor is applied.
         scale: bool = true,
-        /// How the shift starts.
+        /// The initializer of the shift.
         beta_initializer: Initializer = Initializer::Zeros {},
-        /// How the factor starts.
+        /// The initializer of the factor.
         gamma_initializer: Initializer = Initializer::Ones {},
         /// The penalty on the shift.
         beta_regularizer: Option<Regularizer> = None,
         /// The penalty on the factor.
         gamma_regularizer: Option<Regularizer> = None,
-        /// The limit on the shift.
+        /// The constraint on the shift.
         beta_constraint: Option<Constraint> = None,
-        /// The limit on the factor.
+        /// The constraint on the factor.
         gamma_constraint: Option<Constraint> = None,
     }
 }
@@ -81,14 +82,27 @@ impl Layer for LayerNormalization {
     }
 
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-        // What is left of the mean, its squares, and the product with the factor.
+        // The centered values, their squares, and the product with the factor.
         Ok(input.known_len().saturating_mul(3))
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let input = freezing.input()?;
+        let axes = self.axis.of_rank(input.len() + 1).ok()?;
+        let before = (input.len() + 1).checked_sub(axes.len()).filter(|before| *before > 0)?;
+        if !axes.into_iter().eq(before..input.len() + 1) {
+            return None;
+        }
+        let gamma = if self.scale { Some(freezing.weight(0)?) } else { None };
+        let beta = if self.center { Some(freezing.weight(usize::from(self.scale))?) } else { None };
+        let (width, len) = (input[before - 1..].iter().product(), input.iter().product());
+        Some(FrozenNormalization { width, len, epsilon: self.epsilon, gamma, beta }.into())
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let axes = self.axis.of_rank(sizes.len())?;
-        // The last axes, in their order: then a row's values and its weights lie one after another.
+        // For trailing axes in order, a row's values and its weights are contiguous.
         if axes.iter().copied().eq(sizes.len() - axes.len()..sizes.len()) && axes.len() < sizes.len() {
             let gamma = self.scale.then(|| call.weight(0));
             let beta = self.center.then(|| call.weight(usize::from(self.scale)));
@@ -107,6 +121,27 @@ impl Layer for LayerNormalization {
             output = output + call.weight(usize::from(self.scale)).broadcast(&axes, &sizes)?;
         }
         Ok(output)
+    }
+}
+
+/// The layer in a predictor: rows of `width` values.
+#[derive(Debug)]
+struct FrozenNormalization {
+    width: usize,
+    len: usize,
+    epsilon: f32,
+    gamma: Option<Vec<f32>>,
+    beta: Option<Vec<f32>>,
+}
+
+impl FrozenStep for FrozenNormalization {
+    fn operations(&self) -> usize {
+        self.len.saturating_mul(12)
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+        let (gamma, beta) = (self.gamma.as_deref(), self.beta.as_deref());
+        layer_norm::forward_here(self.width, self.epsilon, inputs[0], gamma, beta, output);
     }
 }
 

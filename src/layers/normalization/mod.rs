@@ -1,4 +1,4 @@
-//! The layers that bring numbers to a common scale.
+//! The normalization layers.
 
 mod batch_normalization;
 mod group_normalization;
@@ -18,7 +18,7 @@ use crate::constraints::Axes;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 
-/// Refuses an epsilon that would divide by zero.
+/// Refuses an epsilon that allows division by zero.
 fn check_epsilon(epsilon: f32) -> Result<()> {
     if epsilon > 0.0 && epsilon.is_finite() {
         return Ok(());
@@ -26,7 +26,7 @@ fn check_epsilon(epsilon: f32) -> Result<()> {
     Err(Error::argument("epsilon", "a number above 0", epsilon))
 }
 
-/// The axes as positions, none of them the batch's, and their sizes.
+/// The resolved axes, without the batch's, and their sizes.
 fn axes_and_sizes(axes: &Axes, input: &Shape) -> Result<(Vec<usize>, Vec<usize>)> {
     let positions = axes.of_rank(input.rank())?;
     if positions.is_empty() || positions.contains(&0) {

@@ -1,4 +1,4 @@
-//! `RMSNormalization`: each sample at a mean square of 1.
+//! `RMSNormalization`: normalizes each sample to a mean square of 1.
 
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
@@ -13,8 +13,8 @@ crate::describe! {
     /// `scale · x / √(mean of x² + epsilon)` with the mean over the given axes of each sample (Zhang and Sennrich
     /// 2019).
     ///
-    /// `scale` has the sizes of the axes. As in Keras it is multiplied along the last axes whichever they are, so that
-    /// axes in front of others are refused unless their sizes fit there, too.
+    /// `scale` has the sizes of the axes. As in Keras it is broadcast along the last axes whatever the axes are, so
+    /// that axes before others are refused unless their sizes fit there, too.
     ///
     /// # Shapes
     /// `(batch, …)` → the same; weight `scale` of the sizes of the axes.
@@ -40,10 +40,10 @@ impl RMSNormalization {
         Self::default()
     }
 
-    /// The sizes of `scale`, of the axes in the order of their numbers.
+    /// The sizes of `scale`: those of the axes, in the order of the axes' numbers as given.
     fn scale_sizes(&self, input: &Shape) -> Result<Vec<usize>> {
         axes_and_sizes(&self.axis, input)?;
-        // In the order of their numbers: -1 comes before 1.
+        // By their numbers as given: -1 precedes 1.
         let mut axes = match &self.axis {
             Axes::One(axis) => vec![*axis],
             Axes::Several(axes) => axes.clone(),
@@ -102,9 +102,9 @@ mod tests {
 
     use super::*;
 
-    /// Keras 3.15.1 multiplies along the last axis, whatever the axis; its numbers.
+    /// Keras 3.15.1 multiplies along the last axis, whatever the axis; the values are its own.
     #[test]
-    fn the_scale_lies_along_the_last_axis() {
+    fn the_scale_is_along_the_last_axis() {
         let layer = RMSNormalization::new().axis(1);
         let input = Value::from_vec(vec![1.0, 2.0, 3.0, 4.0], &[1, 2, 2], &Device::flex()).unwrap();
         let scale = Value::from_vec(vec![1.0, 10.0], &[2], &Device::flex()).unwrap();

@@ -1,4 +1,4 @@
-//! `SpectralNormalization`: a kernel whose largest singular value is 1.
+//! `SpectralNormalization`: normalizes a kernel to a largest singular value of 1.
 
 use std::cmp::Ordering;
 
@@ -10,16 +10,16 @@ use crate::losses::one_minus;
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// The smallest length by which is divided.
+/// The lower bound of a norm used as a divisor.
 const EPSILON: f32 = 1e-12;
-/// More iterations than would ever change a digit, each of which takes as long as the one before.
-const MOST_ITERATIONS: usize = 10_000;
+/// More iterations than would ever change a digit, at equal cost each.
+const MAX_ITERATIONS: usize = 10_000;
 
 crate::describe! {
-    /// Divides the kernel of a layer by its largest singular value at each step of training (Miyato et al. 2018).
+    /// Divides the kernel of a layer by its largest singular value at each training step (Miyato et al. 2018).
     ///
-    /// The value is found by power iteration from the vector of the step before. The kernel itself is replaced before
-    /// the optimizer changes it, and the singular value counts as a constant in the gradient.
+    /// The value is found by power iteration from the vector of the previous step. The kernel itself is replaced before
+    /// the optimizer's step, and the singular value is a constant in the gradient.
     ///
     /// # Shapes
     /// Those of the layer; weights those of the layer, in the part `layer`, and `vector_u` (1, last size of the
@@ -35,7 +35,7 @@ crate::describe! {
     pub layer struct SpectralNormalization {
         /// The layer, which must have a `kernel` or `embeddings`.
         layer: Wrapped,
-        /// How often the vector is improved in a step.
+        /// The number of power iterations per step.
         power_iterations: usize = 1,
     }
 }
@@ -46,7 +46,7 @@ impl SpectralNormalization {
         Self::required(layer.into())
     }
 
-    /// Which of the layer's weights is normalized.
+    /// The index of the layer's weight to be normalized.
     fn kernel(&self, specs: &[WeightSpec]) -> Result<usize> {
         let own = |spec: &WeightSpec| spec.group == "layer" && ["kernel", "embeddings"].contains(&spec.name.as_str());
         specs.iter().position(own).ok_or_else(|| {
@@ -60,7 +60,7 @@ impl SpectralNormalization {
         Ok((specs, kernel))
     }
 
-    /// The kernel divided by its largest singular value, and the vector that found it.
+    /// The kernel divided by its largest singular value, and the vector of the power iteration.
     fn normalized(&self, kernel: &Value, vector: Value) -> Result<(Value, Value)> {
         let sizes = kernel.sizes();
         let columns = sizes[sizes.len() - 1];
@@ -79,7 +79,7 @@ impl SpectralNormalization {
         }
         let Some(v) = v else { return Ok((kernel.clone(), u)) };
         let sigma = v.matmul(matrix.clone()).matmul(u.clone().permute(&[1, 0]));
-        // A kernel of zeros stays as it is, and so does the vector.
+        // A zero kernel is unchanged, and so is the vector.
         let rows = matrix.sizes()[0];
         let is_zero = matrix.abs().reshape(&[1, rows * columns])?.max_axis(1).equal_scalar(0.0);
         let u = before.select_where(one_minus(is_zero.expand(&[1, columns])), u);
@@ -94,8 +94,8 @@ impl Layer for SpectralNormalization {
         if self.power_iterations == 0 {
             return Err(Error::argument("power_iterations", "an integer above 0", 0));
         }
-        if self.power_iterations > MOST_ITERATIONS {
-            let expected = format!("at most {MOST_ITERATIONS}");
+        if self.power_iterations > MAX_ITERATIONS {
+            let expected = format!("at most {MAX_ITERATIONS}");
             return Err(Error::argument("power_iterations", expected, self.power_iterations));
         }
         let output = self.layer.layer().checked_output(input)?;
@@ -206,7 +206,7 @@ mod tests {
             .unwrap();
         let start = [ndarray::array![[3.0, 0.0], [0.0, -5.0]].into_dyn(), ndarray::array![[0.6, 0.8]].into_dyn()];
         model.set_weights(&start).unwrap();
-        // A learning rate of 0 leaves what the layer itself does.
+        // With a learning rate of 0 only the layer's own update remains.
         model.compile(Compile::new(SGD::new(0.0), "mse")).unwrap();
         model.train_on_batch(ndarray::array![[1.0f32, 1.0]], ndarray::array![[0.0f32, 0.0]]).unwrap();
         let weights = model.get_weights().unwrap();
@@ -214,7 +214,7 @@ mod tests {
         assert!(kernel.iter().zip([0.6, 0.0, 0.0, -1.0]).all(|(a, b)| (a - b).abs() < 1e-5), "{kernel:?}");
     }
 
-    /// As in Keras: there is no direction in it to be found.
+    /// As in Keras: a zero kernel has no direction to be found.
     #[test]
     fn a_kernel_of_zeros_leaves_the_vector() {
         let mut model = Sequential::new().with_seed(1);

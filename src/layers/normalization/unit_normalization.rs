@@ -1,4 +1,4 @@
-//! `UnitNormalization`: vectors of length 1.
+//! `UnitNormalization`: normalizes vectors to length 1.
 
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
@@ -6,11 +6,11 @@ use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// The smallest length by which is divided.
+/// The lower bound of a norm used as a divisor.
 const EPSILON: f32 = 1e-12;
 
 crate::describe! {
-    /// `x / √(Σx²)` over one axis, or over several together.
+    /// `x / √(Σx²)` over one axis, or jointly over several.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -22,7 +22,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct UnitNormalization {
-        /// The axis or axes along which the length is taken; negative ones count from the end.
+        /// The axis or axes of the norm; negative ones count from the end.
         axis: Axes = Axes::One(-1),
     }
 }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_one_and_nothing_stays_nothing() {
+    fn lengths_are_one_and_zero_stays_zero() {
         let input = Value::from_vec(vec![3.0, 4.0, 0.0, 0.0], &[2, 2], &Device::flex()).unwrap();
         let output = UnitNormalization::new().forward(input, &mut Call::inference(&[])).unwrap();
         assert_eq!(output.to_vec().unwrap(), [0.6, 0.8, 0.0, 0.0]);

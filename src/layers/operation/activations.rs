@@ -12,10 +12,10 @@ use crate::layers::{Call, Layer, ReLU};
 use crate::ops::{ElementWise, Value};
 use crate::shape::Shape;
 
-/// The module of the few that Keras has there rather than among its operations.
+/// The module of the few functions that Keras does not export as operations.
 const ACTIVATIONS: &str = "keras.src.activations.activations";
 
-/// An activation by its name.
+/// An activation without arguments.
 #[derive(Clone, Debug)]
 struct Named(Activation);
 
@@ -41,7 +41,7 @@ fn named(described: &mut Described, activation: Activation) -> Made {
     Ok(Box::new(Named(activation)))
 }
 
-/// A function with one or two numbers as arguments.
+/// A function with one or two numeric arguments.
 #[derive(Clone, Copy, Debug)]
 struct Parametric {
     of: fn(Value, [f32; 2]) -> Value,
@@ -66,7 +66,7 @@ impl Function for Parametric {
     }
 }
 
-/// One number with a default.
+/// A function of one number with a default.
 fn parametric(described: &mut Described, key: &str, default: f32, of: fn(Value, [f32; 2]) -> Value) -> Made {
     described.expect_count(1)?;
     let number: f32 = described.take(key)?.unwrap_or(default);
@@ -76,7 +76,7 @@ fn parametric(described: &mut Described, key: &str, default: f32, of: fn(Value, 
     Ok(Box::new(Parametric { of, numbers: [number, 0.0] }))
 }
 
-/// The layer of the same name, which has the same arguments.
+/// The layer of the same name and arguments.
 #[derive(Clone, Debug)]
 struct Relu(ReLU);
 
@@ -140,7 +140,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry::new(ACTIVATIONS, "Mish", |given| named(given, Activation::Mish)),
 ];
 
-/// `map` with a function that has a number as an argument.
+/// `map` with a function that has a numeric argument.
 macro_rules! with_number {
     ($value:expr, $number:expr, |$x:ident, $own:ident| $body:expr) => {{
         struct Own(f32);
@@ -178,7 +178,7 @@ fn squareplus(value: Value, [b, _]: [f32; 2]) -> Value {
     (value.clone() + value.square().add_scalar(b).sqrt()).mul_scalar(0.5)
 }
 
-/// The exact function, or the one with `tanh`, which is Keras's default here.
+/// The exact function, or the `tanh` approximation, which is Keras's default here.
 fn gelu(described: &mut Described) -> Made {
     if described.take("approximate")?.unwrap_or(true) {
         described.expect_count(1)?;
@@ -195,7 +195,7 @@ fn gelu_by_tanh(value: Value) -> Value {
     })
 }
 
-/// What is not above the threshold is replaced.
+/// Replaces values that are not above the threshold.
 fn threshold(described: &mut Described) -> Made {
     described.expect_count(1)?;
     let numbers = [described.require("threshold")?, described.require("default_value")?];

@@ -1,4 +1,4 @@
-//! The arguments of an operation: values of the graph, and constants among them.
+//! The arguments of an operation: graph values and constants.
 
 use std::sync::Arc;
 
@@ -12,20 +12,20 @@ use crate::error::{Error, Result};
 use crate::ops::{MAX_RANK, Value};
 use crate::shape::Shape;
 
-/// How deep lists may lie in one another: the dimensions of a constant in a list of values.
-const MOST_DEPTH: usize = MAX_RANK + 2;
+/// The maximum nesting of lists: the dimensions of a constant in a list of values.
+const MAX_DEPTH: usize = MAX_RANK + 2;
 
-/// Numbers that are written in the graph.
+/// A constant in the graph.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Constant {
-    /// None for a single number.
+    /// Empty for a scalar.
     sizes: Vec<usize>,
     numbers: Arc<[f32]>,
     kind: Kind,
 }
 
 impl Constant {
-    /// The constant that numbers in lists are, of the type `dtype` or what the numbers look like.
+    /// Parses nested lists of numbers, of the type `dtype` or an inferred one.
     fn of(value: &Json, dtype: Option<&str>) -> Result<Self> {
         let (mut sizes, mut first) = (Vec::new(), value);
         while let Json::Array(list) = first {
@@ -47,7 +47,7 @@ impl Constant {
         Ok(Self { sizes, numbers: numbers.into(), kind })
     }
 
-    /// A single number.
+    /// Parses a scalar.
     fn number(value: &Json) -> Result<Self> {
         Self::of(value, None)
     }
@@ -60,14 +60,14 @@ impl Constant {
         &self.numbers
     }
 
-    /// The value, a single number as one of rank 1.
+    /// The value; a scalar has rank 1.
     pub(super) fn value(&self, device: &Device) -> Result<Value> {
         let sizes = if self.sizes.is_empty() { &[1][..] } else { &self.sizes };
         Value::from_vec(self.numbers.to_vec(), sizes, device)
     }
 }
 
-/// Takes the numbers out of lists of these sizes.
+/// Flattens nested lists of these sizes.
 fn collect(value: &Json, sizes: &[usize], numbers: &mut Vec<f32>, kind: &mut Kind) -> Result<()> {
     match (value, sizes) {
         (Json::Array(list), [size, sizes @ ..]) if list.len() == *size => {
@@ -83,7 +83,7 @@ fn collect(value: &Json, sizes: &[usize], numbers: &mut Vec<f32>, kind: &mut Kin
             let own = if number.is_f64() { Kind::Float } else { Kind::Int };
             if own == Kind::Int && f64::from(rounded) != exact {
                 return Err(Error::unsupported(
-                    format!("the integer {number}, which no 32-bit float is"),
+                    format!("the integer {number}, which a 32-bit float cannot represent"),
                     "integers up to 2²⁴",
                 ));
             }
@@ -98,7 +98,7 @@ fn collect(value: &Json, sizes: &[usize], numbers: &mut Vec<f32>, kind: &mut Kin
 /// An argument of an operation.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Operand {
-    /// A value of the graph.
+    /// A graph value.
     Tensor(Kind),
     Constant(Constant),
     List(Vec<Operand>),
@@ -107,16 +107,16 @@ pub(super) enum Operand {
 }
 
 impl Operand {
-    /// The argument that a part of Keras's JSON is; `is_tensor` tells which parts are values of the graph.
+    /// Parses an argument from Keras's JSON; `is_tensor` says which parts are graph values.
     pub(super) fn of(value: &Json, is_tensor: &impl Fn(&Json) -> bool) -> Result<Self> {
         Self::inside(value, is_tensor, 0)
     }
 
     fn inside(value: &Json, is_tensor: &impl Fn(&Json) -> bool, depth: usize) -> Result<Self> {
-        if depth > MOST_DEPTH {
+        if depth > MAX_DEPTH {
             return Err(Error::unsupported(
                 format!("lists {depth} deep among the arguments of an operation"),
-                format!("at most {MOST_DEPTH}"),
+                format!("at most {MAX_DEPTH}"),
             ));
         }
         if is_tensor(value) {
@@ -142,7 +142,7 @@ impl Operand {
         }
     }
 
-    /// What the numbers are.
+    /// The kind of the values.
     pub(super) fn kind(&self) -> Kind {
         match self {
             Self::Tensor(kind) => *kind,
@@ -152,18 +152,18 @@ impl Operand {
     }
 }
 
-/// An operation as it is described: what makes one of it takes out what it knows, and what is left is refused.
+/// The description of an operation: its constructor takes the keys that it knows, and any remaining key is refused.
 pub(super) struct Described {
     pub class: &'static str,
     pub config: Config,
     /// The arguments of the call, in order.
     pub operands: Vec<Operand>,
-    /// The same as they were written.
+    /// The same arguments as JSON.
     pub written: Vec<Json>,
 }
 
 impl Described {
-    /// An argument of the config; none if it is not there or `null`.
+    /// Takes an optional argument from the config; `null` counts as missing.
     pub(super) fn take<T: DeserializeOwned>(&mut self, key: &str) -> Result<Option<T>> {
         match self.config.shift_remove(key) {
             None | Some(Json::Null) => Ok(None),
@@ -171,12 +171,12 @@ impl Described {
         }
     }
 
-    /// An argument that must be there.
+    /// Takes a required argument.
     pub(super) fn require<T: DeserializeOwned>(&mut self, key: &str) -> Result<T> {
         self.take(key)?.ok_or_else(|| Error::argument(key, "a value", "none"))
     }
 
-    /// One or several whole numbers.
+    /// Takes one or several integers.
     pub(super) fn integers(&mut self, key: &str) -> Result<Option<Vec<isize>>> {
         match self.config.shift_remove(key) {
             None | Some(Json::Null) => Ok(None),
@@ -185,7 +185,7 @@ impl Described {
         }
     }
 
-    /// Refuses an argument that is set.
+    /// Refuses an argument if it is set.
     pub(super) fn refuse(&mut self, key: &str, supported: &str) -> Result<()> {
         match self.config.shift_remove(key) {
             None | Some(Json::Null | Json::Bool(false)) => Ok(()),
@@ -197,7 +197,7 @@ impl Described {
         Error::unsupported(format!("the operation `{}` with {what}", self.class), supported)
     }
 
-    /// Refuses another number of arguments.
+    /// Refuses any other number of arguments.
     pub(super) fn expect_count(&self, count: usize) -> Result<()> {
         if self.operands.len() == count {
             return Ok(());

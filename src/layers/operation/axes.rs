@@ -1,4 +1,4 @@
-//! Functions that look at whole axes and keep the shape: softmax, normalizing, sums so far.
+//! Operations along axes that keep the shape: softmax, normalization, cumulative sums.
 
 use super::argument::Described;
 use super::elementwise::by_element;
@@ -13,9 +13,9 @@ use crate::shape::Shape;
 enum What {
     Softmax,
     LogSoftmax,
-    /// An activation of the last axis, with another axis in its place.
+    /// An activation along the last axis, moved to another axis.
     Activation(Activation),
-    /// By the norm of this order, which is at least so much.
+    /// Division by the norm of this order, bounded below by epsilon.
     Normalize {
         order: u32,
         epsilon: f32,
@@ -26,19 +26,19 @@ enum What {
 #[derive(Clone, Debug)]
 struct Along {
     what: What,
-    /// None for all.
+    /// `None` for all axes.
     axes: Option<Vec<isize>>,
 }
 
 fn along(described: &mut Described, what: What) -> Made {
     described.expect_count(1)?;
     // `null` means all axes, a missing argument the last.
-    let is_told = described.config.contains_key("axis") || what == What::Cumsum;
-    let default = if is_told { None } else { Some(vec![-1]) };
+    let is_given = described.config.contains_key("axis") || what == What::Cumsum;
+    let default = if is_given { None } else { Some(vec![-1]) };
     let axes = described.integers("axis")?.or(default);
     let several = matches!(what, What::Softmax | What::LogSoftmax | What::Normalize { .. });
     if !several && axes.as_ref().is_none_or(|axes| axes.len() != 1) {
-        return Err(described.unsupported("another number of axes than one", "one `axis`"));
+        return Err(described.unsupported("a number of axes other than 1", "one `axis`"));
     }
     if axes.as_ref().is_some_and(Vec::is_empty) {
         return Err(Error::argument("axis", "at least one axis", "[]"));
@@ -76,7 +76,7 @@ impl Along {
     }
 }
 
-/// The largest value along the axes, without a gradient; 0 where it is infinite, so that it can be subtracted.
+/// The maximum along the axes, detached; 0 where it is infinite, so that it can be subtracted.
 pub(super) fn largest(value: &Value, axes: &[usize]) -> Value {
     let largest = axes.iter().fold(value.clone().detach(), |value, axis| value.max_axis(*axis));
     let finite = by_element!(largest.clone(), |x| x.is_finite().float());
@@ -173,12 +173,12 @@ impl Function for Along {
     }
 }
 
-/// One axis, by default the last.
+/// A single axis, by default the last.
 pub(super) fn axis_or(described: &mut Described, default: isize) -> Result<isize> {
     Ok(described.take("axis")?.unwrap_or(default))
 }
 
-/// As [`axis`], for an axis that is named `axis`.
+/// Like [`axis`], for an argument named `axis`.
 pub(super) fn counted(given: isize, rank: usize) -> Result<usize> {
     axis("axis", given, rank)
 }

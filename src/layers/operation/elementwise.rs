@@ -1,4 +1,4 @@
-//! Functions of one value, element by element.
+//! Element-wise functions of one value.
 
 use burn::tensor::Tensor;
 
@@ -24,7 +24,7 @@ macro_rules! by_element {
 
 pub(super) use by_element;
 
-/// What comes out, by what goes in.
+/// The output kind for an input kind.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Becomes {
     /// The same.
@@ -78,12 +78,12 @@ fn unary(described: &mut Described, of: fn(Value) -> Value, becomes: Becomes) ->
     Ok(Box::new(Unary { of, becomes }))
 }
 
-/// 1 where a value is 0, 0 where it is 1.
+/// Logical negation of 0 and 1.
 pub(super) fn not(value: Value) -> Value {
     value.mul_scalar(-1.0).add_scalar(1.0)
 }
 
-/// 1 divided by the root; at 0 it is infinite.
+/// The reciprocal square root; infinite at 0.
 pub(super) fn rsqrt(value: Value) -> Value {
     value.sqrt().recip()
 }
@@ -131,18 +131,18 @@ pub(super) fn is_nan(value: Value) -> Value {
     by_element!(value, |x| x.is_nan().float())
 }
 
-/// Each element without what comes after the point.
+/// Truncates towards zero.
 pub(super) fn truncated(value: Value) -> Value {
     by_element!(value, |x| x.trunc())
 }
 
 /// `exp(x) − 1`, precise near 0: `tanh(x / 2) · (exp(x) + 1)`.
 fn expm1(value: Value) -> Value {
-    // Where exp is infinite, so is the product.
+    // If exp is infinite, so is the product.
     value.clone().mul_scalar(0.5).tanh() * value.exp().add_scalar(1.0)
 }
 
-/// A value of one number, of the same shape and kind.
+/// A constant of the same shape and kind.
 fn alike(described: &mut Described, of: fn(Value) -> Value) -> Made {
     let becomes =
         match described.take::<String>("dtype")?.as_deref().map(|name| Kind::of_dtype(Some(name))).transpose()? {
@@ -154,7 +154,7 @@ fn alike(described: &mut Described, of: fn(Value) -> Value) -> Made {
     unary(described, of, becomes)
 }
 
-/// Rounding to decimals, halves to the even neighbour.
+/// Rounds to decimals, halves to even.
 #[derive(Clone, Copy, Debug)]
 struct Round {
     factor: f32,

@@ -11,7 +11,7 @@ use crate::shape::Shape;
 
 pub(super) const ENTRIES: &[Entry] = &[Entry::new("keras.src.ops.image", "Resize", resize)];
 
-/// Images of another size: the layer `Resizing`, which has the same arguments but for the size.
+/// Resizes images: the layer `Resizing`, with the size as a pair.
 #[derive(Clone, Debug)]
 struct Resize {
     layer: Resizing,
@@ -42,7 +42,7 @@ impl Function for Resize {
         let kind = Kind::widest(inputs);
         if kind < Kind::Float && !self.is_nearest {
             let supported = format!("floats (by `Cast`), or `{}`", Interpolation::Nearest.name());
-            return Err(Error::unsupported("integers resized between their cells", supported));
+            return Err(Error::unsupported("interpolated integers", supported));
         }
         Ok(kind)
     }

@@ -1,4 +1,4 @@
-//! Parts of values by their places: slices, rows, one-hot codes.
+//! Indexing: slices, gathers, one-hot encodings.
 
 use serde_json::Value as Json;
 
@@ -14,16 +14,16 @@ use crate::shape::Shape;
 pub(super) const ENTRIES: &[Entry] =
     &[Entry::new(NUMPY, "GetItem", get_item), Entry::new(NUMPY, "Take", take), Entry::new(NN, "OneHot", one_hot)];
 
-/// What a key says of an axis.
+/// A part of an indexing key.
 #[derive(Clone, Debug, PartialEq)]
 enum Part {
     /// `start:stop:step`
     Slice { start: Option<i64>, stop: Option<i64>, step: i64 },
-    /// One cell, whose axis is dropped.
+    /// One index, whose axis is dropped.
     Cell(i64),
     /// A new axis of size 1.
     New,
-    /// `...`: as many whole axes as are left.
+    /// `...`: all remaining axes.
     Rest,
 }
 
@@ -32,9 +32,9 @@ struct GetItem {
     parts: Vec<Part>,
 }
 
-/// What a part of a key says of one axis of the input.
+/// The selection along one axis of the input.
 enum Cells {
-    /// The first, how many, and the step between them.
+    /// The first index, the count, and the step.
     Slice {
         first: usize,
         count: Option<usize>,
@@ -43,8 +43,8 @@ enum Cells {
     Cell(i64),
 }
 
-/// As many parts as a key may have: each dimension that there is, and each that there may be.
-const MOST_PARTS: usize = 16;
+/// The maximum number of parts of a key: one for each existing and each new dimension.
+const MAX_PARTS: usize = 16;
 
 fn get_item(described: &mut Described) -> Made {
     described.expect_count(2)?;
@@ -53,8 +53,8 @@ fn get_item(described: &mut Described) -> Made {
         Some(part) => vec![part.clone()],
         None => Vec::new(),
     };
-    if key.len() > MOST_PARTS {
-        return Err(Error::argument("key", format!("at most {MOST_PARTS} parts"), key.len()));
+    if key.len() > MAX_PARTS {
+        return Err(Error::argument("key", format!("at most {MAX_PARTS} parts"), key.len()));
     }
     let parts: Vec<Part> = key.iter().map(|part| part_of(part, described)).collect::<Result<_>>()?;
     if parts.iter().filter(|part| **part == Part::Rest).count() > 1 {
@@ -84,7 +84,7 @@ fn part_of(part: &Json, described: &Described) -> Result<Part> {
             };
             let (start, stop, step) = (number("start")?, number("stop")?, number("step")?.unwrap_or(1));
             if step == 0 {
-                return Err(Error::argument("key", "slices with another step than 0", step));
+                return Err(Error::argument("key", "slices with a step other than 0", step));
             }
             Ok(Part::Slice { start, stop, step })
         }
@@ -95,7 +95,7 @@ fn part_of(part: &Json, described: &Described) -> Result<Part> {
     }
 }
 
-/// The first cell of a slice and how many there are, in an axis of `length`, as in Python.
+/// The first index and the length of a slice of an axis of `length`, as in Python.
 fn cells(start: Option<i64>, stop: Option<i64>, step: i64, length: usize) -> (usize, usize) {
     let (length, step) = (length as i128, i128::from(step));
     let (low, high) = if step > 0 { (0, length) } else { (-1, length - 1) };
@@ -112,7 +112,7 @@ fn cells(start: Option<i64>, stop: Option<i64>, step: i64, length: usize) -> (us
 }
 
 impl GetItem {
-    /// What becomes of each axis of the input, and the sizes that come out.
+    /// The selection along each axis of the input, and the output sizes.
     fn plan(&self, input: &Shape) -> Result<(Vec<Cells>, Shape)> {
         let used = self.parts.iter().filter(|part| !matches!(part, Part::New | Part::Rest)).count();
         let Some(left) = input.rank().checked_sub(used) else {
@@ -137,7 +137,7 @@ impl GetItem {
                 Part::Cell(cell) => {
                     if let Some(size) = size {
                         isize::try_from(*cell).map_or_else(
-                            |_| Err(Error::argument("key", format!("a cell of {size}"), cell)),
+                            |_| Err(Error::argument("key", format!("an index of an axis of size {size}"), cell)),
                             |cell| axis("key", cell, size),
                         )?;
                     }
@@ -163,7 +163,7 @@ impl Function for GetItem {
     }
 
     fn scratch(&self, inputs: &[Shape], _: &[Shape]) -> usize {
-        // Axis by axis; positions are numbers of 64 and of 32 bits.
+        // Axis by axis; index tensors have 64 and 32 bits.
         total(inputs).saturating_mul(4)
     }
 
@@ -189,17 +189,17 @@ impl Function for GetItem {
                 }
             };
         }
-        // A view would keep the whole in memory.
+        // A view would keep the whole buffer alive.
         Ok(vec![value.apart_from(whole)?.reshape(&outputs[0])?])
     }
 }
 
-/// Cells of an axis by their numbers, which are known or values themselves.
+/// Gathers indices along an axis; the indices are constants or values.
 #[derive(Clone, Debug)]
 struct Take {
-    /// None takes from the values in a row.
+    /// `None` gathers from the flattened value.
     axis: Option<isize>,
-    /// Numbers that are known.
+    /// Constant indices.
     positions: Option<Vec<i64>>,
 }
 
@@ -208,7 +208,7 @@ fn take(described: &mut Described) -> Made {
     let axis = described.take("axis")?;
     let mut values = described.values()?;
     if values[1].kind() != Kind::Int {
-        return Err(described.unsupported("indices that are no integers", "integers"));
+        return Err(described.unsupported("indices that are not integers", "integers"));
     }
     let positions = match &values[1] {
         Operand::Constant(constant) => Some(constant.numbers().iter().map(|number| *number as i64).collect()),
@@ -218,12 +218,12 @@ fn take(described: &mut Described) -> Made {
     Ok(Box::new(Take { axis, positions }))
 }
 
-/// The cell that a number stands for, those below 0 counted from the end.
+/// Resolves an index; negative ones count from the end.
 fn cell(number: i64, length: usize) -> Result<usize> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
     let counted = if number < 0 { number.checked_add(length) } else { Some(number) };
     let cell = counted.filter(|cell| (0..length).contains(cell)).and_then(|cell| usize::try_from(cell).ok());
-    cell.ok_or_else(|| Error::argument("indices", format!("numbers of the {length} cells there are"), number))
+    cell.ok_or_else(|| Error::argument("indices", format!("indices of an axis of size {length}"), number))
 }
 
 impl Take {
@@ -246,7 +246,7 @@ impl Take {
         let numbers = numbers + below.mul_scalar(length as f32);
         let inside = numbers.clone().clamp(0.0, (length.max(1) - 1) as f32);
         let outside = super::elementwise::not(inside.clone().equal(numbers));
-        // NaN stays NaN, and must not be looked up.
+        // NaN stays NaN, and must not be used as an index.
         let zero = Value::full(&[count], 0.0, &inside.device())?;
         let rows = inside.select_where(outside.clone(), zero).gather_rows(table)?;
         let sizes = rows.sizes();
@@ -293,14 +293,14 @@ impl Function for Take {
             let positions = positions.iter().map(|number| cell(*number, sizes[axis])).collect::<Result<Vec<_>>>()?;
             return Ok(vec![value.select(axis, &positions)?.reshape(&outputs[0])?]);
         }
-        // The axis first, then one row for each number, and the axes of the numbers in its place.
+        // The axis first, then one row per index, and the axes of the indices in its place.
         let others: Vec<usize> = (0..sizes.len()).filter(|other| *other != axis).collect();
         let rest: Vec<usize> = others.iter().map(|other| sizes[*other]).collect();
         let width = rest.iter().product();
         let table = value.permute(&[&[axis], &others[..]].concat()).reshape(&[sizes[axis], width])?;
         let count = indices.len();
         let rows = Self::look_up(table, indices)?;
-        // (numbers, before, after) → (before, numbers, after)
+        // (indices, before, after) → (before, indices, after)
         let before: usize = sizes[..axis].iter().product();
         let after: usize = sizes[axis + 1..].iter().product();
         let rows = rows.reshape(&[count, before, after])?.permute(&[1, 0, 2]);
@@ -308,7 +308,7 @@ impl Function for Take {
     }
 }
 
-/// 1 at the place that a number names, 0 elsewhere.
+/// 1 at the given index, 0 elsewhere.
 #[derive(Clone, Copy, Debug)]
 struct OneHot {
     classes: usize,

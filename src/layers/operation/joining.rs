@@ -1,4 +1,4 @@
-//! Several values as one, and one as several.
+//! Joining and splitting values.
 
 use super::argument::{Described, Operand};
 use super::axes::counted;
@@ -9,8 +9,8 @@ use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// The most outputs of an operation.
-const MOST_OUTPUTS: usize = 4096;
+/// The maximum number of outputs of an operation.
+const MAX_OUTPUTS: usize = 4096;
 
 pub(super) const ENTRIES: &[Entry] = &[
     Entry::new(NUMPY, "Concatenate", |given| joined(given, false)),
@@ -19,7 +19,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry::new(CORE, "Unstack", unstack),
 ];
 
-/// Values along one of their axes, or along a new one.
+/// Concatenates values along an axis, or stacks them along a new one.
 #[derive(Clone, Copy, Debug)]
 struct Joined {
     axis: isize,
@@ -86,21 +86,21 @@ impl Function for Joined {
                     value.reshape(&sizes)
                 })
                 .collect::<Result<_>>()?,
-            // Nothing is left out of nothing.
+            // Empty values contribute nothing.
             false => inputs.into_iter().filter(|value| !value.is_empty()).collect(),
         };
         Ok(vec![Value::concat(values, axis)?])
     }
 }
 
-/// How an axis is cut.
+/// How an axis is split.
 #[derive(Clone, Debug)]
 enum Cuts {
-    /// Into so many equal parts.
+    /// Into this many equal parts.
     Equal(usize),
-    /// Before these cells.
+    /// Before these indices.
     At(Vec<isize>),
-    /// Into single cells, whose axis is dropped; as many as given, or as there are.
+    /// Into single indices, whose axis is dropped; the count can be omitted.
     Single(Option<usize>),
 }
 
@@ -113,17 +113,17 @@ struct Split {
 fn split(described: &mut Described) -> Made {
     described.expect_count(1)?;
     let axis = axis_or_first(described)?;
-    let many = |count: usize| Error::argument("indices_or_sections", format!("1 to {MOST_OUTPUTS} parts"), count);
+    let many = |count: usize| Error::argument("indices_or_sections", format!("1 to {MAX_OUTPUTS} parts"), count);
     let cuts = match described.config.shift_remove("indices_or_sections") {
         Some(serde_json::Value::Array(list)) => {
-            if list.len() >= MOST_OUTPUTS {
+            if list.len() >= MAX_OUTPUTS {
                 return Err(many(list.len() + 1));
             }
             Cuts::At(crate::config::from_json("indices_or_sections", serde_json::Value::Array(list))?)
         }
         Some(number) => {
             let parts: usize = crate::config::from_json("indices_or_sections", number)?;
-            if !(1..=MOST_OUTPUTS).contains(&parts) {
+            if !(1..=MAX_OUTPUTS).contains(&parts) {
                 return Err(many(parts));
             }
             Cuts::Equal(parts)
@@ -140,13 +140,13 @@ fn unstack(described: &mut Described) -> Made {
 }
 
 impl Split {
-    /// The first cell and the length of each part of an axis; lengths that are not known are none.
+    /// The start and the length of each part of an axis; unknown lengths are `None`.
     fn parts(&self, size: Option<usize>) -> Result<Vec<(usize, Option<usize>)>> {
         match (&self.cuts, size) {
             (Cuts::Equal(parts), None) => Ok(vec![(0, None); *parts]),
             (Cuts::Equal(parts), Some(size)) => {
                 if size % parts != 0 {
-                    let expected = format!("a number by which the size {size} can be divided");
+                    let expected = format!("a divisor of the size {size}");
                     return Err(Error::argument("indices_or_sections", expected, parts));
                 }
                 let length = size / parts;
@@ -167,8 +167,8 @@ impl Split {
             }
             (Cuts::Single(given), size) => {
                 let count = size.or(*given).unwrap_or(0);
-                if given.is_some_and(|given| given != count) || !(1..=MOST_OUTPUTS).contains(&count) {
-                    let expected = format!("the size of the axis, 1 to {MOST_OUTPUTS}");
+                if given.is_some_and(|given| given != count) || !(1..=MAX_OUTPUTS).contains(&count) {
+                    let expected = format!("the size of the axis, 1 to {MAX_OUTPUTS}");
                     return Err(Error::argument("num", expected, format!("{given:?} for {count}")));
                 }
                 Ok((0..count).map(|cell| (cell, Some(1))).collect())
@@ -204,7 +204,7 @@ impl Function for Split {
         let axis = counted(self.axis, value.rank())?;
         let parts = self.parts(Some(value.sizes()[axis]))?;
         let part = |((start, length), sizes): ((usize, Option<usize>), &Vec<usize>)| match length {
-            // A view would keep the whole in memory.
+            // A view would keep the whole buffer alive.
             Some(length) if length > 0 => {
                 value.clone().narrow(axis, start, length).apart_from(value.len())?.reshape(sizes)
             }

@@ -1,8 +1,8 @@
-//! Operations as Keras 2 writes them, in Keras 3's words.
+//! Operations of Keras 2 files, translated to Keras 3.
 //!
-//! Keras 2 has a layer `TFOpLambda` for each call of a function of TensorFlow, and `SlicingOpLambda` for `x[…]`. A call is
-//! `["x", 0, 0, {…}]` with the value first and all other arguments by name, a list of such for a function of a list, or
-//! `["_CONSTANT_VALUE", -1, 1.0, {…}]` where the first argument is none of the graph.
+//! Keras 2 has a layer `TFOpLambda` for each call of a function of TensorFlow, and `SlicingOpLambda` for `x[…]`. A call
+//! is `["x", 0, 0, {…}]` with the value first and all other arguments by name, or a list of such for a function of a
+//! list, or `["_CONSTANT_VALUE", -1, 1.0, {…}]` if the first argument is not a graph value.
 
 use serde_json::{Map, Value as Json, json};
 
@@ -11,16 +11,16 @@ use crate::config::brief;
 use crate::error::{Error, Result, words};
 
 /// An argument of a function: its name, the name in Keras 3's config (empty for a positional argument of the call), and
-/// what stands for it if it is missing, as JSON; empty if it must be there.
+/// its default as JSON; empty if it is required.
 type Argument = (&'static str, &'static str, &'static str);
 
-/// A function of TensorFlow, and the operation of Keras that it is.
+/// A TensorFlow function and the equivalent Keras operation.
 struct Rule {
     function: &'static str,
     module: &'static str,
     class: &'static str,
     arguments: &'static [Argument],
-    /// Arguments that may have no other value.
+    /// Arguments of which only this value is supported.
     fixed: &'static [(&'static str, &'static str)],
 }
 
@@ -190,7 +190,7 @@ const RULES: &[Rule] = &[
     rule("__operators__.getitem", NUMPY, "GetItem", &[("slice_spec", "", "")]),
 ];
 
-/// Names under which some functions stand as well.
+/// Resolves aliases of functions.
 fn canonical(function: &str) -> &str {
     match function {
         "compat.v1.transpose" => "transpose",
@@ -207,7 +207,7 @@ fn canonical(function: &str) -> &str {
     }
 }
 
-/// A value of the graph in Keras 3's words.
+/// Translates a graph value to Keras 3.
 fn tensor(value: &Json, kind: &impl Fn(&str) -> Kind) -> Option<Json> {
     let [layer, call, output] = &value.as_array()?[..] else { return None };
     let dtype = kind(layer.as_str()?).dtype();
@@ -217,7 +217,7 @@ fn tensor(value: &Json, kind: &impl Fn(&str) -> Kind) -> Option<Json> {
     })
 }
 
-/// An argument with the values of the graph inside it.
+/// Translates an argument and the graph values inside it.
 fn argument(value: &Json, kind: &impl Fn(&str) -> Kind) -> Json {
     match (tensor(value, kind), value) {
         (Some(tensor), _) => tensor,
@@ -256,12 +256,12 @@ fn parsed(call: &Json, kind: &impl Fn(&str) -> Kind) -> Result<(Json, Map<String
         Some(Json::Array(_)) => list.iter().map(entry).collect::<Option<Vec<_>>>().map(Json::Array),
         _ => None,
     };
-    // A name for TensorFlow's own graph.
+    // A name in TensorFlow's own graph.
     named.shift_remove("name");
     Ok((first.ok_or_else(wrong)?, named))
 }
 
-/// The operation and its call for one of Keras 2. `kind` tells what the output of a layer holds.
+/// Translates a Keras 2 operation and its call to Keras 3. `kind` returns the kind of a layer's output.
 pub(super) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> Kind) -> Result<(Json, Json)> {
     let config = object.get("config").cloned().unwrap_or_default();
     let function = config.get("function").and_then(Json::as_str).unwrap_or_default();
@@ -279,13 +279,13 @@ pub(super) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> Kin
             }
         }
     }
-    // A list of one value for a function of a list.
+    // A single value for a function of a list.
     let takes_a_list = ["Concatenate", "Stack"].contains(&rule.class);
     if takes_a_list && !first.is_array() {
         first = json!([first]);
     }
     if rule.class == "Mean" && super::is_hole(&first) && Kind::of_tensor(&first)? < Kind::Float {
-        return Err(refused("integers, of which TensorFlow cuts the mean".into(), "floats, by `tf.cast`"));
+        return Err(refused("integers, whose mean TensorFlow truncates".into(), "floats, by `tf.cast`"));
     }
     let (mut args, mut kwargs, mut own) = (vec![first], Map::new(), Map::new());
     for (key, target, default) in rule.arguments {
@@ -298,7 +298,7 @@ pub(super) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> Kin
         if target.is_empty() {
             args.push(value);
         } else if holds_tensor(&value) {
-            return Err(refused(format!("a value of the graph for `{key}`"), "numbers that are written down"));
+            return Err(refused(format!("a graph value for `{key}`"), "constants"));
         } else {
             own.insert((*target).to_owned(), value);
         }
@@ -313,7 +313,7 @@ pub(super) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> Kin
             args[1] = json!({ "class_name": "__numpy__", "config": constant });
         }
         "Normalize" => {
-            // Keras's is compared with the norm, TensorFlow's with its square.
+            // Keras compares it with the norm, TensorFlow with its square.
             own.insert("epsilon".into(), json!(own["epsilon"].as_f64().unwrap_or(0.0).max(0.0).sqrt()));
         }
         "Resize" => {
@@ -345,7 +345,7 @@ pub(super) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> Kin
     Ok((object, json!({ "args": args, "kwargs": kwargs })))
 }
 
-/// Where parts of these lengths begin, but for the first.
+/// The start of each part but the first, for parts of these lengths.
 fn starts(lengths: &[Json]) -> Result<Json> {
     let wrong = |value: &Json| Error::argument("num_or_size_splits", "lengths of at least 0", value);
     let mut sum = 0u64;
@@ -354,12 +354,12 @@ fn starts(lengths: &[Json]) -> Result<Json> {
         Ok(json!(sum.min(i64::MAX as u64)))
     });
     let mut ends = ends.collect::<Result<Vec<Json>>>()?;
-    // The last part reaches to the end, as TensorFlow has seen to.
+    // The last part extends to the end, as TensorFlow has verified.
     ends.pop();
     Ok(Json::Array(ends))
 }
 
-/// A key in Keras 3's words.
+/// Translates an indexing key to Keras 3.
 fn key_of(spec: &Json) -> Json {
     match spec {
         Json::Array(parts) => parts.iter().map(key_of).collect(),
@@ -377,8 +377,8 @@ fn unknown(function: &str) -> Error {
     let names: Vec<String> = RULES.iter().map(|rule| rule.function.to_owned()).collect();
     let shown: String = function.chars().take(120).collect();
     if canonical(&shown).ends_with("shape") {
-        let supported = "sizes that are written down, such as `tf.reshape(x, [-1, 4])`";
-        return Error::unsupported(format!("`tf.{shown}`, the sizes of a value as numbers of the graph"), supported);
+        let supported = "constant sizes, such as `tf.reshape(x, [-1, 4])`";
+        return Error::unsupported(format!("`tf.{shown}`, the sizes of a value as graph values"), supported);
     }
     Error::unsupported(format!("the function `tf.{shown}` of Keras 2"), words("function", &shown, &names))
 }

@@ -1,26 +1,26 @@
-//! Which numbers a value holds. Brasa computes with floats; where Keras would do something else with integers or truth
-//! values, an operation has to know.
+//! The kind of numbers in a value. Brasa computes with floats; an operation has to know where Keras treats integers or
+//! booleans differently.
 
 use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
 
-/// What Keras's type of a value holds, the narrower first.
+/// The kind of a Keras dtype, narrowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// 0 or 1.
     Bool,
-    /// Whole numbers.
+    /// Integers.
     Int,
     /// Any numbers.
     Float,
 }
 
 impl Kind {
-    /// What a type of this name holds; no name stands for Keras's default.
+    /// The kind of the dtype of this name; `None` means Keras's default.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for complex numbers, texts and whatever else is no number.
+    /// [`Error::Unsupported`] for complex numbers, strings and other dtypes that are not numeric.
     pub(crate) fn of_dtype(dtype: Option<&str>) -> Result<Self> {
         let Some(name) = dtype else { return Ok(Self::Float) };
         let starts = |start: &str| name.strip_prefix(start).is_some_and(|bits| bits.parse::<u8>().is_ok());
@@ -35,12 +35,12 @@ impl Kind {
         }
     }
 
-    /// As [`of_dtype`](Self::of_dtype), for a tensor as Keras 3 writes it.
+    /// Like [`of_dtype`](Self::of_dtype), for a tensor as serialized by Keras 3.
     pub(crate) fn of_tensor(tensor: &Json) -> Result<Self> {
         Self::of_dtype(tensor.get("config").and_then(|config| config.get("dtype")).and_then(Json::as_str))
     }
 
-    /// A type of this kind, as it is written.
+    /// The dtype to be written for this kind.
     pub(crate) fn dtype(self) -> &'static str {
         match self {
             Self::Bool => "bool",
@@ -49,12 +49,12 @@ impl Kind {
         }
     }
 
-    /// The kind of a number that is made of values of these kinds.
+    /// The kind of a result computed from values of these kinds.
     pub(super) fn widest(kinds: &[Self]) -> Self {
         kinds.iter().copied().max().unwrap_or(Self::Float)
     }
 
-    /// As [`widest`](Self::widest), where Keras counts booleans as numbers.
+    /// Like [`widest`](Self::widest), with booleans promoted to integers.
     pub(super) fn number(kinds: &[Self]) -> Self {
         Self::widest(kinds).max(Self::Int)
     }

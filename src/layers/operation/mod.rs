@@ -1,7 +1,7 @@
-//! Operations on values that are nodes of a graph, such as `x + y`: Keras's `keras.ops` in files.
+//! Operations on graph nodes, such as `x + y`: Keras's `keras.ops` in files.
 //!
-//! An operation is a line in the list of the file for its kind, with its class in Keras and what makes a [`Function`] of
-//! its arguments. Shapes follow NumPy's rules, the batch's axis like any other.
+//! An operation is a line in the list of the file for its kind, with its Keras class and a constructor of its
+//! [`Function`] from the arguments. Shapes follow NumPy's rules; the batch's axis is like any other.
 
 mod activations;
 mod argument;
@@ -40,34 +40,34 @@ const NN: &str = "keras.src.ops.nn";
 const CORE: &str = "keras.src.ops.core";
 const MATH: &str = "keras.src.ops.math";
 
-/// What an operation computes.
+/// The computation of an operation.
 trait Function: Debug + Send + Sync {
-    /// The shapes of the outputs for those of all arguments; that of a single number is `()`.
+    /// Shape inference from the shapes of all arguments; a scalar has the shape `()`.
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>>;
 
-    /// What the outputs hold.
+    /// The kind of the outputs.
     fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
         Ok(Kind::widest(inputs))
     }
 
-    /// How many values are made besides the outputs; all sizes are known.
+    /// The workspace in values, besides the outputs; all sizes are known.
     fn scratch(&self, inputs: &[Shape], outputs: &[Shape]) -> usize {
         let _ = inputs;
         total(outputs)
     }
 
-    /// Whether outputs can be made of inputs without a value.
+    /// Whether outputs can be computed from empty inputs.
     fn takes_nothing(&self) -> bool {
         false
     }
 
-    /// The outputs, whose sizes are known to be right; a single number comes as a value of rank 1.
+    /// Computes the outputs, whose sizes are already checked; a scalar argument has rank 1.
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>>;
 }
 
 type Made = Result<Box<dyn Function>>;
 
-/// A line of the list.
+/// An operation of the list.
 struct Entry {
     module: &'static str,
     class: &'static str,
@@ -97,7 +97,7 @@ fn entries() -> impl Iterator<Item = &'static Entry> {
     lists.into_iter().flatten()
 }
 
-/// How many values shapes stand for.
+/// The total number of values of these shapes.
 fn total(shapes: &[Shape]) -> usize {
     shapes.iter().map(Shape::known_len).fold(0, usize::saturating_add)
 }
@@ -106,30 +106,30 @@ fn shape_of(sizes: &[usize]) -> Shape {
     Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>())
 }
 
-/// An operation of a graph. It has no weights, and is none of [`Model::layers`](crate::Model::layers).
+/// An operation of a graph. It has no weights, and is not among [`Model::layers`](crate::Model::layers).
 #[derive(Clone, Debug)]
 pub(crate) struct Operation {
     common: Common,
     module: &'static str,
     class: &'static str,
-    /// The arguments as they stand in files.
+    /// The arguments as in files.
     config: Config,
     args: Vec<Json>,
     kwargs: Map<String, Json>,
-    /// What the function works on, in order.
+    /// The operands of the function, in order.
     operands: Vec<Operand>,
     function: Arc<dyn Function>,
-    /// What the values in `args` and `kwargs` hold, and the outputs.
+    /// The kinds of the values in `args` and `kwargs`, and of the outputs.
     given: Vec<Kind>,
     kind: Kind,
 }
 
-/// The values among the arguments of an operation's call, in order.
+/// The tensors among the arguments of an operation's call, in order.
 pub(crate) fn tensors<'a>(call: &'a Json, is_tensor: &impl Fn(&Json) -> bool) -> Vec<&'a Json> {
     let mut found = Vec::new();
     let kwargs = call.get("kwargs").and_then(Json::as_object).into_iter().flat_map(Map::values);
     for argument in call.get("args").and_then(Json::as_array).into_iter().flatten().chain(kwargs) {
-        // Lists of lists are walked through without recursion.
+        // Nested lists are traversed without recursion.
         let mut left = vec![argument];
         while let Some(value) = left.pop() {
             match value {
@@ -142,7 +142,7 @@ pub(crate) fn tensors<'a>(call: &'a Json, is_tensor: &impl Fn(&Json) -> bool) ->
     found
 }
 
-/// Puts tensors where [`tensors`] finds them.
+/// Replaces the tensors that [`tensors`] finds.
 fn replace(value: &Json, is_tensor: &impl Fn(&Json) -> bool, with: &mut impl Iterator<Item = Json>) -> Json {
     match value {
         value if is_tensor(value) => with.next().unwrap_or_default(),
@@ -151,7 +151,7 @@ fn replace(value: &Json, is_tensor: &impl Fn(&Json) -> bool, with: &mut impl Ite
     }
 }
 
-/// A tensor's place in an operation's own arguments.
+/// The placeholder of a tensor in an operation's own arguments.
 fn hole() -> Json {
     json!({ "class_name": "__keras_tensor__" })
 }
@@ -161,12 +161,12 @@ fn is_hole(value: &Json) -> bool {
 }
 
 impl Operation {
-    /// Whether an object of Keras's JSON is that of an operation.
+    /// Whether a Keras JSON object is an operation.
     pub(crate) fn is_one(object: &Json) -> bool {
         let text = |key: &str| object.get(key).and_then(Json::as_str);
         match text("module") {
             Some(module) => module.starts_with("keras.src.ops.") || module.starts_with("keras.src.activations."),
-            // Keras 3 leaves the module out in `.h5` files. Its layers say whether they are trained.
+            // Keras 3 omits the module in `.h5` files. Layers are distinguished by `trainable`.
             None => {
                 let is_known = text("class_name").is_some_and(|class| entries().any(|entry| entry.class == class));
                 is_known && object.get("config").is_some_and(|config| config.get("trainable").is_none())
@@ -174,12 +174,12 @@ impl Operation {
         }
     }
 
-    /// Whether an object of Keras 2's JSON is that of an operation.
+    /// Whether a Keras 2 JSON object is an operation.
     pub(crate) fn is_keras_2(object: &Json) -> bool {
         matches!(object.get("class_name").and_then(Json::as_str), Some("TFOpLambda" | "SlicingOpLambda"))
     }
 
-    /// The operation and its call in Keras 3's words for one in Keras 2's. `kind` tells what the output of a layer holds.
+    /// Translates a Keras 2 operation and its call to Keras 3. `kind` returns the kind of a layer's output.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a function or an argument that Brasa does not have.
@@ -187,8 +187,8 @@ impl Operation {
         keras_2::translated(object, call, kind)
     }
 
-    /// The operation that an object of Keras's JSON describes, with the constants among the arguments of its call;
-    /// `is_tensor` tells which arguments are values.
+    /// Parses an operation from Keras's JSON, with the constants among the arguments of its call; `is_tensor` says
+    /// which arguments are values.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for an operation or an argument that Brasa does not have.
@@ -208,7 +208,7 @@ impl Operation {
         let operand = |value: &Json| Operand::of(value, &is_tensor);
         let mut described = Described {
             class,
-            // Where an operation has no type of its own, Keras may write that of its policy.
+            // If an operation has no dtype of its own, Keras can write that of its policy.
             config: config.clone(),
             operands: written.iter().map(operand).collect::<Result<_>>()?,
             written: written.clone(),
@@ -233,7 +233,7 @@ impl Operation {
         let given: Vec<Kind> = given.into_iter().map(Kind::of_tensor).collect::<Result<_>>()?;
         let used = operands.iter().filter(|operand| matches!(operand, Operand::Tensor(_))).count();
         if used != given.len() || used == 0 {
-            let received = format!("{} values of the graph, of which {used} are used", given.len());
+            let received = format!("{} graph values, of which {used} are used", given.len());
             return Err(Error::argument("inbound_nodes", "at least one value, and only where one belongs", received));
         }
         let mut holes = std::iter::repeat_with(hole);
@@ -253,12 +253,12 @@ impl Operation {
         })
     }
 
-    /// What its outputs hold.
+    /// The kind of its outputs.
     pub(crate) fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The object of Keras's JSON, without its calls.
+    /// Serializes the operation as Keras does, without its calls.
     pub(crate) fn to_keras(&self) -> Json {
         let mut config = json!({ "name": self.common.name });
         if let Some(own) = config.as_object_mut() {
@@ -267,7 +267,7 @@ impl Operation {
         json!({ "module": self.module, "class_name": self.class, "config": config, "registered_name": self.class })
     }
 
-    /// Its call: its values where they stand, constants as they are.
+    /// Serializes its call, with these tensors and its constants.
     pub(crate) fn call(&self, tensors: Vec<Json>) -> Json {
         let mut tensors = tensors.into_iter().zip(&self.given).map(|(mut tensor, kind)| {
             if let Some(dtype) = tensor.get_mut("config").and_then(|config| config.get_mut("dtype")) {
@@ -280,7 +280,7 @@ impl Operation {
         json!({ "args": args, "kwargs": kwargs.collect::<Map<_, _>>() })
     }
 
-    /// The shapes of all arguments, those of constants in their places.
+    /// The shapes of all arguments, constants included.
     fn all_shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let wanted = self.given.len();
         if inputs.len() != wanted {
@@ -294,12 +294,12 @@ impl Operation {
         Ok(shapes.collect())
     }
 
-    /// The outputs' shapes for those of all arguments.
+    /// Shape inference from the shapes of all arguments, with checks.
     fn checked(&self, shapes: &[Shape]) -> Result<Vec<Shape>> {
         let outputs = self.function.shapes(shapes)?;
         for output in &outputs {
             if output.rank() == 0 {
-                let what = format!("the operation `{}` that leaves a single number, without a dimension", self.class);
+                let what = format!("the operation `{}` with a scalar output", self.class);
                 return Err(Error::unsupported(what, "`keepdims=True`, or axes of which some stay"));
             }
             rules::check_rank(output.rank())?;
@@ -309,7 +309,7 @@ impl Operation {
     }
 }
 
-/// The names of an operation's arguments, where any may be given by name.
+/// The names of an operation's arguments that can be passed by name.
 fn parameters(class: &str) -> &'static [&'static str] {
     match class {
         "Pad" => &["x", "constant_values"],
@@ -368,7 +368,7 @@ impl Layer for Operation {
             _ => 0,
         });
         let own = self.function.scratch(&shapes, &outputs);
-        // The steps in between are kept for the gradients.
+        // Intermediate results are saved for the backward pass.
         let own = if training { own.saturating_mul(2) } else { own };
         Ok(constants.fold(own, usize::saturating_add))
     }

@@ -1,4 +1,4 @@
-//! Functions of two values, element by element, with sizes of 1 repeated.
+//! Element-wise functions of two values, with broadcasting.
 
 use super::argument::{Described, Operand};
 use super::elementwise::{Becomes, not, truncated};
@@ -8,14 +8,14 @@ use crate::error::{Error, Result};
 use crate::ops::{ElementWise, Value};
 use crate::shape::Shape;
 
-/// A function of two values.
+/// An element-wise function of two values.
 #[derive(Clone, Copy, Debug)]
 struct Pair {
     of: fn(Value, Value) -> Value,
     becomes: Becomes,
-    /// Keras's operation on two booleans, in place of this one.
+    /// Keras's operation on two booleans, which replaces this one.
     of_bools: Option<fn(Value, Value) -> Value>,
-    /// Whether it repeats sizes of 1 by itself.
+    /// Whether the function broadcasts by itself.
     repeats: bool,
     is_of_bools: bool,
 }
@@ -53,7 +53,7 @@ fn pair(described: &mut Described, of: fn(Value, Value) -> Value, becomes: Becom
     Ok(Box::new(Pair { of, becomes, of_bools: None, repeats: false, is_of_bools: false }))
 }
 
-/// One of Burn's four operators.
+/// An arithmetic operator.
 fn arithmetic(
     described: &mut Described,
     of: fn(Value, Value) -> Value,
@@ -66,7 +66,7 @@ fn arithmetic(
 }
 
 pub(super) const ENTRIES: &[Entry] = &[
-    // Keras adds booleans to a boolean.
+    // In Keras the sum of booleans is a boolean.
     Entry::new(NUMPY, "Add", |given| arithmetic(given, |a, b| a + b, Becomes::Same, Some(Value::maximum))),
     Entry::new(NUMPY, "Subtract", |given| arithmetic(given, |a, b| a - b, Becomes::NotOfBool, None)),
     Entry::new(NUMPY, "Multiply", |given| arithmetic(given, |a, b| a * b, Becomes::Same, None)),
@@ -100,12 +100,12 @@ pub(super) fn truth(value: Value) -> Value {
     not(value.equal_scalar(0.0))
 }
 
-/// Not what is not less: neither holds for what is no number.
+/// Not the negation of `less`: both are false for NaN.
 fn greater_equal(a: Value, b: Value) -> Value {
     a.clone().greater(b.clone()).maximum(a.equal(b))
 }
 
-/// The larger of two values. Where they are the same, each has half of the gradient, as on JAX.
+/// The element-wise maximum. Ties share the gradient equally, as in JAX.
 pub(super) fn maximum(a: Value, b: Value) -> Value {
     match a.is_tracked() || b.is_tracked() {
         true => (a.clone().maximum(b.clone()) + b.maximum(a)).mul_scalar(0.5),
@@ -113,7 +113,7 @@ pub(super) fn maximum(a: Value, b: Value) -> Value {
     }
 }
 
-/// As [`maximum`], the smaller.
+/// The element-wise minimum, like [`maximum`].
 pub(super) fn minimum(a: Value, b: Value) -> Value {
     match a.is_tracked() || b.is_tracked() {
         true => (a.clone().minimum(b.clone()) + b.minimum(a)).mul_scalar(0.5),
@@ -121,17 +121,17 @@ pub(super) fn minimum(a: Value, b: Value) -> Value {
     }
 }
 
-/// 0 where the divisor is.
+/// 0 where the divisor is 0.
 fn divide_no_nan(a: Value, b: Value) -> Value {
     let zero = b.clone().detach().equal_scalar(0.0);
-    // The divisor is replaced too: an infinite quotient would spoil the gradient.
+    // The divisor is replaced too: an infinite quotient would make the gradient NaN.
     let divisor = b + zero.clone();
     let quotient = a / divisor;
-    let nothing = quotient.clone().detach().mul_scalar(0.0);
-    quotient.select_where(zero, nothing)
+    let zeros = zero.clone().mul_scalar(0.0);
+    quotient.select_where(zero, zeros)
 }
 
-/// The quotient rounded down, from the remainder: near a whole number the quotient itself may be rounded up.
+/// The quotient rounded down, computed from the remainder: close to an integer the quotient itself could be rounded up.
 fn floor_divide(a: Value, b: Value) -> Value {
     struct Round;
     impl ElementWise for Round {
@@ -143,14 +143,14 @@ fn floor_divide(a: Value, b: Value) -> Value {
     ((a - rest) / b).map(Round)
 }
 
-/// What is left by [`floor_divide`], whose quotient is the divisor's gradient.
+/// The remainder of [`floor_divide`], whose quotient is the gradient of the divisor.
 fn modulo(a: Value, b: Value) -> Value {
     if !a.is_tracked() && !b.is_tracked() {
         return a.remainder(b);
     }
     let (fixed, divisor) = (a.clone().detach(), b.clone().detach());
     let quotient = floor_divide(fixed.clone(), divisor.clone());
-    // Both differences are 0.
+    // Both differences are 0; they only carry the gradient.
     fixed.clone().remainder(divisor.clone()) + (a - fixed) - quotient * (b - divisor)
 }
 
@@ -160,12 +160,12 @@ fn log_add_exp(a: Value, b: Value) -> Value {
     let difference = a - b;
     let alike = super::elementwise::is_nan(difference.clone().detach());
     let nothing = difference.clone().detach().mul_scalar(0.0);
-    // Two infinite values of one sign have no difference.
+    // The difference of two equal infinities is NaN.
     let distance = difference.abs().select_where(alike, super::elementwise::by_element!(nothing, |x| x.zeros_like()));
     larger + (-distance).exp().log1p()
 }
 
-/// A power of which the exponent is one number in the graph, or one of two values.
+/// A power whose exponent is a constant in the graph, or a value.
 #[derive(Clone, Copy, Debug)]
 struct Power {
     exponent: Option<f32>,
@@ -180,7 +180,7 @@ fn power(described: &mut Described) -> Made {
     let least = exponent.as_ref().and_then(|constant| constant.numbers().iter().copied().reduce(f32::min));
     let is_whole = described.operands.iter().all(|operand| operand.kind() < Kind::Float);
     if is_whole && least.is_none_or(|least| least < 0.0) {
-        // What Keras makes of a half among integers depends on the backend.
+        // Keras's result for a half among integers depends on the backend.
         return Err(described.unsupported("integers and an exponent that may be below 0", "floats"));
     }
     let single = exponent.filter(|constant| constant.shape().rank() == 0);
@@ -210,7 +210,7 @@ impl Function for Power {
     }
 }
 
-/// One of two values, by a condition.
+/// Selects from two values by a condition.
 #[derive(Clone, Copy, Debug)]
 struct Where;
 
@@ -244,7 +244,7 @@ impl Function for Where {
     }
 }
 
-/// Values kept between two bounds, either of which may be missing.
+/// Clips values to two optional bounds.
 #[derive(Clone, Copy, Debug)]
 struct Clip {
     low: Option<f32>,
@@ -266,7 +266,7 @@ impl Function for Clip {
         let whole = [self.low, self.high].into_iter().flatten().all(|bound| bound.fract() == 0.0);
         match Kind::number(inputs) {
             Kind::Int if !whole => {
-                Err(Error::unsupported("integers clipped at bounds that are none", "whole bounds, or floats"))
+                Err(Error::unsupported("integers clipped at fractional bounds", "integer bounds, or floats"))
             }
             kind => Ok(kind),
         }
@@ -278,7 +278,7 @@ impl Function for Clip {
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
         let mut value = super::rules::one(inputs)?;
-        // The lower bound first: a higher one below it wins, as in NumPy.
+        // The lower bound first: an upper bound below it wins, as in NumPy.
         let bound = |number: f32| Value::full(&outputs[0], number, &value.device());
         let (low, high) = (self.low.map(bound).transpose()?, self.high.map(bound).transpose()?);
         if let Some(low) = low {
@@ -291,12 +291,12 @@ impl Function for Clip {
     }
 }
 
-/// Values of another type: truncated to integers, or compared with 0.
+/// Casts to another dtype: truncates to integers, or compares with 0.
 #[derive(Clone, Copy, Debug)]
 struct Cast {
-    /// None for the type that they have.
+    /// `None` keeps the kind.
     to: Option<Kind>,
-    /// The smallest and the largest integer of the type.
+    /// The range of the integer dtype.
     range: (f32, f32),
 }
 
@@ -311,7 +311,7 @@ fn cast(described: &mut Described) -> Made {
     }
     let to = dtype.as_deref().map(|name| Kind::of_dtype(Some(name))).transpose()?;
     let bits = |name: &str| name.trim_start_matches(|letter: char| letter.is_alphabetic()).parse::<i32>();
-    // JAX has no integers of more than 32 bits unless it is configured so; floats reach no further than its largest.
+    // JAX has no integers of more than 32 bits unless configured; floats saturate at the largest of them.
     let bits = dtype.as_deref().and_then(|name| bits(name).ok()).unwrap_or(32).clamp(1, 32);
     let range = match dtype.as_deref() {
         Some(name) if name.starts_with("uint") => (0.0, 2f32.powi(bits) - 1.0),
@@ -340,5 +340,19 @@ impl Function for Cast {
             Some(Kind::Int) => truncated(value.detach()).clamp(self.range.0, self.range.1),
             Some(Kind::Bool) => truth(value.detach()),
         }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn anything_over_zero_is_zero_without_nan() {
+        let value = |numbers: &[f32]| Value::from_vec(numbers.to_vec(), &[numbers.len()], &Device::flex()).unwrap();
+        let quotient = divide_no_nan(value(&[f32::INFINITY, f32::NAN, 3.0]), value(&[0.0, 0.0, 2.0]));
+        assert_eq!(quotient.to_vec().unwrap(), [0.0, 0.0, 1.5]);
     }
 }

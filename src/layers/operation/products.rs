@@ -1,4 +1,4 @@
-//! Products of matrices.
+//! Matrix products and einsum.
 
 use super::argument::Described;
 use super::rules::{broadcast, check_rank};
@@ -15,11 +15,11 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry::new(NUMPY, "Einsum", einsum_of),
 ];
 
-/// The product of the last two axes, those before them repeated as needed.
+/// The matrix product over the last two axes, with the leading axes broadcast.
 #[derive(Clone, Copy, Debug)]
 struct Matmul;
 
-/// The sizes of both values as matrices: a value of one axis is a row on the left and a column on the right.
+/// The sizes of both values as matrices: a vector is a row on the left and a column on the right.
 fn matrices<T: Copy>(a: &[T], b: &[T], one: T) -> (Vec<T>, Vec<T>) {
     let row = if a.len() == 1 { vec![one, a[0]] } else { a.to_vec() };
     let column = if b.len() == 1 { vec![b[0], one] } else { b.to_vec() };
@@ -49,7 +49,7 @@ impl Function for Matmul {
     }
 
     fn scratch(&self, inputs: &[Shape], outputs: &[Shape]) -> usize {
-        // Both may be repeated along the axes of the other.
+        // Both can be broadcast along the leading axes.
         let whole = total(outputs);
         let grown = |input: &Shape| input.known_len().saturating_mul((whole / input.known_len().max(1)).max(1));
         inputs.iter().map(grown).fold(whole, usize::saturating_add)
@@ -61,7 +61,7 @@ impl Function for Matmul {
         let (rows, inner) = (left[left.len() - 2], left[left.len() - 1]);
         let columns = right[right.len() - 1];
         if right.len() == 2 {
-            // One matrix for all: one product.
+            // A single matrix on the right: a single product.
             let all = check_count(&left[..left.len() - 1])?;
             let product = a.reshape(&[all, inner])?.matmul(b.reshape(&right)?);
             return Ok(vec![product.reshape(&outputs[0])?]);
@@ -79,15 +79,15 @@ impl Function for Matmul {
     }
 }
 
-/// A product given by names of axes, such as `bij,bjk->bik`.
+/// An einsum with an explicit output, such as `bij,bjk->bik`.
 #[derive(Clone, Debug)]
 struct Einsum {
     inputs: Vec<Vec<char>>,
     output: Vec<char>,
 }
 
-/// As many axes as may have names at once.
-const MOST_NAMES: usize = 64;
+/// The maximum number of distinct labels.
+const MAX_NAMES: usize = 64;
 
 fn einsum_of(described: &mut Described) -> Made {
     let given: String = described.require("subscripts")?;
@@ -100,7 +100,7 @@ fn einsum_of(described: &mut Described) -> Made {
     let output = names(output);
     described.expect_count(inputs.len())?;
     for group in inputs.iter().chain([&output]) {
-        let is_plain = group.len() <= MOST_NAMES && group.iter().all(char::is_ascii_alphabetic);
+        let is_plain = group.len() <= MAX_NAMES && group.iter().all(char::is_ascii_alphabetic);
         let is_twice = |(at, name): (usize, &char)| group[..at].contains(name);
         if !is_plain || group.iter().enumerate().any(is_twice) {
             let shown: String = group.iter().take(40).collect();
@@ -115,7 +115,7 @@ fn einsum_of(described: &mut Described) -> Made {
 }
 
 impl Einsum {
-    /// The names that stay when the first `count` values are multiplied: those that come later.
+    /// The labels needed after the first `count` values are multiplied: those of later values and of the output.
     fn after(&self, count: usize) -> Vec<char> {
         if count == self.inputs.len() {
             return self.output.clone();
@@ -131,7 +131,7 @@ impl Einsum {
         names
     }
 
-    /// The size of each name.
+    /// The size of each label.
     fn sizes(&self, inputs: &[Shape]) -> Result<Vec<(char, Option<usize>)>> {
         let mut sizes: Vec<(char, Option<usize>)> = Vec::new();
         for (names, input) in self.inputs.iter().zip(inputs) {
@@ -178,7 +178,7 @@ impl Function for Einsum {
     fn scratch(&self, inputs: &[Shape], outputs: &[Shape]) -> usize {
         let Ok(sizes) = self.sizes(inputs) else { return usize::MAX };
         let between = (2..self.inputs.len()).map(|count| Self::shape(&self.after(count), &sizes).known_len());
-        // Each product is of copies in another order, and is put in order itself.
+        // Each product takes transposed copies, and is transposed itself.
         let all = between.fold(total(inputs).saturating_add(total(outputs)), usize::saturating_add);
         all.saturating_mul(2)
     }
@@ -189,7 +189,8 @@ impl Function for Einsum {
         let mut names = self.inputs[0].clone();
         for (index, other) in inputs {
             let target = self.after(index + 1);
-            // The product sums over names of the first alone and of both; those of the second alone are summed before.
+            // The product contracts labels of the first value only and of both; those of the second only are summed
+            // before.
             let mut own = self.inputs[index].clone();
             let gone = |name: &char| !target.contains(name) && !names.contains(name);
             let (other, kept) = summed(other, &own, gone)?;
@@ -212,7 +213,7 @@ impl Function for Einsum {
     }
 }
 
-/// A value summed over the axes whose names are gone, and the names that stay. A value of no axis has one of size 1.
+/// A value summed over the axes of removed labels, and the remaining labels. A scalar has one axis of size 1.
 fn summed(value: Value, names: &[char], gone: impl Fn(&char) -> bool) -> Result<(Value, Vec<char>)> {
     let sizes = value.sizes();
     let axes: Vec<usize> = (0..names.len()).filter(|axis| gone(&names[*axis])).collect();

@@ -1,4 +1,4 @@
-//! Functions that make one number of many: sums, means, maxima.
+//! Reductions: sums, means, maxima.
 
 use super::argument::Described;
 use super::axes::{largest, sum};
@@ -29,10 +29,10 @@ enum What {
 #[derive(Clone, Debug)]
 struct Reduction {
     what: What,
-    /// None for all.
+    /// `None` for all axes.
     axes: Option<Vec<isize>>,
     keepdims: bool,
-    /// A number that takes part in a maximum or minimum.
+    /// An initial value of a maximum or minimum.
     initial: Option<f32>,
 }
 
@@ -80,7 +80,7 @@ impl Reduction {
     }
 }
 
-/// The largest value along the axes. Where several are, each has its part of the gradient, as in Keras.
+/// The maximum along the axes. Ties share the gradient equally, as in Keras.
 fn max(value: Value, axes: &[usize]) -> Result<Value> {
     let largest = axes.iter().fold(value.clone().detach(), |value, axis| value.max_axis(*axis));
     if !value.is_tracked() {
@@ -90,11 +90,11 @@ fn max(value: Value, axes: &[usize]) -> Result<Value> {
     let all = spread(largest.clone(), &sizes)?;
     let is_it = value.clone().detach().equal(all.clone());
     let part = is_it.clone() / spread(sum(is_it, axes), &sizes)?;
-    // The differences are 0: what they are multiplied with is the gradient alone.
+    // The differences are 0; they only carry the gradient.
     Ok(largest + sum((value - all) * part, axes))
 }
 
-/// The product along an axis, by halves: the gradient needs no quotient, which a 0 would spoil.
+/// The product along an axis, by pairwise halving: the gradient then needs no division, which would fail at 0.
 fn product(mut value: Value, axis: usize) -> Result<Value> {
     loop {
         let length = value.sizes()[axis];

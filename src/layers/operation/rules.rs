@@ -1,10 +1,10 @@
-//! The shape rules of NumPy and `keras.ops`: aligned at the last axis, the batch like any other.
+//! The shape rules of NumPy and `keras.ops`: axes are aligned from the last, and the batch is like any other.
 
 use crate::error::{Error, Result};
 use crate::ops::{MAX_RANK, Value};
 use crate::shape::Shape;
 
-/// The shape of values that are combined element by element.
+/// The broadcast shape of values.
 pub(super) fn broadcast(shapes: &[Shape]) -> Result<Shape> {
     let rank = shapes.iter().map(Shape::rank).max().unwrap_or(0);
     let mut sizes: Vec<Option<usize>> = vec![Some(1); rank];
@@ -24,7 +24,7 @@ pub(super) fn broadcast(shapes: &[Shape]) -> Result<Shape> {
     Ok(Shape::new(sizes))
 }
 
-/// A value with axes of size 1 before its own, `rank` in all.
+/// A value with leading axes of size 1, `rank` in all.
 pub(super) fn lifted(value: Value, rank: usize) -> Result<Value> {
     let sizes = value.sizes();
     match rank.saturating_sub(sizes.len()) {
@@ -33,7 +33,7 @@ pub(super) fn lifted(value: Value, rank: usize) -> Result<Value> {
     }
 }
 
-/// A value repeated to these sizes.
+/// A value broadcast to these sizes.
 pub(super) fn spread(value: Value, sizes: &[usize]) -> Result<Value> {
     let value = lifted(value, sizes.len())?;
     let own = value.sizes();
@@ -46,14 +46,14 @@ pub(super) fn spread(value: Value, sizes: &[usize]) -> Result<Value> {
     Ok(value.expand(sizes))
 }
 
-/// An axis, counted from the end if it is negative.
+/// A resolved axis; negative ones count from the end.
 pub(super) fn axis(argument: &str, axis: isize, rank: usize) -> Result<usize> {
     let counted = if axis < 0 { axis.checked_add_unsigned(rank) } else { Some(axis) };
     let found = counted.and_then(|axis| usize::try_from(axis).ok()).filter(|axis| *axis < rank);
-    found.ok_or_else(|| Error::argument(argument, format!("an axis of the {rank} there are"), axis))
+    found.ok_or_else(|| Error::argument(argument, format!("an axis of {rank} dimensions"), axis))
 }
 
-/// Axes, none of them twice.
+/// Resolved axes without duplicates.
 pub(super) fn axes(argument: &str, given: &[isize], rank: usize) -> Result<Vec<usize>> {
     if given.len() > rank {
         return Err(Error::argument(argument, format!("at most {rank} axes"), given.len()));
@@ -69,7 +69,7 @@ pub(super) fn axes(argument: &str, given: &[isize], rank: usize) -> Result<Vec<u
     Ok(found)
 }
 
-/// Refuses more dimensions than values have.
+/// Refuses ranks higher than values can have.
 pub(super) fn check_rank(rank: usize) -> Result<()> {
     if rank <= MAX_RANK {
         return Ok(());
@@ -77,7 +77,7 @@ pub(super) fn check_rank(rank: usize) -> Result<()> {
     Err(Error::shape(format!("at most {MAX_RANK} dimensions, the batch counted"), rank))
 }
 
-/// The only input's shape.
+/// The shape of the only input.
 pub(super) fn only(inputs: &[Shape]) -> Result<&Shape> {
     match inputs {
         [input] => Ok(input),
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_meet_from_the_last_axis_on() {
+    fn sizes_are_aligned_from_the_last_axis() {
         let of = |shapes: &[&[Option<usize>]]| {
             let shapes: Vec<Shape> = shapes.iter().map(|sizes| Shape::new(*sizes)).collect();
             broadcast(&shapes).map(|shape| shape.to_string())

@@ -1,4 +1,4 @@
-//! Operations that put values in another order or shape, or repeat them.
+//! Operations that permute, reshape or repeat values.
 
 use super::argument::{Described, Operand};
 use super::axes::{axis_or, counted};
@@ -8,20 +8,20 @@ use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::{Shape, check_count};
 
-/// The most sizes or numbers that an argument may list.
-const MOST_LISTED: usize = 1 << 16;
+/// The maximum number of sizes or numbers in an argument.
+const MAX_LISTED: usize = 1 << 16;
 
 #[derive(Clone, Debug)]
 enum What {
-    /// Sizes, −1 for the one that is worked out.
+    /// Sizes, −1 for the inferred one.
     Reshape(Vec<isize>),
     Ravel,
-    /// None turns the axes round.
+    /// `None` reverses the axes.
     Transpose(Option<Vec<isize>>),
     Swapaxes(isize, isize),
     Moveaxis(Vec<isize>, Vec<isize>),
     ExpandDims(Vec<isize>),
-    /// None for all of size 1.
+    /// `None` for all axes of size 1.
     Squeeze(Option<Vec<isize>>),
     BroadcastTo(Vec<usize>),
     Flip(Option<Vec<isize>>),
@@ -40,13 +40,13 @@ enum What {
     },
 }
 
-/// What stands in the border.
+/// How padding is filled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Mode {
     Constant(f32),
-    /// The values beyond the edge, which is not repeated.
+    /// Reflected, without repeating the edge.
     Reflect,
-    /// The same with the edge.
+    /// Reflected, with the edge repeated.
     Symmetric,
 }
 
@@ -120,16 +120,16 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry::new(NUMPY, "Pad", pad),
 ];
 
-/// How often something is repeated: one number or several.
+/// Repeat counts: one number or several.
 fn counts(described: &mut Described, key: &str) -> Result<Vec<usize>> {
     let given = described.integers(key)?.unwrap_or_default();
     let counts = given.iter().map(|count| usize::try_from(*count).ok()).collect::<Option<Vec<usize>>>();
     counts
-        .filter(|counts| (1..=MOST_LISTED).contains(&counts.len()))
+        .filter(|counts| (1..=MAX_LISTED).contains(&counts.len()))
         .ok_or_else(|| Error::argument(key, "whole numbers of at least 0", format!("{:?}", given.first())))
 }
 
-/// `1`, `[1, 2]` for all axes, or a pair for each.
+/// `1`, `[1, 2]` for all axes, or a pair per axis.
 fn pad(described: &mut Described) -> Made {
     #[derive(serde::Deserialize)]
     #[serde(untagged, expecting = "a number, a pair of them, or a pair for each axis")]
@@ -163,7 +163,7 @@ fn pad(described: &mut Described) -> Made {
         ("symmetric", None) => Mode::Symmetric,
         (other, None) => return Err(Error::unknown("mode", other, ["constant", "reflect", "symmetric"])),
     };
-    // The number is part of the function now.
+    // The value is now part of the function.
     described.operands.truncate(1);
     made(described, What::Pad { widths, mode })
 }
@@ -199,7 +199,7 @@ fn reshaped(input: &Shape, given: &[isize]) -> Result<Shape> {
 }
 
 impl What {
-    /// For each axis of the output the input's.
+    /// The input axis for each output axis.
     fn order(&self, rank: usize) -> Result<Vec<usize>> {
         match self {
             Self::Transpose(None) => Ok((0..rank).rev().collect()),
@@ -230,14 +230,14 @@ impl What {
         }
     }
 
-    /// Which axes of the output are new ones.
+    /// The positions of new axes in the output.
     fn inserted(given: &[isize], rank: usize) -> Result<Vec<usize>> {
         let rank = rank.saturating_add(given.len());
         check_rank(rank)?;
         axes("axis", given, rank)
     }
 
-    /// The input's sizes and how often each axis is repeated, with axes of size 1 before the shorter of them.
+    /// The input's sizes and the repeat count of each axis, with leading axes of size 1 for the shorter of them.
     fn tiles(input: &Shape, repeats: &[usize]) -> Vec<(Option<usize>, usize)> {
         let rank = input.rank().max(repeats.len());
         let sizes = std::iter::repeat_n(Some(1), rank - input.rank()).chain(input.sizes().iter().copied());
@@ -245,7 +245,7 @@ impl What {
         sizes.zip(repeats).collect()
     }
 
-    /// Cells before and after each axis.
+    /// The padding before and after, for each axis.
     fn widths(widths: &[(usize, usize)], rank: usize) -> Result<Vec<(usize, usize)>> {
         match widths {
             [both] => Ok(vec![*both; rank]),
@@ -255,7 +255,7 @@ impl What {
     }
 }
 
-/// How long an axis is whose cells are repeated.
+/// The length of an axis whose elements are repeated.
 fn repeated(size: Option<usize>, repeats: &[usize]) -> Result<Option<usize>> {
     match (repeats, size) {
         ([all], size) => Ok(times(size, *all)),
@@ -267,7 +267,7 @@ fn repeated(size: Option<usize>, repeats: &[usize]) -> Result<Option<usize>> {
     }
 }
 
-/// The cells of an axis with its border, for a border that mirrors them.
+/// The input indices of an axis with reflected padding.
 fn mirrored(length: usize, before: usize, after: usize, mode: Mode) -> Result<Vec<usize>> {
     let period = match mode {
         Mode::Reflect => length.saturating_sub(1).saturating_mul(2),
@@ -278,7 +278,7 @@ fn mirrored(length: usize, before: usize, after: usize, mode: Mode) -> Result<Ve
         if period == 0 {
             return 0;
         }
-        // Counted from the first cell, on a walk forth and back.
+        // Counted from the first index, on a periodic path forth and back.
         let at = (cell + period - before % period) % period;
         match mode {
             Mode::Reflect => at.min(period - at),
@@ -363,7 +363,7 @@ impl Function for What {
     }
 
     fn scratch(&self, inputs: &[Shape], outputs: &[Shape]) -> usize {
-        // Positions are numbers of 64 and of 32 bits; what is repeated grows axis by axis.
+        // Index tensors have 64 and 32 bits; repeated values grow axis by axis.
         let several = match self {
             Self::Pad { .. } | Self::Roll { .. } => 4,
             Self::Repeat { .. } | Self::Tile(_) => 3,
@@ -442,7 +442,7 @@ impl Function for What {
     }
 }
 
-/// An axis turned round by so many cells.
+/// Rolls an axis.
 fn rolled(value: Value, axis: usize, shift: isize) -> Result<Value> {
     let length = value.sizes()[axis];
     let Ok(signed) = isize::try_from(length) else { return Ok(value) };
@@ -454,7 +454,7 @@ fn rolled(value: Value, axis: usize, shift: isize) -> Result<Value> {
     Value::concat(parts, axis)
 }
 
-/// A whole axis so many times in a row.
+/// Repeats a whole axis `count` times.
 fn tiled(value: Value, axis: usize, count: usize) -> Result<Value> {
     if count == 1 {
         return Ok(value);
@@ -468,7 +468,7 @@ fn tiled(value: Value, axis: usize, count: usize) -> Result<Value> {
     value.reshape(&[before, 1, rest])?.expand(&[before, count, rest]).reshape(&sizes)
 }
 
-/// The axis that `axis_or` gives with a default.
+/// [`axis_or`] with the default 0.
 pub(super) fn axis_or_first(described: &mut Described) -> Result<isize> {
     axis_or(described, 0)
 }

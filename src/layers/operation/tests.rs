@@ -1,4 +1,4 @@
-//! Shapes, numbers and refusals of single operations. What Keras computes is in `tests/goldens/operations.rs`.
+//! Shapes, results and errors of single operations. Keras's results are in `tests/goldens/operations.rs`.
 
 use burn::tensor::Device;
 
@@ -8,7 +8,7 @@ fn tensor(dtype: &str) -> Json {
     json!({"class_name": "__keras_tensor__", "config": {"dtype": dtype, "keras_history": ["x", 0, 0]}})
 }
 
-/// An operation whose tensors are written as `"x"`, or as the name of their type.
+/// An operation whose tensors are written as `"x"`, or as the name of their dtype.
 fn made(class: &str, config: Json, args: Json) -> Result<Operation> {
     fn filled(value: Json) -> Json {
         match value {
@@ -45,7 +45,7 @@ fn shape(class: &str, config: Json, args: Json, input: &[Option<usize>]) -> Resu
 }
 
 #[test]
-fn arguments_stand_where_they_were_written() {
+fn arguments_keep_their_positions() {
     let of = |class: &str, args: Json| run(class, json!({"name": "n"}), args, X).unwrap();
     assert_eq!(of("Subtract", json!(["x", 1.0])), [0.0, -3.0]);
     assert_eq!(of("Subtract", json!([1, "x"])), [0.0, 3.0]);
@@ -60,7 +60,7 @@ fn a_call_is_written_as_it_was_read() {
     let args = json!([tensor("int32"), {"class_name": "__numpy__", "config": {"value": [1, 0], "dtype": "int64"}}]);
     let object = json!({"module": NUMPY, "class_name": "Take", "config": {"name": "take", "axis": 1}});
     let operation = Operation::from_keras(&object, Some(&json!({"args": args, "kwargs": {}})), is_hole).unwrap();
-    // The types of values are Keras's, whoever makes them.
+    // The dtypes are Keras's, whatever the tensors.
     assert_eq!(operation.call(vec![tensor("float32")]), json!({"args": args, "kwargs": {}}));
     assert_eq!(operation.to_keras()["config"]["axis"], 1);
     let object =
@@ -71,7 +71,7 @@ fn a_call_is_written_as_it_was_read() {
 }
 
 #[test]
-fn operations_of_older_files_are_known_by_what_their_configs_lack() {
+fn operations_of_older_files_are_distinguished_from_layers() {
     let object = |class: &str, config: Json| json!({"class_name": class, "config": config});
     assert!(Operation::is_one(&object("TrueDivide", json!({"name": "a"}))));
     assert!(Operation::is_one(&object("Add", json!({"name": "a"}))));
@@ -80,7 +80,7 @@ fn operations_of_older_files_are_known_by_what_their_configs_lack() {
 }
 
 #[test]
-fn sizes_that_are_not_known_stay_so() {
+fn unknown_sizes_stay_unknown() {
     let none_4 = [None, None, Some(4)];
     let of = |class: &str, config: Json| shape(class, config, json!(["x"]), &none_4).unwrap();
     assert_eq!(of("Reshape", json!({"newshape": [-1, 2, 4]})), "(None, 2, 4)");
@@ -94,14 +94,14 @@ fn sizes_that_are_not_known_stay_so() {
     assert_eq!(of("Squeeze", json!({"axis": 1})), "(None, 4)");
     let key = json!([{"class_name": "__ellipsis__", "config": {}}, 1, {"class_name": "__slice__", "config": {"start": 1, "stop": null, "step": null}}]);
     assert_eq!(shape("GetItem", json!({}), json!(["x", key]), &none_4).unwrap(), "(None, 3)");
-    // What was not known when the model was made is checked when it computes.
+    // Sizes unknown at construction are checked at run time.
     assert!(run("Squeeze", json!({"axis": 0}), json!(["x"]), &[(&[1.0, 2.0], &[2, 1])]).is_err());
     assert!(run("Split", json!({"indices_or_sections": 2, "axis": 0}), json!(["x"]), &[(&[1.0; 3], &[3, 1])]).is_err());
     assert!(run("Reshape", json!({"newshape": [4, 1]}), json!(["x"]), X).is_err());
 }
 
 #[test]
-fn what_is_not_in_the_list_is_named() {
+fn unknown_operations_are_named() {
     let of = |class: &str, config: Json, args: Json| run(class, config, args, X).unwrap_err().to_string();
     assert!(of("Conjugate", json!({}), json!(["x"])).contains("Conjugate"));
     assert!(of("Meen", json!({}), json!(["x"])).contains("Mean"));
@@ -117,7 +117,7 @@ fn what_is_not_in_the_list_is_named() {
 }
 
 #[test]
-fn integers_are_refused_where_keras_would_cut() {
+fn integers_are_refused_where_keras_would_truncate() {
     let refused = |class: &str, config: Json, args: Json| made(class, config, args).unwrap_err().to_string();
     assert!(refused("Power", json!({}), json!(["int32", -1])).contains("below 0"));
     assert!(refused("Power", json!({}), json!([2, "int32"])).contains("below 0"));
@@ -137,7 +137,7 @@ fn integers_are_refused_where_keras_would_cut() {
     assert!(refused("Resize", resize, json!(["uint8"])).contains("Cast"));
 }
 
-/// Arguments that ask for more than there is, or for nothing that makes sense: errors, and no panic.
+/// Arguments out of bounds, or invalid: errors, and no panic.
 #[test]
 fn hostile_arguments_are_errors() {
     let slice = |start: Json, stop: Json, step: Json| json!([{"class_name": "__slice__", "config": {"start": start, "stop": stop, "step": step}}]);
@@ -262,7 +262,7 @@ fn hostile_arguments_are_errors() {
 }
 
 #[test]
-fn values_without_elements_are_no_trouble() {
+fn empty_values_are_supported() {
     let nothing: &[(&[f32], &[usize])] = &[(&[], &[2, 0])];
     assert_eq!(run("Sum", json!({"axis": 1}), json!(["x"]), nothing).unwrap(), [0.0, 0.0]);
     assert_eq!(run("Prod", json!({"axis": 1}), json!(["x"]), nothing).unwrap(), [1.0, 1.0]);

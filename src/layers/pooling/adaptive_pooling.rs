@@ -5,21 +5,21 @@ use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::{self, PoolKind, Value};
 use crate::shape::{DataFormat, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! adaptive_pooling {
     ($(#[$doc:meta])* $name:ident, $n:literal, $kind:ident) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// How many cells come out along each dimension of space.
+                /// The output size along each spatial dimension.
                 output_size: Spatial<$n>,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
             }
         }
 
         impl $name {
-            /// Outputs of `output_size`.
+            /// An output of `output_size`.
             pub fn new(output_size: impl Into<Spatial<$n>>) -> Self {
                 Self::required(output_size.into())
             }
@@ -38,7 +38,7 @@ macro_rules! adaptive_pooling {
             }
 
             fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-                // Each part is a value of its own before they are joined.
+                // Each part is a separate value before concatenation.
                 const OF_A_PART: usize = 128;
                 let parts = self.output_size.0.into_iter().fold(0, usize::saturating_add).saturating_mul(OF_A_PART);
                 let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
@@ -52,7 +52,7 @@ macro_rules! adaptive_pooling {
 
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
                 let input = ops::to_channels_last(input, self.data_format);
-                // A part is the product of its sides: one dimension after the other gives the same.
+                // Parts are separable: pooling one dimension after the other gives the same result.
                 let output = self.output_size.0.iter().enumerate().try_fold(input, |value, (dimension, bins)| {
                     ops::pool_bins(value, PoolKind::$kind, 1 + dimension, *bins)
                 })?;
@@ -74,7 +74,7 @@ macro_rules! adaptive_pooling {
 }
 
 adaptive_pooling! {
-    /// The mean value of each of `output_size` parts of the input, as equal as can be, channel by channel.
+    /// The mean of each of `output_size` parts of nearly equal size, per channel.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, output_size, channels)`.
@@ -90,7 +90,7 @@ adaptive_pooling! {
 }
 
 adaptive_pooling! {
-    /// The mean value of each of `output_size` parts of the input, as equal as can be, channel by channel.
+    /// The mean of each of `output_size` parts of nearly equal size, per channel.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, *output_size, channels)`.
@@ -106,7 +106,7 @@ adaptive_pooling! {
 }
 
 adaptive_pooling! {
-    /// The mean value of each of `output_size` parts of the input, as equal as can be, channel by channel.
+    /// The mean of each of `output_size` parts of nearly equal size, per channel.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, *output_size, channels)`.
@@ -122,7 +122,7 @@ adaptive_pooling! {
 }
 
 adaptive_pooling! {
-    /// The largest value of each of `output_size` parts of the input, as equal as can be, channel by channel.
+    /// The maximum of each of `output_size` parts of nearly equal size, per channel.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, output_size, channels)`.
@@ -138,7 +138,7 @@ adaptive_pooling! {
 }
 
 adaptive_pooling! {
-    /// The largest value of each of `output_size` parts of the input, as equal as can be, channel by channel.
+    /// The maximum of each of `output_size` parts of nearly equal size, per channel.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, *output_size, channels)`.
@@ -154,7 +154,7 @@ adaptive_pooling! {
 }
 
 adaptive_pooling! {
-    /// The largest value of each of `output_size` parts of the input, as equal as can be, channel by channel.
+    /// The maximum of each of `output_size` parts of nearly equal size, per channel.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, *output_size, channels)`.

@@ -1,24 +1,24 @@
-//! `AveragePooling1D` and `3D`: the mean value of each window.
+//! `AveragePooling1D` and `3D`: the mean of each window.
 
-use super::Pool;
+use super::{Pool, frozen};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::{PoolKind, Value};
 use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! pooling {
     ($(#[$doc:meta])* $name:ident, $n:literal) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// The window's size.
+                /// The size of the windows.
                 pool_size: Spatial<$n>,
-                /// The steps from window to window; as large as the window unless said otherwise.
+                /// The stride of the windows; by default their size.
                 strides: PoolStrides<$n> = PoolStrides::default(),
-                /// `valid`: windows stay inside; `same`: they may reach over the border.
+                /// `valid`: windows stay inside; `same`: the input is padded.
                 padding: Padding = Padding::Valid,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
             }
         }
@@ -44,6 +44,12 @@ macro_rules! pooling {
                 self.pool().output_shape(input)
             }
 
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                let pool = self.pool();
+                let geometry = |[_, steps]: [usize; 2]| pool.of_line(steps);
+                frozen::windows(freezing, PoolKind::Average, self.data_format, geometry)
+            }
+
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
                 self.pool().apply(input, PoolKind::Average)
             }
@@ -64,9 +70,9 @@ macro_rules! pooling {
 }
 
 pooling! {
-    /// The mean value of each window, channel by channel.
+    /// The mean of each window, per channel.
     ///
-    /// With `same` padding the cells outside the input do not count.
+    /// Positions in the `same` padding are ignored.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, new_steps, channels)`.
@@ -82,9 +88,9 @@ pooling! {
 }
 
 pooling! {
-    /// The mean value of each window, channel by channel.
+    /// The mean of each window, per channel.
     ///
-    /// With `same` padding the cells outside the input do not count.
+    /// Positions in the `same` padding are ignored.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, channels)`.

@@ -1,15 +1,15 @@
-//! `AveragePooling2D`: the mean value of each window.
+//! `AveragePooling2D`: the mean of each window.
 
-use super::Pool;
+use super::{Pool, frozen};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
-use crate::ops::{self, Value};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::ops::{self, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 
 crate::describe! {
-    /// The mean value of each window, channel by channel.
+    /// The mean of each window, per channel.
     ///
-    /// With `same` padding the cells outside the image do not count.
+    /// Positions in the `same` padding are ignored.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels)`.
@@ -22,13 +22,13 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct AveragePooling2D {
-        /// The window's rows and columns.
+        /// The rows and columns of the windows.
         pool_size: Spatial<2>,
-        /// The steps from window to window; as large as the window unless said otherwise.
+        /// The stride of the windows; by default their size.
         strides: PoolStrides<2> = PoolStrides::default(),
-        /// `valid`: windows stay inside; `same`: they may reach over the border.
+        /// `valid`: windows stay inside; `same`: the input is padded.
         padding: Padding = Padding::Valid,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
@@ -52,6 +52,11 @@ impl AveragePooling2D {
 impl Layer for AveragePooling2D {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.pool().output_shape(input)
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let geometry = |[rows, columns]: [usize; 2]| Some(self.pool().geometry(rows, columns));
+        frozen::windows(freezing, PoolKind::Average, self.data_format, geometry)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

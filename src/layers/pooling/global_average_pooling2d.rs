@@ -1,7 +1,8 @@
 //! `GlobalAveragePooling2D`: the mean of each channel over the whole image.
 
+use super::frozen;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::{self, PoolKind, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -19,9 +20,9 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct GlobalAveragePooling2D {
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// Whether rows and columns stay, with size 1.
+        /// Whether rows and columns are kept with size 1.
         keepdims: bool = false,
     }
 }
@@ -45,6 +46,10 @@ impl Layer for GlobalAveragePooling2D {
             return Ok(Shape::new([batch, channels]));
         }
         Ok(self.data_format.from_channels_last(&Shape::new([batch, Some(1), Some(1), channels])))
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        frozen::global(freezing, PoolKind::Average, self.data_format)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

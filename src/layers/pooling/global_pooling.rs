@@ -1,19 +1,20 @@
-//! The largest or mean value of each channel over all steps, the whole image or the whole volume.
+//! Global pooling: the maximum or mean of each channel over all spatial dimensions.
 
+use super::frozen;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::{self, PoolKind, Value};
 use crate::shape::{DataFormat, Shape};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! global_pooling {
     ($(#[$doc:meta])* $name:ident, $n:literal, $kind:ident, $masked:literal) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
-                /// Whether the dimensions of space stay, with size 1.
+                /// Whether the spatial dimensions are kept with size 1.
                 keepdims: bool = false,
             }
         }
@@ -37,6 +38,10 @@ macro_rules! global_pooling {
                 }
                 sizes[1..=$n].fill(Some(1));
                 Ok(self.data_format.from_channels_last(&Shape::new(sizes)))
+            }
+
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                frozen::global(freezing, PoolKind::$kind, self.data_format)
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
@@ -66,7 +71,7 @@ macro_rules! global_pooling {
     };
 }
 
-/// The mean over the steps that count.
+/// The mean over the unmasked steps.
 fn masked_mean(input: Value, mask: Value) -> Result<Value> {
     let sizes = input.sizes();
     if mask.sizes() != sizes[..2] {
@@ -74,14 +79,14 @@ fn masked_mean(input: Value, mask: Value) -> Result<Value> {
     }
     let mask = mask.not_equal_scalar(0.0).reshape(&[sizes[0], sizes[1], 1])?;
     let count = mask.clone().sum_axis(1);
-    // Not a product, of which infinite values leave NaN.
+    // Not a product, which would be NaN for infinite values.
     let zeros = Value::full(&sizes, 0.0, &input.device())?;
     let sum = zeros.select_where(mask.expand(&sizes), input).sum_axis(1);
     Ok(sum / count.expand(&[sizes[0], 1, sizes[2]]))
 }
 
 global_pooling! {
-    /// The largest value of each channel over all steps.
+    /// The maximum of each channel over all steps.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, channels)`, or `(batch, 1, channels)` with `keepdims`.
@@ -97,7 +102,7 @@ global_pooling! {
 }
 
 global_pooling! {
-    /// The largest value of each channel over all rows and columns.
+    /// The maximum of each channel over all rows and columns.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, channels)`, or `(batch, 1, 1, channels)` with `keepdims`.
@@ -113,7 +118,7 @@ global_pooling! {
 }
 
 global_pooling! {
-    /// The largest value of each channel over depth, rows and columns.
+    /// The maximum of each channel over depth, rows and columns.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, channels)`, or `(batch, 1, 1, 1, channels)` with
@@ -132,7 +137,7 @@ global_pooling! {
 global_pooling! {
     /// The mean of each channel over all steps.
     ///
-    /// Steps that a mask leaves out do not count.
+    /// Masked steps are ignored.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, channels)`, or `(batch, 1, channels)` with `keepdims`.

@@ -1,24 +1,24 @@
-//! `MaxPooling1D` and `3D`: the largest value of each window.
+//! `MaxPooling1D` and `3D`: the maximum of each window.
 
-use super::Pool;
+use super::{Pool, frozen};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::{PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! pooling {
     ($(#[$doc:meta])* $name:ident, $n:literal) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// The window's size.
+                /// The size of the windows.
                 pool_size: Spatial<$n> = Spatial([2; $n]),
-                /// The steps from window to window; as large as the window unless said otherwise.
+                /// The stride of the windows; by default their size.
                 strides: PoolStrides<$n> = PoolStrides::default(),
-                /// `valid`: windows stay inside; `same`: they may reach over the border.
+                /// `valid`: windows stay inside; `same`: the input is padded.
                 padding: Padding = Padding::Valid,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
             }
         }
@@ -44,6 +44,12 @@ macro_rules! pooling {
                 self.pool().output_shape(input)
             }
 
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                let pool = self.pool();
+                let geometry = |[_, steps]: [usize; 2]| pool.of_line(steps);
+                frozen::windows(freezing, PoolKind::Max, self.data_format, geometry)
+            }
+
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
                 self.pool().apply(input, PoolKind::Max)
             }
@@ -64,21 +70,17 @@ macro_rules! pooling {
 }
 
 impl MaxPooling1D {
-    /// How the windows go over a row of so many steps, if a convolution can do it in passing (channels last).
+    /// The geometry of the windows for an input of `steps` steps, if the pooling can be fused into a convolution
+    /// (channels last).
     pub(crate) fn fusible(&self, steps: usize) -> Option<PoolGeometry> {
-        let pool = self.pool();
-        (self.data_format == DataFormat::ChannelsLast).then(|| PoolGeometry {
-            pool_size: [1, pool.pool_size.0[0]],
-            strides: [1, pool.strides.0[0]],
-            pads: [(0, 0), pool.window(0).pads(steps, self.padding)],
-        })
+        self.pool().of_line(steps).filter(|_| self.data_format == DataFormat::ChannelsLast)
     }
 }
 
 pooling! {
-    /// The largest value of each window, channel by channel.
+    /// The maximum of each window, per channel.
     ///
-    /// With `same` padding the cells outside the input do not count.
+    /// Positions in the `same` padding are ignored.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, new_steps, channels)`.
@@ -94,9 +96,9 @@ pooling! {
 }
 
 pooling! {
-    /// The largest value of each window, channel by channel.
+    /// The maximum of each window, per channel.
     ///
-    /// With `same` padding the cells outside the input do not count.
+    /// Positions in the `same` padding are ignored.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, channels)`.

@@ -1,15 +1,15 @@
-//! `MaxPooling2D`: the largest value of each window.
+//! `MaxPooling2D`: the maximum of each window.
 
-use super::Pool;
+use super::{Pool, frozen};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
-use crate::ops::{self, PoolGeometry, Value};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::ops::{self, PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 
 crate::describe! {
-    /// The largest value of each window, channel by channel.
+    /// The maximum of each window, per channel.
     ///
-    /// With `same` padding the cells outside the image do not count.
+    /// Positions in the `same` padding are ignored.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels)`.
@@ -22,13 +22,13 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct MaxPooling2D {
-        /// The window's rows and columns.
+        /// The rows and columns of the windows.
         pool_size: Spatial<2> = Spatial([2, 2]),
-        /// The steps from window to window; as large as the window unless said otherwise.
+        /// The stride of the windows; by default their size.
         strides: PoolStrides<2> = PoolStrides::default(),
-        /// `valid`: windows stay inside; `same`: they may reach over the border.
+        /// `valid`: windows stay inside; `same`: the input is padded.
         padding: Padding = Padding::Valid,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
@@ -48,7 +48,8 @@ impl MaxPooling2D {
         }
     }
 
-    /// How the windows go over an image of this size, if a convolution can do it in passing (channels last).
+    /// The geometry of the windows for an image of this size, if the pooling can be fused into a convolution (channels
+    /// last).
     pub(crate) fn fusible(&self, rows: usize, columns: usize) -> Option<PoolGeometry> {
         (self.data_format == DataFormat::ChannelsLast).then(|| self.pool().geometry(rows, columns))
     }
@@ -57,6 +58,11 @@ impl MaxPooling2D {
 impl Layer for MaxPooling2D {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.pool().output_shape(input)
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let geometry = |[rows, columns]: [usize; 2]| Some(self.pool().geometry(rows, columns));
+        frozen::windows(freezing, PoolKind::Max, self.data_format, geometry)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

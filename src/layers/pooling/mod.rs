@@ -3,6 +3,7 @@
 mod adaptive_pooling;
 mod average_pooling;
 mod average_pooling2d;
+mod frozen;
 mod global_average_pooling2d;
 mod global_pooling;
 mod max_pooling;
@@ -26,7 +27,7 @@ use crate::error::Result;
 use crate::ops::{self, PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
 
-/// What max and average pooling have in common: their windows along `N` dimensions of space.
+/// Shared by max and average pooling: their windows along `N` spatial dimensions.
 struct Pool<const N: usize> {
     pool_size: Spatial<N>,
     strides: Spatial<N>,
@@ -58,6 +59,17 @@ impl<const N: usize> Pool<N> {
         let pads: [_; N] = std::array::from_fn(|i| self.window(i).pads(sizes[1 + i], self.padding));
         let output = ops::pool(input, kind, &self.pool_size.0, &self.strides.0, &pads)?;
         Ok(ops::from_channels_last(output, self.data_format))
+    }
+}
+
+impl<const N: usize> Pool<N> {
+    /// How the windows go over a line, as over an image of one row; `None` where there are more dimensions.
+    fn of_line(&self, steps: usize) -> Option<PoolGeometry> {
+        (N == 1).then(|| PoolGeometry {
+            pool_size: [1, self.pool_size.0[0]],
+            strides: [1, self.strides.0[0]],
+            pads: [(0, 0), self.window(0).pads(steps, self.padding)],
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `CategoryEncoding`: zeros and ones in place of numbers.
+//! `CategoryEncoding`: encodes integers as one-hot, multi-hot or count vectors.
 
 use crate::config::choice;
 use crate::error::{Error, Result};
@@ -7,21 +7,21 @@ use crate::ops::{MAX_RANK, Value};
 use crate::shape::Shape;
 
 choice! {
-    /// What is made of whole numbers.
+    /// The encoding of integers.
     pub enum OutputMode: "output mode" {
-        /// One number of 0 or 1 for each category: 1 if it occurs in the sample.
+        /// One value per category and sample: 1 if the category occurs in the sample, else 0.
         MultiHot = "multi_hot",
-        /// One row of 0 or 1 for each number, with a single 1.
+        /// A one-hot row for each integer.
         OneHot = "one_hot",
-        /// How often each category occurs in the sample.
+        /// The number of occurrences of each category in the sample.
         Count = "count",
-        /// The number itself.
+        /// The integer itself.
         Int = "int",
     }
 }
 
 impl OutputMode {
-    /// The shape that comes out for `depth` categories.
+    /// The output shape for `depth` categories.
     pub(super) fn output_shape(&self, input: &Shape, depth: usize) -> Result<Shape> {
         self.check()?;
         let sizes = input.sizes();
@@ -35,7 +35,7 @@ impl OutputMode {
                 }
                 Ok(Shape::new([leading, &[Some(depth)]].concat()))
             }
-            // Keras counts along the second dimension, whatever comes after it.
+            // Keras counts along the second dimension, whatever follows it.
             _ => match sizes {
                 [_, Some(0), ..] => Err(Error::shape("at least one number to encode", input)),
                 [batch, _, rest @ ..] if sizes.len() < MAX_RANK => {
@@ -46,8 +46,8 @@ impl OutputMode {
         }
     }
 
-    /// Values that encoding so many numbers takes: those of the codes before they are summed or compared, as truth and
-    /// as numbers, and the numbers of the classes.
+    /// The workspace for encoding `numbers` integers: the codes before they are summed or compared, as booleans and as
+    /// numbers, and the class indices.
     pub(super) fn scratch(&self, numbers: usize, depth: usize) -> usize {
         match self {
             Self::Int => 0,
@@ -55,7 +55,7 @@ impl OutputMode {
         }
     }
 
-    /// What comes out for whole numbers.
+    /// The encoding of integers.
     pub(super) fn encode(&self, numbers: Value, depth: usize) -> Result<Value> {
         let sizes = numbers.sizes();
         match self {
@@ -74,7 +74,7 @@ impl OutputMode {
 }
 
 crate::describe! {
-    /// Tells categories, whole numbers from 0, as zeros and ones.
+    /// Encodes categories, integers from 0, as zeros and ones.
     ///
     /// # Shapes
     /// `(batch, numbers)` → `(batch, num_tokens)` for `multi_hot` and `count`; `(batch, …)` → `(batch, …, num_tokens)`
@@ -91,7 +91,7 @@ crate::describe! {
     pub layer struct CategoryEncoding {
         /// The number of categories.
         num_tokens: usize,
-        /// What comes out.
+        /// The encoding of the output.
         output_mode: OutputMode = OutputMode::MultiHot,
     }
 }
@@ -112,7 +112,7 @@ impl Layer for CategoryEncoding {
             return Err(Error::unknown("output mode", "int", ["multi_hot", "one_hot", "count"]));
         }
         if self.output_mode != OutputMode::OneHot {
-            // Of more, Keras declares another shape than it computes.
+            // For higher ranks Keras declares another shape than it computes.
             input.expect_rank(2)?;
         }
         self.output_mode.output_shape(input, self.num_tokens)
@@ -139,6 +139,10 @@ impl Layer for CategoryEncoding {
 }
 
 impl BuiltIn for CategoryEncoding {
+    fn takes_dtype(name: &str) -> bool {
+        name.starts_with("int") || name.starts_with("uint")
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(4), Shape::batch_of(3)),

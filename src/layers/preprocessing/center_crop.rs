@@ -1,13 +1,14 @@
-//! `CenterCrop`: the middle of an image.
+//! `CenterCrop`: the center of an image.
 
-use super::{part_of_form, resizing_len, with_size};
+use super::{part_of_aspect_ratio, resizing_len, with_size};
 use crate::error::Result;
 use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Cuts out the middle of each image; images that are too small are made larger, and cut to the same form before.
+    /// Crops the center of each image; images that are too small are first cropped to the target aspect ratio and
+    /// upscaled.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, height, width, channels)`.
@@ -20,11 +21,11 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct CenterCrop {
-        /// The rows that come out.
+        /// The rows of the output.
         height: usize,
-        /// The columns that come out.
+        /// The columns of the output.
         width: usize,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
@@ -36,18 +37,18 @@ impl CenterCrop {
     }
 }
 
-/// The middle `height` by `width` cells (channels last).
+/// The center `height` by `width` pixels (channels last).
 pub(super) fn middle(input: Value, height: usize, width: usize) -> Result<Value> {
     let (sizes, whole) = (input.sizes(), input.len());
     let (top, left) = ((sizes[1] - height) / 2, (sizes[2] - width) / 2);
     input.narrow(1, top, height).narrow(2, left, width).apart_from(whole)
 }
 
-/// The middle of the form of `height` by `width`, as large as the image allows (channels last).
-pub(super) fn middle_of_form(input: Value, height: usize, width: usize) -> Result<Value> {
+/// The largest center crop with the aspect ratio `height` by `width` (channels last).
+pub(super) fn crop_to_ratio(input: Value, height: usize, width: usize) -> Result<Value> {
     let sizes = input.sizes();
-    let rows = part_of_form(sizes[1], sizes[2], height, width);
-    let columns = part_of_form(sizes[2], sizes[1], width, height);
+    let rows = part_of_aspect_ratio(sizes[1], sizes[2], height, width);
+    let columns = part_of_aspect_ratio(sizes[2], sizes[1], width, height);
     middle(input, rows, columns)
 }
 
@@ -75,7 +76,7 @@ impl Layer for CenterCrop {
         let output = if sizes[1] >= self.height && sizes[2] >= self.width {
             middle(input, self.height, self.width)?
         } else {
-            let input = middle_of_form(input, self.height, self.width)?;
+            let input = crop_to_ratio(input, self.height, self.width)?;
             let rows = ops::resize_axis(input, 1, self.height, &Interpolation::Bilinear, false)?;
             ops::resize_axis(rows, 2, self.width, &Interpolation::Bilinear, false)?
         };

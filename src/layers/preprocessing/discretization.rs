@@ -1,4 +1,4 @@
-//! `Discretization`: which of several ranges a number is in.
+//! `Discretization`: sorts numbers into bins.
 
 use super::OutputMode;
 use crate::datasets::IntoSamples;
@@ -8,9 +8,9 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The number of boundaries that each input has reached, as a whole number or as zeros and ones.
+    /// The bin of each input, that is the number of boundaries that it has reached, as an integer or one-hot encoded.
     ///
-    /// The boundaries are given, or [`adapt`](Self::adapt) finds them in data.
+    /// The boundaries are given, or learned from data by [`adapt`](Self::adapt).
     ///
     /// # Shapes
     /// `(batch, …)` → the same for `int`; `(batch, …, bins)` for `one_hot`, which drops a last dimension of 1;
@@ -25,29 +25,30 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Discretization {
-        /// Where one range ends and the next begins, in order.
+        /// The sorted boundaries between bins.
         bin_boundaries: Option<Vec<f32>> = None,
-        /// The number of ranges that `adapt` is to make.
+        /// The number of bins for `adapt`.
         num_bins: Option<usize> = None,
-        /// How precise `adapt` is, as a part of the data.
+        /// The precision of `adapt`, as a fraction of the data.
         epsilon: f32 = 0.01,
-        /// What comes out.
+        /// The kind of output.
         output_mode: OutputMode = OutputMode::Int,
     }
 }
 
 impl Discretization {
-    /// Ranges with the given boundaries.
+    /// Bins with the given boundaries.
     pub fn new(bin_boundaries: impl Into<Vec<f32>>) -> Self {
         Self { bin_boundaries: Some(bin_boundaries.into()), ..Self::default() }
     }
 
-    /// `num_bins` ranges of about as many numbers each as the data has; for [`adapt`](Self::adapt).
+    /// `num_bins` bins of about equal counts in the data; for [`adapt`](Self::adapt).
     pub fn with_bins(num_bins: usize) -> Self {
         Self { num_bins: Some(num_bins), ..Self::default() }
     }
 
-    /// Finds the boundaries that split the numbers of `data` in `num_bins` parts, to about `epsilon`, as Keras does.
+    /// Finds the boundaries that split the numbers of `data` into `num_bins` bins of equal counts, to about `epsilon`,
+    /// as Keras does.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -67,7 +68,7 @@ impl Discretization {
         data.expect_numbers("data to adapt to")?;
         let mut values = data.to_vec_f32();
         if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
-            return Err(Error::data("data to adapt to", "finite numbers", "none or others"));
+            return Err(Error::data("data to adapt to", "finite numbers", "none, or values that are not finite"));
         }
         values.sort_by(f32::total_cmp);
         let summary = compress(summarize(&values, f64::from(self.epsilon)), f64::from(self.epsilon));
@@ -88,14 +89,14 @@ impl Discretization {
     }
 }
 
-/// Sorted values as at most about `1 / epsilon` of them, each with how many it stands for.
+/// Summarizes sorted values as at most about `1 / epsilon` of them, each with its weight.
 fn summarize(values: &[f32], epsilon: f64) -> Vec<(f64, f64)> {
     let step = (values.len() as f64 * epsilon).max(1.0);
     let every = step as usize;
     values.iter().skip(step as usize - 1).step_by(every).map(|value| (f64::from(*value), step)).collect()
 }
 
-/// A summary in parts of `epsilon` of the whole, each with the value at its end (in a line between the known ones).
+/// Compresses a summary to parts of weight `epsilon`, each with the value at its end (interpolated linearly).
 fn compress(summary: Vec<(f64, f64)>, epsilon: f64) -> Vec<(f64, f64)> {
     if (summary.len() as f64) * epsilon < 1.0 {
         return summary;
@@ -131,13 +132,17 @@ fn compress(summary: Vec<(f64, f64)>, epsilon: f64) -> Vec<(f64, f64)> {
 }
 
 impl Layer for Discretization {
+    fn takes_trainable(&self) -> bool {
+        false
+    }
+
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.output_mode.output_shape(input, self.boundaries()?.len() + 1)
     }
 
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
         let (numbers, boundaries) = (input.known_len(), self.boundaries()?.len());
-        // Each number beside each boundary, and what is above what.
+        // Each number compared with each boundary, and the results of the comparison.
         let grid = numbers.saturating_mul(boundaries).saturating_mul(3);
         Ok(grid.saturating_add(self.output_mode.scratch(numbers, boundaries.saturating_add(1))))
     }
@@ -161,6 +166,10 @@ impl Layer for Discretization {
 }
 
 impl BuiltIn for Discretization {
+    fn takes_dtype(name: &str) -> bool {
+        name.starts_with("int") || name.starts_with("uint")
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new([-0.5, 0.0, 0.5]), Shape::batch_of((3, 2))),
@@ -205,7 +214,7 @@ mod tests {
 
     /// Keras 3.15.1 counts along the second dimension.
     #[test]
-    fn what_lies_behind_the_second_dimension_is_counted_by_itself() {
+    fn later_dimensions_are_counted_separately() {
         let input = [1.0, -3.0, 2.0, -0.5, -1.0, 3.0];
         let input = Value::from_vec(input.into(), &[1, 3, 2], &burn::tensor::Device::flex()).unwrap();
         let out = |mode: &str| {
@@ -218,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn without_boundaries_or_order_it_is_refused() {
+    fn missing_and_unordered_boundaries_are_refused() {
         let input = Shape::batch_of(3);
         assert!(Discretization::with_bins(3).output_shape(&input).is_err());
         assert!(Discretization::new([1.0, 0.0]).output_shape(&input).is_err());

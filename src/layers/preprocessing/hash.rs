@@ -1,14 +1,14 @@
-//! The two hashes by which Keras sorts values into bins: FarmHash's fingerprint of 64 bits, and SipHash-2-4 with a key.
+//! The two hashes by which Keras assigns values to bins: FarmHash's 64-bit fingerprint, and SipHash-2-4 with a key.
 
 /// FarmHash's constants.
 const K0: u64 = 0xc3a5_c85c_97cb_3127;
 const K1: u64 = 0xb492_b66f_be98_f273;
 const K2: u64 = 0x9ae1_6a3b_2f90_404f;
 
-/// The key of a SipHash: Keras's `salt`, negative numbers as two's complement.
+/// The SipHash key: Keras's `salt`, negative numbers in two's complement.
 pub(super) type Key = [u64; 2];
 
-/// The hash of a value's bytes: SipHash with a key, without one FarmHash.
+/// The hash of a value's bytes: SipHash with a key, otherwise FarmHash.
 pub(super) fn hash(bytes: &[u8], key: Option<Key>) -> u64 {
     match key {
         Some(key) => siphash(bytes, key),
@@ -36,13 +36,13 @@ fn plus(a: u64, b: u64) -> u64 {
     a.wrapping_add(b)
 }
 
-/// Two words as one.
+/// Mixes two words into one.
 fn joined(u: u64, v: u64, factor: u64) -> u64 {
     let a = mixed(times(u ^ v, factor));
     times(mixed(times(v ^ a, factor)), factor)
 }
 
-/// FarmHash's `Fingerprint64`, which is the same on every machine and in every version.
+/// FarmHash's `Fingerprint64`, which is stable across machines and versions.
 pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
     match bytes.len() {
         0 => K2,
@@ -93,13 +93,13 @@ fn ends(bytes: &[u8], first: u64, factor: u64) -> [u64; 4] {
     ]
 }
 
-/// The sum that goes on, and the hash of the four words.
+/// The running sum, and the hash of the four words.
 fn halves(a: u64, b: u64, c: u64, d: u64, factor: u64) -> (u64, u64) {
     let sum = plus(plus(plus(a, b).rotate_right(43), c.rotate_right(30)), d);
     (sum, joined(sum, plus(plus(a, plus(b, K2).rotate_right(18)), c), factor))
 }
 
-/// 32 bytes and two seeds as two words.
+/// Mixes 32 bytes and two seeds into two words.
 fn block(bytes: &[u8], at: usize, a: u64, b: u64) -> [u64; 2] {
     let [w, x, y, z] = [0, 8, 16, 24].map(|offset| word(bytes, at + offset));
     let a = plus(a, w);
@@ -108,7 +108,7 @@ fn block(bytes: &[u8], at: usize, a: u64, b: u64) -> [u64; 2] {
     [plus(sum, z), plus(plus(b, sum.rotate_right(44)), a)]
 }
 
-/// More than 64 bytes, in blocks of 64; the last one overlaps the one before it.
+/// Inputs longer than 64 bytes, in blocks of 64; the last one overlaps the previous one.
 fn long(bytes: &[u8]) -> u64 {
     const SEED: u64 = 81;
     let len = bytes.len();
@@ -181,7 +181,7 @@ fn round(v: &mut [u64; 4]) {
     v[2] = v[2].rotate_left(32);
 }
 
-/// Two hashes as one, in TensorFlow's way: what `HashedCrossing` makes of its features.
+/// Combines two hashes as TensorFlow does, for the features of `HashedCrossing`.
 pub(super) fn crossed(a: u64, b: u64) -> u64 {
     const FACTOR: u64 = 0xc6a4_a793_5bd1_e995;
     let result = a ^ FACTOR ^ times(mixed(times(b, FACTOR)), FACTOR);
@@ -192,9 +192,9 @@ pub(super) fn crossed(a: u64, b: u64) -> u64 {
 mod tests {
     use super::*;
 
-    /// The published vector: the key 00…0f and the 15 bytes 00…0e.
+    /// The published test vector: the key 00…0f and the 15 bytes 00…0e.
     #[test]
-    fn siphash_is_that_of_its_authors() {
+    fn siphash_matches_the_published_vector() {
         let bytes: Vec<u8> = (0..15).collect();
         assert_eq!(siphash(&bytes, [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]), 0xa129_ca61_49be_45e5);
     }

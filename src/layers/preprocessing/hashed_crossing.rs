@@ -1,4 +1,4 @@
-//! `HashedCrossing`: several features sorted into bins together.
+//! `HashedCrossing`: hashes combinations of features into bins.
 
 use super::OutputMode;
 use super::hash::{crossed, fingerprint};
@@ -12,10 +12,10 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The bin of each combination of several features, strings or whole numbers, by a hash of all.
+    /// The bin of each combination of several features, strings or integers, by a hash of all of them.
     ///
-    /// At the head of inputs it works on the host, where whole numbers of 64 bits are exact, and refuses floats; behind
-    /// other layers it takes floats that are whole numbers up to 2²⁴.
+    /// Directly after inputs it runs on the host, where 64-bit integers are exact, and refuses floats; behind other
+    /// layers it takes floats that are integers up to 2²⁴.
     ///
     /// # Shapes
     /// Two or more of `(batch,)` or of `(batch, 1)` → the same for `int`; `(batch, num_bins)` for `one_hot`.
@@ -31,19 +31,19 @@ crate::describe! {
     pub layer struct HashedCrossing {
         /// The number of bins.
         num_bins: usize,
-        /// What comes out: `int` or `one_hot`.
+        /// The kind of output: `int` or `one_hot`.
         output_mode: OutputMode = OutputMode::Int,
     }
 }
 
-/// Up to here floats tell all whole numbers apart.
+/// Floats are exact for integers up to this.
 const EXACT: f32 = 16_777_216.0;
 
-/// With what the hash of several features begins.
+/// The initial value of the hash of several features.
 const START: u64 = 0xde_cafc_affe;
 
 impl HashedCrossing {
-    /// So many bins.
+    /// A layer with `num_bins` bins.
     pub fn new(num_bins: usize) -> Self {
         Self::required(num_bins)
     }
@@ -58,6 +58,10 @@ impl HashedCrossing {
 }
 
 impl Layer for HashedCrossing {
+    fn takes_trainable(&self) -> bool {
+        false
+    }
+
     fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
         self.check()?;
         arguments.expect_only(&[])?;
@@ -87,7 +91,7 @@ impl Layer for HashedCrossing {
     }
 }
 
-/// The layer behind others, whose whole numbers are floats.
+/// The layer behind other layers, where integers are floats.
 struct Behind<'a>(&'a HashedCrossing);
 
 impl HostLayer for Behind<'_> {
@@ -128,7 +132,7 @@ impl HostLayer for HashedCrossing {
                     hashes.iter_mut().zip(own).for_each(|(hash, own)| *hash = crossed(*hash, own));
                 }
                 Cells::Float(_) => {
-                    let expected = "texts or whole numbers: an input of them has an `Input` with dtype \"int64\"";
+                    let expected = "texts or integers, which need an `Input` with dtype \"int64\"";
                     return Err(Error::data("inputs", expected, "floats"));
                 }
                 _ => {
@@ -166,7 +170,7 @@ mod tests {
         let error = layer.transform(&[ints(), floats()]).unwrap_err().to_string();
         assert!(error.contains("int64"), "{error}");
         let expected = layer.transform(&[ints(), ints()]).unwrap();
-        // Behind other layers whole numbers are floats, and others are not cut.
+        // Behind other layers integers are floats, and fractions are refused rather than truncated.
         assert_eq!(Behind(&layer).transform(&[floats(), floats()]).unwrap(), expected);
         for wrong in [0.5, 16_777_218.0, f32::NAN] {
             let wrong = Column::new([1], Cells::Float(vec![wrong])).unwrap();

@@ -1,4 +1,4 @@
-//! `Hashing`: values sorted into bins by a hash.
+//! `Hashing`: hashes values into bins.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,13 +13,14 @@ use crate::layers::{BuiltIn, Call, HostLayer, Layer, Takes};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// The value that counts as nothing: a string or a whole number, as the inputs are.
+/// The masked value: a string or an integer, like the inputs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum MaskValue {
-    /// Among whole numbers.
+    /// For integers.
     Int(i64),
-    /// Among strings.
+    /// For strings.
     Text(String),
 }
 
@@ -36,10 +37,10 @@ impl Argument<Option<MaskValue>> for i64 {
 }
 
 crate::describe! {
-    /// The bin of each string or whole number, by a hash of its text, or an encoding of it.
+    /// The bin of each string or integer, by a hash of its text, or an encoding of the bin.
     ///
-    /// At the head of an input it works on the host, where whole numbers of 64 bits are exact; behind other layers it
-    /// takes floats, which lose their fractions.
+    /// Directly after an input it runs on the host, where 64-bit integers are exact; behind other layers it takes
+    /// floats, which are truncated.
     ///
     /// # Shapes
     /// `(batch, …)` → the same for `int`; `(batch, …, num_bins)` for `one_hot`, which drops a last dimension of 1;
@@ -56,22 +57,22 @@ crate::describe! {
     pub layer struct Hashing {
         /// The number of bins.
         num_bins: usize,
-        /// The key of the hash; without one it is FarmHash's fingerprint, with one SipHash.
+        /// The key of the hash: with a key it is SipHash, without one FarmHash's fingerprint.
         salt: Option<Salt> = None,
-        /// The value that counts as nothing, and has the first bin for itself.
+        /// The masked value, to which the first bin is reserved.
         mask_value: Option<MaskValue> = None,
-        /// What comes out.
+        /// The kind of output.
         output_mode: OutputMode = OutputMode::Int,
     }
 }
 
 impl Hashing {
-    /// So many bins.
+    /// A layer with `num_bins` bins.
     pub fn new(num_bins: usize) -> Self {
         Self::required(num_bins)
     }
 
-    /// The bin of a value's text.
+    /// The bin of a value, by its text.
     fn bin(&self, text: &[u8], is_masked: bool) -> i64 {
         let bins = self.num_bins as u64;
         let hash = hash(text, self.salt.map(Salt::key));
@@ -84,7 +85,7 @@ impl Hashing {
     }
 }
 
-/// Refuses a number of bins that has no use.
+/// Refuses an invalid number of bins.
 pub(super) fn check_bins(num_bins: usize) -> Result<()> {
     match i64::try_from(num_bins) {
         Ok(1..) => Ok(()),
@@ -92,7 +93,7 @@ pub(super) fn check_bins(num_bins: usize) -> Result<()> {
     }
 }
 
-/// The lookup's encoding of the same name.
+/// The equivalent output mode of a lookup.
 pub(super) fn as_lookup(mode: &OutputMode) -> LookupMode {
     LookupMode::from(mode.name())
 }
@@ -128,7 +129,7 @@ impl HostLayer for Hashing {
             Cells::Text(texts) => {
                 let mask = match &self.mask_value {
                     Some(MaskValue::Int(number)) => {
-                        return Err(Error::argument("mask_value", "a string, as the inputs are", number));
+                        return Err(Error::argument("mask_value", "a string, like the inputs", number));
                     }
                     Some(MaskValue::Text(mask)) => Some(mask),
                     None => None,
@@ -138,7 +139,7 @@ impl HostLayer for Hashing {
             _ => {
                 let mask = match &self.mask_value {
                     Some(MaskValue::Text(text)) => {
-                        let expected = "a whole number, as the inputs are";
+                        let expected = "an integer, like the inputs";
                         return Err(Error::argument("mask_value", expected, format!("{text:?}")));
                     }
                     Some(MaskValue::Int(mask)) => Some(*mask),
@@ -156,6 +157,10 @@ impl HostLayer for Hashing {
 }
 
 impl BuiltIn for Hashing {
+    fn takes_dtype(name: &str) -> bool {
+        name.starts_with("int") || name.starts_with("uint")
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(10), Shape::batch_of((3, 2))),
@@ -180,19 +185,19 @@ mod tests {
     use crate::prelude::*;
 
     #[test]
-    fn without_an_input_whole_numbers_stay_exact() {
+    fn without_an_input_integers_stay_exact() {
         let numbers = || Samples::new([2, 1], vec![16_777_217i64, 16_777_216]).unwrap();
-        let mut told = Sequential::new();
-        told.add(Input::new(1).dtype("int64")).unwrap().add(Hashing::new(1 << 20)).unwrap();
-        let expected = told.predict(numbers()).unwrap();
+        let mut declared = Sequential::new();
+        declared.add(Input::new(1).dtype("int64")).unwrap().add(Hashing::new(1 << 20)).unwrap();
+        let expected = declared.predict(numbers()).unwrap();
         assert_ne!(expected[[0, 0]], expected[[1, 0]]);
         let mut model = Sequential::new();
         model.add(Hashing::new(1 << 20).input_shape(1)).unwrap();
         assert_eq!(model.predict(numbers()).unwrap(), expected);
-        // Such a float may have been rounded before.
+        // This float may be the result of rounding.
         let floats = Samples::new([1, 1], vec![16_777_218.0f32]).unwrap();
         assert!(model.predict(floats).unwrap_err().to_string().contains("16777218"));
-        // One of 64 bits has not.
+        // A 64-bit float is exact.
         let floats = Samples::new([2, 1], vec![16_777_217.0f64, 16_777_216.0]).unwrap();
         assert_eq!(model.predict(floats).unwrap(), expected);
     }

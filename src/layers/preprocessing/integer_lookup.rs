@@ -1,4 +1,4 @@
-//! `IntegerLookup`: the numbers of whole numbers.
+//! `IntegerLookup`: maps integers to vocabulary indices.
 
 use super::lookup::{Lookup, LookupMode, OovMethod, Salt, Unknown};
 use super::string_lookup::{check_adaptable, document_len};
@@ -11,10 +11,10 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The number of each whole number in a vocabulary, or an encoding of it; with `invert` the reverse.
+    /// The index of each integer in a vocabulary, or an encoding of it; with `invert` the reverse.
     ///
-    /// The vocabulary is given, or [`adapt`](Self::adapt) finds it in data. At the head of an input it works on the host,
-    /// where whole numbers of 64 bits are exact; behind other layers it takes floats, which lose their fractions.
+    /// The vocabulary is given, or learned from data by [`adapt`](Self::adapt). Directly after an input it runs on the
+    /// host, where 64-bit integers are exact; behind other layers it takes floats, which are truncated.
     ///
     /// # Shapes
     /// `(batch, …)` → the same for `int`; `(batch, …, tokens)` for `one_hot`, which drops a last dimension of 1;
@@ -29,29 +29,29 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct IntegerLookup {
-        /// Whether numbers of the vocabulary become its tokens.
+        /// Whether indices are mapped to tokens.
         invert: bool = false,
-        /// The most tokens, special ones included.
+        /// The maximum number of tokens, special ones included.
         max_tokens: Option<usize> = None,
-        /// How many numbers there are for those that are not in the vocabulary.
+        /// The number of indices for integers outside of the vocabulary.
         num_oov_indices: usize = 1,
-        /// What stands for such numbers.
+        /// The token for such integers.
         oov_token: i64 = -1,
-        /// The number that counts as nothing, and becomes 0.
+        /// The masked integer, with the index 0.
         mask_token: Option<i64> = None,
-        /// What comes out.
+        /// The kind of output.
         output_mode: LookupMode = LookupMode::Int,
-        /// Whether encodings are as wide as `max_tokens`.
+        /// Whether to pad encodings to the width `max_tokens`.
         pad_to_max_tokens: bool = false,
-        /// The type of the vocabulary; there is no other than `int64`.
+        /// The type of the vocabulary; only `int64`.
         vocabulary_dtype: String = "int64".to_owned(),
         /// The weights of the vocabulary's tokens, for `tf_idf`.
         idf_weights: Option<Vec<f32>> = None,
-        /// The tokens, in the order of their numbers.
+        /// The tokens, in the order of their indices.
         vocabulary: Vocabulary<i64> = Vocabulary::default(),
-        /// The number of tokens, as a file tells it of a vocabulary that it does not have.
+        /// The number of tokens, from a file that does not have the vocabulary.
         vocabulary_size: Option<usize> = None,
-        /// How unknown numbers find one of several.
+        /// How unknown integers are assigned one of several indices.
         oov_method: OovMethod = OovMethod::Floormod,
         /// The key of the hash, for `farmhash`.
         salt: Option<Salt> = None,
@@ -59,8 +59,8 @@ crate::describe! {
 }
 
 impl IntegerLookup {
-    /// Finds the vocabulary in the whole numbers of `data`: the most frequent first, of those that are as frequent the
-    /// higher, as Keras orders them.
+    /// Learns the vocabulary from the integers of `data`: the most frequent first, ties in descending order, as in
+    /// Keras.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -70,17 +70,17 @@ impl IntegerLookup {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Argument`] for a layer whose vocabulary was given, [`Error::Data`] for texts.
+    /// [`Error::Argument`] if the vocabulary was given, [`Error::Data`] for texts.
     pub fn adapt(mut self, data: impl IntoSamples) -> Result<Self> {
         let column = data.into_samples()?.column()?;
         self.adapt_to_columns(&mut std::iter::once(Ok(column)))?;
         Ok(self)
     }
 
-    /// All tokens in the order of their numbers, special ones included.
+    /// All tokens in the order of their indices, special ones included.
     ///
     /// # Errors
-    /// [`Error::Argument`] for arguments that make no sense.
+    /// [`Error::Argument`] for invalid arguments.
     pub fn get_vocabulary(&self) -> Result<Vec<i64>> {
         let lookup = self.lookup();
         lookup.check()?;
@@ -91,7 +91,7 @@ impl IntegerLookup {
         Lookup {
             vocabulary: &self.vocabulary,
             weights: self.idf_weights.as_deref(),
-            told_size: self.vocabulary_size,
+            stored_size: self.vocabulary_size,
             max_tokens: self.max_tokens,
             num_oov: self.num_oov_indices,
             mask: self.mask_token.as_ref(),

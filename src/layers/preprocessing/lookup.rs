@@ -1,4 +1,4 @@
-//! What `StringLookup`, `IntegerLookup` and `TextVectorization` share: from tokens to numbers.
+//! Shared by `StringLookup`, `IntegerLookup` and `TextVectorization`: the lookup of tokens' indices.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -14,37 +14,37 @@ use crate::memory::check_room;
 use crate::shape::{MOST_VALUES, Shape};
 
 choice! {
-    /// What is made of tokens.
+    /// The encoding of tokens.
     pub enum LookupMode: "output mode" {
-        /// The token's number.
+        /// The token's index.
         Int = "int",
-        /// One row of 0 or 1 for each token, with a single 1.
+        /// A one-hot row for each token.
         OneHot = "one_hot",
-        /// One number of 0 or 1 for each token of the vocabulary: 1 if it occurs in the sample.
+        /// One value per token of the vocabulary: 1 if it occurs in the sample, else 0.
         MultiHot = "multi_hot",
-        /// How often each token of the vocabulary occurs in the sample.
+        /// The number of occurrences of each token of the vocabulary in the sample.
         Count = "count",
-        /// As often, times the token's weight: tokens that few documents have weigh more.
+        /// That number times the token's inverse document frequency.
         TfIdf = "tf_idf",
     }
 }
 
 choice! {
-    /// How an integer that is not in the vocabulary finds its number.
+    /// How an integer outside of the vocabulary is assigned its index.
     pub enum OovMethod: "method for unknown tokens" {
-        /// By the remainder of its division by their number.
+        /// By its remainder modulo the number of out-of-vocabulary indices.
         Floormod = "floormod",
         /// By a hash.
         Farmhash = "farmhash",
     }
 }
 
-/// The key of a hash, as Keras takes it: a number, or two.
+/// The key of a hash in Keras's form: an integer, or two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Salt(pub [i64; 2]);
 
 impl Salt {
-    /// As the hash takes it: two's complement.
+    /// The key in two's complement.
     pub(super) fn key(self) -> Key {
         self.0.map(|number| number as u64)
     }
@@ -78,14 +78,14 @@ impl Serialize for Salt {
 
 impl<'de> Deserialize<'de> for Salt {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let told = Json::deserialize(deserializer)?;
-        let pair = told.as_i64().map(|number| [number, number]);
-        let pair = pair.or_else(|| serde_json::from_value(told).ok());
+        let value = Json::deserialize(deserializer)?;
+        let pair = value.as_i64().map(|number| [number, number]);
+        let pair = pair.or_else(|| serde_json::from_value(value).ok());
         pair.map(Self).ok_or_else(|| serde::de::Error::custom("an integer, or two of them"))
     }
 }
 
-/// How values that are not in the vocabulary find one of several numbers.
+/// How values outside of the vocabulary are assigned one of several indices.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Unknown {
     Remainder,
@@ -96,8 +96,8 @@ pub(super) enum Unknown {
 pub(super) struct Lookup<'a, T: Token> {
     pub vocabulary: &'a Vocabulary<T>,
     pub weights: Option<&'a [f32]>,
-    /// The size that a file tells of a vocabulary that is not there.
-    pub told_size: Option<usize>,
+    /// The size stored in a file that does not have the vocabulary.
+    pub stored_size: Option<usize>,
     pub max_tokens: Option<usize>,
     pub num_oov: usize,
     pub mask: Option<&'a T::Ref>,
@@ -108,31 +108,31 @@ pub(super) struct Lookup<'a, T: Token> {
     pub unknown: Unknown,
 }
 
-/// The number of a value that is left out.
+/// The index of a value that is left out.
 const LEFT_OUT: i64 = -1;
 
 impl<'a, T: Token> Lookup<'a, T> {
-    /// The special tokens before all others.
+    /// The special tokens, which precede all others.
     pub fn special(&self) -> Vec<&'a T::Ref> {
         let mask = self.mask.filter(|_| *self.mode == LookupMode::Int);
         mask.into_iter().chain(std::iter::repeat_n(self.oov, self.num_oov)).collect()
     }
 
-    /// The first number of an unknown token, and that of the first token.
+    /// The first index of an unknown token, and that of the first token.
     fn starts(&self) -> (usize, usize) {
         let first = usize::from(self.mask.is_some() && *self.mode == LookupMode::Int);
         (first, first + self.num_oov)
     }
 
-    /// Refuses arguments that make no sense together.
+    /// Refuses invalid combinations of arguments.
     pub fn check(&self) -> Result<()> {
-        /// Each is a number of the output, and a special token in lists of them.
-        const MOST_UNKNOWN: usize = 1 << 20;
-        /// Lists of all tokens have that of unknown ones once for each of its numbers.
-        const MOST_BYTES: usize = 1 << 26;
+        /// Each is an index of the output, and a special token in token lists.
+        const MAX_UNKNOWN: usize = 1 << 20;
+        /// Token lists repeat the out-of-vocabulary token for each of its indices.
+        const MAX_BYTES: usize = 1 << 26;
         self.mode.check()?;
-        if self.num_oov > MOST_UNKNOWN {
-            return Err(Error::argument("num_oov_indices", format!("at most {MOST_UNKNOWN}"), self.num_oov));
+        if self.num_oov > MAX_UNKNOWN {
+            return Err(Error::argument("num_oov_indices", format!("at most {MAX_UNKNOWN}"), self.num_oov));
         }
         for (name, token) in [("oov_token", Some(self.oov)), ("mask_token", self.mask)] {
             let bytes = token.map_or(0, |token| T::hashed(token).len());
@@ -141,12 +141,12 @@ impl<'a, T: Token> Lookup<'a, T> {
             }
         }
         let bytes = T::hashed(self.oov).len();
-        if self.num_oov.saturating_mul(bytes) > MOST_BYTES {
-            let expected = format!("at most {MOST_BYTES} bytes of `oov_token` for all of them");
+        if self.num_oov.saturating_mul(bytes) > MAX_BYTES {
+            let expected = format!("at most {MAX_BYTES} bytes of `oov_token` for all of them");
             return Err(Error::argument("num_oov_indices", expected, format!("{} × {bytes}", self.num_oov)));
         }
         if let Some(most) = self.max_tokens.filter(|most| *most <= 1) {
-            return Err(Error::argument("max_tokens", "nothing, or an integer above 1", most));
+            return Err(Error::argument("max_tokens", "None or an integer above 1", most));
         }
         if self.pad && self.max_tokens.is_none() {
             return Err(Error::argument("pad_to_max_tokens", "`max_tokens` to pad to", "none"));
@@ -195,7 +195,7 @@ impl<'a, T: Token> Lookup<'a, T> {
         }
     }
 
-    /// How many of the given tokens are special ones.
+    /// The number of given tokens that are special ones.
     fn skip(&self) -> usize {
         self.vocabulary.specials(&self.special())
     }
@@ -210,28 +210,28 @@ impl<'a, T: Token> Lookup<'a, T> {
         self.starts().1 + self.tokens().len()
     }
 
-    /// The width of an encoding: known without a vocabulary where it is padded, or where a file tells it.
+    /// The width of an encoding: known without a vocabulary if it is padded, or stored in a file.
     pub fn width(&self) -> Result<usize> {
         if let Some(most) = self.max_tokens.filter(|_| self.pad) {
             return Ok(most);
         }
         match self.vocabulary.is_set() {
             true => Ok(self.size()),
-            false => self.told_size.ok_or_else(no_vocabulary),
+            false => self.stored_size.ok_or_else(no_vocabulary),
         }
     }
 
-    /// All tokens in the order of their numbers.
+    /// All tokens in the order of their indices.
     pub fn all_tokens(&self) -> Vec<T> {
         self.special().into_iter().map(ToOwned::to_owned).chain(self.tokens().iter().cloned()).collect()
     }
 
-    /// The weights of `tf_idf` for all numbers of the output.
+    /// The weights of `tf_idf` for all indices of the output.
     fn all_weights(&self) -> Result<Option<Vec<f32>>> {
         let Some(weights) = self.weights.filter(|_| *self.mode == LookupMode::TfIdf) else { return Ok(None) };
         let mut all = Vec::new();
         if self.skip() == 0 {
-            // Tokens that nobody has counted weigh as much as others on average.
+            // Unknown tokens have the average weight.
             let mean = weights.iter().map(|weight| f64::from(*weight)).sum::<f64>() / weights.len().max(1) as f64;
             all.resize(self.starts().1, mean as f32);
         }
@@ -242,7 +242,7 @@ impl<'a, T: Token> Lookup<'a, T> {
         Ok(Some(all))
     }
 
-    /// As files have it.
+    /// The vocabulary in the form of files.
     pub fn stored(&self, also_in: Option<&'static str>) -> Result<Option<StoredVocabulary>>
     where
         T: ToString,
@@ -255,7 +255,7 @@ impl<'a, T: Token> Lookup<'a, T> {
             as_lines(&tokens)
         });
         let weights = self.all_weights()?;
-        // A list without tokens is none to Keras, nor to those that read it.
+        // Keras reads an empty list as no vocabulary.
         let in_config = self.vocabulary.tokens().is_empty().then(|| {
             let tokens = self.all_tokens();
             let weights = weights.as_ref().map(|weights| weights.iter().copied().take(tokens.len()).collect());
@@ -264,7 +264,7 @@ impl<'a, T: Token> Lookup<'a, T> {
         Ok(Some(StoredVocabulary { size: self.size(), lines: lines.flatten(), in_config, weights, also_in }))
     }
 
-    /// What finds the numbers of tokens.
+    /// The lookup table of tokens.
     pub fn finder(&self) -> Result<Finder<'_, 'a, T>> {
         self.check()?;
         if !self.vocabulary.is_set() {
@@ -274,14 +274,14 @@ impl<'a, T: Token> Lookup<'a, T> {
         Ok(Finder { lookup: self, skip: self.skip(), first, start, weights: self.all_weights()? })
     }
 
-    /// The numbers of tokens, or what the mode makes of them.
+    /// The indices of tokens, in the encoding of the mode.
     pub fn transform<'b>(&self, shape: &[usize], tokens: impl Iterator<Item = &'b T::Ref>) -> Result<Column> {
         let finder = self.finder()?;
         let numbers = tokens.map(|token| finder.number(token)).collect::<Result<Vec<_>>>()?;
         finder.encode(shape, numbers)
     }
 
-    /// The tokens of numbers: the reverse.
+    /// The tokens of indices, for `invert`.
     pub fn inverted(&self, numbers: &[i64]) -> Result<Vec<T>> {
         self.check()?;
         if !self.vocabulary.is_set() {
@@ -297,7 +297,7 @@ impl<'a, T: Token> Lookup<'a, T> {
         Ok(numbers.iter().map(token).collect())
     }
 
-    /// The shape that comes out.
+    /// The output shape.
     pub fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.check()?;
         if *self.mode == LookupMode::Int {
@@ -307,7 +307,7 @@ impl<'a, T: Token> Lookup<'a, T> {
     }
 }
 
-/// The encoding of the same shape.
+/// The equivalent output mode of an encoding.
 fn as_encoding(mode: &LookupMode) -> OutputMode {
     match mode {
         LookupMode::Int => OutputMode::Int,
@@ -321,7 +321,7 @@ fn no_vocabulary() -> Error {
     Error::argument("vocabulary", "tokens, given or found by `adapt`", "nothing")
 }
 
-/// A vocabulary in which tokens are looked up.
+/// A lookup table.
 pub(super) struct Finder<'b, 'a, T: Token> {
     lookup: &'b Lookup<'a, T>,
     skip: usize,
@@ -331,7 +331,7 @@ pub(super) struct Finder<'b, 'a, T: Token> {
 }
 
 impl<T: Token> Finder<'_, '_, T> {
-    /// The number of a token; [`LEFT_OUT`] for a mask where it has none.
+    /// The index of a token; [`LEFT_OUT`] for a masked token without an index.
     pub fn number(&self, token: &T::Ref) -> Result<i64> {
         let lookup = self.lookup;
         if lookup.mask == Some(token) {
@@ -354,7 +354,7 @@ impl<T: Token> Finder<'_, '_, T> {
         Ok(self.first as i64 + bucket as i64)
     }
 
-    /// What the mode makes of numbers of this shape.
+    /// Encodes indices of this shape by the mode.
     pub fn encode(&self, shape: &[usize], numbers: Vec<i64>) -> Result<Column> {
         if *self.lookup.mode == LookupMode::Int {
             return Column::new(shape, Cells::Int(numbers));
@@ -368,7 +368,7 @@ impl<T: Token> Finder<'_, '_, T> {
     }
 }
 
-/// The floor remainder of a number's decimal text, which is that of an `i64`.
+/// The floored remainder of a number given in decimal, as of an `i64`.
 fn remainder(text: &[u8], count: usize) -> u64 {
     let number: i64 = std::str::from_utf8(text).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
     number.rem_euclid(i64::try_from(count).unwrap_or(i64::MAX)) as u64
@@ -388,7 +388,7 @@ fn count(numbers: impl Iterator<Item = i64>, row: &mut [f32], mode: &LookupMode,
     }
 }
 
-/// Zeros for so many rows of `width` values.
+/// Zeros for `rows` rows of `width` values.
 pub(super) fn zeros(rows: usize, width: usize) -> Result<Vec<f32>> {
     let count = rows.checked_mul(width).filter(|count| *count <= MOST_VALUES);
     let count =
@@ -397,7 +397,7 @@ pub(super) fn zeros(rows: usize, width: usize) -> Result<Vec<f32>> {
     Ok(vec![0.0; count])
 }
 
-/// Numbers below `width` as zeros, ones and counts; others are left out.
+/// Encodes indices below `width` as zeros and ones or counts; other indices are left out.
 pub(super) fn encode(
     shape: &[usize],
     numbers: &[i64],
@@ -419,7 +419,7 @@ pub(super) fn encode(
         }
         return Column::new([leading, &[width]].concat(), Cells::Float(values));
     }
-    // As in Keras along the second dimension, whatever comes after it; a single row is one sample.
+    // As in Keras along the second dimension, whatever follows it; a single row is one sample.
     let (outer, along, inner) = match shape {
         [along] => (vec![], *along, vec![]),
         [batch, along, inner @ ..] => (vec![*batch], *along, inner.to_vec()),
@@ -454,14 +454,14 @@ mod tests {
         let config = json!({ "vocabulary": { "adapted": ["a"] }, "output_mode": "tf_idf", "idf_weights": null });
         let layer = entry.layer(config.as_object().unwrap().clone()).unwrap();
         assert!(layer.on_host().unwrap().transform(&[["a"].into()]).is_err());
-        // Adapted again it has them.
+        // Adapted again it has the weights.
         let layer = StringLookup::default().adapt(["a"]).unwrap().output_mode("tf_idf").adapt(["a", "b"]).unwrap();
         assert_eq!(layer.get_vocabulary().unwrap(), ["[UNK]", "b", "a"]);
     }
 
-    /// What a layer writes into a config is read back, be it that it has found no token.
+    /// A layer's config is read back even if it has not found any token.
     #[test]
-    fn a_vocabulary_without_tokens_is_written_with_its_special_ones() {
+    fn an_empty_vocabulary_is_written_with_its_special_tokens() {
         let none = || Samples::texts([1], vec![String::new()]).unwrap();
         let layers: [Box<dyn Layer>; 4] = [
             Box::new(TextVectorization::default().adapt(none()).unwrap()),

@@ -1,4 +1,4 @@
-//! The layers that prepare data.
+//! The preprocessing layers.
 
 mod category_encoding;
 mod center_crop;
@@ -43,7 +43,7 @@ fn only(inputs: &[Column]) -> Result<&Column> {
     }
 }
 
-/// Images of another height and width.
+/// The shape of images resized to `height` and `width`.
 pub(super) fn with_size(input: &Shape, format: DataFormat, height: usize, width: usize) -> Result<Shape> {
     for (argument, size) in [("height", height), ("width", width)] {
         if size == 0 {
@@ -59,18 +59,18 @@ pub(super) fn with_size(input: &Shape, format: DataFormat, height: usize, width:
     Ok(format.from_channels_last(&Shape::new(sizes)))
 }
 
-/// How much of `length` by `other` cells has the form of `target` by `other_target`: at least one cell.
-pub(super) fn part_of_form(length: usize, other: usize, target: usize, other_target: usize) -> usize {
+/// The part of `length` by `other` pixels with the aspect ratio `target` by `other_target`: at least one pixel.
+pub(super) fn part_of_aspect_ratio(length: usize, other: usize, target: usize, other_target: usize) -> usize {
     scaled(other, target, other_target).min(length).max(1)
 }
 
-/// `length · target / other_target`, which may be larger than any size.
+/// `length · target / other_target`, saturating.
 fn scaled(length: usize, target: usize, other_target: usize) -> usize {
     usize::try_from(length as u128 * target as u128 / (other_target as u128).max(1)).unwrap_or(usize::MAX)
 }
 
-/// Values that resizing images of these sizes (batch, rows, columns, channels), padded already, takes besides them and
-/// the result.
+/// The workspace in values for resizing images of these sizes (batch, rows, columns, channels), padding included,
+/// besides input and output.
 pub(super) fn resizing_len(images: &[usize], [height, width]: [usize; 2], interpolation: &Interpolation) -> usize {
     let padded = images.iter().fold(1, |product: usize, size| product.saturating_mul(*size));
     let rows = resize_len(images, 1, height, interpolation);

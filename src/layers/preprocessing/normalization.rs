@@ -1,4 +1,4 @@
-//! `Normalization`: features at mean 0 and variance 1 over a data set.
+//! `Normalization`: normalizes features to mean 0 and variance 1 over a data set.
 
 use super::Numbers;
 use crate::config::{Config, Configure};
@@ -6,30 +6,35 @@ use crate::constraints::Axes;
 use crate::datasets::IntoSamples;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Common, HasCommon, Layer, LayerArguments, WeightSpec};
+use crate::kernels::activation::Activation;
+use crate::kernels::batch_norm::Prepared;
+use crate::kernels::merge;
+use crate::layers::{
+    BuiltIn, Call, Common, Freezing, Frozen, FrozenStep, HasCommon, Layer, LayerArguments, WeightSpec, copied,
+};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// Keras's epsilon, the least by which is divided.
+/// Keras's epsilon, the lower bound of the divisor.
 const EPSILON: f32 = 1e-7;
 
 crate::describe! {
     /// The arguments of [`Normalization`].
     struct Arguments as "Normalization" {
-        /// The axes that keep a mean and variance for each cell; none for one mean and variance of all.
+        /// The axes that keep their own means and variances; none for a scalar mean and variance.
         axis: Option<Axes> = Some(Axes::One(-1)),
-        /// The mean, in place of one that is found.
+        /// The mean, in place of a learned one.
         mean: Option<Numbers> = None,
-        /// The variance, in place of one that is found.
+        /// The variance, in place of a learned one.
         variance: Option<Numbers> = None,
-        /// Whether the way goes back: from mean 0 and variance 1 to the data's.
+        /// Whether to denormalize: from mean 0 and variance 1 to those of the data.
         invert: bool = false,
     }
 }
 
 /// `(x − mean) / √variance`, with mean and variance of a data set.
 ///
-/// They are given, or [`adapt`](Self::adapt) finds them; else they are weights, which a file can bring.
+/// They are given, or learned by [`adapt`](Self::adapt); otherwise they are weights to be loaded from a file.
 ///
 /// # Shapes
 /// `(batch, …)` → the same; weights `mean` and `variance` of the sizes of the axes and `count`, unless mean and
@@ -47,46 +52,46 @@ crate::describe! {
 pub struct Normalization {
     common: Common,
     arguments: Arguments,
-    /// Mean and variance that `adapt` has found.
+    /// The mean and variance found by `adapt`.
     adapted: Option<(Vec<f32>, Vec<f32>)>,
 }
 
 impl Normalization {
-    /// The layer with Keras's defaults: a mean and variance for each cell of the last axis.
+    /// The layer with Keras's defaults: a mean and variance for each index of the last axis.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The axes that keep a mean and variance for each cell (default: the last); `None` for one of all.
+    /// Sets the axes that keep their own means and variances (default: the last); `None` for scalars.
     #[must_use]
     pub fn axis(mut self, axis: impl crate::config::Argument<Option<Axes>>) -> Self {
         self.arguments = self.arguments.axis(axis);
         self
     }
 
-    /// The mean and variance, in place of those that are found.
+    /// Sets the mean and variance, in place of learned ones.
     #[must_use]
     pub fn moments(mut self, mean: impl Into<Numbers>, variance: impl Into<Numbers>) -> Self {
         self.arguments = self.arguments.mean(mean.into()).variance(variance.into());
         self
     }
 
-    /// Whether the way goes back: from mean 0 and variance 1 to the data's (default: no).
+    /// Sets whether to denormalize: from mean 0 and variance 1 to those of the data (default: no).
     #[must_use]
     pub fn invert(mut self, invert: bool) -> Self {
         self.arguments = self.arguments.invert(invert);
         self
     }
 
-    /// Finds mean and variance in `data`.
+    /// Learns mean and variance from `data`.
     ///
     /// # Errors
-    /// [`Error::Argument`] if they are given or an axis is none of the data's; [`Error::Data`] without data.
+    /// [`Error::Argument`] if they are given or the data has no such axis; [`Error::Data`] without data.
     pub fn adapt(mut self, data: impl IntoSamples) -> Result<Self> {
         if self.arguments.mean.is_some() {
-            return Err(Error::argument("mean", "nothing, for `adapt` to find it", "a mean"));
+            return Err(Error::argument("mean", "None, for `adapt` to learn it", "a mean"));
         }
-        // What it learnt in a model that it was taken out of does not hold for this data.
+        // Weights kept from an earlier model do not hold for this data.
         self.common.brought.0.clear();
         let data = data.into_samples()?;
         data.expect_numbers("data to adapt to")?;
@@ -95,7 +100,7 @@ impl Normalization {
         }
         let shape = Shape::batch_of(data.sample_shape());
         let (axes, sizes) = self.kept(&shape)?;
-        // Where in the kept axes each number of the data belongs.
+        // The index of each number of the data in the kept axes.
         let lengths = [&[data.len()], data.sample_shape()].concat();
         let cell_of = |mut index: usize| {
             let mut place = vec![0; lengths.len()];
@@ -119,7 +124,7 @@ impl Normalization {
         Ok(self)
     }
 
-    /// The kept axes as positions, and their sizes.
+    /// The kept axes, resolved, and their sizes.
     fn kept(&self, input: &Shape) -> Result<(Vec<usize>, Vec<usize>)> {
         let axes = match &self.arguments.axis {
             Some(axes) => axes.positions(input.rank())?,
@@ -132,7 +137,7 @@ impl Normalization {
         Ok((axes, sizes.ok_or_else(|| Error::shape("known sizes of the kept axes", input))?))
     }
 
-    /// Mean and variance over the whole input.
+    /// The mean or variance, broadcast to the input.
     fn broadcast(&self, numbers: &Numbers, axes: &[usize], input: &Value) -> Result<Value> {
         let sizes = input.sizes();
         match numbers {
@@ -189,7 +194,7 @@ impl Layer for Normalization {
             && mean.len() != sizes.iter().product::<usize>()
         {
             return Err(Error::shape(
-                format!("the data adapted to, with {} cells of the kept axes", mean.len()),
+                format!("the shape of the adapted data, with {} indices of the kept axes", mean.len()),
                 input,
             ));
         }
@@ -205,7 +210,7 @@ impl Layer for Normalization {
         let specs = [
             WeightSpec::new("mean", sizes.clone(), Initializer::Zeros {}).with_values(mean),
             WeightSpec::new("variance", sizes, Initializer::Ones {}).with_values(variance),
-            // Keras keeps it for files of its earlier versions.
+            // Kept as in Keras, for files of its earlier versions.
             WeightSpec::new("count", [], Initializer::Zeros {}),
         ];
         Ok(specs.map(WeightSpec::non_trainable).into())
@@ -213,6 +218,39 @@ impl Layer for Normalization {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let input = freezing.input()?;
+        let shape = Shape::batch_of(input);
+        let (axes, sizes) = self.kept(&shape).ok()?;
+        let width = match axes[..] {
+            [] => 1,
+            [axis] if axis == input.len() => sizes[0],
+            _ => return None,
+        };
+        let given = |numbers: &Option<Numbers>| match numbers {
+            Some(Numbers::One(number)) => Some(vec![*number; width]),
+            Some(Numbers::Each(numbers)) => Some(numbers.clone()),
+            None => None,
+        };
+        let mean = given(&self.arguments.mean).or_else(|| freezing.weight(0))?;
+        let variance = given(&self.arguments.variance).or_else(|| freezing.weight(1))?;
+        if [mean.len(), variance.len()] != [width; 2] {
+            return None;
+        }
+        let deviation = variance.iter().map(|variance| variance.sqrt().max(EPSILON));
+        let len = input.iter().product();
+        Some(
+            match self.arguments.invert {
+                true => FrozenNormalization::Invert { factors: deviation.collect(), summands: mean, len },
+                false => {
+                    let factors = deviation.map(|deviation| 1.0 / deviation).collect();
+                    FrozenNormalization::Normalize(Prepared::with_factors(mean, factors, Activation::Linear), len)
+                }
+            }
+            .into(),
+        )
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
@@ -227,6 +265,32 @@ impl Layer for Normalization {
         };
         let deviation = variance.sqrt().clamp_min(EPSILON);
         Ok(if self.arguments.invert { mean + input * deviation } else { (input - mean) / deviation })
+    }
+}
+
+/// The layer in a predictor, for samples of so many values.
+#[derive(Debug)]
+enum FrozenNormalization {
+    Normalize(Prepared, usize),
+    Invert { factors: Vec<f32>, summands: Vec<f32>, len: usize },
+}
+
+impl FrozenStep for FrozenNormalization {
+    fn operations(&self) -> usize {
+        let (Self::Normalize(_, len) | Self::Invert { len, .. }) = self;
+        len.saturating_mul(4)
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+        copied(inputs, output);
+        match self {
+            Self::Normalize(prepared, _) => prepared.apply(output),
+            Self::Invert { factors, summands, .. } => merge::scale(factors, summands, output),
+        }
     }
 }
 
@@ -247,7 +311,7 @@ mod tests {
     use crate::prelude::{Input, Sequential};
 
     #[test]
-    fn several_axes_keep_a_mean_for_each_pair_of_cells() {
+    fn several_axes_keep_a_mean_per_index_pair() {
         let data = ndarray::Array::from_shape_fn((4, 2, 3), |(i, j, k)| (i * (j + 1) + 10 * k) as f32);
         let layer = Normalization::new().axis([1, 2]).adapt(&data).unwrap();
         let (mean, variance) = layer.adapted.clone().unwrap();
@@ -257,9 +321,9 @@ mod tests {
         assert_eq!(one.adapted.unwrap().0, [12.25]);
     }
 
-    /// What `adapt` found stays in a model inside another.
+    /// The results of `adapt` survive in a nested model.
     #[test]
-    fn what_was_found_goes_into_the_weights() {
+    fn adapted_values_become_the_weights() {
         let data = ndarray::array![[0.0f32, 10.0], [2.0, 30.0]];
         let mut inner = Sequential::new();
         inner.add(Normalization::new().adapt(&data).unwrap()).unwrap();
@@ -271,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_do_not_fit_are_refused() {
+    fn incompatible_arguments_are_refused() {
         let input = Shape::batch_of((3, 2));
         assert!(Normalization::new().axis(0).output_shape(&input).is_err());
         assert!(Normalization::new().moments(vec![1.0; 3], 1.0).output_shape(&input).is_err());

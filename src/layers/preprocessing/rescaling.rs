@@ -1,20 +1,21 @@
-//! `Rescaling`: from one range of numbers to another.
+//! `Rescaling`: scales and shifts numbers.
 
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Argument, also_argument};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::kernels::merge;
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, copied};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// One number for all features, or one for each.
+/// One number for all features, or one per feature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Numbers {
     /// The same number for all.
     One(f32),
-    /// One number for each cell of the last axis.
+    /// One number per index of the last axis.
     Each(Vec<f32>),
 }
 
@@ -59,7 +60,7 @@ crate::describe! {
     pub layer struct Rescaling {
         /// The factor.
         scale: Numbers,
-        /// What is added.
+        /// The offset.
         offset: Numbers = Numbers::One(0.0),
     }
 }
@@ -69,9 +70,14 @@ impl Rescaling {
     pub fn new(scale: impl Into<Numbers>) -> Self {
         Self::required(scale.into())
     }
+
+    /// Whether there is a number for each feature.
+    fn is_for_each(&self) -> bool {
+        [&self.scale, &self.offset].into_iter().any(|numbers| matches!(numbers, Numbers::Each(_)))
+    }
 }
 
-/// `operation` with one number for all, or with a row of them over the last axis.
+/// Applies `operation` with one number for all, or broadcast along the last axis.
 fn with_numbers(
     input: Value,
     numbers: &Numbers,
@@ -107,9 +113,43 @@ impl Layer for Rescaling {
         true
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let input = freezing.input()?;
+        let width = if self.is_for_each() { *input.last()? } else { 1 };
+        let [factors, summands] = [&self.scale, &self.offset].map(|numbers| match numbers {
+            Numbers::One(number) => vec![*number; width],
+            Numbers::Each(numbers) => numbers.clone(),
+        });
+        let fits = [factors.len(), summands.len()] == [width; 2];
+        fits.then(|| FrozenRescaling { factors, summands, len: input.iter().product() }.into())
+    }
+
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         let scaled = with_numbers(input, &self.scale, Value::mul_scalar, |input, row| input * row)?;
         with_numbers(scaled, &self.offset, Value::add_scalar, |input, row| input + row)
+    }
+}
+
+/// The layer in a predictor.
+#[derive(Debug)]
+struct FrozenRescaling {
+    factors: Vec<f32>,
+    summands: Vec<f32>,
+    len: usize,
+}
+
+impl FrozenStep for FrozenRescaling {
+    fn operations(&self) -> usize {
+        self.len.saturating_mul(4)
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+        copied(inputs, output);
+        merge::scale(&self.factors, &self.summands, output);
     }
 }
 

@@ -1,6 +1,6 @@
-//! `Resizing`: images of a given size.
+//! `Resizing`: resizes images.
 
-use super::center_crop::middle_of_form;
+use super::center_crop::crop_to_ratio;
 use super::{resizing_len, scaled, with_size};
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
@@ -8,7 +8,7 @@ use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Makes images larger or smaller.
+    /// Resizes images.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, height, width, channels)`.
@@ -21,23 +21,23 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Resizing {
-        /// The rows that come out.
+        /// The rows of the output.
         height: usize,
-        /// The columns that come out.
+        /// The columns of the output.
         width: usize,
-        /// How cells between known ones are found.
+        /// The interpolation between pixels.
         interpolation: Interpolation = Interpolation::Bilinear,
-        /// Whether borders are cut off first, so that the form stays.
+        /// Whether to crop to the target aspect ratio first.
         crop_to_aspect_ratio: bool = false,
-        /// Whether borders are added first, so that the form stays.
+        /// Whether to pad to the target aspect ratio first.
         pad_to_aspect_ratio: bool = false,
-        /// How borders are filled: `constant`.
+        /// How padding is filled: `constant`.
         fill_mode: String = "constant".to_owned(),
-        /// The value of borders.
+        /// The value of the padding.
         fill_value: f32 = 0.0,
-        /// Whether a cell that stands for several is made of all of them.
+        /// Whether downsampling averages over all pixels that it covers.
         antialias: bool = false,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
@@ -48,8 +48,8 @@ impl Resizing {
         Self::required(height, width)
     }
 
-    /// The image with as many cells on both sides as bring it near the form that comes out (channels last).
-    /// Cells before and after rows and columns, for an image of these rows and columns.
+    /// The rows and columns of padding on each side that bring an image of this size nearest to the target aspect
+    /// ratio.
     fn borders(&self, [height, width]: [usize; 2]) -> [usize; 2] {
         let border = |length: usize, other: usize, target: usize, other_target: usize| {
             scaled(other, target, other_target).saturating_sub(length) / 2
@@ -94,7 +94,7 @@ impl Layer for Resizing {
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         let mut input = ops::to_channels_last(input, self.data_format);
         if self.crop_to_aspect_ratio {
-            input = middle_of_form(input, self.height, self.width)?;
+            input = crop_to_ratio(input, self.height, self.width)?;
         } else if self.pad_to_aspect_ratio {
             input = self.pad(input)?;
         }
@@ -105,6 +105,8 @@ impl Layer for Resizing {
 }
 
 impl BuiltIn for Resizing {
+    const LATE: &'static [(&'static str, &'static str)] = &[("antialias", "false")];
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3, 5), Shape::batch_of((5, 4, 2))),
@@ -121,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         let input = Shape::batch_of((4, 4, 1));
         assert!(Resizing::new(0, 2).output_shape(&input).is_err());
         assert!(Resizing::new(2, 2).interpolation("cubic").output_shape(&input).is_err());

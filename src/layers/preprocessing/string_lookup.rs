@@ -1,4 +1,4 @@
-//! `StringLookup`: the numbers of words.
+//! `StringLookup`: maps strings to vocabulary indices.
 
 use super::hash::Key;
 use super::lookup::{Lookup, LookupMode, OovMethod, Salt, Unknown};
@@ -10,10 +10,10 @@ use crate::layers::{BuiltIn, HostLayer, Layer, Takes};
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The number of each string in a vocabulary, or an encoding of it; with `invert` the strings of numbers.
+    /// The index of each string in a vocabulary, or an encoding of it; with `invert` the reverse.
     ///
-    /// The vocabulary is given, or [`adapt`](Self::adapt) finds it in data. It works on the host: in a model it stands at
-    /// the head of an input of strings.
+    /// The vocabulary is given, or learned from data by [`adapt`](Self::adapt). The layer runs on the host: in a model
+    /// it comes directly after an input of strings.
     ///
     /// # Shapes
     /// `(batch, …)` → the same for `int`; `(batch, …, tokens)` for `one_hot`, which drops a last dimension of 1;
@@ -27,38 +27,38 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct StringLookup {
-        /// Whether numbers become strings.
+        /// Whether indices are mapped to strings.
         invert: bool = false,
-        /// The most tokens, special ones included.
+        /// The maximum number of tokens, special ones included.
         max_tokens: Option<usize> = None,
-        /// How many numbers there are for strings that are not in the vocabulary.
+        /// The number of indices for strings outside of the vocabulary.
         num_oov_indices: usize = 1,
-        /// What stands for such strings.
+        /// The token for such strings.
         oov_token: String = "[UNK]".to_owned(),
-        /// The string that counts as nothing, and has the number 0.
+        /// The masked string, with the index 0.
         mask_token: Option<String> = None,
-        /// What comes out.
+        /// The kind of output.
         output_mode: LookupMode = LookupMode::Int,
-        /// Whether encodings are as wide as `max_tokens`.
+        /// Whether to pad encodings to the width `max_tokens`.
         pad_to_max_tokens: bool = false,
         /// The weights of the vocabulary's tokens, for `tf_idf`.
         idf_weights: Option<Vec<f32>> = None,
-        /// The tokens, in the order of their numbers.
+        /// The tokens, in the order of their indices.
         vocabulary: Vocabulary<String> = Vocabulary::default(),
-        /// The number of tokens, as a file tells it of a vocabulary that it does not have.
+        /// The number of tokens, from a file that does not have the vocabulary.
         vocabulary_size: Option<usize> = None,
-        /// Has no meaning for strings, which are hashed.
+        /// Ignored: unknown strings are hashed.
         oov_method: OovMethod = OovMethod::Floormod,
-        /// The key of the hash that gives unknown strings one of several numbers.
+        /// The key of the hash that assigns unknown strings one of several indices.
         salt: Option<Salt> = None,
-        /// How the strings are encoded.
+        /// The encoding of the strings.
         encoding: String = "utf-8".to_owned(),
     }
 }
 
 impl StringLookup {
-    /// Finds the vocabulary in the strings of `data`: the most frequent first, of those that are as frequent the higher,
-    /// as Keras orders them.
+    /// Learns the vocabulary from the strings of `data`: the most frequent first, ties in descending order, as in
+    /// Keras.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -68,17 +68,17 @@ impl StringLookup {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Argument`] for a layer whose vocabulary was given, [`Error::Data`] for numbers.
+    /// [`Error::Argument`] if the vocabulary was given, [`Error::Data`] for numbers.
     pub fn adapt(mut self, data: impl IntoSamples) -> Result<Self> {
         let column = data.into_samples()?.column()?;
         self.adapt_to_columns(&mut std::iter::once(Ok(column)))?;
         Ok(self)
     }
 
-    /// All tokens in the order of their numbers, special ones included.
+    /// All tokens in the order of their indices, special ones included.
     ///
     /// # Errors
-    /// [`Error::Argument`] for arguments that make no sense.
+    /// [`Error::Argument`] for invalid arguments.
     pub fn get_vocabulary(&self) -> Result<Vec<String>> {
         let lookup = self.lookup();
         lookup.check()?;
@@ -89,7 +89,7 @@ impl StringLookup {
         Lookup {
             vocabulary: &self.vocabulary,
             weights: self.idf_weights.as_deref(),
-            told_size: self.vocabulary_size,
+            stored_size: self.vocabulary_size,
             max_tokens: self.max_tokens,
             num_oov: self.num_oov_indices,
             mask: self.mask_token.as_deref(),
@@ -102,7 +102,7 @@ impl StringLookup {
     }
 }
 
-/// Refuses another encoding than the one of Rust's strings.
+/// Refuses encodings other than UTF-8.
 pub(super) fn check_encoding(encoding: &str) -> Result<()> {
     match encoding.to_lowercase().as_str() {
         "utf-8" | "utf8" => Ok(()),
@@ -110,15 +110,15 @@ pub(super) fn check_encoding(encoding: &str) -> Result<()> {
     }
 }
 
-/// Refuses to look for a vocabulary where one was given.
+/// Refuses to learn a vocabulary if one was given.
 pub(super) fn check_adaptable(given: bool) -> Result<()> {
     match given {
-        true => Err(Error::argument("vocabulary", "none, to find it in data", "one that was given")),
+        true => Err(Error::argument("vocabulary", "none, to learn it from data", "a given one")),
         false => Ok(()),
     }
 }
 
-/// How many values make a document, for `tf_idf`: a row, or a single value.
+/// The number of values per document, for `tf_idf`: a row, or a single value.
 pub(super) fn document_len(shape: &[usize]) -> usize {
     shape.iter().skip(1).product::<usize>().max(1)
 }

@@ -1,4 +1,4 @@
-//! `TextVectorization`: texts as numbers of their words.
+//! `TextVectorization`: maps texts to token indices.
 
 use std::borrow::Cow;
 
@@ -17,34 +17,34 @@ use crate::memory::check_room;
 use crate::shape::Shape;
 
 choice! {
-    /// What is done with a text before it is split.
+    /// How a text is standardized before it is split.
     pub enum Standardize: "standardization" {
-        /// Letters of ASCII become small ones, its punctuation is left out.
+        /// Lower-cases ASCII letters and strips ASCII punctuation.
         LowerAndStripPunctuation = "lower_and_strip_punctuation",
-        /// Letters of ASCII become small ones.
+        /// Lower-cases ASCII letters.
         Lower = "lower",
-        /// The punctuation of ASCII is left out.
+        /// Strips ASCII punctuation.
         StripPunctuation = "strip_punctuation",
     }
 }
 
 choice! {
-    /// Where a text is split into tokens.
+    /// How a text is split into tokens.
     pub enum Split: "way to split" {
-        /// At white space of ASCII.
+        /// At ASCII whitespace.
         Whitespace = "whitespace",
         /// After each character.
         Character = "character",
     }
 }
 
-/// How many tokens in a row make a token.
+/// The lengths of n-grams.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Ngrams {
-    /// All numbers from 1 to this.
+    /// All lengths from 1 to this.
     UpTo(usize),
-    /// These numbers, in this order.
+    /// These lengths, in this order.
     Widths(Vec<usize>),
 }
 
@@ -60,22 +60,22 @@ impl<const N: usize> Argument<Option<Ngrams>> for [usize; N] {
     }
 }
 
-/// What is counted as nothing, and what stands for unknown tokens.
+/// The masked token, and the token for unknown ones.
 const MASK: &str = "";
 const UNKNOWN: &str = "[UNK]";
 
-/// Where Keras has a second time what the layer stores.
+/// The group in which Keras stores the vocabulary a second time.
 const LOOKUP: &str = "_lookup_layer";
 
-/// The most numbers in the row that `ngrams` and their widths can have.
-const MOST_WIDTHS: usize = 1000;
+/// The maximum length of an `ngrams` list.
+const MAX_WIDTHS: usize = 1000;
 
 crate::describe! {
-    /// Texts as the numbers of their tokens in a vocabulary, or as an encoding of them: standardized, split, joined to
-    /// n-grams, looked up, as Keras does each.
+    /// Maps texts to the indices of their tokens in a vocabulary, or to an encoding of them: standardized, split,
+    /// joined to n-grams and looked up as in Keras.
     ///
-    /// The vocabulary is given, or [`adapt`](Self::adapt) finds it in data. It works on the host: in a model it stands at
-    /// the head of an input of strings.
+    /// The vocabulary is given, or learned from data by [`adapt`](Self::adapt). The layer runs on the host: in a model
+    /// it comes directly after an input of strings.
     ///
     /// # Shapes
     /// `(batch,)` or `(batch, 1)` → `(batch, tokens)` for `int`, as long as the longest text of a batch or
@@ -94,47 +94,46 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct TextVectorization {
-        /// The most tokens, special ones included.
+        /// The maximum number of tokens, special ones included.
         max_tokens: Option<usize> = None,
-        /// What is done with a text before it is split.
+        /// How a text is standardized before it is split.
         standardize: Option<Standardize> = Some(Standardize::LowerAndStripPunctuation),
-        /// Where it is split.
+        /// How it is split.
         split: Option<Split> = Some(Split::Whitespace),
-        /// How many tokens in a row make a token.
+        /// The lengths of n-grams.
         ngrams: Option<Ngrams> = None,
-        /// What comes out.
+        /// The kind of output.
         output_mode: LookupMode = LookupMode::Int,
-        /// The number of tokens to which each text is brought, for `int`.
+        /// The number of tokens to which each text is padded or truncated, for `int`.
         output_sequence_length: Option<usize> = None,
-        /// Whether encodings are as wide as `max_tokens`.
+        /// Whether to pad encodings to the width `max_tokens`.
         pad_to_max_tokens: bool = false,
-        /// The tokens, in the order of their numbers.
+        /// The tokens, in the order of their indices.
         vocabulary: Vocabulary<String> = Vocabulary::default(),
         /// The weights of the vocabulary's tokens, for `tf_idf`.
         idf_weights: Option<Vec<f32>> = None,
-        /// How the texts are encoded.
+        /// The encoding of the texts.
         encoding: String = "utf-8".to_owned(),
-        /// The number of tokens, as a file tells it of a vocabulary that it does not have.
+        /// The number of tokens, from a file that does not have the vocabulary.
         vocabulary_size: Option<usize> = None,
     }
 }
 
 impl TextVectorization {
-    /// Finds the vocabulary in texts: the most frequent tokens first, of those that are as frequent the higher, as Keras
-    /// orders them.
+    /// Learns the vocabulary from texts: the most frequent tokens first, ties in descending order, as in Keras.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a layer whose vocabulary was given, [`Error::Data`] for numbers.
+    /// [`Error::Argument`] if the vocabulary was given, [`Error::Data`] for numbers.
     pub fn adapt(mut self, data: impl IntoSamples) -> Result<Self> {
         let column = data.into_samples()?.column()?;
         self.adapt_to_columns(&mut std::iter::once(Ok(column)))?;
         Ok(self)
     }
 
-    /// All tokens in the order of their numbers, special ones included.
+    /// All tokens in the order of their indices, special ones included.
     ///
     /// # Errors
-    /// [`Error::Argument`] for arguments that make no sense.
+    /// [`Error::Argument`] for invalid arguments.
     pub fn get_vocabulary(&self) -> Result<Vec<String>> {
         let lookup = self.lookup();
         lookup.check()?;
@@ -145,7 +144,7 @@ impl TextVectorization {
         Lookup {
             vocabulary: &self.vocabulary,
             weights: self.idf_weights.as_deref(),
-            told_size: self.vocabulary_size,
+            stored_size: self.vocabulary_size,
             max_tokens: self.max_tokens,
             num_oov: 1,
             mask: Some(MASK),
@@ -163,8 +162,8 @@ impl TextVectorization {
         self.split.as_ref().map_or(Ok(()), Split::check)?;
         match &self.ngrams {
             Some(Ngrams::UpTo(0)) => return Err(Error::argument("ngrams", "an integer above 0, or several", 0)),
-            Some(Ngrams::Widths(widths)) if widths.contains(&0) || widths.is_empty() || widths.len() > MOST_WIDTHS => {
-                let expected = format!("from 1 to {MOST_WIDTHS} integers above 0");
+            Some(Ngrams::Widths(widths)) if widths.contains(&0) || widths.is_empty() || widths.len() > MAX_WIDTHS => {
+                let expected = format!("from 1 to {MAX_WIDTHS} integers above 0");
                 return Err(Error::argument("ngrams", expected, crate::error::begun(format!("{widths:?}"), 80)));
             }
             _ => {}
@@ -176,7 +175,7 @@ impl TextVectorization {
         self.lookup().check()
     }
 
-    /// A text, standardized.
+    /// Standardizes a text.
     fn standardized<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let strip = |text: &str| text.chars().filter(|c| !c.is_ascii_punctuation()).collect::<String>();
         match &self.standardize {
@@ -191,7 +190,7 @@ impl TextVectorization {
         }
     }
 
-    /// Hands on the first `most` tokens of a document: a text, or without `split` a row of them.
+    /// Calls `each` with the first `most` tokens of a document: a text, or without `split` a row of tokens.
     fn for_each_token(&self, document: &[String], most: usize, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
         let texts: Vec<Cow<'_, str>> = document.iter().map(|text| self.standardized(text)).collect();
         let mut tokens = Vec::new();
@@ -228,7 +227,7 @@ impl TextVectorization {
         Ok(())
     }
 
-    /// The documents of a column, and whether each string is a sample of its own.
+    /// The documents of a column, and whether each string is a sample by itself.
     fn documents<'a>(&self, input: &'a Column) -> Result<(std::slice::Chunks<'a, String>, bool)> {
         let texts = input.texts()?;
         match (input.shape(), &self.split) {
@@ -255,7 +254,7 @@ impl TextVectorization {
     }
 }
 
-/// The bytes of the first `most` n-grams together.
+/// The total bytes of the first `most` n-grams.
 fn ngram_bytes(tokens: &[&str], widths: &[usize], most: usize) -> usize {
     let mut ends = vec![0usize];
     let mut end = 0;
@@ -269,7 +268,7 @@ fn ngram_bytes(tokens: &[&str], widths: &[usize], most: usize) -> usize {
     bytes.fold(0, usize::saturating_add)
 }
 
-/// White space of ASCII, the vertical tab included.
+/// ASCII whitespace, including the vertical tab.
 fn is_space(character: char) -> bool {
     matches!(character, ' ' | '\t'..='\r')
 }
@@ -288,7 +287,7 @@ impl Layer for TextVectorization {
         }
         let batch = input.sizes().first().copied().flatten();
         let tokens = match (&self.split, &self.ngrams, input.sizes()) {
-            // A string alone stays alone.
+            // A string alone keeps its shape.
             (None, _, [_]) if self.output_mode == LookupMode::Int && self.output_sequence_length.is_none() => {
                 return Ok(input.clone());
             }
@@ -331,8 +330,8 @@ impl HostLayer for TextVectorization {
     }
 
     fn transform(&self, inputs: &[Column]) -> Result<Column> {
-        /// Below so many texts the other threads are not worth waking.
-        const TOGETHER: usize = 16;
+        /// For fewer texts other threads do not pay off.
+        const MIN_PARALLEL: usize = 16;
         self.check()?;
         let input = super::only(inputs)?;
         let (documents, single) = self.documents(input)?;
@@ -341,7 +340,7 @@ impl HostLayer for TextVectorization {
         let documents: Vec<&[String]> = documents.collect();
         let numbers = |document: &&[String]| self.numbers(&finder, document);
         let rows: Vec<Vec<i64>> = match documents.len() {
-            ..TOGETHER => documents.iter().map(numbers).collect::<Result<_>>()?,
+            ..MIN_PARALLEL => documents.iter().map(numbers).collect::<Result<_>>()?,
             _ => documents.par_iter().map(numbers).collect::<Result<_>>()?,
         };
         let batch = input.shape()[0];
@@ -408,11 +407,11 @@ mod tests {
     }
 
     #[test]
-    fn ngrams_are_limited_by_their_bytes_and_made_as_far_as_they_are_wanted() {
+    fn ngrams_are_limited_in_bytes_and_made_lazily() {
         assert_eq!(ngram_bytes(&["ab", "c", "def"], &[1, 2, 3, 9], usize::MAX), 6 + (4 + 5) + 8);
         assert_eq!(ngram_bytes(&["ab", "c", "def"], &[1, 2], 4), 6 + 4);
         assert_eq!(ngram_bytes(&[], &[1], 4), 0);
-        // All of them would have eighteen terabytes.
+        // All of them would take eighteen terabytes.
         let text = vec!["ab".repeat(2000); 3000].join(" ");
         let layer = TextVectorization::default().ngrams(1_000_000_000usize);
         assert!(matches!(layer.clone().adapt([&*text]), Err(Error::Memory { .. })));

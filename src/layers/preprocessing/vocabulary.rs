@@ -1,4 +1,4 @@
-//! Vocabularies: tokens in the order of their numbers, given or found in data.
+//! Vocabularies: tokens in the order of their indices, given or learned from data.
 
 use std::borrow::{Borrow, Cow};
 use std::cmp::Reverse;
@@ -14,31 +14,31 @@ use serde_json::Value as Json;
 use crate::config::Argument;
 use crate::error::{Error, Result, begun};
 
-/// The longest token of a vocabulary, in bytes: longer than any word, and than most texts.
+/// The maximum length of a token in bytes: longer than any word, and than most texts.
 pub(super) const TOKEN_BYTES: usize = 1 << 20;
 
-/// The most tokens of a vocabulary: numbers up to here are the same in a float32.
-const MOST_TOKENS: usize = 1 << 24;
+/// The maximum number of tokens: float32 is exact for indices up to here.
+const MAX_TOKENS: usize = 1 << 24;
 
-/// The key under which a vocabulary that was found in data is handed to a layer while a file is read.
+/// The key under which a learned vocabulary is passed to a layer while a file is read.
 pub(crate) const ADAPTED: &str = "adapted";
 
-/// What stands in a vocabulary: a `String` or an `i64`.
+/// A token of a vocabulary: a `String` or an `i64`.
 pub trait Token:
     Borrow<Self::Ref> + Clone + fmt::Debug + Ord + Hash + Serialize + Send + Sync + sealed::Sealed + 'static
 {
-    /// What a token is looked up by.
+    /// The borrowed form of a token, by which it is looked up.
     type Ref: Eq + Hash + Ord + ToOwned<Owned = Self> + fmt::Debug + Sync + ?Sized;
 
-    /// What is hashed of it.
+    /// The bytes to be hashed.
     #[doc(hidden)]
     fn hashed(token: &Self::Ref) -> Cow<'_, [u8]>;
 
-    /// The token that a value in a file is.
+    /// Parses a token from a JSON value.
     #[doc(hidden)]
     fn of_json(value: Json) -> Option<Self>;
 
-    /// The token on a line of a file.
+    /// Parses a token from a line of a file.
     #[doc(hidden)]
     fn of_line(line: &str) -> Option<Self>;
 }
@@ -84,9 +84,9 @@ impl Token for i64 {
     }
 }
 
-/// The tokens of a layer, in the order of their numbers: given as a list, or found in data by the layer's `adapt`.
+/// The tokens of a layer, in the order of their indices: given as a list, or learned from data by the layer's `adapt`.
 ///
-/// A copy shares them.
+/// Clones share them.
 ///
 /// ```
 /// use brasa::prelude::*;
@@ -100,12 +100,12 @@ pub struct Vocabulary<T: Token> {
     adapted: bool,
 }
 
-/// Tokens, and where each stands.
+/// Tokens, with a lookup of their positions.
 struct Table<T> {
     tokens: Vec<T>,
-    /// By token the last of its places.
+    /// The last position of each token.
     places: HashMap<T, usize>,
-    /// Of the tokens that stand there twice the first places; the highest of them.
+    /// The largest first position of a repeated token.
     repeated: Option<usize>,
 }
 
@@ -136,17 +136,17 @@ impl<T: Token> Vocabulary<T> {
         Self { table: Some(Arc::new(Table { tokens, places, repeated })), adapted: false }
     }
 
-    /// Tokens that were found in data: a layer may look for others, and a `.keras` file has them in a member of its own.
+    /// Tokens learned from data: the layer can be adapted again, and a `.keras` file stores them in a separate member.
     pub(super) fn adapted(tokens: impl IntoIterator<Item = T>) -> Self {
         Self { adapted: true, ..Self::new(tokens) }
     }
 
-    /// Whether there are tokens, be they none.
+    /// Whether there is a vocabulary, even an empty one.
     pub fn is_set(&self) -> bool {
         self.table.is_some()
     }
 
-    /// Whether the tokens were found in data.
+    /// Whether the tokens were learned from data.
     pub fn is_adapted(&self) -> bool {
         self.adapted
     }
@@ -156,7 +156,7 @@ impl<T: Token> Vocabulary<T> {
         self.table.as_ref().map_or(&[], |table| &table.tokens)
     }
 
-    /// How many of the first tokens are these special ones: all, or none.
+    /// The number of first tokens that are these special ones: all, or none.
     pub(super) fn specials(&self, specials: &[&T::Ref]) -> usize {
         let tokens = self.tokens();
         let same = tokens.len() >= specials.len()
@@ -164,23 +164,23 @@ impl<T: Token> Vocabulary<T> {
         if same { specials.len() } else { 0 }
     }
 
-    /// The place of a token among those after the first `skip`.
+    /// The position of a token among those after the first `skip`.
     pub(super) fn place(&self, token: &T::Ref, skip: usize) -> Option<usize> {
         self.table.as_ref()?.places.get(token)?.checked_sub(skip)
     }
 
-    /// Refuses tokens that stand there twice after the first `skip`, are too long or too many.
+    /// Refuses tokens that are repeated after the first `skip`, too long or too many.
     pub(super) fn check(&self, skip: usize) -> Result<()> {
         let Some(table) = &self.table else { return Ok(()) };
         if table.tokens.is_empty() && !self.adapted {
             return Err(Error::argument("vocabulary", "at least one token", "an empty list"));
         }
-        if table.tokens.len() > MOST_TOKENS {
-            return Err(Error::argument("vocabulary", format!("at most {MOST_TOKENS} tokens"), table.tokens.len()));
+        if table.tokens.len() > MAX_TOKENS {
+            return Err(Error::argument("vocabulary", format!("at most {MAX_TOKENS} tokens"), table.tokens.len()));
         }
         if let Some(place) = table.repeated.filter(|place| *place >= skip) {
             let token = begun(format!("{:?}", table.tokens[place]), 80);
-            return Err(Error::argument("vocabulary", "tokens of which no two are the same", format!("{token} twice")));
+            return Err(Error::argument("vocabulary", "distinct tokens", format!("{token} twice")));
         }
         let long = table.tokens.iter().map(|token| T::hashed(token.borrow()).len()).find(|len| *len > TOKEN_BYTES);
         match long {
@@ -219,10 +219,8 @@ impl<'de, T: Token> Deserialize<'de> for Vocabulary<T> {
                 Some(Json::Array(values)) => Ok(Self::adapted(list(values)?)),
                 _ => Err(D::Error::custom("a list of tokens")),
             },
-            // Whoever opens a file of somebody else has not asked for another to be read.
-            Json::String(_) => {
-                Err(D::Error::custom("the tokens themselves: a file that a vocabulary names is not read"))
-            }
+            // A file from elsewhere must not cause other files to be read.
+            Json::String(_) => Err(D::Error::custom("the tokens themselves: a vocabulary file is not read")),
             _ => Err(D::Error::custom("a list of tokens")),
         }
     }
@@ -250,7 +248,7 @@ macro_rules! integers {
 }
 integers!([const N: usize] [i64; N], [] Vec<i64>, [] &[i64]);
 
-/// How often tokens occur in data, and in how many documents.
+/// Counts of tokens in data, and of the documents that contain them.
 pub(super) struct Counts<T> {
     tokens: HashMap<T, Count>,
     documents: u64,
@@ -260,7 +258,7 @@ pub(super) struct Counts<T> {
 struct Count {
     tokens: u64,
     documents: u64,
-    /// The last document that had it, counted from 1.
+    /// The last document that contained it, counted from 1.
     last: u64,
 }
 
@@ -277,7 +275,7 @@ impl<T: Token> Counts<T> {
     /// Counts a token of the document.
     ///
     /// # Errors
-    /// [`Error::Data`] if it is longer than a token may be.
+    /// [`Error::Data`] if it is longer than the limit.
     pub fn add(&mut self, token: &T::Ref) -> Result<()> {
         let count = match self.tokens.get_mut(token) {
             Some(count) => count,
@@ -298,8 +296,8 @@ impl<T: Token> Counts<T> {
         Ok(())
     }
 
-    /// The most frequent `most` tokens but the `special` ones, and the weight of each: those that are as frequent are in
-    /// falling order, as in Keras.
+    /// The most frequent `most` tokens without the `special` ones, and their weights; ties are in descending order, as
+    /// in Keras.
     pub fn vocabulary(self, most: Option<usize>, special: &[&T::Ref]) -> (Vec<T>, Vec<f32>) {
         let mut found: Vec<(T, Count)> = self.tokens.into_iter().collect();
         found.retain(|(token, _)| !special.contains(&token.borrow()));
@@ -312,12 +310,12 @@ impl<T: Token> Counts<T> {
     }
 }
 
-/// Whether Python takes a character for the end of a line, which no token in a file of lines may have.
+/// Whether Python regards a character as a line end, which no token in a file of lines can contain.
 fn ends_line(character: char) -> bool {
     matches!(character, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// The lines of a vocabulary's file, as Python splits them.
+/// Splits a vocabulary file into lines, as Python does.
 pub(crate) fn lines(text: &str) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut rest = text;
@@ -333,7 +331,7 @@ pub(crate) fn lines(text: &str) -> Vec<&str> {
     lines
 }
 
-/// Tokens as the text of such a file; `None` if they would come back as others.
+/// The tokens as the text of such a file; `None` if they do not survive the round trip.
 pub(super) fn as_lines(tokens: &[String]) -> Option<String> {
     let broken = tokens.iter().any(|token| token.contains(ends_line)) || tokens.last().is_some_and(String::is_empty);
     (!broken).then(|| tokens.join("\n"))
@@ -362,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_and_endless_tokens_are_refused() {
+    fn repeated_and_overlong_tokens_are_refused() {
         let vocabulary = |tokens: &[&str]| Vocabulary::new(tokens.iter().map(|token| (*token).to_owned()));
         assert!(vocabulary(&["[UNK]", "[UNK]", "a"]).check(2).is_ok());
         let error = vocabulary(&["b", "a", "a", "b"]).check(0).unwrap_err().to_string();

@@ -11,9 +11,9 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 choice! {
-    /// What is made of the outputs of both directions.
+    /// How the outputs of both directions are merged.
     pub enum MergeMode: "merge mode" {
-        /// One after the other in the last dimension.
+        /// Concatenated in the last dimension.
         Concat = "concat",
         /// Their sum.
         Sum = "sum",
@@ -25,17 +25,17 @@ choice! {
 }
 
 crate::describe! {
-    /// Runs a recurrent layer forward, and a copy with weights of its own backward, and merges their outputs
-    /// (Schuster and Paliwal 1997).
+    /// Runs a recurrent layer forward and a copy with its own weights backward, and merges their outputs (Schuster and
+    /// Paliwal 1997).
     ///
-    /// With `return_sequences` the backward layer's outputs are turned round, so that steps meet; without it, its last
-    /// output is the one after it has seen the first step.
+    /// With `return_sequences` the backward layer's outputs are reversed, so that steps match; without it, its output
+    /// is the one after the first step of the sequence.
     ///
-    /// As in Keras `layer` is a description here: both directions start with new weights, even if it had weights in
-    /// another model. A `backward_layer` keeps those that it had.
+    /// As in Keras, `layer` is a description: both directions start with new weights, even if it had weights in another
+    /// model. A `backward_layer` keeps its weights.
     ///
-    /// If the layer returns its states, those of the forward layer come out after the output, and then those of the
-    /// backward layer; states to start from are given in this order.
+    /// With `return_state` the states of the forward layer follow the output, and then those of the backward layer;
+    /// initial states are passed in this order.
     ///
     /// # Shapes
     /// Those of the layer, with twice the features for `concat`; weights those of both layers, in the parts
@@ -53,12 +53,12 @@ crate::describe! {
         layer: Wrapped,
         /// How the two outputs are merged; with `None` both are outputs.
         merge_mode: Option<MergeMode> = Some(MergeMode::Concat),
-        /// The layer that runs backward; unless said otherwise a copy of the other.
+        /// The layer that runs backward; by default a copy of the other.
         backward_layer: Option<Wrapped> = None,
     }
 }
 
-/// A layer for one direction, with the arguments that matter here.
+/// One direction's layer, with the arguments that matter here.
 struct Direction {
     layer: Box<dyn Layer>,
     go_backwards: bool,
@@ -72,10 +72,10 @@ impl Bidirectional {
         Self::required(layer.into())
     }
 
-    /// The layer with its name and its direction, as Keras makes it of the one that it was given.
+    /// The layer with its name and its direction, as Keras derives it from the given one.
     fn direction(layer: &dyn Layer, prefix: &str, turn: bool) -> Result<Direction> {
         let wrong = || Err(Error::argument("layer", "a recurrent layer", layer.class_name()));
-        // Before the layer is written and read again, which for one of many levels takes its time.
+        // Checked first, because a round trip of a deeply nested layer takes long.
         let entry = entry(layer.class_name())?;
         if !entry.arguments.contains(&"go_backwards") {
             return wrong();
@@ -124,7 +124,7 @@ impl Bidirectional {
         Ok((forward, backward))
     }
 
-    /// The outputs' shape, where they are merged.
+    /// The shape of the merged outputs.
     fn merged_shape(mode: &MergeMode, one: Shape, other: &Shape) -> Result<Shape> {
         mode.check()?;
         if *mode == MergeMode::Concat {
@@ -149,7 +149,7 @@ impl Bidirectional {
     }
 }
 
-/// The states to start from of the forward and of the backward layer.
+/// The initial states of the forward and of the backward layer.
 fn halves<T: Clone>(states: &[T]) -> Result<(Vec<T>, Vec<T>)> {
     if !states.len().is_multiple_of(2) {
         return Err(Error::argument(INITIAL_STATE, "as many states for each direction", states.len()));
@@ -163,7 +163,7 @@ impl Layer for Bidirectional {
         let mut outputs = self.output_shapes(std::slice::from_ref(input), &Arguments::new())?;
         if outputs.len() > 1 {
             let what = "Bidirectional with return_state=true or merge_mode=None, which has several outputs,";
-            return Err(Error::unsupported(what, "one output where a layer hands on one value"));
+            return Err(Error::unsupported(what, "a single output where a layer has one output"));
         }
         Ok(outputs.remove(0))
     }
@@ -193,7 +193,7 @@ impl Layer for Bidirectional {
     }
 
     fn is_stateful(&self) -> bool {
-        // Of the backward layer it is the same.
+        // The backward layer is checked to agree.
         self.layer.layer().is_stateful()
     }
 
@@ -241,7 +241,7 @@ impl Layer for Bidirectional {
         let (forward, backward) = self.directions()?;
         let mut all = 0usize;
         for Direction { layer, .. } in [forward, backward] {
-            // Its output twice: for the backward direction it is also turned around.
+            // Two copies of the output: that of the backward direction is also reversed.
             let outputs = layer.checked_outputs(std::slice::from_ref(input), &Arguments::new())?;
             let outputs = outputs[0].known_len().saturating_mul(2);
             all = all.saturating_add(layer.scratch(input, training)?).saturating_add(outputs);
@@ -304,14 +304,14 @@ mod tests {
     use crate::layers::Dense;
 
     #[test]
-    fn layers_that_do_not_fit_are_refused() {
+    fn incompatible_layers_are_refused() {
         let input = Shape::batch_of((4, 2));
         let refused = |layer: Bidirectional| layer.output_shape(&input).unwrap_err().to_string();
         assert!(refused(Bidirectional::new(Dense::new(2))).contains("a recurrent layer"));
         assert!(refused(Bidirectional::new(GRU::new(2)).backward_layer(GRU::new(2))).contains("go_backwards"));
         let sequences = GRU::new(2).go_backwards(true).return_sequences(true);
         assert!(refused(Bidirectional::new(GRU::new(2)).backward_layer(sequences)).contains("return_sequences"));
-        // Several outputs, where one is wanted.
+        // Several outputs, where one is required.
         assert!(refused(Bidirectional::new(GRU::new(2)).merge_mode(None)).contains("merge_mode"));
         assert!(refused(Bidirectional::new(GRU::new(2).return_state(true))).contains("return_state"));
         let states = GRU::new(2).go_backwards(true).return_state(true);

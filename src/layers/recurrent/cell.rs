@@ -7,11 +7,11 @@ use crate::layers::{Arguments, Call, Layer, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// A cell: what an [`RNN`](super::RNN) does in one step. Brasa's are [`LSTMCell`](super::LSTMCell),
-/// [`GRUCell`](super::GRUCell) and [`SimpleRNNCell`](super::SimpleRNNCell); one of your own is a layer that says in
-/// [`Layer::as_cell`] that it is one.
+/// A cell: the step function of an [`RNN`](super::RNN). Brasa's are [`LSTMCell`](super::LSTMCell),
+/// [`GRUCell`](super::GRUCell) and [`SimpleRNNCell`](super::SimpleRNNCell); a custom one is a layer that implements
+/// [`Layer::as_cell`].
 ///
-/// Its [`weights`](Layer::weights) are those for the inputs of one step, (batch, features).
+/// Its [`weights`](Layer::weights) are those for one step's inputs, (batch, features).
 ///
 /// ```
 /// use brasa::layers::{Call, Layer, RnnCell, WeightSpec};
@@ -19,9 +19,9 @@ use crate::shape::Shape;
 /// use brasa::{Shape, Value};
 ///
 /// brasa::describe! {
-///     /// An average of what came so far, the latest counting most.
+///     /// A moving average over the steps.
 ///     pub layer struct Fading {
-///         /// How much of the average stays.
+///         /// The decay of the average.
 ///         factor: f32 = 0.5,
 ///     }
 /// }
@@ -47,7 +47,7 @@ use crate::shape::Shape;
 /// model.add(RNN::new(Fading::default()).input_shape((2, 1)))?;
 /// let x = ndarray::array![[[4.0f32], [8.0]]];
 /// assert_eq!(model.predict(x)?[[0, 0]], 5.0);
-/// assert!(Sequential::new().add(Fading::default().input_shape(1)).is_err()); // a cell is no layer of a model
+/// assert!(Sequential::new().add(Fading::default().input_shape(1)).is_err()); // a cell cannot be a layer of a model
 /// # Ok::<(), brasa::Error>(())
 /// ```
 pub trait RnnCell: Layer {
@@ -59,14 +59,14 @@ pub trait RnnCell: Layer {
         self.state_size().first().copied().unwrap_or(0)
     }
 
-    /// One step: from its inputs (batch, features) and the states before it (batch, size) to its output and the states
-    /// after it. Random numbers are the same at every step of a sequence.
+    /// One step: from its inputs (batch, features) and the previous states (batch, size) to its output and the next
+    /// states. Random numbers are the same at every step of a sequence.
     ///
     /// # Errors
     /// Whatever an operation refuses.
     fn step(&self, input: Value, states: Vec<Value>, call: &mut Call<'_>) -> Result<(Value, Vec<Value>)>;
 
-    /// A layer of the same weights that does this in all steps at once, if there is one.
+    /// A layer with the same weights that computes all steps at once, if there is one.
     fn whole(&self, way: Way) -> Option<Box<dyn Layer>> {
         let _ = way;
         None
@@ -86,7 +86,7 @@ pub(super) fn weights_of_step(layer: &dyn Layer, input: &Shape) -> Result<Vec<We
     Ok(specs.into_iter().map(|spec| WeightSpec { group: String::new(), ..spec }).collect())
 }
 
-/// One step of a recurrent layer that returns its states.
+/// One step of a recurrent layer, with its states.
 pub(super) fn single_step(
     layer: &dyn Layer,
     input: Value,
@@ -105,7 +105,7 @@ pub(super) fn single_step(
     Ok((output, outputs))
 }
 
-/// The arguments of a call whose last `states` inputs are the states to start from.
+/// The arguments of a call whose last `states` inputs are initial states.
 pub(super) fn starting_from(states: usize) -> Arguments {
     let mut arguments = Arguments::new();
     if states > 0 {
@@ -120,7 +120,7 @@ mod tests {
     use crate::config::Configure;
     use crate::layers::{GRUCell, LSTMCell, SimpleRNNCell};
 
-    /// Every argument of a cell is one of the layer that does all steps at once.
+    /// Every argument of a cell is one of the layer that computes all steps at once.
     #[test]
     fn arguments_of_a_cell_reach_the_layer() {
         fn check<C: RnnCell + Configure>(cell: C) {

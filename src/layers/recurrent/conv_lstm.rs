@@ -1,7 +1,7 @@
-//! `ConvLSTM1D`, `ConvLSTM2D` and `ConvLSTM3D`: long short-term memory whose products are convolutions.
+//! `ConvLSTM1D`, `ConvLSTM2D` and `ConvLSTM3D`: long short-term memory with convolutions for matrix products.
 
 use super::shared::{check_states, lstm_states, mask_in_use, of_steps, sequence_and_states, split_states};
-use super::steps::{After, Start, Way, descriptions, each_step};
+use super::steps::{After, Start, Way, each_step, graph_nodes};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
@@ -13,77 +13,76 @@ use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space, by the convolution `$conv`.
+/// Declares the layer for `$n` spatial dimensions, with the convolution `$conv`.
 macro_rules! conv_lstm {
     ($(#[$doc:meta])* $name:ident, $n:literal, $conv:ident) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// Number of channels that come out.
+                /// The number of output channels.
                 filters: usize,
-                /// The window's size.
+                /// The size of the kernel.
                 kernel_size: Spatial<$n>,
-                /// The steps from window to window over the inputs; over the state they are 1.
+                /// The strides of the input convolution; that of the state has strides of 1.
                 strides: Spatial<$n> = Spatial([1; $n]),
-                /// The borders of the inputs, `valid` or `same`; the state keeps its size.
+                /// The padding of the input convolution, `valid` or `same`; that of the state is `same`.
                 padding: Padding = Padding::Valid,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
-                /// The distance between the cells of a window over the inputs; over the state it is 1.
+                /// The dilation of the input convolution; that of the state has a dilation of 1.
                 dilation_rate: Spatial<$n> = Spatial([1; $n]),
-                /// Applied to what comes out of a step.
+                /// Applied to the output of a step.
                 activation: Activation = Activation::Tanh,
                 /// Applied to the gates.
                 recurrent_activation: Activation = Activation::Sigmoid,
                 /// Whether a bias is added.
                 use_bias: bool = true,
-                /// How the kernel of the inputs starts.
+                /// The initializer of the kernel.
                 kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-                /// How the kernel of the state starts.
+                /// The initializer of the recurrent kernel.
                 recurrent_initializer: Initializer = Initializer::Orthogonal { gain: 1.0, seed: None },
-                /// How the bias starts.
+                /// The initializer of the bias.
                 bias_initializer: Initializer = Initializer::Zeros {},
-                /// Whether the forget gate's bias starts at 1, so that at first little is forgotten.
+                /// Whether the forget gate's bias starts at 1, so that little is forgotten at first.
                 unit_forget_bias: bool = true,
-                /// The penalty on the kernel of the inputs.
+                /// The penalty on the kernel.
                 kernel_regularizer: Option<Regularizer> = None,
-                /// The penalty on the kernel of the state.
+                /// The penalty on the recurrent kernel.
                 recurrent_regularizer: Option<Regularizer> = None,
                 /// The penalty on the bias.
                 bias_regularizer: Option<Regularizer> = None,
                 /// The penalty on the outputs.
                 activity_regularizer: Option<Regularizer> = None,
-                /// The limit on the kernel of the inputs.
+                /// The constraint on the kernel.
                 kernel_constraint: Option<Constraint> = None,
-                /// The limit on the kernel of the state.
+                /// The constraint on the recurrent kernel.
                 recurrent_constraint: Option<Constraint> = None,
-                /// The limit on the bias.
+                /// The constraint on the bias.
                 bias_constraint: Option<Constraint> = None,
-                /// The part of the inputs to leave out in training, the same at every step.
+                /// The fraction of the inputs to drop in training, the same at every step.
                 dropout: f32 = 0.0,
-                /// The part of the state to leave out in training, the same at every step.
+                /// The fraction of the state to drop in training, the same at every step.
                 recurrent_dropout: f32 = 0.0,
-                /// A seed of its own, in place of the run's.
+                /// The layer's seed, in place of the run's.
                 seed: Option<u64> = None,
-                /// Whether the outputs of all steps come out, not only the last one's.
+                /// Whether to return the outputs of all steps, not only the last one's.
                 return_sequences: bool = false,
-                /// Whether the states after the last step come out too; a Sequential hands on one value, so that there
-                /// it is refused.
+                /// Whether to return the final states too; refused in a Sequential, whose layers have one output.
                 return_state: bool = false,
-                /// Whether the last step comes first; the outputs are then in this order too.
+                /// Whether to process the sequence in reverse; the outputs are then reversed too.
                 go_backwards: bool = false,
-                /// Whether each batch begins with the states that the one before has left. The model's batch size is then
+                /// Whether each batch begins with the final states of the previous one. The model's batch size is then
                 /// fixed.
                 stateful: bool = false,
-                /// How Keras runs the loop; the results are the same, and here it is always unrolled.
+                /// How Keras runs the loop; the results are the same, and the loop is always unrolled here.
                 unroll: bool = false,
-                /// Whether the output of a step that a mask leaves out is 0, and not that of the step before.
+                /// Whether the output of a masked step is 0 rather than that of the previous step.
                 zero_output_for_mask: bool = false,
             }
         }
 
         impl $name {
-            /// `filters` channels, by kernels of size `kernel_size`.
+            /// `filters` output channels, with kernels of size `kernel_size`.
             pub fn new(filters: usize, kernel_size: impl Into<Spatial<$n>>) -> Self {
                 Self::required(filters, kernel_size.into())
             }
@@ -97,7 +96,7 @@ macro_rules! conv_lstm {
                 }
             }
 
-            /// The convolution of the inputs by the kernels of all gates, with the channels last.
+            /// The convolution of the inputs with the kernels of all gates, channels last.
             fn of_inputs(&self) -> $conv {
                 $conv::new(self.filters.saturating_mul(4), self.kernel_size)
                     .strides(self.strides)
@@ -111,7 +110,7 @@ macro_rules! conv_lstm {
                 $conv::new(self.filters.saturating_mul(4), self.kernel_size).padding(Padding::Same).use_bias(false)
             }
 
-            /// The inputs of a step with the channels last, and the state, both as the layers' own format has them.
+            /// The shapes of one step's inputs, channels last, and of the state in the layer's own format.
             fn shapes(&self, input: &Shape) -> Result<(Shape, Shape)> {
                 input.expect_rank($n + 3)?;
                 let mut step = input.sizes().to_vec();
@@ -126,7 +125,7 @@ macro_rules! conv_lstm {
                 Ok((step, state))
             }
 
-            /// `value` convolved by the kernels of all gates: at once, or by those of each gate after its own dropout.
+            /// Convolves `value` with the kernels of all gates: at once, or gate by gate if each has its own dropout.
             fn by_gates(
                 &self,
                 conv: &$conv,
@@ -229,17 +228,17 @@ macro_rules! conv_lstm {
                 let state = self.data_format.to_channels_last(&state).with_batch(batch);
                 let gates = self.of_inputs().output_shape(&all)?.known_len();
                 let states = state.known_len().saturating_mul(steps);
-                // With dropout each gate has inputs, or a state, of its own.
+                // With dropout each gate has its own copy of the inputs or the state.
                 let times = |rate: f32| if rate > 0.0 && training { 4 } else { 1 };
                 let each = |conv: &$conv, input: &Shape| -> Result<usize> {
                     Ok(conv.scratch(input, training)?.saturating_add(conv.momentary(input, training)?))
                 };
-                // Turned around, too.
+                // Plus a reversed copy.
                 let inputs = all.known_len().saturating_mul(times(self.dropout) + 1);
                 let over_inputs = each(&self.of_inputs(), &all)?.saturating_mul(times(self.dropout));
                 let over_state = each(&self.of_state(), &state)?.saturating_mul(times(self.recurrent_dropout));
                 let over_state = over_state.saturating_mul(if training { steps } else { 1 });
-                let described = descriptions(steps, training).saturating_mul(times(self.recurrent_dropout));
+                let described = graph_nodes(steps, training).saturating_mul(times(self.recurrent_dropout));
                 let parts = [gates.saturating_mul(3), states.saturating_mul(12), inputs, over_inputs, over_state, described];
                 Ok(parts.into_iter().fold(0, usize::saturating_add))
             }
@@ -341,8 +340,8 @@ macro_rules! conv_lstm {
 }
 
 conv_lstm! {
-    /// Long short-term memory over sequences of lines (Shi et al. 2015): an [`LSTM`](super::LSTM) whose products with
-    /// the kernels are convolutions.
+    /// Long short-term memory over sequences of lines (Shi et al. 2015): an [`LSTM`](super::LSTM) whose matrix products
+    /// are convolutions.
     ///
     /// # Shapes
     /// `(batch, steps, cells, channels)` → `(batch, new_cells, filters)`, or `(batch, steps, new_cells, filters)` with
@@ -361,8 +360,8 @@ conv_lstm! {
 }
 
 conv_lstm! {
-    /// Long short-term memory over sequences of images (Shi et al. 2015): an [`LSTM`](super::LSTM) whose products with
-    /// the kernels are convolutions.
+    /// Long short-term memory over sequences of images (Shi et al. 2015): an [`LSTM`](super::LSTM) whose matrix
+    /// products are convolutions.
     ///
     /// # Shapes
     /// `(batch, steps, rows, columns, channels)` → `(batch, new_rows, new_columns, filters)`, or with a dimension of
@@ -381,8 +380,8 @@ conv_lstm! {
 }
 
 conv_lstm! {
-    /// Long short-term memory over sequences of volumes (Shi et al. 2015): an [`LSTM`](super::LSTM) whose products with
-    /// the kernels are convolutions.
+    /// Long short-term memory over sequences of volumes (Shi et al. 2015): an [`LSTM`](super::LSTM) whose matrix
+    /// products are convolutions.
     ///
     /// # Shapes
     /// `(batch, steps, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, filters)`, or with
@@ -401,6 +400,10 @@ conv_lstm! {
 }
 
 impl BuiltIn for ConvLSTM1D {
+    fn renew(config: &mut crate::config::Config, keras_2: bool) {
+        super::renew_gates(config, keras_2);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(2, 2), Shape::batch_of((3, 4, 2))),
@@ -411,6 +414,10 @@ impl BuiltIn for ConvLSTM1D {
 }
 
 impl BuiltIn for ConvLSTM2D {
+    fn renew(config: &mut crate::config::Config, keras_2: bool) {
+        super::renew_gates(config, keras_2);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(2, 2).padding(Padding::Same).return_sequences(true), Shape::batch_of((2, 3, 4, 1))),
@@ -421,6 +428,10 @@ impl BuiltIn for ConvLSTM2D {
 }
 
 impl BuiltIn for ConvLSTM3D {
+    fn renew(config: &mut crate::config::Config, keras_2: bool) {
+        super::renew_gates(config, keras_2);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![(Self::new(1, 2).recurrent_dropout(0.3), Shape::batch_of((2, 3, 2, 3, 1)))]
     }
@@ -432,9 +443,9 @@ mod tests {
 
     use super::*;
 
-    /// The same numbers in the other order of axes.
+    /// The same values with the axes in the other order.
     #[test]
-    fn channels_may_come_first() {
+    fn channels_first_agrees_with_channels_last() {
         let ramp = |count: usize| (0..count).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
         let of = |sizes: &[usize]| Value::from_vec(ramp(sizes.iter().product()), sizes, &Device::flex()).unwrap();
         let weights = [of(&[2, 2, 3, 8]), of(&[2, 2, 2, 8]), of(&[8])];
@@ -453,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused() {
+    fn unsupported_arguments_are_refused() {
         let film = Shape::batch_of((3, 4, 4, 1));
         let refused = |layer: ConvLSTM2D| layer.output_shape(&film).unwrap_err().to_string();
         assert!(refused(ConvLSTM2D::new(0, 2)).contains("filters"));

@@ -4,19 +4,20 @@ use super::recurrent;
 use super::shared::gate;
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
+use crate::kernels::rnn::{Order, PreparedGru};
+use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{Cell, Value};
 use crate::shape::Shape;
 
 recurrent! {
     /// Gated recurrent units (Cho et al. 2014), step by step from `h = 0`:
     ///
-    /// `z = σ(xz + hz)`, `r = σ(xr + hr)`, `g = tanh(xg + r · hg)`, `h = z · h + (1 − z) · g`, where
-    /// `xz, xr, xg = x · kernel + bias[0]` and `hz, hr, hg = h · recurrent_kernel + bias[1]`, with
-    /// `recurrent_activation` for σ and `activation` for tanh. Without `reset_after` there is one bias only and `g` is
-    /// made of `(r · h)` times the kernel.
+    /// `z = σ(xz + hz)`, `r = σ(xr + hr)`, `g = tanh(xg + r · hg)`, `h = z · h + (1 − z) · g`, where `xz, xr, xg = x ·
+    /// kernel + bias[0]` and `hz, hr, hg = h · recurrent_kernel + bias[1]`, with `recurrent_activation` for σ and
+    /// `activation` for tanh. Without `reset_after` there is only one bias, and `g` is computed from `(r · h)` times
+    /// the kernel.
     ///
-    /// Steps that a mask leaves out change nothing.
+    /// Masked steps change nothing.
     ///
     /// # Shapes
     /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights
@@ -34,7 +35,7 @@ recurrent! {
     GRU, GRUCell, 3, 1, [
         /// Applied to the gates.
         recurrent_activation: Activation = Activation::Sigmoid,
-        /// Whether the reset gate is applied after the product with the kernel, not before.
+        /// Whether the reset gate is applied after the matrix product, not before.
         reset_after: bool = true,
     ]
 }
@@ -76,6 +77,16 @@ impl Layer for GRU {
         self.stateful
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        if !self.reset_after {
+            return None;
+        }
+        let prepared =
+            self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedGru::new)?;
+        let order = Order { backwards: self.go_backwards, sequences: self.return_sequences };
+        Some(FrozenGRU { prepared, order }.into())
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         Ok(self.forward_all(vec![input], call)?.remove(0))
     }
@@ -110,14 +121,38 @@ impl Layer for GRU {
                 recurrent.product(&(reset * state[0].clone()), 2..3)?
             };
             let candidate = self.activation.apply(gate(&inputs, 2, units) + inner)?;
-            // Not h − g times z plus g, of which an infinite g leaves NaN.
+            // Not h − g times z plus g, which is NaN for an infinite g.
             let rest = update.clone().mul_scalar(-1.0).add_scalar(1.0);
             Ok(vec![update * state[0].clone() + rest * candidate])
         })
     }
 }
 
+/// The layer in a predictor.
+#[derive(Debug)]
+struct FrozenGRU {
+    prepared: PreparedGru,
+    order: Order,
+}
+
+impl FrozenStep for FrozenGRU {
+    fn operations(&self) -> usize {
+        self.prepared.operations()
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+        self.prepared.forward(inputs[0], self.order, output);
+    }
+}
+
 impl BuiltIn for GRU {
+    fn renew(config: &mut crate::config::Config, keras_2: bool) {
+        if keras_2 {
+            config.entry("reset_after").or_insert(serde_json::json!(false));
+        }
+        super::renew_gates(config, keras_2);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3), Shape::batch_of((4, 2))),

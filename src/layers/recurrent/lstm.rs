@@ -4,7 +4,8 @@ use super::recurrent;
 use super::shared::{gate, lstm_states};
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
+use crate::kernels::rnn::{Order, PreparedLstm};
+use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{Cell, Value};
 use crate::shape::Shape;
 
@@ -14,7 +15,7 @@ recurrent! {
     /// `i, f, g, o = x · kernel + h · recurrent_kernel + bias`, `c = σ(f) · c + σ(i) · tanh(g)`, `h = σ(o) · tanh(c)`,
     /// with `recurrent_activation` for σ and `activation` for tanh.
     ///
-    /// Steps that a mask leaves out change nothing.
+    /// Masked steps change nothing.
     ///
     /// # Shapes
     /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights
@@ -32,7 +33,7 @@ recurrent! {
     LSTM, LSTMCell, 4, 2, [
         /// Applied to the gates.
         recurrent_activation: Activation = Activation::Sigmoid,
-        /// Whether the forget gate's bias starts at 1, so that at first little is forgotten.
+        /// Whether the forget gate's bias starts at 1, so that little is forgotten at first.
         unit_forget_bias: bool = true,
     ]
 }
@@ -73,6 +74,13 @@ impl Layer for LSTM {
         self.stateful
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let prepared =
+            self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedLstm::new)?;
+        let order = Order { backwards: self.go_backwards, sequences: self.return_sequences };
+        Some(FrozenLSTM { prepared, order }.into())
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         Ok(self.forward_all(vec![input], call)?.remove(0))
     }
@@ -91,7 +99,28 @@ impl Layer for LSTM {
     }
 }
 
+/// The layer in a predictor.
+#[derive(Debug)]
+struct FrozenLSTM {
+    prepared: PreparedLstm,
+    order: Order,
+}
+
+impl FrozenStep for FrozenLSTM {
+    fn operations(&self) -> usize {
+        self.prepared.operations()
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+        self.prepared.forward(inputs[0], self.order, output);
+    }
+}
+
 impl BuiltIn for LSTM {
+    fn renew(config: &mut crate::config::Config, keras_2: bool) {
+        super::renew_gates(config, keras_2);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3), Shape::batch_of((4, 2))),
@@ -115,14 +144,14 @@ mod tests {
         model.add(LSTM::new(2).input_shape((3, 1))).unwrap();
         let weights = model.get_weights().unwrap();
         assert_eq!(weights[2].as_slice().unwrap(), [0., 0., 1., 1., 0., 0., 0., 0.]);
-        // Inside other layers too.
+        // In nested layers too.
         let mut model = Sequential::new();
         model.add(Bidirectional::new(LSTM::new(1)).input_shape((3, 1))).unwrap();
         assert_eq!(model.get_weights().unwrap()[5].as_slice().unwrap(), [0., 1., 0., 0.]);
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused() {
+    fn unsupported_arguments_are_refused() {
         let input = Shape::batch_of((3, 1));
         assert!(LSTM::new(2).return_state(true).output_shape(&input).is_err());
         assert!(LSTM::new(2).activation("glu").output_shape(&input).is_err());

@@ -1,4 +1,4 @@
-//! The recurrent layers, and those that wrap others along time.
+//! The recurrent layers, and wrappers along time.
 
 mod bidirectional;
 mod cell;
@@ -24,8 +24,8 @@ pub use stacked_rnn_cells::StackedRNNCells;
 pub use steps::Way;
 pub use time_distributed::TimeDistributed;
 
-/// Declares a recurrent layer with `$gates` gates and `$states` states, and the cell that does one step of it: the
-/// arguments that all of them have, and those of their own.
+/// Declares a recurrent layer with `$gates` gates and `$states` states, and its cell for one step: the arguments that
+/// all of them share, and their own.
 macro_rules! recurrent {
     (
         $(#[$doc:meta])* $name:ident, $cell:ident, $gates:literal, $states:literal,
@@ -34,54 +34,53 @@ macro_rules! recurrent {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// Number of features that come out.
+                /// The number of output features.
                 units: usize,
-                /// Applied to what comes out of a step.
+                /// Applied to the output of a step.
                 activation: crate::Activation = crate::Activation::Tanh,
                 $($(#[$own_doc])* $own: $own_type = $own_default,)*
                 /// Whether a bias is added.
                 use_bias: bool = true,
-                /// How the kernel of the inputs starts.
+                /// The initializer of the kernel.
                 kernel_initializer: crate::initializers::Initializer =
                     crate::initializers::Initializer::GlorotUniform { seed: None },
-                /// How the kernel of the state starts.
+                /// The initializer of the recurrent kernel.
                 recurrent_initializer: crate::initializers::Initializer =
                     crate::initializers::Initializer::Orthogonal { gain: 1.0, seed: None },
-                /// How the bias starts.
+                /// The initializer of the bias.
                 bias_initializer: crate::initializers::Initializer = crate::initializers::Initializer::Zeros {},
-                /// The penalty on the kernel of the inputs.
+                /// The penalty on the kernel.
                 kernel_regularizer: Option<crate::regularizers::Regularizer> = None,
-                /// The penalty on the kernel of the state.
+                /// The penalty on the recurrent kernel.
                 recurrent_regularizer: Option<crate::regularizers::Regularizer> = None,
                 /// The penalty on the bias.
                 bias_regularizer: Option<crate::regularizers::Regularizer> = None,
                 /// The penalty on the outputs.
                 activity_regularizer: Option<crate::regularizers::Regularizer> = None,
-                /// The limit on the kernel of the inputs.
+                /// The constraint on the kernel.
                 kernel_constraint: Option<crate::constraints::Constraint> = None,
-                /// The limit on the kernel of the state.
+                /// The constraint on the recurrent kernel.
                 recurrent_constraint: Option<crate::constraints::Constraint> = None,
-                /// The limit on the bias.
+                /// The constraint on the bias.
                 bias_constraint: Option<crate::constraints::Constraint> = None,
-                /// The part of the inputs to leave out in training, the same at every step.
+                /// The fraction of the inputs to drop in training, the same at every step.
                 dropout: f32 = 0.0,
-                /// The part of the state to leave out in training, the same at every step.
+                /// The fraction of the state to drop in training, the same at every step.
                 recurrent_dropout: f32 = 0.0,
-                /// A seed of its own, in place of the run's.
+                /// The layer's seed, in place of the run's.
                 seed: Option<u64> = None,
-                /// Whether the outputs of all steps come out, not only the last one's.
+                /// Whether to return the outputs of all steps, not only the last one's.
                 return_sequences: bool = false,
-                /// Whether the states after the last step come out too; a Sequential hands on one value, so that there
-                /// it is refused.
+                /// Whether to return the final states too; refused in a Sequential, whose layers have one output.
                 return_state: bool = false,
-                /// Whether the last step comes first; the outputs are then in this order too.
+                /// Whether to process the sequence in reverse; the outputs are then reversed too.
                 go_backwards: bool = false,
-                /// Whether each batch begins with the states that the one before has left. The model's batch size is then
+                /// Whether each batch begins with the final states of the previous one. The model's batch size is then
                 /// fixed.
                 stateful: bool = false,
-                /// How Keras runs the loop; the results are the same, and here it is always unrolled.
+                /// How Keras runs the loop; the results are the same, and the loop is always unrolled here.
                 unroll: bool = false,
-                /// Whether the output of a step that a mask leaves out is 0, and not that of the step before.
+                /// Whether the output of a masked step is 0 rather than that of the previous step.
                 zero_output_for_mask: bool = false,
             }
         }
@@ -126,38 +125,38 @@ macro_rules! recurrent {
             #[doc = "# Ok::<(), brasa::Error>(())"]
             #[doc = "```"]
             pub layer struct $cell {
-                /// Number of features that come out.
+                /// The number of output features.
                 units: usize,
-                /// Applied to what comes out of a step.
+                /// Applied to the output of a step.
                 activation: crate::Activation = crate::Activation::Tanh,
                 $($(#[$own_doc])* $own: $own_type = $own_default,)*
                 /// Whether a bias is added.
                 use_bias: bool = true,
-                /// How the kernel of the inputs starts.
+                /// The initializer of the kernel.
                 kernel_initializer: crate::initializers::Initializer =
                     crate::initializers::Initializer::GlorotUniform { seed: None },
-                /// How the kernel of the state starts.
+                /// The initializer of the recurrent kernel.
                 recurrent_initializer: crate::initializers::Initializer =
                     crate::initializers::Initializer::Orthogonal { gain: 1.0, seed: None },
-                /// How the bias starts.
+                /// The initializer of the bias.
                 bias_initializer: crate::initializers::Initializer = crate::initializers::Initializer::Zeros {},
-                /// The penalty on the kernel of the inputs.
+                /// The penalty on the kernel.
                 kernel_regularizer: Option<crate::regularizers::Regularizer> = None,
-                /// The penalty on the kernel of the state.
+                /// The penalty on the recurrent kernel.
                 recurrent_regularizer: Option<crate::regularizers::Regularizer> = None,
                 /// The penalty on the bias.
                 bias_regularizer: Option<crate::regularizers::Regularizer> = None,
-                /// The limit on the kernel of the inputs.
+                /// The constraint on the kernel.
                 kernel_constraint: Option<crate::constraints::Constraint> = None,
-                /// The limit on the kernel of the state.
+                /// The constraint on the recurrent kernel.
                 recurrent_constraint: Option<crate::constraints::Constraint> = None,
-                /// The limit on the bias.
+                /// The constraint on the bias.
                 bias_constraint: Option<crate::constraints::Constraint> = None,
-                /// The part of the inputs to leave out in training, the same at every step.
+                /// The fraction of the inputs to drop in training, the same at every step.
                 dropout: f32 = 0.0,
-                /// The part of the state to leave out in training, the same at every step.
+                /// The fraction of the state to drop in training, the same at every step.
                 recurrent_dropout: f32 = 0.0,
-                /// A seed of its own, in place of the run's.
+                /// The layer's seed, in place of the run's.
                 seed: Option<u64> = None,
             }
         }
@@ -168,7 +167,7 @@ macro_rules! recurrent {
                 Self::required(units)
             }
 
-            /// The layer that does in all steps what this cell does in one.
+            /// The layer that computes all steps of this cell.
             fn whole(&self, way: super::Way) -> $name {
                 let mut layer = $name::new(self.units);
                 layer.common = self.common.clone();
@@ -229,7 +228,18 @@ macro_rules! recurrent {
             }
         }
 
-        impl crate::layers::BuiltIn for $cell {}
+        impl crate::layers::BuiltIn for $cell {
+            fn renew(config: &mut crate::config::Config, keras_2: bool) {
+                <$name as crate::layers::BuiltIn>::renew(config, keras_2);
+            }
+        }
     };
 }
 use recurrent;
+
+/// Sets the gates' activation of files older than Keras 3, which do not contain it.
+fn renew_gates(config: &mut crate::config::Config, keras_2: bool) {
+    if keras_2 {
+        config.entry("recurrent_activation").or_insert(serde_json::json!("hard_sigmoid"));
+    }
+}

@@ -1,4 +1,4 @@
-//! `RNN`: a cell, step by step through a sequence.
+//! `RNN`: runs a cell over the steps of a sequence.
 
 use std::collections::HashMap;
 
@@ -6,7 +6,7 @@ use super::RnnCell;
 use super::cell::starting_from;
 use super::shared::{check_states, mask_in_use, of_steps, sequence_and_states, split_states};
 use super::stacked_rnn_cells::StackedRNNCells;
-use super::steps::{After, Start, Way, descriptions, each_step};
+use super::steps::{After, Start, Way, each_step, graph_nodes};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
 use crate::layers::arguments::INITIAL_STATE;
@@ -18,16 +18,16 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// A cell, step by step through a sequence: [`LSTMCell`](super::LSTMCell), [`GRUCell`](super::GRUCell),
-    /// [`SimpleRNNCell`](super::SimpleRNNCell), several of them by [`StackedRNNCells`](super::StackedRNNCells), or one
-    /// of [your own](super::RnnCell).
+    /// Runs a cell over the steps of a sequence: [`LSTMCell`](super::LSTMCell), [`GRUCell`](super::GRUCell),
+    /// [`SimpleRNNCell`](super::SimpleRNNCell), several of them by [`StackedRNNCells`](super::StackedRNNCells), or a
+    /// [custom one](super::RnnCell).
     ///
-    /// Steps that a mask leaves out change nothing.
+    /// Masked steps change nothing.
     ///
     /// # Shapes
     /// `(batch, steps, features)` → `(batch, output_size)`, or `(batch, steps, output_size)` with `return_sequences`;
-    /// with `return_state` also the states after the last step, `(batch, size)` each, cell by cell; the weights are
-    /// those of the cells.
+    /// with `return_state` also the final states, `(batch, size)` each, cell by cell; the weights are those of the
+    /// cells.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -39,37 +39,36 @@ crate::describe! {
     pub layer struct RNN {
         /// The cell.
         cell: Wrapped,
-        /// Whether the outputs of all steps come out, not only the last one's.
+        /// Whether to return the outputs of all steps, not only the last one's.
         return_sequences: bool = false,
-        /// Whether the states after the last step come out too; a Sequential hands on one value, so that there it is
-        /// refused.
+        /// Whether to return the final states too; refused in a Sequential, whose layers have one output.
         return_state: bool = false,
-        /// Whether the last step comes first; the outputs are then in this order too.
+        /// Whether to process the sequence in reverse; the outputs are then reversed too.
         go_backwards: bool = false,
-        /// Whether each batch begins with the states that the one before has left. The model's batch size is then fixed.
+        /// Whether each batch begins with the final states of the previous one. The model's batch size is then fixed.
         stateful: bool = false,
-        /// How Keras runs the loop; the results are the same, and here it is always unrolled.
+        /// How Keras runs the loop; the results are the same, and the loop is always unrolled here.
         unroll: bool = false,
-        /// Whether the output of a step that a mask leaves out is 0, and not that of the step before.
+        /// Whether the output of a masked step is 0 rather than that of the previous step.
         zero_output_for_mask: bool = false,
     }
 }
 
-/// A cell, as a layer and as a cell, and the part of the layer around it in which its weights lie.
+/// A cell, as a layer and as a cell, and the part of the layer that holds its weights.
 type Member<'a> = (&'a dyn Layer, &'a dyn RnnCell, String);
 
-/// A cell among those of a layer.
+/// A cell with its place in the layer.
 struct Placed<'a> {
     layer: &'a dyn Layer,
     cell: &'a dyn RnnCell,
-    /// The part of the layer in which its weights lie.
+    /// The part of the layer that holds its weights.
     group: String,
     /// The inputs of its steps.
     input: Shape,
 }
 
 impl RNN {
-    /// This cell in every step.
+    /// Runs this cell over all steps.
     pub fn new(cell: impl Into<Wrapped>) -> Self {
         Self::required(cell.into())
     }
@@ -83,7 +82,7 @@ impl RNN {
         }
     }
 
-    /// The cells with their places in the layer, by which files name weights.
+    /// The cells with their parts of the layer, by which files name weights.
     fn cells(&self) -> Result<Vec<Member<'_>>> {
         let layer = self.cell.layer();
         let stacked = layer.as_any().downcast_ref::<StackedRNNCells>();
@@ -117,7 +116,7 @@ impl RNN {
         cells.into_iter().map(with_trait).collect()
     }
 
-    /// The cells, with the inputs that each has in a step of a sequence of shape `input`.
+    /// The cells, each with its input shape for one step of a sequence of shape `input`.
     fn placed(&self, input: &Shape) -> Result<Vec<Placed<'_>>> {
         let mut step = input.sizes().to_vec();
         if step.len() < 2 {
@@ -133,13 +132,13 @@ impl RNN {
         Ok(placed.collect())
     }
 
-    /// The states, cell by cell.
+    /// The shapes of the states, cell by cell.
     fn states(cells: &[Placed<'_>], batch: Option<usize>) -> Vec<Shape> {
         let sizes = cells.iter().flat_map(|placed| placed.cell.state_size());
         sizes.map(|size| Shape::new([batch, Some(size)])).collect()
     }
 
-    /// Through the cells' own layers, one after the other, if each has one.
+    /// Runs the cells' own layers one after the other, if each cell has one.
     fn layer_by_layer(
         &self,
         cells: &[Placed<'_>],
@@ -152,7 +151,7 @@ impl RNN {
         let way = |index: usize| Way {
             return_sequences: index < last || self.return_sequences,
             return_state: self.return_state || self.stateful,
-            // The others see the steps in the order in which the first takes them.
+            // Only the first layer reverses the sequence; the others receive it reversed.
             go_backwards: index == 0 && self.go_backwards,
             zero_output_for_mask: index == last && self.zero_output_for_mask,
         };
@@ -174,7 +173,7 @@ impl RNN {
         Ok(Some((value, states)))
     }
 
-    /// Through the steps, all cells in each.
+    /// Runs all cells at each step.
     fn step_by_step(
         &self,
         cells: &[Placed<'_>],
@@ -239,7 +238,7 @@ impl Layer for RNN {
         let (batch, steps) = (input.sizes()[0], input.sizes()[1]);
         Way::check(steps, input)?;
         for placed in &cells {
-            // Refuses arguments of the cell that make no sense.
+            // Refuses invalid arguments of the cell.
             if let Some(layer) = placed.cell.whole(Way::default()) {
                 let features = placed.input.expect_rank(2).and_then(|()| placed.input.last())?;
                 layer.checked_output(&Shape::new([batch, steps, Some(features)]))?;
@@ -320,7 +319,7 @@ impl Layer for RNN {
                 None => {
                     let step = placed.layer.scratch(&placed.input.with_batch(batch), training)?;
                     let steps_kept = step.saturating_mul(if training { steps } else { 1 });
-                    steps_kept.saturating_add(states).saturating_add(descriptions(steps, training))
+                    steps_kept.saturating_add(states).saturating_add(graph_nodes(steps, training))
                 }
             };
             all = all.saturating_add(states).saturating_add(own);
@@ -376,9 +375,9 @@ mod tests {
     use crate::layers::LayerArguments;
 
     crate::describe! {
-        /// An LSTM's cell without a layer of its own.
+        /// An LSTM cell without a layer for all steps.
         pub layer struct Plain {
-            /// The number of features that its declared states have beyond those that it returns.
+            /// The number of features that its declared states have in excess of those it returns.
             more: usize = 0,
         }
     }
@@ -410,9 +409,9 @@ mod tests {
         Value::from_vec(numbers, sizes, &Device::flex()).unwrap()
     }
 
-    /// Step by step, as a cell of one's own, and all steps at once, as Brasa's: the same numbers and gradients.
+    /// A custom cell runs step by step, Brasa's own run all steps at once: the values and gradients agree.
     #[test]
-    fn both_ways_through_the_steps_agree() {
+    fn step_by_step_and_whole_sequence_agree() {
         let with = |first: Wrapped, way: Way| {
             RNN::new(StackedRNNCells::new([first, GRUCell::new(3).into()]))
                 .return_sequences(way.return_sequences)
@@ -466,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_an_error() {
+    fn incompatible_cells_and_states_are_errors() {
         let run = |layer: &RNN, inputs: Vec<Value>| {
             let weights: Vec<Value> =
                 layer.weights(&Shape::batch_of((4, 3))).unwrap().iter().map(|spec| of(&spec.sizes)).collect();
@@ -477,7 +476,7 @@ mod tests {
         assert!(run(&layer, vec![of(&[2, 4, 3]), of(&[2, 2])]).contains("2 states"));
         assert!(run(&RNN::new(Plain::default().more(1usize)), vec![of(&[2, 4, 3])]).contains("Plain"));
 
-        // Operations may change the number of samples.
+        // Operations can change the number of samples.
         let shape = |batch: usize| Shape::new([Some(batch), Some(2)]);
         let sequence = Shape::new([Some(4), Some(4), Some(3)]);
         let shapes = |states: [Shape; 2]| {
@@ -487,9 +486,9 @@ mod tests {
         assert!(shapes([shape(4), shape(8)]).unwrap_err().to_string().contains("initial_state"));
     }
 
-    /// A cell says for itself whether it is trained.
+    /// A cell has its own `trainable`.
     #[test]
-    fn a_cell_may_be_frozen() {
+    fn a_cell_can_be_frozen() {
         let cells = StackedRNNCells::new([LSTMCell::new(2).trainable(false).into(), GRUCell::new(3).into()]);
         let specs = RNN::new(cells).weights(&Shape::batch_of((4, 3))).unwrap();
         let trainable: Vec<bool> = specs.iter().map(|spec| spec.trainable).collect();

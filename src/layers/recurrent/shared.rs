@@ -1,21 +1,22 @@
-//! What the recurrent layers have in common: their weights, and the way through the steps.
+//! Shared by the recurrent layers: their weights, and the loop over the steps.
 
-use super::steps::{After, Start, Way, descriptions, each_step};
+use super::steps::{After, Start, Way, each_step, graph_nodes};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
+use crate::kernels::rnn as kernels;
 use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::regularization::{check_rate, drop_out};
-use crate::layers::{Arguments, Call, WeightSpec};
+use crate::layers::{Arguments, Call, Freezing, WeightSpec};
 use crate::ops::{self, Cell, Steps, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
-/// How a weight starts, the penalty and the limit on it.
+/// The initializer, the penalty and the constraint of a weight.
 type Weighting<'a> = (&'a Initializer, &'a Option<Regularizer>, &'a Option<Constraint>);
 
-/// The arguments that all recurrent layers have; their descriptions are in the layers.
+/// The arguments that all recurrent layers share; they are documented in the layers.
 pub(super) struct Shared<'a> {
     pub gates: usize,
     pub units: usize,
@@ -32,14 +33,14 @@ pub(super) struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// As [`output_shapes`](Self::output_shapes), where one output is wanted.
+    /// Like [`output_shapes`](Self::output_shapes), where one output is required.
     pub fn output_shape(&self, input: &Shape, activations: &[&Activation]) -> Result<Shape> {
         self.way.expect_one_output()?;
         Ok(self.output_shapes(std::slice::from_ref(input), &Arguments::new(), activations, 0)?.remove(0))
     }
 
-    /// (batch, steps, features), and the states to start from, if they are given → (batch, units), or
-    /// (batch, steps, units) with `return_sequences`; with `return_state` the `states` states after the last step too.
+    /// (batch, steps, features), and the initial states, if given → (batch, units), or (batch, steps, units) with
+    /// `return_sequences`; with `return_state` also the `states` final states.
     pub fn output_shapes(
         &self,
         inputs: &[Shape],
@@ -72,7 +73,7 @@ impl Shared<'_> {
         Ok(std::iter::once(output).chain(std::iter::repeat_n(state, states)).collect())
     }
 
-    /// The kernel of the inputs, that of the state, and the bias of the given sizes, of which `ones` start at 1.
+    /// The kernel, the recurrent kernel, and the bias of the given sizes, of which the range `ones` starts at 1.
     pub fn weights(&self, input: &Shape, bias: &[usize], ones: std::ops::Range<usize>) -> Result<Vec<WeightSpec>> {
         let spec = |name, sizes: Vec<usize>, (initializer, regularizer, constraint): Weighting<'_>| {
             let spec = WeightSpec::new(name, sizes, initializer.clone());
@@ -89,17 +90,18 @@ impl Shared<'_> {
         Ok(specs)
     }
 
-    /// Values that all steps take besides input and output: the gates and the states of each. Where they are gone through
-    /// one by one, each has some kilobytes of values' descriptions in training, however small the values are.
+    /// The workspace of all steps: the gates and the states of each. If the steps run one by one, each takes some
+    /// kilobytes of graph nodes in training, however small the values are.
     pub fn scratch(&self, input: &Shape, training: bool, has_states: bool) -> usize {
-        // Whether there will be a mask, which only single steps heed, is not known here: of few steps it matters little.
+        // Whether there will be a mask, which only the step-by-step path handles, is not known here; for few steps it
+        // matters little.
         const FEW_STEPS: usize = 1 << 14;
         let (batch, steps) = (input.sizes()[0].unwrap_or(1), input.sizes()[1].unwrap_or(1));
         let states = batch.saturating_mul(steps).saturating_mul(self.units);
         let values = states.saturating_mul(if training { self.gates + 2 } else { self.gates + 1 });
         let one_by_one = self.dropout > 0.0 || self.recurrent_dropout > 0.0 || steps > FEW_STEPS;
         let one_by_one = one_by_one || has_states || self.way.return_state;
-        values.saturating_add(descriptions(steps, training && one_by_one))
+        values.saturating_add(graph_nodes(steps, training && one_by_one))
     }
 
     /// Inputs times kernel plus bias for all steps at once: (batch, steps, gates · units).
@@ -114,7 +116,7 @@ impl Shared<'_> {
             drop_out(value, &noise, self.dropout, &mut call.rng(self.seed))
         };
         let product = if dropped && self.recurrent_dropout > 0.0 {
-            // Keras then draws for each gate.
+            // Keras then draws a dropout mask per gate.
             let gates = (0..self.gates).map(|gate| {
                 let kernel = kernel.clone().narrow(1, gate * self.units, self.units);
                 Ok(flat(drop(input.clone())?)?.matmul(kernel))
@@ -130,12 +132,11 @@ impl Shared<'_> {
         product.reshape(&[sizes[0], sizes[1], columns])
     }
 
-    /// Through the steps: `step` is given the projected inputs of one and the state before it (`states` values of shape
-    /// (batch, units), at first those that are given or 0), and returns the state after it, of which the
-    /// first value is the output. The output is the first result, the states after the last step are the others if the
-    /// layer returns them.
+    /// Loops over the steps: `step` gets the projected inputs of one step and the state before it (`states` values of
+    /// shape (batch, units), at first the given ones or 0), and returns the next state, whose first value is the
+    /// output. The first result is the output, followed by the final states if the layer returns them.
     ///
-    /// A step that a mask leaves out keeps the state, and gives the output of the step before, at first 0.
+    /// A masked step keeps the state and repeats the previous output, at first 0.
     pub fn run(
         &self,
         inputs: Vec<Value>,
@@ -182,7 +183,35 @@ impl Shared<'_> {
         Ok(outputs)
     }
 
-    /// Through all steps at once, where there is a kernel: no step is left out, nothing is dropped.
+    /// The layer as a predictor has it: what `prepare` makes of its sizes and weights, where a kernel goes through all
+    /// steps.
+    pub fn prepared<P>(
+        &self,
+        freezing: &Freezing<'_>,
+        (activation, recurrent_activation): (&Activation, &Activation),
+        prepare: impl FnOnce(&kernels::Recurrent, &kernels::Weights<'_>) -> Option<P>,
+    ) -> Option<P> {
+        let [steps, inputs] = *freezing.input()? else { return None };
+        if self.stateful || self.way.return_state {
+            return None;
+        }
+        let fast = |activation: &Activation| {
+            ops::kernel_activation(activation).filter(|fast| fast.gradient_needs_only_output())
+        };
+        let sizes = kernels::Recurrent {
+            batch: 0,
+            steps,
+            inputs,
+            units: self.units,
+            activation: fast(activation)?,
+            recurrent_activation: fast(recurrent_activation)?,
+        };
+        let (kernel, recurrent) = (freezing.weight(0)?, freezing.weight(1)?);
+        let bias = if self.use_bias { Some(freezing.weight(2)?) } else { None };
+        prepare(&sizes, &kernels::Weights { kernel: &kernel, recurrent: &recurrent, bias: bias.as_deref() })
+    }
+
+    /// Runs all steps in one kernel, where there is one: without a mask and without dropout.
     pub fn fast(
         &self,
         inputs: &[Value],
@@ -225,7 +254,7 @@ impl Shared<'_> {
     }
 }
 
-/// The shapes of the sequence and of the states to start from.
+/// The shapes of the sequence and of the initial states.
 pub(super) fn split_states<'a>(inputs: &'a [Shape], arguments: &Arguments) -> Result<(&'a Shape, &'a [Shape])> {
     let (sequences, states) = inputs.split_at(arguments.positional(inputs.len()));
     match sequences {
@@ -234,7 +263,7 @@ pub(super) fn split_states<'a>(inputs: &'a [Shape], arguments: &Arguments) -> Re
     }
 }
 
-/// The sequence, and the states to start from: none, or as many as the layer has.
+/// The sequence, and the initial states: none, or all of the layer's.
 pub(super) fn sequence_and_states(mut inputs: Vec<Value>, states: usize) -> Result<(Value, Vec<Value>)> {
     if inputs.is_empty() {
         return Err(Error::shape("a sequence", "no input"));
@@ -251,10 +280,10 @@ fn check_number(given: usize, states: usize) -> Result<()> {
     Err(Error::argument(INITIAL_STATE, format!("{states} states"), given))
 }
 
-/// Refuses states to start from that are not those of the layer. There may be none.
+/// Refuses initial states that do not match the layer's; they can be omitted.
 pub(super) fn check_states(given: &[Shape], states: &[Shape]) -> Result<()> {
     check_number(given.len(), states.len())?;
-    // Operations may make another number of samples.
+    // Operations can change the number of samples.
     let same_batch = |a: &Shape, b: &Shape| match (a.sizes()[0], b.sizes()[0]) {
         (Some(a), Some(b)) => a == b,
         _ => true,
@@ -268,13 +297,13 @@ pub(super) fn check_states(given: &[Shape], states: &[Shape]) -> Result<()> {
     }
 }
 
-/// The mask that says which steps count. Where states are given, Keras passes on a mask that is an argument of the call,
-/// but not the one that the sequence carries.
+/// The mask in effect. With initial states, Keras passes on a mask that is an argument of the call, but not the one
+/// carried by the sequence.
 pub(super) fn mask_in_use(mask: &Option<Value>, given: &[Value], call: &Call<'_>) -> Option<Value> {
     mask.clone().filter(|_| given.is_empty() || call.mask_is_given())
 }
 
-/// A mask of steps; of one for the steps inside them, a step counts if any of them does.
+/// The mask of the steps; from a mask of nested steps, a step counts if any step inside it does.
 pub(super) fn of_steps(mask: Value, sizes: &[usize]) -> Result<Value> {
     let own = mask.sizes();
     match own[..] {
@@ -284,7 +313,7 @@ pub(super) fn of_steps(mask: Value, sizes: &[usize]) -> Result<Value> {
     }
 }
 
-/// The kernel of the state, and what dropout leaves of the state for each gate.
+/// The recurrent kernel, and the dropout masks of the state for each gate.
 pub(super) struct Recurrent {
     kernel: Value,
     masks: Vec<Value>,
@@ -310,8 +339,8 @@ pub(super) fn gate(values: &Value, gate: usize, units: usize) -> Value {
     values.clone().narrow(1, gate * units, units)
 }
 
-/// The states h and c after a step of an LSTM, from c before it and the gates i, f, g and o: `gate` gives the activated
-/// one of an index.
+/// The states h and c after a step of an LSTM, from the previous c and the gates i, f, g and o: `gate` returns an
+/// activated gate by its index.
 pub(super) fn lstm_states(
     gate: impl Fn(usize, &Activation) -> Result<Value>,
     carry: &Value,

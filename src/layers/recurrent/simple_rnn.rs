@@ -1,4 +1,4 @@
-//! `SimpleRNN` and its cell: each step sees its inputs and the output of the step before.
+//! `SimpleRNN` and its cell: a fully connected recurrence on the inputs and the previous output.
 
 use super::recurrent;
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::shape::Shape;
 recurrent! {
     /// `h = activation(x · kernel + h · recurrent_kernel + bias)`, step by step, from `h = 0`.
     ///
-    /// Steps that a mask leaves out change nothing.
+    /// Masked steps change nothing.
     ///
     /// # Shapes
     /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights
@@ -95,7 +95,7 @@ mod tests {
 
     /// As Keras 3.15.1 on TensorFlow.
     #[test]
-    fn steps_left_out_at_first_give_nothing_whatever_the_state() {
+    fn leading_masked_steps_return_zeros_whatever_the_state() {
         let layer = SimpleRNN::new(1).return_sequences(true).return_state(true);
         let weights = [of(&[1.0], &[1, 1]), of(&[1.0], &[1, 1]), of(&[0.0], &[1])];
         let mut arguments = Arguments::new();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn states_that_do_not_fit_are_refused() {
+    fn incompatible_states_are_refused() {
         let layer = SimpleRNN::new(2);
         let refused = |states: &[Shape]| {
             let mut arguments = Arguments::new();

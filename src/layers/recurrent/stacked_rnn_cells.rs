@@ -1,4 +1,4 @@
-//! `StackedRNNCells`: cells one after the other in each step.
+//! `StackedRNNCells`: several cells stacked in each step.
 
 use super::cell::refuse_call;
 use crate::config::Configure;
@@ -7,7 +7,7 @@ use crate::layers::{BuiltIn, HasCommon, Layer, Wrapped};
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Cells of which each takes in what the one before gives, as the cell of an [`RNN`](super::RNN).
+    /// Stacked cells, each on the output of the previous one, as the cell of an [`RNN`](super::RNN).
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -18,13 +18,13 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct StackedRNNCells {
-        /// The cells, the first of which sees the inputs.
+        /// The cells; the first one receives the inputs.
         cells: Vec<Wrapped>,
     }
 }
 
 impl StackedRNNCells {
-    /// These cells, the first of which sees the inputs.
+    /// Stacks these cells; the first one receives the inputs.
     pub fn new(cells: impl Into<Vec<Wrapped>>) -> Self {
         Self::required(cells.into())
     }

@@ -1,26 +1,26 @@
-//! The way through the steps of a sequence, one after the other.
+//! The loop over the steps of a sequence.
 
 use crate::error::{Error, Result};
 use crate::layers::Call;
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// How a recurrent layer goes through its steps, and what it gives.
+/// How a recurrent layer runs over its steps, and what it returns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Way {
-    /// Whether the outputs of all steps come out, not only the last one's.
+    /// Whether to return the outputs of all steps, not only the last one's.
     pub return_sequences: bool,
-    /// Whether the states after the last step come out too.
+    /// Whether to return the final states too.
     pub return_state: bool,
-    /// Whether the last step comes first.
+    /// Whether to process the sequence in reverse.
     pub go_backwards: bool,
-    /// Whether the output of a step that a mask leaves out is 0, and not that of the step before.
+    /// Whether the output of a masked step is 0 rather than that of the previous step.
     pub zero_output_for_mask: bool,
 }
 
-/// The state that a sequence starts from.
+/// The initial state of a sequence.
 pub(super) struct Start {
-    /// The values of it, (batch, …) each.
+    /// Its values, (batch, …) each.
     pub states: Vec<Value>,
     /// Whether it is all zeros.
     pub is_zero: bool,
@@ -34,15 +34,15 @@ pub(super) struct After {
     pub states: Vec<Value>,
 }
 
-/// Values that descriptions of the values of `steps` steps, of about forty operations each, take in training, however
-/// small the values are, where the steps are taken one by one.
-pub(super) fn descriptions(steps: usize, training: bool) -> usize {
+/// The memory, in values, of the graph nodes of `steps` steps with about forty operations each in training, if the
+/// steps run one by one; it does not depend on the size of the values.
+pub(super) fn graph_nodes(steps: usize, training: bool) -> usize {
     const STEP: usize = 2048;
     if training { steps.saturating_mul(STEP) } else { 0 }
 }
 
 impl Way {
-    /// Refuses what no recurrent layer can do with a sequence of `steps` steps.
+    /// Refuses sequences of `steps` steps that no recurrent layer can process.
     pub(super) fn check(steps: Option<usize>, input: &Shape) -> Result<()> {
         match steps {
             Some(0) => Err(Error::shape("at least one step", input)),
@@ -50,16 +50,16 @@ impl Way {
         }
     }
 
-    /// Refuses states to be returned where one output is wanted.
+    /// Refuses `return_state` where one output is required.
     pub(super) fn expect_one_output(&self) -> Result<()> {
         if self.return_state {
             let what = "a recurrent layer with return_state=true, which has several outputs,";
-            return Err(Error::unsupported(what, "false where a layer hands on one value"));
+            return Err(Error::unsupported(what, "false where a layer has one output"));
         }
         Ok(())
     }
 
-    /// The output, which has the mask if it has steps, and the states if they are to be returned.
+    /// The output, with the mask if it has steps, followed by the states if they are returned.
     pub(super) fn with_states(
         &self,
         output: Value,
@@ -77,11 +77,10 @@ impl Way {
         std::iter::once(output).chain(states).collect()
     }
 
-    /// Through `steps` steps: `step` is given the index of one and the states before it. The output is (batch, …), or
-    /// (batch, steps, …) in the order of the steps as they are taken; beside it stand the states after the last step.
+    /// Loops over `steps` steps: `step` gets the index of a step and the states before it. Returns the output, (batch,
+    /// …), or (batch, steps, …) in the order of computation, and the final states.
     ///
-    /// A step that the `mask` (batch, steps) leaves out keeps the states, and gives the output of the step before, at
-    /// first 0.
+    /// A step masked by `mask` (batch, steps) keeps the states and repeats the previous output, at first 0.
     pub(super) fn through(
         &self,
         steps: usize,
@@ -99,7 +98,7 @@ impl Way {
             let is_state = output.is_none();
             let mut output = output.unwrap_or_else(|| first.clone());
             if let Some(mask) = mask {
-                // The output of the step before is then the first state, too.
+                // The previous output is then also the first state.
                 let is_held = is_state && start.is_zero && !self.zero_output_for_mask;
                 if !is_held {
                     let held = previous.take().filter(|_| !self.zero_output_for_mask);
@@ -130,7 +129,7 @@ impl Way {
     }
 }
 
-/// The values of samples of which step `index` counts, the others' from `held`.
+/// The new values for samples whose step `index` counts, `held` for the others.
 fn where_counted(mask: &Value, index: usize, values: Value, held: Value) -> Result<Value> {
     let sizes = values.sizes();
     let mut column = vec![1; sizes.len()];
@@ -139,7 +138,7 @@ fn where_counted(mask: &Value, index: usize, values: Value, held: Value) -> Resu
     Ok(held.select_where(counts, values))
 }
 
-/// (batch, …) of each step → (batch, steps, …).
+/// Stacks the steps: (batch, …) each → (batch, steps, …).
 fn stacked(outputs: Vec<Value>) -> Result<Value> {
     let in_a_row = |output: Value| {
         let mut sizes = output.sizes();
@@ -149,7 +148,7 @@ fn stacked(outputs: Vec<Value>) -> Result<Value> {
     Value::concat(outputs.into_iter().map(in_a_row).collect::<Result<_>>()?, 1)
 }
 
-/// The steps of (batch, steps, …), each (batch, …).
+/// Splits (batch, steps, …) into its steps, (batch, …) each.
 pub(super) fn each_step(inputs: Value) -> impl Fn(usize) -> Result<Value> {
     let mut sizes = inputs.sizes();
     sizes.remove(1);

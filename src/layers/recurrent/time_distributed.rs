@@ -7,17 +7,18 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Applies a layer to every step alike.
+    /// Applies a layer to every step.
     ///
     /// Each step goes through the layer by itself: a `BatchNormalization` normalizes it by its own statistics in
-    /// training, and moves its averages once a step. Where nothing can tell the difference, all steps are computed at
-    /// once, as samples of one large batch.
+    /// training, and updates its averages once per step. Where the result is the same, all steps are computed at once,
+    /// as samples of one large batch.
     ///
-    /// A mask goes on as it is, and the layer gets its part for the step. The layer's own `activity_regularizer` does
-    /// not count, as in Keras, but those of layers inside it do.
+    /// The mask is passed on, and the layer gets its slice for the step. The layer's own `activity_regularizer` is
+    /// ignored, as in Keras, but those of layers inside it are not.
     ///
     /// # Shapes
-    /// `(batch, steps, …)` → `(batch, steps, …)`, each step as the layer makes it; weights those of the layer.
+    /// `(batch, steps, …)` → `(batch, steps, …)`, each step as the layer returns it; the weights are those of the
+    /// layer.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -33,13 +34,13 @@ crate::describe! {
 }
 
 impl TimeDistributed {
-    /// `layer` at every step.
+    /// Applies `layer` at every step.
     pub fn new(layer: impl Into<Wrapped>) -> Self {
         Self::required(layer.into())
     }
 }
 
-/// The shape of one step of all samples.
+/// The shape of one step, batch included.
 fn step_shape(input: &Shape) -> Result<Shape> {
     match input.sizes() {
         [batch, _, rest @ ..] if !rest.is_empty() => Ok(Shape::new([&[*batch], rest].concat())),
@@ -104,7 +105,7 @@ impl Layer for TimeDistributed {
         }
         let step = [&sizes[..1], &sizes[2..]].concat();
         let specs = self.layer.layer().weights(&Shape::new(step.into_iter().map(Some).collect::<Vec<_>>()))?;
-        // What a layer keeps of its batches is kept of each step.
+        // Weights that a layer updates from its batches are updated at each step.
         let one_by_one = call.training_mode() && specs.iter().any(|spec| !spec.trainable);
         if !one_by_one && let Some(output) = self.all_steps(input.clone(), call)? {
             return Ok(output);
@@ -114,8 +115,8 @@ impl Layer for TimeDistributed {
 }
 
 impl TimeDistributed {
-    /// The layer's pass over all steps as one batch; `None` if it leaves something behind, which would be another of
-    /// each step.
+    /// The layer's pass over all steps as one batch; `None` if it has updates or penalties, which would differ per
+    /// step.
     fn all_steps(&self, input: Value, call: &mut Call<'_>) -> Result<Option<Value>> {
         let (sizes, layer) = (input.sizes(), self.layer.layer());
         let flat = |value: Value| {
@@ -133,7 +134,7 @@ impl TimeDistributed {
         output.reshape(&[&sizes[..2], sample.as_slice()].concat()).map(Some)
     }
 
-    /// The layer's pass over each step, which sees the weights as the step before has left them.
+    /// The layer's pass over each step, with the weights as updated by the previous step.
     fn step_by_step(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let (sizes, layer) = (input.sizes(), self.layer.layer());
         let without_axis = |step: Value| {
@@ -171,7 +172,7 @@ impl TimeDistributed {
         let mut part = call.part_with(weights, place);
         part.restrict(is_trainable(self.layer.layer()));
         part.skip_activity_loss = true;
-        // Of a layer of one's own that hides a stateful one.
+        // For a custom layer that hides a stateful one.
         part.without_states();
         part.mask = mask;
         part
@@ -194,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_have_the_values_and_the_gradients_of_the_whole() {
+    fn parts_have_the_values_and_gradients_of_the_whole() {
         for steps in [1usize, 2, 3, 7, 8] {
             let numbers: Vec<f32> = (0..2 * steps * 3).map(|i| i as f32).collect();
             let whole = Value::from_vec(numbers, &[2, steps, 3], &Device::flex()).unwrap().require_grad();

@@ -1,13 +1,13 @@
-//! `ActivityRegularization`: a penalty on what passes through.
+//! `ActivityRegularization`: an activity penalty.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Passes its inputs on and adds `(l1 · Σ|x| + l2 · Σx²) / batch size` to the loss.
+    /// Returns its input and adds `(l1 · Σ|x| + l2 · Σx²) / batch size` to the loss.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -48,6 +48,10 @@ impl Layer for ActivityRegularization {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        Some(Frozen::Same)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -1,17 +1,17 @@
-//! `AlphaDropout`: dropout that keeps mean and variance, for networks of `selu`.
+//! `AlphaDropout`: dropout that preserves mean and variance, for networks with `selu`.
 
 use super::{check_noise_shape, check_rate, kept, noise_sizes};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// What `selu` tends to far below zero: −1.0507 · 1.67326.
+/// The limit of `selu` for very negative inputs: −1.0507 · 1.67326.
 const SATURATION: f32 = -1.758_099_3;
 
 crate::describe! {
-    /// Sets a random part of the inputs to the saturation of `selu` in training, then scales and shifts so that mean
-    /// and variance stay; otherwise passes them on (Klambauer et al. 2017).
+    /// Sets a random fraction of the inputs to the saturation of `selu` in training, then scales and shifts to preserve
+    /// mean and variance; in inference it is the identity (Klambauer et al. 2017).
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -23,18 +23,18 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct AlphaDropout {
-        /// The part to leave out, from 0 to below 1.
+        /// The fraction to drop, from 0 to below 1.
         rate: f32,
-        /// The shape of the random mask, the batch's size included, 1 (or `None` for the input's own) where a
-        /// dimension is dropped as a whole.
+        /// The shape of the random mask, including the batch, with 1 (or `None` for the input's size) along dimensions
+        /// that are dropped as a whole.
         noise_shape: Option<Vec<Option<usize>>> = None,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
 
 impl AlphaDropout {
-    /// Leaves out the part `rate` of the inputs.
+    /// Drops the fraction `rate` of the inputs.
     pub fn new(rate: f32) -> Self {
         Self::required(rate)
     }
@@ -57,6 +57,10 @@ impl Layer for AlphaDropout {
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
         // The random numbers.
         Ok(if training { input.known_len().saturating_mul(2) } else { 0 })
+    }
+
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        Some(Frozen::Same)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
@@ -89,7 +93,7 @@ mod tests {
     use burn::tensor::Device;
 
     #[test]
-    fn mean_and_variance_stay() {
+    fn mean_and_variance_are_preserved() {
         let mut random = crate::random::random(&[1]);
         let numbers: Vec<f32> = (0..40_000).map(|_| random.normal(0.0, 1.0)).collect();
         let input = Value::from_vec(numbers, &[200, 200], &Device::flex()).unwrap();
@@ -100,10 +104,10 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_that_does_not_fit_is_refused() {
+    fn an_incompatible_mask_is_refused() {
         let layer = AlphaDropout::new(0.5).noise_shape(vec![None, Some(5)]);
         assert!(layer.output_shape(&Shape::new([None, Some(7)])).is_err());
-        // Where the size was open, the input tells.
+        // An unknown size is checked against the input.
         assert!(layer.output_shape(&Shape::new([None, None])).is_ok());
         let input = Value::full(&[2, 7], 1.0, &Device::flex()).unwrap();
         let error = layer.forward(input, &mut Call::training(&[], true, &[1])).unwrap_err();
@@ -111,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_one_has_no_scale() {
+    fn a_rate_of_one_is_refused() {
         assert!(AlphaDropout::new(1.0).output_shape(&Shape::batch_of(3)).is_err());
     }
 }

@@ -1,14 +1,14 @@
-//! `Dropout`: leaves out random features while training.
+//! `Dropout`: drops random features in training.
 
 use super::{check_noise_shape, check_rate, drop_out, noise_sizes};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Sets a random part of the inputs to 0 in training and scales up the rest by `1 / (1 − rate)`, so that their sum
-    /// is expected to stay; otherwise passes them on (Srivastava et al. 2014).
+    /// Sets a random fraction of the inputs to 0 in training and scales the others by `1 / (1 − rate)`, which preserves
+    /// the expected sum; in inference it is the identity (Srivastava et al. 2014).
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -20,18 +20,18 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Dropout {
-        /// The part to leave out, from 0 to 1.
+        /// The fraction to drop, from 0 to 1.
         rate: f32,
-        /// The shape of the random mask, the batch's size included, 1 (or `None` for the input's own) where a
-        /// dimension is dropped as a whole.
+        /// The shape of the random mask, including the batch, with 1 (or `None` for the input's size) along dimensions
+        /// that are dropped as a whole.
         noise_shape: Option<Vec<Option<usize>>> = None,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
 
 impl Dropout {
-    /// Leaves out the part `rate` of the inputs.
+    /// Drops the fraction `rate` of the inputs.
     pub fn new(rate: f32) -> Self {
         Self::required(rate)
     }
@@ -51,6 +51,10 @@ impl Layer for Dropout {
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
         // The random numbers.
         Ok(if training { input.known_len() } else { 0 })
+    }
+
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        Some(Frozen::Same)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
@@ -93,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn inference_passes_on() {
+    fn inference_is_the_identity() {
         let ones = Value::full(&[2, 3], 1.0, &Device::flex()).unwrap();
         let output = Dropout::new(0.9).forward(ones, &mut Call::inference(&[])).unwrap();
         assert_eq!(output.to_vec().unwrap(), [1.0; 6]);
     }
 
     #[test]
-    fn a_rate_outside_is_refused() {
+    fn a_rate_out_of_range_is_refused() {
         for rate in [-0.1, 1.5, f32::NAN] {
             assert!(Dropout::new(rate).output_shape(&Shape::batch_of(3)).is_err());
         }

@@ -1,14 +1,14 @@
-//! `GaussianDropout`: inputs times random numbers around 1.
+//! `GaussianDropout`: multiplicative Gaussian noise.
 
 use super::{check_rate, normal};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
     /// Multiplies its inputs by normally distributed numbers of mean 1 and standard deviation `√(rate / (1 − rate))` in
-    /// training; otherwise passes them on (Srivastava et al. 2014).
+    /// training; in inference it is the identity (Srivastava et al. 2014).
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -20,15 +20,15 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct GaussianDropout {
-        /// The rate of the dropout that it stands for, from 0 to below 1.
+        /// The equivalent dropout rate, from 0 to below 1.
         rate: f32,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
 
 impl GaussianDropout {
-    /// Noise that stands for leaving out the part `rate`.
+    /// Noise equivalent to dropping the fraction `rate`.
     pub fn new(rate: f32) -> Self {
         Self::required(rate)
     }
@@ -50,6 +50,10 @@ impl Layer for GaussianDropout {
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
         // The random numbers.
         Ok(if training { input.known_len() } else { 0 })
+    }
+
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        Some(Frozen::Same)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -1,13 +1,13 @@
-//! `GaussianNoise`: inputs plus random numbers around 0.
+//! `GaussianNoise`: additive Gaussian noise.
 
 use super::normal;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Adds normally distributed numbers of mean 0 to its inputs in training; otherwise passes them on.
+    /// Adds normally distributed numbers of mean 0 to its inputs in training; in inference it is the identity.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -21,7 +21,7 @@ crate::describe! {
     pub layer struct GaussianNoise {
         /// The standard deviation.
         stddev: f32,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
@@ -49,6 +49,10 @@ impl Layer for GaussianNoise {
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
         // The random numbers.
         Ok(if training { input.known_len() } else { 0 })
+    }
+
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        Some(Frozen::Same)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

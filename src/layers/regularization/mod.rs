@@ -1,4 +1,4 @@
-//! The layers that make training harder, so that the model does better afterwards.
+//! The regularization layers.
 
 mod activity_regularization;
 mod alpha_dropout;
@@ -21,7 +21,7 @@ use crate::ops::{self, Value};
 use crate::random::Random;
 use crate::shape::Shape;
 
-/// Refuses a rate that is not a part of the whole.
+/// Refuses a rate outside of 0 to 1.
 pub(super) fn check_rate(argument: &str, rate: f32) -> Result<()> {
     if (0.0..=1.0).contains(&rate) {
         return Ok(());
@@ -29,7 +29,7 @@ pub(super) fn check_rate(argument: &str, rate: f32) -> Result<()> {
     Err(Error::argument(argument, "a number from 0 to 1", rate))
 }
 
-/// Refuses a `noise_shape` whose sizes are neither 1 nor the input's, as far as these are known.
+/// Refuses a `noise_shape` whose sizes are neither 1 nor the input's, where these are known.
 fn check_noise_shape(noise_shape: Option<&[Option<usize>]>, input: &Shape) -> Result<()> {
     let Some(noise) = noise_shape else { return Ok(()) };
     let fits = |(noise, size): (&Option<usize>, &Option<usize>)| {
@@ -41,7 +41,7 @@ fn check_noise_shape(noise_shape: Option<&[Option<usize>]>, input: &Shape) -> Re
     Err(Error::argument("noise_shape", format!("sizes of {input} or 1"), Shape::new(noise)))
 }
 
-/// The sizes of the random mask for an input of these sizes: those of `noise_shape`, and the input's where it has none.
+/// The sizes of the random mask for an input of these sizes: those of `noise_shape`, or the input's for `None`.
 fn noise_sizes(noise_shape: Option<&[Option<usize>]>, sizes: &[usize]) -> Result<Vec<usize>> {
     let Some(noise) = noise_shape else { return Ok(sizes.to_vec()) };
     let noise: Vec<usize> = noise.iter().zip(sizes).map(|(noise, size)| noise.unwrap_or(*size)).collect();
@@ -56,15 +56,14 @@ fn check_noise(noise: &[usize], sizes: &[usize]) -> Result<()> {
     Err(Error::argument("noise_shape", format!("sizes of {sizes:?} or 1"), format!("{noise:?}")))
 }
 
-/// Random numbers that are 1 with probability `keep`, else 0.
+/// Random values that are 1 with probability `keep`, else 0.
 fn kept(sizes: &[usize], keep: f32, rng: &mut Random, input: &Value) -> Result<Value> {
     let mut mask = vec![0.0; sizes.iter().product()];
     rng.choose(keep, 1.0, &mut mask);
     Value::from_vec(mask, sizes, &input.device())
 }
 
-/// By what values are multiplied of which a random part `rate` is left out: 0, or so much more than 1 that the sum is
-/// expected to stay.
+/// The factors of dropout: 0 with probability `rate`, otherwise scaled to preserve the expected sum.
 pub(super) fn dropout_factors(sizes: &[usize], rate: f32, rng: &mut Random, device: &Device) -> Result<Value> {
     let mut factors = ops::buffer(sizes.iter().product());
     match 1.0 - rate {
@@ -74,8 +73,8 @@ pub(super) fn dropout_factors(sizes: &[usize], rate: f32, rng: &mut Random, devi
     Value::from_vec(factors, sizes, device)
 }
 
-/// The input with a random part `rate` of it set to 0 and the rest scaled up, so that the sum is expected to stay;
-/// `noise` are the sizes of the random mask, 1 where a dimension is dropped as a whole.
+/// Dropout: sets a random fraction `rate` of the input to 0 and scales the rest to preserve the expected sum; `noise`
+/// are the sizes of the random mask, 1 along dimensions that are dropped as a whole.
 pub(super) fn drop_out(input: Value, noise: &[usize], rate: f32, rng: &mut Random) -> Result<Value> {
     if rate >= 1.0 {
         return Ok(input.mul_scalar(0.0));
@@ -86,7 +85,7 @@ pub(super) fn drop_out(input: Value, noise: &[usize], rate: f32, rng: &mut Rando
     Ok(input * if noise == sizes { factors } else { factors.expand(&sizes) })
 }
 
-/// Normally distributed numbers, as many as the input has.
+/// Normally distributed values of the input's sizes.
 fn normal(input: &Value, mean: f32, stddev: f32, rng: &mut Random) -> Result<Value> {
     let draw = |_| rng.normal(mean, stddev);
     Value::from_vec((0..input.len()).map(draw).collect(), &input.sizes(), &input.device())

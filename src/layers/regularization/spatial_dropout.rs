@@ -1,33 +1,37 @@
-//! `SpatialDropout1D`, `2D`, `3D`: leaves out whole channels while training.
+//! `SpatialDropout1D`, `2D`, `3D`: drop whole channels in training.
 
 use super::{check_rate, drop_out};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::{DataFormat, Shape};
 
-/// Declares the layer for inputs of `$rank` dimensions, the batch and the channels counted.
+/// Declares the layer for inputs of rank `$rank`, batch and channels included.
 macro_rules! spatial_dropout {
     ($(#[$doc:meta])* $name:ident, $rank:literal, [$($format:tt)*], $data_format:expr) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// The part of the channels to leave out, from 0 to 1.
+                /// The fraction of channels to drop, from 0 to 1.
                 rate: f32,
-                /// A seed of its own, in place of the run's.
+                /// The layer's seed, in place of the run's.
                 seed: Option<u64> = None,
                 $($format)*
             }
         }
 
         impl $name {
-            /// Leaves out the part `rate` of the channels.
+            /// Drops the fraction `rate` of the channels.
             pub fn new(rate: f32) -> Self {
                 Self::required(rate)
             }
         }
 
         impl Layer for $name {
+            fn takes_trainable(&self) -> bool {
+                false
+            }
+
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 check_rate("rate", self.rate)?;
                 input.expect_rank($rank)?;
@@ -36,6 +40,10 @@ macro_rules! spatial_dropout {
 
             fn supports_masking(&self) -> bool {
                 true
+            }
+
+            fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+                Some(Frozen::Same)
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
@@ -55,8 +63,8 @@ macro_rules! spatial_dropout {
 }
 
 spatial_dropout! {
-    /// Sets a random part of the channels to 0 in all steps at once in training and scales up the rest; otherwise
-    /// passes them on (Tompson et al. 2015).
+    /// Sets a random fraction of the channels to 0 at all steps in training and scales up the rest; in inference it is
+    /// the identity (Tompson et al. 2015).
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → the same.
@@ -71,8 +79,8 @@ spatial_dropout! {
 }
 
 spatial_dropout! {
-    /// Sets a random part of the channels to 0 over the whole image in training and scales up the rest; otherwise
-    /// passes them on (Tompson et al. 2015).
+    /// Sets a random fraction of the channels to 0 over the whole image in training and scales up the rest; in
+    /// inference it is the identity (Tompson et al. 2015).
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -84,14 +92,14 @@ spatial_dropout! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     SpatialDropout2D, 4, [
-        /// Where the channels stand.
+        /// The position of the channels.
         data_format: DataFormat = DataFormat::ChannelsLast,
     ], |layer| layer.data_format
 }
 
 spatial_dropout! {
-    /// Sets a random part of the channels to 0 over the whole volume in training and scales up the rest; otherwise
-    /// passes them on (Tompson et al. 2015).
+    /// Sets a random fraction of the channels to 0 over the whole volume in training and scales up the rest; in
+    /// inference it is the identity (Tompson et al. 2015).
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → the same.
@@ -103,7 +111,7 @@ spatial_dropout! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     SpatialDropout3D, 5, [
-        /// Where the channels stand.
+        /// The position of the channels.
         data_format: DataFormat = DataFormat::ChannelsLast,
     ], |layer| layer.data_format
 }

@@ -1,4 +1,4 @@
-//! `Cropping1D`, `2D`, `3D`: cuts off the borders.
+//! `Cropping1D`, `2D`, `3D`: crop the spatial dimensions.
 
 use super::{first_axis, with_space};
 use crate::error::{Error, Result};
@@ -6,20 +6,20 @@ use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
 use crate::ops::Value;
 use crate::shape::{Borders, DataFormat, Shape};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! cropping {
     ($(#[$doc:meta])* $name:ident, $n:literal, $default:literal, [$($format:tt)*], $data_format:expr) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// How many cells to cut off before and after each dimension.
+                /// The number of positions to crop before and after each dimension.
                 cropping: Borders<$n> = Borders([($default, $default); $n]),
                 $($format)*
             }
         }
 
         impl $name {
-            /// Cuts off `cropping`: one number for all sides, one for each dimension, or a pair for each.
+            /// Crops by `cropping`: one number for all sides, one per dimension, or a pair per dimension.
             pub fn new(cropping: impl Into<Borders<$n>>) -> Self {
                 Self { cropping: cropping.into(), ..Self::default() }
             }
@@ -62,7 +62,7 @@ macro_rules! cropping {
 }
 
 cropping! {
-    /// Cuts off the ends of steps.
+    /// Crops the first and last steps.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, new_steps, channels)`.
@@ -78,7 +78,7 @@ cropping! {
 }
 
 cropping! {
-    /// Cuts off the ends of rows and columns.
+    /// Crops rows and columns.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels)`.
@@ -91,13 +91,13 @@ cropping! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     Cropping2D, 2, 0, [
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     ], |layer| layer.data_format
 }
 
 cropping! {
-    /// Cuts off the ends of depth, rows and columns.
+    /// Crops depth, rows and columns.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, channels)`.
@@ -110,7 +110,7 @@ cropping! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     Cropping3D, 3, 1, [
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     ], |layer| layer.data_format
 }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_left_is_refused() {
+    fn cropping_everything_is_refused() {
         assert!(Cropping1D::new((2, 2)).output_shape(&Shape::batch_of((4, 1))).is_err());
         assert!(Cropping1D::new((usize::MAX, 2)).output_shape(&Shape::batch_of((4, 1))).is_err());
     }

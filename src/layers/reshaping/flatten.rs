@@ -1,12 +1,12 @@
-//! `Flatten`: one row of numbers for each sample.
+//! `Flatten`: flattens each sample.
 
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer, OutputMemory};
 use crate::ops::{self, Value};
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Puts all numbers of a sample in one row, channels last.
+    /// Flattens each sample, channels last.
     ///
     /// # Shapes
     /// `(batch, …)` → `(batch, product of the rest)`; `(batch,)` → `(batch, 1)`.
@@ -19,7 +19,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Flatten {
-        /// Where the channels stand in the input; they are moved last before the numbers are put in a row.
+        /// The position of the channels in the input; they are moved last before flattening.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
@@ -42,6 +42,10 @@ impl Layer for Flatten {
 
     fn output_memory(&self) -> OutputMemory {
         OutputMemory::View
+    }
+
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        (self.data_format == DataFormat::ChannelsLast).then_some(Frozen::Same)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

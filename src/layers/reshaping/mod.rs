@@ -1,4 +1,4 @@
-//! The layers that only change shapes.
+//! The reshaping layers.
 
 mod cropping;
 mod flatten;
@@ -19,7 +19,7 @@ pub use zero_padding::{ZeroPadding1D, ZeroPadding2D, ZeroPadding3D};
 use crate::error::Result;
 use crate::shape::{DataFormat, Shape};
 
-/// The first dimension of space: where steps, rows or depth stand.
+/// The first spatial axis.
 fn first_axis(format: DataFormat) -> usize {
     match format {
         DataFormat::ChannelsFirst => 2,
@@ -27,7 +27,7 @@ fn first_axis(format: DataFormat) -> usize {
     }
 }
 
-/// The shape with its dimensions of space, `N` of them, each changed by a rule that is told which it is.
+/// The shape with each of its `N` spatial dimensions changed by a rule, which gets the dimension and its size.
 fn with_space<const N: usize>(
     input: &Shape,
     format: DataFormat,

@@ -1,4 +1,4 @@
-//! `Permute`: dimensions in another order.
+//! `Permute`: permutes dimensions.
 
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
@@ -6,7 +6,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Puts the dimensions of each sample in another order.
+    /// Permutes the dimensions of each sample.
     ///
     /// # Shapes
     /// `(batch, …)` → the same sizes in the order of `dims`.
@@ -19,7 +19,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Permute {
-        /// Which dimension of the input, counted from 1, each of the output is.
+        /// The input dimension, counted from 1, of each output dimension.
         dims: Vec<usize>,
     }
 }

@@ -1,4 +1,4 @@
-//! `RepeatVector`: the same features at every step.
+//! `RepeatVector`: repeats features as a sequence.
 
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
@@ -19,13 +19,13 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RepeatVector {
-        /// How many times.
+        /// The number of repetitions.
         n: usize,
     }
 }
 
 impl RepeatVector {
-    /// The features `n` times.
+    /// Repeats the features `n` times.
     pub fn new(n: usize) -> Self {
         Self::required(n)
     }

@@ -1,12 +1,12 @@
-//! `Reshape`: the same numbers in another shape.
+//! `Reshape`: reshapes each sample.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer, OutputMemory, check_rank};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer, OutputMemory, check_rank};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Gives each sample another shape; one size may be −1, which is worked out.
+    /// Reshapes each sample; one size can be −1, which is inferred.
     ///
     /// # Shapes
     /// `(batch, …)` → `(batch, *target_shape)`.
@@ -30,7 +30,7 @@ impl Reshape {
         Self::required(target_shape.into())
     }
 
-    /// The sizes with −1 worked out for samples of `length` numbers, if that is known.
+    /// The sizes with −1 inferred for samples of `length` numbers, if that is known.
     fn resolve(&self, length: Option<usize>) -> Result<Vec<Option<usize>>> {
         check_rank("target_shape", self.target_shape.len() + 1)?;
         let wrong = |expected: String| Error::argument("target_shape", expected, format!("{:?}", self.target_shape));
@@ -61,6 +61,10 @@ impl Layer for Reshape {
 
     fn output_memory(&self) -> OutputMemory {
         OutputMemory::View
+    }
+
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        Some(Frozen::Same)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

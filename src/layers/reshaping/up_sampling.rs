@@ -1,4 +1,4 @@
-//! `UpSampling1D`, `2D`, `3D`: more cells in place of each.
+//! `UpSampling1D`, `2D`, `3D`: upsample by a factor.
 
 use super::{first_axis, with_space};
 use crate::error::{Error, Result};
@@ -6,23 +6,23 @@ use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::{Interpolation, Value, resize_axis, resize_len};
 use crate::shape::{DataFormat, Shape, Spatial};
 
-/// Keras tells the size of `UpSampling1D` as a number, those of the others as a list.
+/// The size of `UpSampling1D` is a number in Keras's files, those of the others a list.
 type Times = usize;
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! up_sampling {
     ($(#[$doc:meta])* $name:ident, $n:literal, $size:ty, $default:expr, [$($more:tt)*], |$self:ident| ($sizes:expr, $format:expr, $interpolation:expr)) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// How many cells to make of one, along each dimension.
+                /// The upsampling factor of each dimension.
                 size: $size = $default,
                 $($more)*
             }
         }
 
         impl $name {
-            /// `size` cells in place of one: one number for all dimensions, or one for each.
+            /// Upsamples by `size`: one factor for all dimensions, or one per dimension.
             pub fn new(size: impl crate::config::Argument<$size>) -> Self {
                 Self { size: size.into_argument(), ..Self::default() }
             }
@@ -35,7 +35,7 @@ macro_rules! up_sampling {
                 Spatial(sizes).check_positive("size")?;
                 with_space::<$n>(input, $format, |dimension, size| {
                     size.checked_mul(sizes[dimension])
-                        .ok_or_else(|| Error::argument("size", "numbers that a size can have", sizes[dimension]))
+                        .ok_or_else(|| Error::argument("size", "a factor without overflow", sizes[dimension]))
                 })
             }
 
@@ -88,7 +88,7 @@ up_sampling! {
 }
 
 up_sampling! {
-    /// Makes images larger: repeats rows and columns, or goes smoothly from one to the next.
+    /// Upsamples images by repetition or interpolation.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels)`.
@@ -101,15 +101,15 @@ up_sampling! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     UpSampling2D, 2, Spatial<2>, Spatial([2, 2]), [
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// `nearest` repeats cells; the others go smoothly from one to the next.
+        /// `nearest` repeats pixels; the others interpolate.
         interpolation: Interpolation = Interpolation::Nearest,
     ], |self| (self.size.0, self.data_format, self.interpolation)
 }
 
 up_sampling! {
-    /// Repeats each cell along depth, rows and columns.
+    /// Repeats each position along depth, rows and columns.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, channels)`.
@@ -122,7 +122,7 @@ up_sampling! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     UpSampling3D, 3, Spatial<3>, Spatial([2, 2, 2]), [
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     ], |self| (self.size.0, self.data_format, Interpolation::Nearest)
 }

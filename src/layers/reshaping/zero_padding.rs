@@ -1,26 +1,26 @@
-//! `ZeroPadding1D`, `2D`, `3D`: borders of zeros.
+//! `ZeroPadding1D`, `2D`, `3D`: pad with zeros.
 
 use super::{first_axis, with_space};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer};
 use crate::ops::Value;
 use crate::shape::{Borders, DataFormat, Shape};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! zero_padding {
     ($(#[$doc:meta])* $name:ident, $n:literal) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// How many cells to add before and after each dimension.
+                /// The padding before and after each dimension.
                 padding: Borders<$n> = Borders([(1, 1); $n]),
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
             }
         }
 
         impl $name {
-            /// Adds `padding`: one number for all sides, one for each dimension, or a pair for each.
+            /// Pads by `padding`: one number for all sides, one per dimension, or a pair per dimension.
             pub fn new(padding: impl Into<Borders<$n>>) -> Self {
                 Self { padding: padding.into(), ..Self::default() }
             }
@@ -31,14 +31,28 @@ macro_rules! zero_padding {
                 with_space::<$n>(input, self.data_format, |dimension, size| {
                     let (before, after) = self.padding.0[dimension];
                     size.checked_add(before).and_then(|sum| sum.checked_add(after)).ok_or_else(|| {
-                        Error::argument("padding", "numbers that a size can have", format!("({before}, {after})"))
+                        Error::argument("padding", "padding without overflow", format!("({before}, {after})"))
                     })
                 })
             }
 
             fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-                // One dimension after the other, each with borders of its own.
+                // Dimensions are padded one after the other.
                 Ok(self.output_shape(input)?.known_len().saturating_mul($n - 1))
+            }
+
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                let input = freezing.input()?;
+                let (space, channels) = (input.get(..$n)?, *input.get($n)?);
+                if $n > 2 || self.data_format != DataFormat::ChannelsLast {
+                    return None;
+                }
+                // A line is an image of one row.
+                let (height, (above, below)) = if $n == 2 { (space[0], self.padding.0[0]) } else { (1, (0, 0)) };
+                let (left, right) = self.padding.0[$n - 1];
+                let columns = [left, space[$n - 1], right].map(|size| size.checked_mul(channels));
+                let [Some(left), Some(width), Some(right)] = columns else { return None };
+                Some(FrozenPadding { rows: [above, height, below], columns: [left, width, right] }.into())
             }
 
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
@@ -51,8 +65,35 @@ macro_rules! zero_padding {
     };
 }
 
+/// A layer of one or two dimensions in a predictor: rows before, of and after the image, and values of a row likewise.
+#[derive(Debug)]
+struct FrozenPadding {
+    rows: [usize; 3],
+    columns: [usize; 3],
+}
+
+impl FrozenStep for FrozenPadding {
+    fn operations(&self) -> usize {
+        self.rows.iter().sum::<usize>().saturating_mul(self.columns.iter().sum()).saturating_mul(2)
+    }
+
+    fn run(&self, inputs: &[&[f32]], samples: usize, _: usize, output: &mut [f32]) {
+        let ([above, height, below], [left, width, right]) = (self.rows, self.columns);
+        let row = left + width + right;
+        output.fill(0.0);
+        let outputs = output.chunks_exact_mut(((above + height + below) * row).max(1));
+        let images = inputs[0].chunks_exact((height * width).max(1)).zip(outputs);
+        for (image, output) in images.take(samples) {
+            let rows = output[above * row..].chunks_exact_mut(row.max(1));
+            for (from, to) in image.chunks_exact(width.max(1)).zip(rows) {
+                to[left..left + width].copy_from_slice(from);
+            }
+        }
+    }
+}
+
 zero_padding! {
-    /// Adds zeros at the ends of steps.
+    /// Pads steps with zeros.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, new_steps, channels)`.
@@ -68,7 +109,7 @@ zero_padding! {
 }
 
 zero_padding! {
-    /// Adds zeros at the ends of rows and columns.
+    /// Pads rows and columns with zeros.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels)`.
@@ -84,7 +125,7 @@ zero_padding! {
 }
 
 zero_padding! {
-    /// Adds zeros at the ends of depth, rows and columns.
+    /// Pads depth, rows and columns with zeros.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, channels)`.
@@ -100,6 +141,8 @@ zero_padding! {
 }
 
 impl BuiltIn for ZeroPadding1D {
+    const LATE: &'static [(&'static str, &'static str)] = &[("data_format", "\"channels_last\"")];
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new((0, 2)), Shape::batch_of((3, 2))),

@@ -1,20 +1,21 @@
-//! `MelSpectrogram`: how strong frequencies are, as far apart as they sound.
+//! `MelSpectrogram`: the mel spectrogram of signals.
 
 use std::f64::consts::PI;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::initializers::Window;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Common, Layer};
 use crate::ops::{self, ConvGeometry, Value};
 use crate::shape::Shape;
 
 crate::describe! {
-    /// How strong the frequencies of frames of a signal are, on the mel scale, on which those stand evenly that sound
-    /// evenly apart.
+    /// The mel spectrogram of a signal: the strength of frequency bands per frame, with bands spaced evenly on the
+    /// perceptual mel scale.
     ///
     /// # Shapes
-    /// `(batch, samples)` → `(batch, num_mel_bins, frames)` with `1 + samples / sequence_stride` frames; more samples than
-    /// half of `fft_length`, so that the signal can be mirrored at its ends.
+    /// `(batch, samples)` → `(batch, num_mel_bins, frames)` with `1 + samples / sequence_stride` frames; more samples
+    /// than half of `fft_length`, so that the signal can be padded by reflection.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -26,34 +27,50 @@ crate::describe! {
     pub layer struct MelSpectrogram {
         /// The length of the Fourier transform.
         fft_length: usize = 2048,
-        /// The samples from the start of one frame to the start of the next.
+        /// The hop between the starts of successive frames, in samples.
         sequence_stride: usize = 512,
-        /// The samples that a frame's window weighs, at most `fft_length`, which it is if not given.
+        /// The length of the window, at most `fft_length`; by default `fft_length`.
         sequence_length: Option<usize> = None,
-        /// `hann`, `hamming`, a number for each sample of a frame, or nothing: all are alike then.
+        /// `hann`, `hamming`, or a number for each sample of a frame; `None` is a rectangular window.
         window: Option<Window> = Some(Window::Name("hann".to_owned())),
-        /// The samples of a second.
+        /// The sampling rate, in hertz.
         sampling_rate: usize = 16000,
-        /// The bands of frequencies.
+        /// The number of mel bands.
         num_mel_bins: usize = 128,
         /// The lowest frequency, in hertz.
         min_freq: f32 = 20.0,
-        /// The highest frequency, in hertz; without it half of the sampling rate.
+        /// The highest frequency, in hertz; by default half of the sampling rate.
         max_freq: Option<f32> = None,
         /// Whether the result is in decibels.
         power_to_db: bool = true,
-        /// How many decibels below the loudest place of a batch everything is at most.
+        /// The dynamic range in decibels: lower values are raised to the maximum of the batch minus this.
         top_db: f32 = 80.0,
         /// The exponent of the magnitude: 1 gives the energy, 2 the power.
         mag_exp: f32 = 2.0,
-        /// The least power, for the logarithm, above 0.
+        /// The lower bound of the power before the logarithm, above 0.
         min_power: f32 = 1e-10,
-        /// The power that is 0 decibels.
+        /// The reference power, at 0 decibels.
         ref_power: f32 = 1.0,
     }
 }
 
-/// A frequency on the mel scale.
+/// How many layers' tables are kept.
+const MOST_KEPT: usize = 4;
+
+/// Tables that were made, the newest last.
+static KEPT: Kept = Mutex::new(Vec::new());
+
+type Kept = Mutex<Vec<Arc<Tables>>>;
+
+/// What a layer computes with that no weight is.
+struct Tables {
+    kernel: Vec<f32>,
+    bands: Vec<f32>,
+    /// The layer that they are of, without what does not change them.
+    key: MelSpectrogram,
+}
+
+/// Converts a frequency to the mel scale.
 fn mel(hertz: f64) -> f64 {
     1127.0 * (1.0 + hertz / 700.0).ln()
 }
@@ -118,7 +135,7 @@ impl MelSpectrogram {
         Ok(())
     }
 
-    /// The frames of a signal; `None` if it is too short to be mirrored at its ends.
+    /// The number of frames of a signal; `None` if it is too short for reflection padding.
     fn frames(&self, samples: usize) -> Option<usize> {
         let half = self.fft_length / 2;
         let padded = samples.checked_add(2 * half).filter(|_| samples > half)?;
@@ -129,14 +146,43 @@ impl MelSpectrogram {
         Error::shape(format!("more than {} samples, half of `fft_length`", self.fft_length / 2), samples)
     }
 
-    /// The kernel of a convolution that computes the real and the imaginary part of the transform, the window in its middle.
+    /// The kernel and the bands, which are made once and kept for the next batches: of the layers that have computed last.
+    fn tables(&self, kept: &Kept) -> Result<Arc<Tables>> {
+        let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // What does not change them, such as the stride, is the same in all keys.
+        let key = Self {
+            sequence_length: Some(self.length()),
+            max_freq: Some(self.highest() as f32),
+            sequence_stride: 1,
+            power_to_db: false,
+            top_db: 0.0,
+            mag_exp: 0.0,
+            min_power: 0.0,
+            ref_power: 0.0,
+            common: Common::default(),
+            ..self.clone()
+        };
+        let same = |tables: &Arc<Tables>| format!("{:?}", tables.key) == format!("{key:?}");
+        if let Some(found) = lock().iter().find(|tables| same(tables)) {
+            return Ok(found.clone());
+        }
+        let made = Arc::new(Tables { kernel: self.kernel()?, bands: self.bands(), key });
+        let mut kept = lock();
+        if kept.len() >= MOST_KEPT {
+            kept.remove(0);
+        }
+        kept.push(made.clone());
+        Ok(made)
+    }
+
+    /// The kernel of a convolution that computes the real and the imaginary part of the windowed transform.
     fn kernel(&self) -> Result<Vec<f32>> {
         let (length, frequencies, inside) = (self.fft_length, self.frequencies(), self.length());
         let weights = match &self.window {
             Some(window) => window.weights(inside, true)?,
             None => vec![1.0; inside],
         };
-        // What cosine and sine are at every part of the circle that a sample's angle may be.
+        // Cosine and sine of every angle that occurs.
         let angle = |part: usize| 2.0 * PI * part as f64 / length as f64;
         let circle: Vec<[f32; 2]> =
             (0..length).map(|part| [angle(part).cos() as f32, -angle(part).sin() as f32]).collect();
@@ -152,14 +198,14 @@ impl MelSpectrogram {
         Ok(kernel)
     }
 
-    /// How much of each frequency is in each band: triangles on the mel scale, from the middle of the band before to that
-    /// of the band behind.
+    /// The weight of each frequency in each band: triangles on the mel scale, between the centers of the neighbouring
+    /// bands.
     fn bands(&self) -> Vec<f32> {
         let (frequencies, bands) = (self.frequencies(), self.num_mel_bins);
         let (low, high) = (mel(f64::from(self.min_freq)), mel(self.highest()));
         let edge = |index: usize| low + (high - low) * index as f64 / (bands + 1) as f64;
         let mut weights = vec![0.0; frequencies * bands];
-        // The first frequency, 0, is in none.
+        // Frequency 0 is in no band.
         for (frequency, row) in weights.chunks_exact_mut(bands).enumerate().skip(1) {
             let hertz = self.sampling_rate as f64 / 2.0 * frequency as f64 / (frequencies - 1) as f64;
             let pitch = mel(hertz);
@@ -173,7 +219,7 @@ impl MelSpectrogram {
         weights
     }
 
-    /// Decibels above `ref_power`, at most `top_db` below the loudest place.
+    /// Decibels relative to `ref_power`, at most `top_db` below the maximum.
     fn decibels(&self, power: Value) -> Result<Value> {
         let tenth = 10.0 / std::f32::consts::LN_10;
         let zero = 10.0 * self.ref_power.abs().max(self.min_power).log10();
@@ -212,11 +258,12 @@ impl Layer for MelSpectrogram {
         let [batch, samples] = sizes[..] else { return Err(Error::shape("ndim=2", format!("{sizes:?}"))) };
         let frames = self.frames(samples).ok_or_else(|| self.too_short(samples))?;
         let (device, half, frequencies) = (input.device(), self.fft_length / 2, self.frequencies());
-        // In a mirror at both ends, which are not repeated.
+        // Reflection padding without repeating the ends.
         let mirrored = (1..=half).rev().chain(0..samples).chain((samples - 1 - half..samples - 1).rev());
         let signal = input.select(1, &mirrored.collect::<Vec<_>>())?;
         let signal = signal.reshape(&[batch, samples + 2 * half, 1])?;
-        let kernel = Value::from_vec(self.kernel()?, &[self.fft_length, 1, 2 * frequencies], &device)?;
+        let tables = self.tables(&KEPT)?;
+        let kernel = Value::from_vec(tables.kernel.clone(), &[self.fft_length, 1, 2 * frequencies], &device)?;
         let geometry =
             ConvGeometry { strides: vec![self.sequence_stride], dilation: vec![1], pads: vec![(0, 0)], groups: 1 };
         let sides = ops::conv(signal, kernel, None, &geometry)?;
@@ -225,7 +272,7 @@ impl Layer for MelSpectrogram {
         if self.mag_exp != 2.0 {
             power = power.powf(self.mag_exp / 2.0);
         }
-        let bands = Value::from_vec(self.bands(), &[frequencies, self.num_mel_bins], &device)?;
+        let bands = Value::from_vec(tables.bands.clone(), &[frequencies, self.num_mel_bins], &device)?;
         let mut output = power.matmul_along(2, bands)?;
         if self.power_to_db {
             output = self.decibels(output)?;
@@ -250,7 +297,23 @@ impl BuiltIn for MelSpectrogram {
 mod tests {
     use super::*;
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn tables_are_made_once_and_those_of_other_layers_are_others() {
+        let kept = Kept::default();
+        let small = || MelSpectrogram::new().fft_length(18).sampling_rate(100).num_mel_bins(3).min_freq(1.0);
+        let first = small().tables(&kept).unwrap();
+        assert!(Arc::ptr_eq(&first, &small().sequence_stride(3).top_db(20.0).tables(&kept).unwrap()));
+        assert!(Arc::ptr_eq(&first, &small().sequence_length(18).max_freq(50.0).tables(&kept).unwrap()));
+        let other = small().window(None).tables(&kept).unwrap();
+        assert!(!Arc::ptr_eq(&first, &other) && first.kernel != other.kernel && first.bands == other.bands);
+        assert_ne!(first.bands, small().max_freq(40.0).tables(&kept).unwrap().bands);
+        for rate in 101..110 {
+            small().sampling_rate(rate).tables(&kept).unwrap();
+        }
+        assert!(kept.lock().unwrap().len() <= MOST_KEPT);
+    }
+
+    #[test]
+    fn invalid_arguments_are_refused() {
         let refused = |layer: MelSpectrogram, argument: &str| {
             let error = layer.output_shape(&Shape::batch_of(3000)).unwrap_err().to_string();
             assert!(error.contains(argument), "{error}");

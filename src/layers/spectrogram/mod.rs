@@ -1,4 +1,4 @@
-//! The layers that show which frequencies a sound has, and when.
+//! The spectrogram layers.
 
 mod mel_spectrogram;
 mod stft_spectrogram;

@@ -1,4 +1,4 @@
-//! `STFTSpectrogram`: the short-time Fourier transform of sounds.
+//! `STFTSpectrogram`: the short-time Fourier transform of signals.
 
 use crate::config::choice;
 use crate::error::{Error, Result};
@@ -8,19 +8,19 @@ use crate::ops::{self, ConvGeometry, Value};
 use crate::shape::{DataFormat, Padding, Shape};
 
 choice! {
-    /// What is shown of the frequencies of a frame.
+    /// The representation of a frame's spectrum.
     pub enum SpectrogramMode: "mode" {
         /// The logarithm of the magnitude.
         Log = "log",
-        /// The magnitude: the root of the sum of both parts' squares.
+        /// The magnitude of the complex spectrum.
         Magnitude = "magnitude",
-        /// The power: the sum of both parts' squares, doubled for all frequencies but the first and last.
+        /// The power: the squared magnitude, doubled for all frequencies but the first and last.
         Psd = "psd",
         /// The real part.
         Real = "real",
         /// The imaginary part.
         Imag = "imag",
-        /// The angle of the complex number of both parts.
+        /// The phase angle.
         Angle = "angle",
         /// Both parts, the frequencies of the real one first.
         Stft = "stft",
@@ -28,8 +28,8 @@ choice! {
 }
 
 crate::describe! {
-    /// The frequencies of frames of a signal, by a short-time Fourier transform that is a convolution: its kernels start as
-    /// sines and cosines, and are trained with the model unless `trainable(false)` says otherwise.
+    /// The spectrogram of a signal, by a short-time Fourier transform in the form of a convolution: its kernels are
+    /// initialized to sines and cosines, and trained with the model unless `trainable(false)` is set.
     ///
     /// # Shapes
     /// `(batch, samples, channels)` → `(batch, frames, channels · frequencies)`, or with `expand_dims`
@@ -45,34 +45,35 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct STFTSpectrogram {
-        /// What is shown of the frequencies.
+        /// The representation of the spectrum.
         mode: SpectrogramMode = SpectrogramMode::Log,
-        /// The samples of a frame.
+        /// The length of a frame, in samples.
         frame_length: usize = 256,
-        /// The samples from the start of one frame to the start of the next, at most `frame_length`; without it, half of that.
+        /// The hop between the starts of successive frames, at most `frame_length`; by default half of it.
         frame_step: Option<usize> = None,
-        /// The length of the transform, at least that of a frame; without it, the next power of two.
+        /// The length of the transform, at least that of a frame; by default the next power of two.
         fft_length: Option<usize> = None,
-        /// What weighs the samples of a frame; without it all are alike.
+        /// The window; `None` is a rectangular one.
         window: Option<Window> = Some(Window::Name("hann".to_owned())),
-        /// Whether the window is one of frames in a row, without the end that is the start of the next one.
+        /// Whether the window is periodic rather than symmetric.
         periodic: bool = false,
-        /// What the kernels are divided by: `density` the window's root of squares, `spectrum` its sum, or nothing.
+        /// The normalization of the kernels: by the root of the window's sum of squares (`density`), by its sum
+        /// (`spectrum`), or none.
         scaling: Option<String> = Some("density".to_owned()),
-        /// `valid`: frames stay inside; `same`: zeros are added, so that a frame starts at every step.
+        /// `valid`: frames stay inside; `same`: zero padding, so that there is a frame for every hop.
         padding: Padding = Padding::Valid,
-        /// Whether channels have a dimension of their own.
+        /// Whether channels have a separate dimension.
         expand_dims: bool = false,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
-/// The smallest number of which a root or logarithm is taken.
+/// The lower bound of arguments of a root or logarithm.
 const EPSILON: f32 = 1e-7;
 
 impl STFTSpectrogram {
-    /// The logarithm of magnitudes, of frames of 256 samples.
+    /// Log-magnitudes of frames of 256 samples.
     pub fn new() -> Self {
         Self::default()
     }
@@ -81,7 +82,7 @@ impl STFTSpectrogram {
         self.frame_step.unwrap_or(self.frame_length / 2).max(1)
     }
 
-    /// The frequencies of one part, real or imaginary.
+    /// The number of frequencies of one part, real or imaginary.
     fn frequencies(&self) -> usize {
         let length =
             self.fft_length.unwrap_or_else(|| self.frame_length.checked_next_power_of_two().unwrap_or(usize::MAX));
@@ -117,7 +118,7 @@ impl STFTSpectrogram {
         self.window.as_ref().map_or(Ok(()), |window| window.check(self.frame_length))
     }
 
-    /// Zeros before and after `samples`, and the frames.
+    /// The zero padding before and after `samples`, and the number of frames.
     fn frames(&self, samples: usize) -> (usize, usize, usize) {
         let (length, step) = (self.frame_length, self.step());
         match self.padding {
@@ -131,7 +132,7 @@ impl STFTSpectrogram {
         }
     }
 
-    /// Channels of one sample before its samples, as the frequencies of frames are computed.
+    /// The requested representation, from frequencies with the channels before the frames.
     fn shown(&self, real: Option<Value>, imag: Option<Value>) -> Result<Value> {
         let both = |real: Value, imag: Value| -> Result<Value> {
             Ok(match self.mode {
@@ -141,7 +142,7 @@ impl STFTSpectrogram {
                     let power = real.square() + imag.square();
                     match self.mode {
                         SpectrogramMode::Psd => match power.sizes()[2] {
-                            // The first and last alone.
+                            // Only the first and the last frequency.
                             0..=2 => power,
                             all => power.clone() + power.narrow(2, 1, all - 2).pad(2, 1, 1, 0.0)?,
                         },
@@ -197,13 +198,13 @@ impl Layer for STFTSpectrogram {
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
         let output = self.output_shape(input)?.known_len();
-        // The signal with its channels apart and padded, both sides, and what is made of them step by step.
+        // The padded signal by channels, both parts, and the intermediate representation.
         let signal = input.known_len().saturating_mul(3);
         Ok(signal.saturating_add(output.saturating_mul(if training { 8 } else { 5 })))
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
-        // Each channel is a signal by itself.
+        // Each channel is a separate signal.
         let signals = match self.data_format {
             DataFormat::ChannelsFirst => input,
             _ => input.permute(&[0, 2, 1]),
@@ -219,7 +220,7 @@ impl Layer for STFTSpectrogram {
         let frequencies = self.frequencies();
         let side = |index: usize| -> Result<Value> {
             let side = ops::conv(signals.clone(), call.weight(index), None, &geometry)?;
-            // Channels, then frequencies, then frames, so that the frequencies of both sides can stand in a row.
+            // Channels, then frequencies, then frames, so that the frequencies of both parts can be concatenated.
             side.reshape(&[batch, channels, frames, frequencies]).map(|side| side.permute(&[0, 1, 3, 2]))
         };
         let (real, imag) = match self.mode {
@@ -257,7 +258,7 @@ impl BuiltIn for STFTSpectrogram {
 mod tests {
     use super::*;
 
-    /// The weights with which a layer starts.
+    /// The initial weights of a layer.
     fn started(layer: &STFTSpectrogram) -> Vec<Value> {
         let specs = layer.weights(&Shape::batch_of((64, 1))).unwrap();
         let start = |spec: &WeightSpec| {
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         let refused = |layer: STFTSpectrogram, argument: &str| {
             let error = layer.output_shape(&Shape::batch_of((300, 1))).unwrap_err().to_string();
             assert!(error.contains(argument), "{error}");
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_stands_at_its_frequency() {
+    fn a_tone_peaks_at_its_frequency() {
         let device = burn::tensor::Device::flex();
         let tone = (0..64).map(|time| (2.0 * std::f32::consts::PI * 4.0 * time as f32 / 32.0).cos()).collect();
         let input = Value::from_vec(tone, &[1, 64, 1], &device).unwrap();

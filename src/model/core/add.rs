@@ -1,24 +1,24 @@
-//! Putting layers in a row: `add`, `pop`, and the layers' names.
+//! Sequential construction: `add`, `pop`, and the layers' names.
 
 use std::sync::OnceLock;
 
-use super::super::nested::{nested_model, nested_model_mut};
+use super::super::as_model::{nested_model, nested_model_mut};
 use super::super::stage::{STRING, gives_text};
 use super::super::weights::start;
-use super::{Built, Model, check_calls, check_name, in_layer, refuse_any_size, rules};
+use super::{Built, Model, check_calls, check_name, refuse_any_size, rules};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, Layer, Takes};
+use crate::layers::{Arguments, Layer, Takes, in_layer};
 use crate::shape::Shape;
 
 impl Model {
-    /// Appends a layer, gives it a name if it has none, and works out its output shape.
+    /// Appends a layer, names it if necessary, and infers its output shape.
     ///
-    /// On an error the model is as before.
+    /// On an error the model is unchanged.
     ///
     /// # Errors
-    /// [`Error::Layer`] with what the layer refuses; [`Error::DuplicateName`]; [`Error::Argument`] for a name with `/`
-    /// or a second input shape.
+    /// [`Error::Layer`] with the layer's error; [`Error::DuplicateName`]; [`Error::Argument`] for a name with `/` or a
+    /// second input shape.
     pub(in crate::model) fn add(&mut self, mut layer: Box<dyn Layer>) -> Result<()> {
         let is_input = layer.class_name() == "InputLayer";
         let counted = self.name_layer(&mut layer, if is_input { "input_layer" } else { "" })?;
@@ -44,7 +44,7 @@ impl Model {
     fn add_layer(&mut self, mut layer: Box<dyn Layer>) -> Result<()> {
         let declared = self.declared.clone();
         let depth = self.built.get().map(|built| built.shapes.len());
-        // The first layer may be a model that has an input shape; further ones only have to fit.
+        // The first layer can be a model with an input shape; further ones only have to accept the shape.
         let own = nested_model(&*layer).filter(|_| self.layers.is_empty());
         let own = own.and_then(|model| model.declared.clone()).filter(|_| self.declared.is_none());
         let batch_size = match self.layers.is_empty() {
@@ -54,8 +54,8 @@ impl Model {
             false => self.input_batch,
         };
         in_layer(&*layer, layer.common().check_batch_size())?;
-        // Without an `Input` the first layer tells what the model takes.
-        let told = self.input_dtype.clone();
+        // Without an `Input` the first layer determines the input dtype.
+        let input_dtype = self.input_dtype.clone();
         if self.layers.is_empty() && self.input_name.is_none() {
             self.input_dtype = layer.on_host().map(|host| match host.takes() {
                 Takes::Text => STRING.to_owned(),
@@ -79,7 +79,7 @@ impl Model {
             }
             Err(_) => {
                 self.declared = declared;
-                self.input_dtype = told;
+                self.input_dtype = input_dtype;
                 match (depth, self.built.get_mut()) {
                     (Some(depth), Some(built)) => built.truncate(depth),
                     _ => self.built = OnceLock::new(),
@@ -89,7 +89,7 @@ impl Model {
         result
     }
 
-    /// Refuses texts where the next layer wants numbers, and the reverse.
+    /// Rejects texts where the next layer requires numbers, and vice versa.
     fn check_next_texts(&self, layer: &dyn Layer) -> Result<()> {
         let start = self.input_dtype.as_deref() == Some(STRING);
         let texts = self.layers.iter().try_fold(start, |texts, layer| match layer.on_host() {
@@ -142,9 +142,9 @@ impl Model {
         Ok(())
     }
 
-    /// Gives the layer a name if it has none. Of a name that was counted, how many there were before.
+    /// Names the layer if it has no name. For a counted name, also returns the previous count.
     fn name_layer(&mut self, layer: &mut Box<dyn Layer>, base: &str) -> Result<Option<(String, usize)>> {
-        // A nested model is named like any other layer, unless its maker has named it.
+        // A nested model is named like any other layer, unless the user has named it.
         let nested_default = nested_model(&**layer).is_some() && ["sequential", "functional"].contains(&layer.name());
         if let Some(name) = layer.common().name.clone().filter(|_| !nested_default) {
             check_name(&name)?;
@@ -165,17 +165,17 @@ impl Model {
         Ok(Some((base, before)))
     }
 
-    /// Whether a layer or the input is called so. Comparing with each is cheaper than a set that has to be kept right
-    /// by everything that changes a name: five thousand layers take 12 million comparisons, most of them of lengths.
+    /// Whether a layer or the input has this name. Comparing with each is cheaper than a set that every change of a
+    /// name has to maintain: five thousand layers take 12 million comparisons, most of them of lengths.
     fn has_name(&self, name: &str) -> bool {
         self.input_name.as_deref() == Some(name) || self.layers.iter().any(|layer| layer.name() == name)
     }
 
-    /// Removes the last layer and returns it. As in Keras it keeps its weights: added again, to this model or another,
-    /// it goes on from them.
+    /// Removes the last layer and returns it. As in Keras it keeps its weights, also when it is added again, to this
+    /// model or another.
     ///
     /// # Errors
-    /// [`Error::NoSuchLayer`] if there is none.
+    /// [`Error::NoSuchLayer`] if the model is empty.
     pub(in crate::model) fn pop(&mut self) -> Result<Box<dyn Layer>> {
         let Some(mut layer) = self.layers.pop() else {
             return Err(Error::NoSuchLayer { wanted: "the last layer".into(), existing: Vec::new() });
@@ -196,7 +196,7 @@ impl Model {
             }
         }
         if self.layers.is_empty() {
-            // The input shape came with the first layer unless an `Input` brought it.
+            // The input shape came with the first layer, unless there is an `Input`.
             if self.input_name.is_none() {
                 self.declared = None;
                 self.input_batch = None;

@@ -1,21 +1,21 @@
-//! What a summary tells of a model: its layers' rows and its parameters.
+//! A model's summary: its layers' rows and its parameter counts.
 
-use super::super::forward::shapes_of;
-use super::super::functional::{Form, Functional};
+use super::super::as_model::nested_model;
+use super::super::form::{Form, Functional};
+use super::super::graph::shapes_of;
 use super::super::graph::{Node, Slot};
-use super::super::nested::nested_model;
 use super::super::order::{Order, Vertex, order};
 use super::super::summary::{Connection, Params, Row, Summary};
 use super::{Built, Model};
+use crate::compile::Compiled;
 use crate::layers::Operation;
 use crate::shape::Shape;
-use crate::training::Compiled;
 
 impl Model {
     /// The table of layers, output shapes and parameters; print it with `println!("{}", …)`.
     ///
-    /// The rows of a Functional model are its inputs, layers and operations in Keras's order; unless it is a mere chain,
-    /// the table has a column that says from which outputs each takes its inputs.
+    /// The rows of a Functional model are its inputs, layers and operations in Keras's order; unless it is a plain
+    /// chain, the table has a column with the sources of each layer's inputs.
     pub fn summary(&self) -> Summary {
         let mut rows = Vec::new();
         self.push_rows(&mut rows, 0, self.built.get());
@@ -27,7 +27,7 @@ impl Model {
         let mut summary = Summary::new(self.name(), rows, Params::float32(trainable), Params::float32(rest));
         summary.connected = self.functional.as_ref().is_some_and(|own| !self.is_chain(own));
         summary.input_shape = self.input_shape().ok().cloned();
-        summary.optimizer = self.compiled.as_ref().and_then(Compiled::optimizer_params);
+        summary.optimizer = self.compiled.as_ref().and_then(Compiled::optimizer_params).map(Params::float32);
         summary
     }
 
@@ -56,7 +56,7 @@ impl Model {
                 level,
             });
             if let Some(nested) = nested {
-                // A nested model has its shapes from where it stands.
+                // A nested model's shapes depend on its call.
                 let inputs = built.zip(self.graph.first_call(index));
                 let inputs = inputs.map(|(built, node)| shapes_of(&built.shapes, node));
                 let inner = inputs.and_then(|inputs| nested.build_for(&inputs).ok());
@@ -65,7 +65,7 @@ impl Model {
         }
     }
 
-    /// The shapes of a layer's outputs, for each of its calls; those of the input for an input layer.
+    /// The shapes of a layer's outputs, per call; those of the input for an input layer.
     fn shapes_by_call(&self, layer: usize, calls: &[&Node], built: &Built) -> Vec<Vec<Shape>> {
         let input = self.functional.as_ref().and_then(|own| own.inputs.iter().position(|input| *input == layer));
         if let Some(slot) = input {
@@ -75,7 +75,7 @@ impl Model {
         shapes.map(|shapes| shapes.unwrap_or_default().to_vec()).collect()
     }
 
-    /// What a value of a Functional model comes from.
+    /// The source of a value of a Functional model.
     fn connection(&self, slot: Slot) -> Option<Connection> {
         let functional = self.functional.as_ref()?;
         let (layer, call, output) = match self.graph.producer(slot) {
@@ -85,7 +85,7 @@ impl Model {
         Some(Connection { layer: self.layers[layer].name().to_owned(), call, output })
     }
 
-    /// Keras's order of the layers and calls. The calls are the inputs and after them the nodes of the graph.
+    /// Keras's order of the layers and calls. The calls are the inputs followed by the nodes of the graph.
     fn order(&self, functional: &Functional) -> Option<Order> {
         let inputs = self.graph.inputs();
         let call_of = |slot: Slot| self.graph.index_of(slot).map_or(slot, |node| inputs + node);
@@ -101,15 +101,15 @@ impl Model {
         order(&vertices, &(0..inputs).collect::<Vec<_>>(), &outputs)
     }
 
-    /// Whether Keras takes a Functional model for layers in a row: one call at each depth, on one value, and no layer
-    /// called twice. Several outputs make it none the less a chain.
+    /// Whether Keras considers a Functional model a chain: one call at each depth, on one value, and no layer called
+    /// twice. It can have several outputs.
     fn is_chain(&self, functional: &Functional) -> bool {
         let one_each =
             self.order(functional).is_some_and(|order| order.depths.windows(2).all(|pair| pair[0] != pair[1]));
         one_each && self.graph.nodes().iter().all(|node| node.in_order().len() == 1 && node.call == 0)
     }
 
-    /// Numbers of weights that training may change, and of the others.
+    /// The numbers of trainable and of other parameters.
     pub(super) fn count_by_trainable(&self, built: &Built) -> (usize, usize) {
         let mut counts = (0usize, 0usize);
         for (layer, specs) in self.layers.iter().zip(&built.specs) {

@@ -1,40 +1,39 @@
-//! The weights of a layer as other layouts hold them: NVIDIA's recurrent layers and Keras 1.
+//! The weights of a layer in other layouts: cuDNN's recurrent layers and Keras 1.
 
 use crate::error::Result;
 use crate::formats::Array;
 use crate::layers::WeightSpec;
 
-/// How one weight of a layer is made of those in a file.
+/// How one weight of a layer is made from those in a file.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Piece {
-    /// One as it is, by its place in the file.
+    /// Unchanged; the index in the file.
     Same(usize),
-    /// One with its axes in another order, then of these sizes.
+    /// With its axes permuted, then reshaped to these sizes.
     Permuted(usize, Vec<usize>, Vec<usize>),
-    /// Several side by side, along the last axis.
+    /// Several concatenated along the last axis.
     Joined(Vec<usize>),
-    /// A matrix of gates, each of which lies there row by column: `turned` says that it was transposed, else it was
-    /// read column by column.
+    /// A matrix of gates, each stored in another memory order: with `turned` transposed, else read column by column.
     Gates { from: usize, gates: usize, turned: bool },
-    /// The two biases of each gate, which are added up.
+    /// The sum of the two biases of each gate.
     Summed(usize),
-    /// As it is, in other sizes.
+    /// Reshaped.
     Reshaped(usize, Vec<usize>),
 }
 
-/// How the weights of a layer are made of those in the file.
+/// How the weights of a layer are made from those in the file.
 pub(super) struct Arranged {
     pub pieces: Vec<Piece>,
-    /// The sizes that come out.
+    /// The resulting shapes.
     pub shapes: Vec<Vec<usize>>,
 }
 
-/// What is to be known of a file and a layer.
+/// Properties of the file and the layer that determine the layout.
 #[derive(Clone, Copy)]
 pub(super) struct Layout {
     /// Whether Keras 1 wrote the file.
     pub keras_1: bool,
-    /// Whether the layer's channels stand before its space.
+    /// Whether the layer's data format is channels first.
     pub channels_first: bool,
 }
 
@@ -56,14 +55,14 @@ impl Arranged {
             spec += specs_taken;
             from += taken;
         }
-        // What is left over is seen as such.
+        // Leftover weights are passed on, so that the comparison reports them.
         pieces.extend((from..found.len()).map(Piece::Same));
         pieces.retain(|piece| piece.sources().iter().all(|source| *source < found.len()));
         let shapes = pieces.iter().map(|piece| piece.shape(found)).collect();
         Self { pieces, shapes }
     }
 
-    /// The weights, made of those of the file.
+    /// Makes the weights from those in the file.
     pub fn make(&self, found: Vec<Array>) -> Result<Vec<Array>> {
         let shapes: Vec<Vec<usize>> = found.iter().map(|array| array.shape().to_vec()).collect();
         let mut found: Vec<Option<Array>> = found.into_iter().map(Some).collect();
@@ -104,7 +103,7 @@ impl Piece {
         }
     }
 
-    /// The sizes that come out.
+    /// The resulting shape.
     fn shape(&self, found: &[Vec<usize>]) -> Vec<usize> {
         match self {
             Self::Same(from) | Self::Gates { from, .. } => found[*from].clone(),
@@ -130,7 +129,7 @@ struct Recurrent<'a> {
 }
 
 impl<'a> Recurrent<'a> {
-    /// The weights that come next, if they are those of an `LSTM` or a `GRU`.
+    /// The next weights, if they are those of an `LSTM` or a `GRU`.
     fn of(specs: &[&'a WeightSpec]) -> Option<Self> {
         let [kernel, recurrent, rest @ ..] = specs else { return None };
         let ([inputs, _], [units, columns]) = (&kernel.sizes[..], &recurrent.sizes[..]) else { return None };
@@ -140,7 +139,7 @@ impl<'a> Recurrent<'a> {
         Some(Self { inputs: *inputs, units: *units, gates, bias })
     }
 
-    /// Whether the file has a kernel, a recurrent kernel and a bias for each gate.
+    /// Whether the file has separate kernels, recurrent kernels and biases per gate.
     fn is_by_gate(&self, found: &[Vec<usize>]) -> bool {
         let (inputs, units) = (self.inputs, self.units);
         found.get(..3 * self.gates).is_some_and(|found| {
@@ -148,7 +147,8 @@ impl<'a> Recurrent<'a> {
         })
     }
 
-    /// Keras 1's weights, gate by gate: z, r, h of a `GRU`; i, c, f, o of an `LSTM`, where today's order is i, f, c, o.
+    /// Keras 1's weights, gate by gate: z, r, h of a `GRU`; i, c, f, o of an `LSTM`, where the current order is i, f,
+    /// c, o.
     fn joined(&self, from: usize) -> (Vec<Piece>, usize, usize) {
         let order: &[usize] = if self.gates == 4 { &[0, 2, 1, 3] } else { &[0, 1, 2] };
         let of = |part: usize| Piece::Joined(order.iter().map(|gate| from + 3 * gate + part).collect());
@@ -156,12 +156,12 @@ impl<'a> Recurrent<'a> {
         ((0..parts).map(of).collect(), parts, 3 * self.gates)
     }
 
-    /// Whether the file has the bias of `CuDNNLSTM` or `CuDNNGRU`, twice as long as any other.
+    /// Whether the file has the bias of `CuDNNLSTM` or `CuDNNGRU`, twice as long as usual.
     fn is_cudnn(&self, found: &[Vec<usize>]) -> bool {
         let columns = self.units * self.gates;
         let takes_two = match (self.gates, self.bias) {
             (4, Some(_)) => true,
-            // The other GRU has one bias, and applies the reset before the product.
+            // The other GRU has one bias, and applies the reset gate before the product.
             (_, Some(bias)) => bias.sizes == [2, columns],
             _ => false,
         };
@@ -180,11 +180,11 @@ impl<'a> Recurrent<'a> {
     }
 }
 
-/// The kernel of a convolution of Keras 1, if the weight is one; else the weight as it is.
+/// The kernel of a convolution of Keras 1, if the weight is one; else the weight unchanged.
 fn convolution(spec: &WeightSpec, found: Option<&Vec<usize>>, from: usize, layout: Layout) -> Piece {
     let (Some(found), "kernel", true) = (found, spec.name.as_str(), layout.keras_1) else { return Piece::Same(from) };
     match (&spec.sizes[..], &found[..]) {
-        // One dimension was a convolution over two of which one has the size 1.
+        // A 1D convolution was stored as a 2D one with a size of 1.
         ([length, _, filters], [a, 1, _, b]) if a == length && b == filters => {
             Piece::Reshaped(from, vec![found[0], found[2], found[3]])
         }
@@ -192,7 +192,7 @@ fn convolution(spec: &WeightSpec, found: Option<&Vec<usize>>, from: usize, layou
             Piece::Permuted(from, vec![2, 1, 0, 3], vec![found[2], found[1], found[0]])
         }
         ([_, _, _, _] | [_, _, _, _, _], found) if layout.channels_first && found.len() == spec.sizes.len() => {
-            // (filters, channels, …space) there, (…space, channels, filters) today.
+            // (filters, channels, …space) in the file, (…space, channels, filters) now.
             let axes: Vec<usize> = (2..found.len()).chain([1, 0]).collect();
             let sizes = axes.iter().map(|axis| found[*axis]).collect();
             Piece::Permuted(from, axes, sizes)
@@ -205,7 +205,7 @@ fn last(sizes: &[usize]) -> usize {
     sizes.last().copied().unwrap_or(1)
 }
 
-/// Values with their axes in another order: axis `i` of the result is axis `axes[i]`.
+/// Permutes axes: axis `i` of the result is axis `axes[i]` of the values.
 fn permuted(values: &[f32], sizes: &[usize], axes: &[usize]) -> Vec<f32> {
     let stride = |axis: usize| sizes[axis + 1..].iter().product::<usize>();
     let mut offsets = vec![0];
@@ -216,7 +216,7 @@ fn permuted(values: &[f32], sizes: &[usize], axes: &[usize]) -> Vec<f32> {
     offsets.into_iter().map(|offset| values[offset]).collect()
 }
 
-/// Rows side by side; each part with the length of its rows.
+/// Concatenates rows; each part comes with the length of its rows.
 fn joined(parts: &[(Vec<f32>, usize)]) -> Vec<f32> {
     let rows = parts.first().map_or(0, |(values, width)| values.len().checked_div(*width).unwrap_or(0));
     let mut all = Vec::with_capacity(parts.iter().map(|(values, _)| values.len()).sum());
@@ -228,8 +228,8 @@ fn joined(parts: &[(Vec<f32>, usize)]) -> Vec<f32> {
     all
 }
 
-/// The columns of each gate, put in today's order: transposed, or, as NVIDIA's library lays out the kernels of inputs,
-/// the numbers in a row taken column by column.
+/// Converts the columns of each gate to the current layout: transposed, or, for cuDNN's input kernels, read column by
+/// column.
 fn of_gates(values: &[f32], sizes: &[usize], gates: usize, turned: bool) -> Vec<f32> {
     let (rows, columns) = (sizes[0], sizes[1]);
     let units = columns / gates;
@@ -270,9 +270,9 @@ mod tests {
     const KERAS_2: Layout = Layout { keras_1: false, channels_first: false };
     const KERAS_1: Layout = Layout { keras_1: true, channels_first: false };
 
-    /// The right numbers are those of `_convert_rnn_weights` of tf_keras 2.21.
+    /// The expected numbers are from `_convert_rnn_weights` of tf_keras 2.21.
     #[test]
-    fn the_weights_of_nvidias_layers_are_put_in_order() {
+    fn the_weights_of_cudnn_layers_are_converted() {
         let lstm = [spec("kernel", &[2, 4]), spec("recurrent_kernel", &[1, 4]), spec("bias", &[4])];
         let weights = made(&lstm, &[&[2, 4], &[1, 4], &[8]], KERAS_2);
         assert_eq!(weights[0].clone().into_f32(), [0., 1., 2., 3., 4., 5., 6., 7.]);
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(weights[0].clone().into_f32(), kernel);
         assert_eq!(weights[1].clone().into_f32()[..9], [0., 9., 18., 3., 12., 21., 6., 15., 24.]);
         assert_eq!(weights[2].shape(), [2, 9]);
-        // A GRU that applies the reset before the product has no use for two biases.
+        // A GRU that applies the reset gate before the product has no use for two biases.
         let before = [spec("kernel", &[2, 9]), spec("recurrent_kernel", &[3, 9]), spec("bias", &[9])];
         assert_eq!(made(&before, &[&[2, 9], &[3, 9], &[18]], KERAS_2)[2].shape(), [18]);
     }
@@ -299,15 +299,15 @@ mod tests {
             Array::new(by_gate[i], vec![i as f32; count]).unwrap()
         });
         let weights = arranged.make(numbered.collect()).unwrap();
-        // i, c, f, o there; i, f, c, o today.
+        // i, c, f, o in the file; i, f, c, o now.
         assert_eq!(weights[0].clone().into_f32(), [0., 6., 3., 9., 0., 6., 3., 9.]);
         assert_eq!(weights[2].clone().into_f32(), [2., 8., 5., 11.]);
-        // The joined form that Keras 1 has too is today's.
+        // The joined form of Keras 1 is the current one.
         assert_eq!(made(&lstm, &[&[2, 4], &[1, 4], &[4]], KERAS_1)[2].shape(), [4]);
     }
 
     #[test]
-    fn the_convolutions_of_keras_1_are_turned() {
+    fn the_convolutions_of_keras_1_are_transposed() {
         let kernel = [spec("kernel", &[3, 2, 4])];
         assert_eq!(made(&kernel, &[&[3, 1, 2, 4]], KERAS_1)[0].clone().into_f32(), array(&[24]).into_f32());
         let older = made(&kernel, &[&[4, 2, 3, 1]], KERAS_1);
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_stays_for_the_comparison() {
+    fn unmatched_weights_are_kept_for_the_comparison() {
         let lstm = [spec("kernel", &[2, 4]), spec("recurrent_kernel", &[1, 4]), spec("bias", &[4])];
         assert_eq!(made(&lstm, &[&[2, 4]], KERAS_1).len(), 1);
         assert_eq!(made(&lstm, &[&[2, 4], &[1, 4], &[4], &[7]], KERAS_2).len(), 4);

@@ -1,4 +1,4 @@
-//! A file that has been opened, whatever its form: what is in it, before anything is built.
+//! An open file of any format: its contents, before anything is built.
 
 use std::path::Path;
 
@@ -7,21 +7,18 @@ use serde_json::Value as Json;
 use super::keras::TreeWeights;
 use super::legacy::{LegacyWeights, compile_config};
 use super::safetensors::{CONFIG, INFO, NamedWeights};
-use super::stored::{Place, Stored};
+use super::stored::{OPTIMIZER, Place, Stored};
 use super::vocabularies;
 use super::{FileFormat, read_model};
 use crate::datasets::DataInfo;
 use crate::error::{Error, Result};
-use crate::formats::keras::{self, KerasFile, LegacyFile, WeightsFile, name_of, parse_json, read_limited};
+use crate::formats::keras::{self, KerasFile, LegacyFile, WeightsFile, name_of, parse_json, read_limited, too_large};
 use crate::formats::safetensors::SafetensorsFile;
 use crate::formats::{Limits, foreign};
 use crate::model::Model;
 use crate::model::summary::{Params, Summary};
 
-/// The group of the optimizer's variables in Keras's files.
-pub(super) const OPTIMIZER: &str = "optimizer";
-
-/// A file that has been opened.
+/// An open file.
 pub(super) struct Opened {
     name: String,
     file: File,
@@ -36,8 +33,22 @@ enum File {
     Json(Json),
 }
 
+impl From<keras::Opened> for File {
+    fn from(opened: keras::Opened) -> Self {
+        match opened {
+            keras::Opened::Keras(file) => Self::Keras(file),
+            keras::Opened::Weights(file) => Self::Weights(file),
+            keras::Opened::Legacy(file) => Self::Legacy(file),
+        }
+    }
+}
+
+/// What messages call bytes that have no name.
+pub(super) const BYTES: &str = "the bytes";
+
 impl Opened {
-    /// Opens a file. Its name says whether it is JSON or safetensors; Keras's binary files are told apart by content.
+    /// Opens a file. Its extension identifies JSON and safetensors; Keras's binary formats are distinguished by
+    /// content.
     pub fn open(path: &Path, limits: &Limits) -> Result<Self> {
         let name = name_of(path);
         let format = FileFormat::of(path)?;
@@ -46,20 +57,30 @@ impl Opened {
             FileFormat::Safetensors => File::Safetensors(SafetensorsFile::open(path, limits)?),
             FileFormat::Json => {
                 let text = read_limited(path, limits.json_bytes.min(limits.file_bytes))?;
-                let object = parse_json(&name, "its text", &text, limits)?;
-                check_json(&name, &object)?;
-                File::Json(object)
+                File::Json(json_of(&name, &text, limits)?)
             }
-            _ => match keras::open(path, limits)? {
-                keras::Opened::Keras(file) => File::Keras(file),
-                keras::Opened::Weights(file) => File::Weights(file),
-                keras::Opened::Legacy(file) => File::Legacy(file),
-            },
+            _ => keras::open(path, limits)?.into(),
         };
         Ok(Self { name, file, limits: limits.clone() })
     }
 
-    /// What messages call the file.
+    /// Takes the bytes of a file of a form, as [`open`](Self::open) does with a name of that ending.
+    pub fn of_bytes(bytes: Vec<u8>, format: FileFormat, limits: &Limits) -> Result<Self> {
+        let path = Path::new(BYTES);
+        let name = name_of(path);
+        foreign::check_bytes(path, &bytes)?;
+        let file = match format {
+            FileFormat::Safetensors | FileFormat::Json if bytes.len() as u64 > limits.file_bytes => {
+                return Err(too_large(path, limits.file_bytes));
+            }
+            FileFormat::Safetensors => File::Safetensors(SafetensorsFile::from_bytes(path, bytes, limits)?),
+            FileFormat::Json => File::Json(json_of(&name, &bytes, limits)?),
+            _ => keras::open_bytes(path, bytes, limits)?.into(),
+        };
+        Ok(Self { name, file, limits: limits.clone() })
+    }
+
+    /// The file's name in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -69,7 +90,7 @@ impl Opened {
         !matches!(self.file, File::Json(_))
     }
 
-    /// Whether the file holds no model.
+    /// Whether the file contains weights only.
     fn is_weights_alone(&self) -> bool {
         match &self.file {
             File::Keras(_) | File::Json(_) => false,
@@ -79,7 +100,7 @@ impl Opened {
         }
     }
 
-    /// The model that the file describes, with fresh weights. It is there once: what describes it is taken apart.
+    /// The model that the file describes, with new weights. Can be called once: it consumes the configuration.
     pub fn model(&mut self) -> Result<Model> {
         if self.is_weights_alone() {
             return Err(self.weights_alone());
@@ -116,7 +137,7 @@ impl Opened {
         Ok(model)
     }
 
-    /// What the file says that the model knows of its data.
+    /// The model's data info in the file.
     fn info(&self) -> Result<DataInfo> {
         let (at, json) = match &self.file {
             File::Keras(file) => ("brasa.json", file.info().clone()),
@@ -154,7 +175,20 @@ impl Opened {
     }
 }
 
-/// Refuses JSON that describes a model in the words of another program.
+/// The model in a text of JSON.
+fn json_of(name: &str, text: &[u8], limits: &Limits) -> Result<Json> {
+    if text.len() as u64 > limits.json_bytes {
+        return Err(Error::unsupported(
+            format!("the text of `{name}` with its {} bytes", text.len()),
+            format!("up to {} (`Limits::json_bytes`)", limits.json_bytes),
+        ));
+    }
+    let object = parse_json(name, "its text", text, limits)?;
+    check_json(name, &object)?;
+    Ok(object)
+}
+
+/// Rejects a model's JSON from another program.
 fn check_json(name: &str, object: &Json) -> Result<()> {
     if ["modelTopology", "weightsManifest"].iter().any(|key| object.get(key).is_some()) {
         return Err(Error::unsupported(
@@ -167,25 +201,26 @@ fn check_json(name: &str, object: &Json) -> Result<()> {
 
 /// A weight as a file declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredWeight {
-    /// Where it is in the file.
+    /// Its path in the file.
     pub name: String,
     /// Its sizes.
     pub shape: Vec<usize>,
 }
 
-/// What is in a file of a model or of weights, told without making the weights.
+/// The contents of a model or weights file, determined without allocating the weights.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Contents {
     /// A model: its layers, shapes and parameters.
     Model(Summary),
-    /// Weights alone: each with its shape.
+    /// Weights only: each with its shape.
     Weights(Vec<StoredWeight>),
 }
 
 impl Contents {
-    /// Looks into a file of any form that [`FileFormat`] names. No weight is read or made.
+    /// Inspects a file of any [`FileFormat`]. No weight is read or created.
     ///
     /// ```no_run
     /// use brasa::model::Contents;
@@ -198,13 +233,13 @@ impl Contents {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for what Brasa does not do, [`Error::Io`] for what
-    /// the system refuses.
+    /// [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for unsupported features, [`Error::Io`] if the file
+    /// cannot be read.
     pub fn of(path: impl AsRef<Path>) -> Result<Self> {
         Self::of_with(path, &Limits::default())
     }
 
-    /// As [`of`](Self::of), within other limits.
+    /// As [`of`](Self::of), with other limits.
     ///
     /// # Errors
     /// As [`of`](Self::of).
@@ -254,7 +289,7 @@ impl Contents {
         let count =
             own.iter().map(|weight| weight.shape.iter().fold(1usize, |count, size| count.saturating_mul(*size)));
         let count = count.fold(0usize, usize::saturating_add);
-        // The step number and the learning rate alone are there before the first step.
+        // Before the first step there are only the step number and the learning rate.
         summary.optimizer = (own.len() > 2).then(|| Params::float32(count));
         Ok(Self::Model(summary))
     }

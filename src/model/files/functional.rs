@@ -1,6 +1,6 @@
-//! Functional models in Keras's JSON: layers, and for each the calls that are made of it.
+//! Functional models in Keras's JSON: layers, each with its calls.
 //!
-//! Keras 3 writes a call with its arguments as they were given, Keras 2 as a list of the tensors.
+//! Keras 3 writes a call with its arguments, Keras 2 as a list of tensors.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,11 +9,12 @@ use serde_json::{Map, Value as Json, json};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layers::{self, Arguments, INITIAL_STATE, Kind, Layer, MASK, Operation, tensors};
-use crate::model::functional::{Called, Description, Form, Functional};
+use crate::model::form::{Form, Functional};
+use crate::model::functional::{Called, Description};
 use crate::model::graph::{Node, Slot};
 use crate::model::{Model, nested_model};
 
-/// A tensor by the layer that makes it, the number of the call and that of the output.
+/// A tensor, identified by its layer, the index of the call and that of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Reference {
     layer: String,
@@ -27,12 +28,12 @@ struct RawCall {
     inputs: Vec<Reference>,
     masks: Vec<Option<Reference>>,
     named: Vec<(String, Vec<Option<Reference>>)>,
-    /// The names by which the last of the inputs were given.
+    /// The names of the trailing inputs that were passed by name.
     by_name: Vec<String>,
     options: Config,
 }
 
-/// Who wrote the calls.
+/// The version of Keras that wrote the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Writer {
     Keras2,
@@ -43,16 +44,16 @@ fn wrong(argument: &str, expected: &str, received: &Json) -> Error {
     Error::argument(argument, expected, received.to_string().chars().take(80).collect::<String>())
 }
 
-/// Whether a class is that of a model that is described as a graph.
+/// Whether a class is that of a model described as a graph.
 pub(in crate::model) fn is_graph(class: &str) -> bool {
     ["Functional", "Model"].contains(&class)
 }
 
-/// The model that the config of a Functional model describes, without its name.
+/// The model described by a Functional config, without its name.
 ///
 /// # Errors
-/// [`Error::Argument`] for a graph that makes no sense, [`Error::Unsupported`] for a layer or an argument of a call that
-/// Brasa does not have, [`Error::Layer`] for what a layer refuses.
+/// [`Error::Argument`] for an invalid graph, [`Error::Unsupported`] for an unsupported layer or call argument,
+/// [`Error::Layer`] for a layer's error.
 pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
     let objects = match config.remove("layers") {
         Some(Json::Array(objects)) => objects,
@@ -62,7 +63,7 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
     let mut index_of: HashMap<String, usize> = HashMap::with_capacity(objects.len());
     let mut raw: Vec<Vec<Json>> = Vec::with_capacity(objects.len());
     let mut writer = None;
-    // What the values hold that are no floats.
+    // The kinds of values other than floats.
     let mut kinds: HashMap<String, Kind> = HashMap::new();
     for mut object in objects {
         let Some(fields) = object.as_object_mut() else { return Err(wrong("layers", "objects", &object)) };
@@ -94,18 +95,14 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
         };
         layer.common_mut().name = Some(name.clone());
         if index_of.insert(name.clone(), own.len()).is_some() {
-            return Err(Error::argument(
-                "layers",
-                "layers of which no two have the same name",
-                format!("`{name}` twice"),
-            ));
+            return Err(Error::argument("layers", "layers with distinct names", format!("`{name}` twice")));
         }
         own.push(layer);
         raw.push(calls);
     }
     let writer = writer.unwrap_or(Writer::Keras3);
 
-    // The number of each layer's first call; an input layer has one without arguments.
+    // The index of each layer's first call; an input layer has one without arguments.
     let mut first = Vec::with_capacity(own.len());
     let mut parsed = Vec::new();
     for (index, (layer, calls)) in own.iter().zip(&raw).enumerate() {
@@ -124,7 +121,7 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
         }
     }
     let count = |layer: usize| first.get(layer + 1).copied().unwrap_or(parsed.len()) - first[layer];
-    // Keras 2 counts the calls of a nested model from 1, Keras 3 does so for the ends of the graph alone.
+    // Keras 2 counts the calls of a nested model from 1, Keras 3 only at the ends of the graph.
     let place = |reference: &Reference, is_end: bool| -> Result<(usize, usize)> {
         let Some(layer) = index_of.get(&reference.layer).copied() else {
             let received = format!("`{}`", reference.layer);
@@ -182,7 +179,7 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
     description.build()
 }
 
-/// The ends of a graph: one tensor, a list, or a dictionary of them.
+/// The inputs or outputs of a graph: one tensor, a list, or a dictionary of them.
 fn ends(value: Json, key: &str) -> Result<(Vec<Reference>, Form)> {
     if let Some(reference) = reference_of_list(&value) {
         return Ok((vec![reference], Form::Single));
@@ -213,7 +210,7 @@ fn reference_of_list(value: &Json) -> Option<Reference> {
     Some(Reference { layer: layer.as_str()?.to_owned(), call: number(call)?, output: number(output)? })
 }
 
-/// A tensor as Keras 3 writes it.
+/// A tensor in Keras 3's form.
 fn keras_tensor(value: &Json) -> Option<Reference> {
     if value.get("class_name")?.as_str()? != "__keras_tensor__" {
         return None;
@@ -221,7 +218,7 @@ fn keras_tensor(value: &Json) -> Option<Reference> {
     reference_of_list(value.get("config")?.get("keras_history")?)
 }
 
-/// Tensors alone, a list of them, which may stand in lists as the states of several cells do, or something else.
+/// Only tensors, a list of them, possibly nested like the states of several cells, or something else.
 enum Argument {
     Tensors(Vec<Option<Reference>>),
     Other(Json),
@@ -247,7 +244,7 @@ fn argument(value: &Json, tensor: impl Fn(&Json) -> Option<Reference>) -> Argume
 }
 
 impl RawCall {
-    /// Takes an argument that is given by its name.
+    /// Takes an argument passed by name.
     fn take_named(&mut self, layer: &dyn Layer, name: &str, value: Argument) {
         match value {
             Argument::Other(Json::Null) => {}
@@ -268,7 +265,7 @@ impl RawCall {
     }
 }
 
-/// The operation that an object describes, if it is one. Its call becomes Keras 3's if it was Keras 2's.
+/// The operation described by an object, if it is one. A Keras 2 call is converted to Keras 3's form.
 fn operation(
     object: &Json,
     name: &str,
@@ -300,7 +297,7 @@ fn operation(
     operation.map(Some).map_err(in_operation)
 }
 
-/// The call of an operation, in Keras 3's words.
+/// The call of an operation in Keras 3's form.
 fn operation_call(call: &Json) -> RawCall {
     let found = tensors(call, &|value| keras_tensor(value).is_some());
     RawCall { inputs: found.into_iter().filter_map(keras_tensor).collect(), ..RawCall::default() }
@@ -329,7 +326,7 @@ fn keras_3_call(layer: &dyn Layer, call: &Json) -> Result<RawCall> {
     }
     let empty = Map::new();
     let kwargs = kwargs.and_then(Json::as_object).unwrap_or(&empty);
-    // Those that stand for positional ones come in the order of the layer's parameters.
+    // Those that stand for positional ones are put in the order of the layer's parameters.
     let position = |name: &str| parameters.iter().position(|parameter| *parameter == name).unwrap_or(usize::MAX);
     let mut sorted: Vec<(&String, &Json)> = kwargs.iter().collect();
     sorted.sort_by_key(|(name, _)| position(name));
@@ -352,7 +349,7 @@ fn keras_2_call(layer: &dyn Layer, call: &Json) -> Result<RawCall> {
             return Err(wrong("inbound_nodes", "tensors as [layer, call, output, arguments]", entry));
         };
         raw.inputs.push(reference);
-        // They are repeated for every tensor.
+        // The arguments are repeated for every tensor.
         for (name, value) in rest.and_then(Json::as_object).into_iter().flatten() {
             named.insert(name.clone(), value.clone());
         }
@@ -374,7 +371,7 @@ fn keras_2_call(layer: &dyn Layer, call: &Json) -> Result<RawCall> {
     Ok(raw)
 }
 
-/// States to start from, in lists of these lengths if there are some.
+/// Initial states, in lists of these lengths if there are any.
 fn states(tensors: Vec<Json>, lists: &[usize]) -> Json {
     if lists.iter().sum::<usize>() != tensors.len() {
         return json!(tensors);
@@ -392,7 +389,7 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
         numbers.insert(slot, (*layer, 0, 0));
     }
     let calls = graph.calls(model.all_layers().len());
-    // Calls that are not in this model leave no gap.
+    // Calls outside this model leave no gap in the numbering.
     for (layer, calls) in calls.iter().enumerate() {
         for (index, node) in calls.iter().enumerate() {
             for output in 0..node.outputs {
@@ -428,7 +425,7 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
             let elements = node.arguments.elements(name, node.inputs.len());
             let tensors: Vec<Json> =
                 elements.iter().map(|index| index.map_or(Json::Null, |index| tensor(&node.inputs[index]))).collect();
-            // A list of one is written as it is for a state, as a tensor for anything else.
+            // A list of one stays a list for a state, and is a bare tensor for anything else.
             let value = match name {
                 INITIAL_STATE => states(tensors, &layer.state_lists()),
                 _ if present.len() == 1 => tensors.into_iter().next().into(),

@@ -1,5 +1,5 @@
-//! The `hard_sigmoid` of Keras 1 and 2 in files of Keras 3, which has another of this name: with the same results, as
-//! the old function of `z` is today's of `1.2 · z`, and a factor of 1.2 has a place in the weights before it.
+//! The `hard_sigmoid` of Keras 1 and 2 in files of Keras 3, which has a different function of this name: the old
+//! function of `z` is the new one of `1.2 · z`, and the factor of 1.2 is folded into the weights before it.
 
 use std::borrow::Cow;
 
@@ -11,24 +11,23 @@ use crate::model::{Model, class_keys};
 use crate::ops::Value;
 use crate::optimizers::OptimizerState;
 
-/// What Brasa calls the old function.
+/// Brasa's name of the old function.
 const OLD: &str = "hard_sigmoid_keras_2";
 
-/// The old slope, 1/5, by today's, 1/6.
+/// The old slope, 1/5, divided by the new one, 1/6.
 const FACTOR: f32 = 1.2;
 
-/// A weight with its numbers.
+/// A weight with its values.
 type Weight<'a> = (&'a WeightSpec, Vec<f32>);
 
 impl Model {
-    /// The model as a file of Keras 3 holds it: itself or, where it has a `hard_sigmoid` of Keras 2, one that computes
-    /// the same without it.
+    /// The model for a file of Keras 3: itself or, if it has a `hard_sigmoid` of Keras 2, an equivalent one without it.
     ///
-    /// Weights and gradients have another scale there, so that what an optimizer has gathered does not belong to them
-    /// and is left out, and so are penalties and limits on them, with a warning.
+    /// Weights and gradients have another scale there, so the optimizer's state, regularizers and constraints do not
+    /// apply and are omitted, with a warning.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a layer in which the factor has no place.
+    /// [`Error::Unsupported`] for a layer into which the factor cannot be folded.
     pub(super) fn for_keras_3(&self) -> Result<Cow<'_, Self>> {
         let objects = self.layers().iter().map(|layer| layers::to_keras(&**layer)).collect::<Result<Vec<_>>>()?;
         if !objects.iter().any(mentions) {
@@ -90,7 +89,7 @@ impl Model {
         Ok(Cow::Owned(model))
     }
 
-    /// Refuses to write the model without its weights, to which the factor would belong.
+    /// Rejects writing the model without its weights, which would need the factor.
     pub(super) fn check_without_weights(&self) -> Result<()> {
         for layer in self.layers() {
             if mentions(&layers::to_keras(&**layer)?) {
@@ -108,7 +107,7 @@ fn refused(layer: &str, class: &str, how: &str) -> Error {
     )
 }
 
-/// Whether the old function stands anywhere in an object.
+/// Whether the old function occurs anywhere in an object.
 fn mentions(object: &Json) -> bool {
     match object {
         Json::String(text) => text == OLD,
@@ -118,7 +117,7 @@ fn mentions(object: &Json) -> bool {
     }
 }
 
-/// A layer that multiplies by the factor, named after the one that it stands before.
+/// A layer that multiplies by the factor, named after the one it precedes.
 fn rescaling(layer: &str, taken: &mut Vec<String>) -> Json {
     let mut name = format!("{layer}_input_scale");
     while taken.contains(&name) {
@@ -128,8 +127,8 @@ fn rescaling(layer: &str, taken: &mut Vec<String>) -> Json {
     json!({"class_name": "Rescaling", "config": {"name": name, "scale": FACTOR}})
 }
 
-/// Puts today's function into a layer's object and the factor into its weights, those below `group`; whether its input
-/// has to be multiplied by the factor instead.
+/// Replaces the function in a layer's object and folds the factor into its weights below `group`; `true` if its input
+/// has to be multiplied instead.
 fn renew(object: &mut Json, weights: &mut [Weight<'_>], group: &str) -> Result<bool> {
     if !mentions(object) {
         return Ok(false);
@@ -165,7 +164,7 @@ fn renew(object: &mut Json, weights: &mut [Weight<'_>], group: &str) -> Result<b
                 renew(cell, weights, &inside(&format!("cells/{key}")))?;
             }
         }
-        // The last step of an LSTM is the activation of its state, which is no product with a weight.
+        // The last step of an LSTM is the activation of its state, which is not a product with a weight.
         "LSTM" | "LSTMCell" | "ConvLSTM1D" | "ConvLSTM2D" | "ConvLSTM3D" if !is_old(config, "activation") => {
             scale(weights, group, &["kernel", "recurrent_kernel", "bias"], 4, &[0, 1, 3]);
         }
@@ -200,7 +199,7 @@ fn renew(object: &mut Json, weights: &mut [Weight<'_>], group: &str) -> Result<b
     Ok(rescaled)
 }
 
-/// The cells of a stack, with the parts in which their weights lie.
+/// The cells of a stack, with the paths of their weights.
 fn cells(config: &mut Json) -> Vec<(&mut Json, String)> {
     let cells = config.get_mut("cells").and_then(Json::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
     let classes: Vec<String> =
@@ -249,7 +248,7 @@ fn scale(weights: &mut [Weight<'_>], group: &str, names: &[&str], gates: usize, 
     }
 }
 
-/// Takes penalties and limits off weights that have another scale now.
+/// Removes regularizers and constraints from weights whose scale has changed.
 fn forget_penalties(layer: &str, config: &mut Json) {
     let Some(config) = config.as_object_mut() else { return };
     for (key, value) in config.iter_mut() {

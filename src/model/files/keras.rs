@@ -1,10 +1,9 @@
-//! A model's weights as Keras 3 stores them (`.keras`, `.weights.h5`): a tree by class and order.
+//! A model's weights in Keras 3's format (`.keras`, `.weights.h5`): a tree by class and order.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::contents::OPTIMIZER;
-use super::stored::{Place, Stored, compare};
+use super::stored::{OPTIMIZER, Place, Stored, compare};
 use super::vocabularies::{self, insert_weights};
 use crate::error::Result;
 use crate::formats::keras::{Listed, WeightTree, WeightsFile};
@@ -12,11 +11,11 @@ use crate::formats::{Array, Limits};
 use crate::layers::{Layer, WeightSpec};
 use crate::model::{Model, container_keys, nested_model};
 
-/// The state of random layers, which Keras before 3.15 stored beside the weights; it has no meaning elsewhere.
+/// The state of random layers, which Keras before 3.15 stored with the weights; it has no meaning here.
 const SEEDS: &str = "seed_generator";
 
 impl Model {
-    /// The weights and the optimizer's state, where Keras has them.
+    /// The weights and the optimizer's state at Keras's paths.
     pub(super) fn weight_tree(&self) -> Result<WeightTree> {
         let mut tree = WeightTree::new();
         tree.insert("", self.name(), Vec::new())?;
@@ -44,7 +43,7 @@ impl Model {
     }
 }
 
-/// Every part of a layer that Keras gives a group, with or without variables (Keras up to 3.3 insists on all).
+/// Every part of a layer that has a group in Keras, with or without variables (Keras up to 3.3 requires all).
 fn insert_saveables(tree: &mut WeightTree, layer: &dyn Layer, base: &str) -> Result<()> {
     tree.insert(base, layer.name(), Vec::new())?;
     insert_weights(tree, layer, base)?;
@@ -76,7 +75,7 @@ pub(super) struct TreeWeights<F> {
     file: F,
     listed: BTreeMap<String, Listed>,
     places: Vec<Place>,
-    /// Where each layer is in the file, if it is there at all.
+    /// The path of each layer in the file, if present.
     bases: Vec<Option<String>>,
     by_name: bool,
 }
@@ -95,13 +94,13 @@ impl<F: Borrow<WeightsFile>> TreeWeights<F> {
         Ok(Self { file, listed, places, bases, by_name })
     }
 
-    /// The groups of a layer, in the file.
+    /// The groups of a layer in the file.
     fn groups(&self, layer: usize) -> Option<Vec<(String, Vec<usize>)>> {
         self.bases[layer].as_ref().map(|base| groups(base, &self.places[layer].specs))
     }
 }
 
-/// The layer of the outermost model that bears a name.
+/// The layer with this name in the outermost model.
 fn base_of_name(listed: &BTreeMap<String, Listed>, name: &str) -> Option<String> {
     let mut layers = listed.iter().filter(|(path, _)| path.matches('/').count() == 1 && path.starts_with("layers/"));
     layers.find(|(_, listed)| listed.name.as_deref() == Some(name)).map(|(path, _)| path.clone())
@@ -163,7 +162,7 @@ impl<F: Borrow<WeightsFile>> Stored for TreeWeights<F> {
     }
 
     fn optimizer_shapes(&self) -> Result<Vec<Vec<usize>>> {
-        // The layers of another model have no state here.
+        // With matching by name, the layers belong to another model, whose state does not apply.
         let listed = self.listed.get(OPTIMIZER).filter(|_| !self.by_name);
         Ok(listed.map(Listed::shapes).unwrap_or_default())
     }

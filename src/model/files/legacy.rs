@@ -1,4 +1,4 @@
-//! A model as Keras's older `.h5` file: layers by name, weights in the order in which Keras lists them.
+//! A model in Keras's legacy `.h5` format: layers by name, weights in Keras's order.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::formats::{Array, Limits};
 use crate::model::Model;
 
 impl Model {
-    /// The content of such a file; `object` is the model as Keras's JSON, `null` for the weights alone.
+    /// The content of such a file; `object` is the model as Keras's JSON, `null` for weights only.
     pub(super) fn legacy_model(&self, mut object: Json) -> Result<LegacyModel> {
         let values = self.layer_weights("save")?;
         let mut layers = Vec::new();
@@ -30,7 +30,7 @@ impl Model {
         let alone = object.is_null();
         let mut training_config = object.get_mut("compile_config").map(Json::take).map(training_config);
         if let (Some(settings), Some(compiled)) = (&mut training_config, &self.compiled) {
-            // Keras does not take their names here, only objects.
+            // Keras accepts only objects here, not names.
             for (key, objects) in compiled.objects()?.into_iter().filter(|(_, objects)| !objects.is_null()) {
                 settings[key] = objects;
             }
@@ -54,7 +54,7 @@ impl Model {
     }
 }
 
-/// Writes `x[..., 0]` as `x[:, :, 0]`: of these files Keras reads no `...`.
+/// Writes `x[..., 0]` as `x[:, :, 0]`: Keras cannot read `...` from these files.
 fn spell_out(config: &mut Json) {
     let layers = config.get_mut("layers").and_then(Json::as_array_mut).into_iter().flatten();
     for layer in layers {
@@ -85,7 +85,7 @@ fn spell_out(config: &mut Json) {
     }
 }
 
-/// The order of a layer's weights there: those that may be trained first.
+/// The order of a layer's weights in the file: trainable ones first.
 fn legacy_order(place: &Place) -> Vec<usize> {
     let mut order: Vec<usize> = (0..place.specs.len()).collect();
     if !place.frozen {
@@ -94,14 +94,14 @@ fn legacy_order(place: &Place) -> Vec<usize> {
     order
 }
 
-/// Keras's settings of `compile` in the words of an older file.
+/// Keras's `compile` settings in the legacy form.
 fn training_config(mut compile: Json) -> Json {
     if let Some(settings) = compile.as_object_mut()
         && let Some(optimizer) = settings.shift_remove("optimizer")
     {
         let part = |key: &str| optimizer.get(key).cloned().unwrap_or_default();
-        let told = json!({ "class_name": part("class_name"), "config": part("config") });
-        settings.insert("optimizer_config".into(), told);
+        let optimizer_config = json!({ "class_name": part("class_name"), "config": part("config") });
+        settings.insert("optimizer_config".into(), optimizer_config);
     }
     compile
 }
@@ -122,13 +122,13 @@ pub(super) struct LegacyWeights<'a> {
     places: Vec<Place>,
     /// The file's layer for each of the model's.
     layers: Vec<Option<&'a LegacyLayer>>,
-    /// Whether Keras 1 wrote the file: as in Keras 2, also where no version stands.
+    /// Whether Keras 1 wrote the file: as in Keras 2, also if there is no version.
     keras_1: bool,
 }
 
 impl<'a> LegacyWeights<'a> {
-    /// By order: Keras takes the layers that have weights, one after the other. By name where all names are there: what
-    /// Keras 2 wrote may be in another order than that of Keras 3.
+    /// By order: Keras takes the layers that have weights, one after another. By name if all names exist: files of
+    /// Keras 2 can have another order than Keras 3.
     pub fn new(file: &'a LegacyFile, places: Vec<Place>, by_name: bool) -> Self {
         let named = |place: &Place| file.layers().iter().find(|layer| layer.name == place.name);
         let mut with_weights = file.layers().iter().filter(|layer| !layer.weights.is_empty());
@@ -136,7 +136,7 @@ impl<'a> LegacyWeights<'a> {
         let own = places.iter().filter(|place| !place.specs.is_empty()).count();
         let has_weights = |place: &Place| named(place).is_some_and(|layer| !layer.weights.is_empty());
         let all_named = places.iter().all(|place| place.specs.is_empty() || has_weights(place));
-        // With another number of layers, names tell best which of them do not fit.
+        // If the number of layers differs, names show best which of them do not match.
         let layers = places.iter().map(|place| match place.specs.is_empty() {
             true => None,
             false if by_name || all_named || stored != own => named(place),
@@ -148,7 +148,7 @@ impl<'a> LegacyWeights<'a> {
         Self { file, places, layers, keras_1 }
     }
 
-    /// The shapes of a layer's weights in the file, and how the layer's own are made of them.
+    /// The shapes of a layer's weights in the file, and how the layer's own are made from them.
     fn arranged(&self, layer: usize) -> Option<(Vec<Vec<usize>>, Arranged)> {
         let place = &self.places[layer];
         let found: Vec<Vec<usize>> = self.layers[layer]?.weights.iter().map(|weight| weight.shape.clone()).collect();
@@ -192,7 +192,7 @@ impl Stored for LegacyWeights<'_> {
 
     fn optimizer_shapes(&self) -> Result<Vec<Vec<usize>>> {
         let stored = self.file.optimizer();
-        // Before TensorFlow 2.11 the variables stood in another order.
+        // Before TensorFlow 2.11 the variables were in another order.
         if stored.first().is_some_and(|first| first.name.ends_with("iter:0")) {
             tracing::warn!("the optimizer's state is in the order of TensorFlow before 2.11 and is left out");
             return Ok(Vec::new());

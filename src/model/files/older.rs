@@ -1,4 +1,4 @@
-//! Models in the words of older Kerases: Keras 1 and 2 (TensorFlow), and arguments that were renamed since.
+//! Models of older versions: Keras 1 and 2 (TensorFlow), and arguments that have been renamed since.
 
 mod compile;
 mod keras_1;
@@ -10,9 +10,10 @@ use self::compile::renew_compile;
 use super::functional;
 use crate::error::{Error, Result};
 use crate::formats::Limits;
+use crate::layers;
 use crate::model::Model;
 
-/// The model that the object of a file describes; `version` is that of the Keras that wrote it, if the file tells.
+/// The model described by a file's object; `version` is that of the Keras that wrote it, if known.
 ///
 /// # Errors
 /// As [`Sequential::from_config`].
@@ -32,15 +33,15 @@ pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -
         ));
     }
     let mut object = list_as_config(object);
-    // Keras 3 is the first whose version does not begin with 0, 1 or 2.
+    // Versions that begin with 0, 1 or 2 precede Keras 3.
     let starts = |starts: &[&str]| version.is_some_and(|version| starts.iter().any(|start| version.starts_with(start)));
     let old = starts(&["0.", "1.", "2."]);
     if let Some(fields) = object.as_object_mut() {
         fields.remove("keras_version");
         fields.remove("backend");
     }
-    // A file of Keras before 1.1 does not say its version, and its arguments do.
-    let first = starts(&["0.", "1."]) || keras_1::is_told(&object);
+    // Files of Keras before 1.1 have no version, but can be recognised by their arguments.
+    let first = starts(&["0.", "1."]) || keras_1::is_keras_1(&object);
     if first {
         keras_1::renew(&mut object);
     }
@@ -67,7 +68,7 @@ fn most_ends(value: &Json) -> usize {
     below.unwrap_or(0).max(ends("input_layers")).max(ends("output_layers"))
 }
 
-/// The number of objects that lists of layers hold, at any depth.
+/// The number of objects in lists of layers, at any depth.
 fn count_layers(value: &Json) -> usize {
     match value {
         Json::Array(values) => values.iter().map(count_layers).sum(),
@@ -80,7 +81,7 @@ fn count_layers(value: &Json) -> usize {
     }
 }
 
-/// Keras 1 told a Sequential model as a plain list of its layers.
+/// Keras 1 wrote a Sequential model as a plain list of its layers.
 fn list_as_config(mut object: Json) -> Json {
     if let Some(config) = object.get_mut("config")
         && config.is_array()
@@ -90,8 +91,8 @@ fn list_as_config(mut object: Json) -> Json {
     object
 }
 
-/// Takes the input shape off a layer that has another before it. Keras 2 wrote one for every `Embedding`, people repeat
-/// the argument on every layer, and Keras looks at the first layer's alone.
+/// Removes the input shape from a layer that is not the first. Keras 2 wrote one for every `Embedding`, users repeat
+/// the argument on every layer, and Keras reads that of the first layer only.
 fn forget_input_shape(layer: &mut Json) {
     if layer.get("class_name").is_some_and(|class| class == "InputLayer" || class == "Input") {
         return;
@@ -103,12 +104,13 @@ fn forget_input_shape(layer: &mut Json) {
     }
 }
 
-/// Brings a layer's object, and those inside it, to today's words. What it cannot, stays, and is refused later.
+/// Converts a layer's object, and nested ones, to the current form. What cannot be converted is left, and rejected
+/// later.
 fn renew_layer(object: &mut Json, old: bool) {
     let class = object.get("class_name").and_then(Json::as_str).unwrap_or_default().to_owned();
     let today = match class.as_str() {
         "ThresholdedReLU" => "ReLU",
-        // The same formulas, computed by NVIDIA's library. Its weights are brought to today's order when they are read.
+        // The same formulas, computed by cuDNN. The weights are converted to the current order when they are read.
         "CuDNNLSTM" => "LSTM",
         "CuDNNGRU" => "GRU",
         other => other,
@@ -119,7 +121,7 @@ fn renew_layer(object: &mut Json, old: bool) {
     let Some(config) = object.get_mut("config").and_then(Json::as_object_mut) else { return };
     if let Some(layers) = config.get_mut("layers").and_then(Json::as_array_mut) {
         layers.iter_mut().for_each(|layer| renew_layer(layer, old));
-        // In a graph only input layers say a shape that counts, wherever they are in the list.
+        // In a graph only the shapes of input layers matter, at any place in the list.
         let first = usize::from(!functional::is_graph(&class));
         layers.iter_mut().skip(first).for_each(forget_input_shape);
     }
@@ -132,15 +134,7 @@ fn renew_layer(object: &mut Json, old: bool) {
     if let Some(cells) = config.get_mut("cells").and_then(Json::as_array_mut) {
         cells.iter_mut().for_each(|cell| renew_layer(cell, old));
     }
-    // Until TensorFlow 2.9 `causal` was an argument of these layers, not of their calls.
-    if ["Attention", "AdditiveAttention"].contains(&class.as_str()) && config.get("causal") == Some(&json!(false)) {
-        config.shift_remove("causal");
-    }
-    let mut rename = |from: &str, to: &str| {
-        if let Some(value) = config.shift_remove(from) {
-            config.entry(to).or_insert(value);
-        }
-    };
+    // Former classes that are a special case of a current one.
     match class.as_str() {
         "CuDNNLSTM" | "CuDNNGRU" => {
             config.insert("activation".into(), json!("tanh"));
@@ -149,33 +143,16 @@ fn renew_layer(object: &mut Json, old: bool) {
                 config.insert("reset_after".into(), json!(true));
             }
         }
-        "MultiHeadAttention" => {
-            for unused in ["softmax_robust_masking", "query_shape", "key_shape", "value_shape"] {
-                config.shift_remove(unused);
-            }
-        }
-        "LeakyReLU" => rename("alpha", "negative_slope"),
         "ThresholdedReLU" => {
-            rename("theta", "threshold");
-            config.entry("threshold").or_insert(json!(1.0));
-        }
-        // They were made of an ordinary convolution, whose kernel they do not have.
-        "SeparableConv1D" | "SeparableConv2D" | "DepthwiseConv1D" | "DepthwiseConv2D" => {
-            for unused in ["kernel_initializer", "kernel_regularizer", "kernel_constraint"] {
-                config.shift_remove(unused);
+            if let Some(theta) = config.shift_remove("theta") {
+                config.entry("threshold").or_insert(theta);
             }
+            config.entry("threshold").or_insert(json!(1.0));
         }
         _ => {}
     }
-    // Kinds of convolution that never had more than one group.
-    let single = class.starts_with("Separable") || class.starts_with("Depthwise") || class.ends_with("Transpose");
-    if single && config.get("groups") == Some(&json!(1)) {
-        config.shift_remove("groups");
-    }
-    if let Some(axis) = config.get_mut("axis").filter(|_| class == "BatchNormalization")
-        && let Some([only]) = axis.as_array().map(Vec::as_slice)
-    {
-        *axis = only.clone();
+    if let Ok(entry) = layers::entry(today) {
+        entry.renew(config, old);
     }
     for (_, value) in config.iter_mut().filter(|(key, _)| key.ends_with("_initializer")) {
         if let Some(initializer) = value.get_mut("config").and_then(Json::as_object_mut) {
@@ -183,13 +160,6 @@ fn renew_layer(object: &mut Json, old: bool) {
         }
     }
     if old {
-        if ["GRU", "GRUCell"].contains(&class.as_str()) {
-            config.entry("reset_after").or_insert(json!(false));
-        }
-        const GATED: &[&str] = &["LSTM", "LSTMCell", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "GRU", "GRUCell"];
-        if GATED.contains(&class.as_str()) {
-            config.entry("recurrent_activation").or_insert(json!("hard_sigmoid"));
-        }
         for key in ["activation", "recurrent_activation"] {
             if config.get(key) == Some(&json!("hard_sigmoid")) {
                 config.insert(key.into(), json!("hard_sigmoid_keras_2"));
@@ -207,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_has_as_many_ends_as_layers_at_most() {
+    fn the_number_of_inputs_and_outputs_is_limited() {
         let input = json!({"class_name": "InputLayer", "name": "in", "inbound_nodes": [],
                            "config": {"name": "in", "batch_shape": [null, 3]}});
         let model = |outputs: usize| {
@@ -228,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn hard_sigmoid_is_that_of_the_version() {
+    fn hard_sigmoid_depends_on_the_version() {
         let activation = |version: Option<&str>| {
             let model = read_model(dense(json!({})), version).unwrap();
             model.layers()[0].config().unwrap()["activation"].clone()
@@ -240,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn renamed_arguments_and_defaults_of_the_time_are_kept() {
+    fn renamed_arguments_and_former_defaults_are_kept() {
         let layers = json!({"name": "old", "layers": [
             {"class_name": "LSTM", "config": {"name": "lstm", "units": 2, "return_sequences": true, "time_major": false, "implementation": 2, "batch_input_shape": [null, 4, 3]}},
             {"class_name": "GRU", "config": {"name": "gru", "units": 2}},

@@ -10,7 +10,7 @@ use crate::ops::Value;
 use crate::optimizers::{OptimizerState, Slot, WeightInfo, at_least_one};
 
 impl Model {
-    /// The optimizer's variables by Keras's names, in Keras's order; none if the model is not compiled.
+    /// The optimizer's variables by Keras's names, in Keras's order; empty if the model is not compiled.
     pub(super) fn optimizer_arrays(&self) -> Result<Vec<(String, Array)>> {
         let Some(compiled) = &self.compiled else { return Ok(Vec::new()) };
         let state = &compiled.state;
@@ -24,7 +24,7 @@ impl Model {
         let mut taken = BTreeSet::new();
         for stored in state.stored(&*compiled.optimizer, &infos(&trainable))? {
             let mut name = format!("{optimizer}/{}", stored.name);
-            // `a_b/c` and `a/b_c` would both be called `a_b_c`.
+            // `a_b/c` and `a/b_c` would both become `a_b_c`.
             while !taken.insert(name.clone()) {
                 name.push('_');
             }
@@ -34,12 +34,12 @@ impl Model {
     }
 }
 
-/// The weights as an optimizer sees them.
+/// The weights as described to an optimizer.
 fn infos(weights: &[(String, Vec<usize>)]) -> Vec<WeightInfo<'_>> {
     weights.iter().map(|(path, sizes)| WeightInfo { path, sizes }).collect()
 }
 
-/// An optimizer's state as a file has it, on the model's device.
+/// An optimizer's state from a file, on the model's device.
 pub(super) struct OptimizerValues {
     iterations: u64,
     learning_rate: Option<f32>,
@@ -49,8 +49,8 @@ pub(super) struct OptimizerValues {
 }
 
 impl OptimizerValues {
-    /// The state in a file, if the model is compiled and the file has one that fits its optimizer. The weights have
-    /// `taken` bytes of the budget.
+    /// The state in a file, if the model is compiled and the file has one that matches its optimizer. The weights have
+    /// already taken `taken` bytes of the memory limit.
     pub fn read(model: &Model, stored: &dyn Stored, taken: u64) -> Result<Option<Self>> {
         let Some(compiled) = &model.compiled else { return Ok(None) };
         let shapes = stored.optimizer_shapes()?;
@@ -96,7 +96,7 @@ impl OptimizerValues {
         Ok(Some(state))
     }
 
-    /// Gives the state to the model's optimizer.
+    /// Sets the state of the model's optimizer.
     pub fn put_into(self, model: &mut Model) {
         let Some(compiled) = &mut model.compiled else { return };
         compiled.state.iterations = self.iterations;
@@ -110,11 +110,12 @@ impl OptimizerValues {
     }
 }
 
-/// How the optimizer's variables stand in a file.
+/// The layout of the optimizer's variables in a file.
 struct Layout {
-    /// The step number and the learning rate: Keras keeps none beside a schedule, and Keras 2 never did.
+    /// The number of scalars, step number and learning rate: Keras stores no rate with a schedule, and Keras 2 never
+    /// did.
     scalars: usize,
-    /// Where the number for all weights is, if there is one.
+    /// The place of the scalar shared by all weights, if there is one.
     shared: Option<End>,
 }
 
@@ -126,7 +127,8 @@ enum End {
 }
 
 impl Layout {
-    /// The layout in which variables of these shapes are an optimizer's `own` slots and a number for all, or none yet.
+    /// The layout in which variables of these shapes are an optimizer's `own` slots and a shared scalar, or no slots
+    /// yet.
     fn of(shapes: &[Vec<usize>], own: &[Vec<usize>], shared: bool) -> Option<Self> {
         [2, 1].into_iter().find_map(|scalars| {
             let (first, rest) = shapes.split_at_checked(scalars)?;

@@ -2,20 +2,19 @@
 
 use std::collections::BTreeSet;
 
-use super::contents::OPTIMIZER;
-use super::stored::{Place, Stored, compare};
+use super::stored::{OPTIMIZER, Place, Stored, compare};
 use crate::error::Result;
 use crate::formats::safetensors::SafetensorsFile;
 use crate::formats::{Array, Limits};
 use crate::model::{Model, weight_name};
 
-/// The text beside the tensors that holds the model as Keras's JSON.
+/// The metadata text with the model as Keras's JSON.
 pub(super) const CONFIG: &str = "config";
 
-/// The text beside it that holds what the model knows of its data.
+/// The metadata text with the model's data info.
 pub(super) const INFO: &str = "brasa";
 
-/// A variable of the optimizer. No layer has a weight of such a name: `vars` is no part of one.
+/// The name of an optimizer variable. No layer has a weight with such a name: none contains `vars`.
 fn optimizer_name(index: usize) -> String {
     format!("{OPTIMIZER}/vars/{index}")
 }
@@ -98,7 +97,7 @@ impl Stored for NamedWeights<'_> {
 }
 
 impl NamedWeights<'_> {
-    /// How many variables of the optimizer are numbered one after the other.
+    /// The number of consecutively numbered optimizer variables.
     fn optimizer_count(&self) -> usize {
         (0..).take_while(|index| self.file.shape(&optimizer_name(*index)).is_some()).count()
     }

@@ -1,26 +1,25 @@
-//! What every form of file can say of the weights in it, and how they get into a model.
+//! The interface to the weights in a file of any format, and shape checks against the model.
 
 use serde_json::Value as Json;
 
-use super::LoadWeights;
-use super::optimizer::OptimizerValues;
-use super::vocabularies::vocabulary_of;
 use crate::error::{Error, Result};
 use crate::formats::{Array, Limits, memory_of, shape_text};
 use crate::layers::{Layer, WeightSpec};
-use crate::model::{Model, container_keys};
-use crate::ops::Value;
+use crate::model::container_keys;
 
-/// A layer of the model, as files need to know it.
+/// The group of the optimizer's variables in Keras's files.
+pub(super) const OPTIMIZER: &str = "optimizer";
+
+/// The properties of a layer that files need.
 pub(super) struct Place {
     /// The layer's name.
     pub name: String,
-    /// Its key in Keras's files: its class in snake case, numbered.
+    /// Its key in Keras's files: its class in snake case, with a number.
     pub key: String,
     pub specs: Vec<WeightSpec>,
-    /// Whether training may change none of its weights.
+    /// Whether none of its weights is trainable.
     pub frozen: bool,
-    /// Whether its channels, or those of a layer inside it, stand before its space.
+    /// Whether its data format, or that of a nested layer, is channels first.
     pub channels_first: bool,
 }
 
@@ -39,7 +38,7 @@ impl Place {
     }
 }
 
-/// Whether one of some values, or one inside it, says that channels come first.
+/// Whether one of the values, or a nested one, specifies channels first.
 fn has_channels_first<'a>(mut values: impl Iterator<Item = &'a Json>) -> bool {
     values.any(|value| match value {
         Json::String(text) => text == "channels_first",
@@ -49,40 +48,40 @@ fn has_channels_first<'a>(mut values: impl Iterator<Item = &'a Json>) -> bool {
     })
 }
 
-/// The weights of a file, matched with the layers of a model: nothing has been read yet.
+/// The weights of a file, matched with the layers of a model; nothing has been read yet.
 pub(super) trait Stored {
-    /// For a layer of the model: a line for each thing that does not fit; `None` if the file does not have the layer.
+    /// For a layer of the model: a line for each mismatch; `None` if the file does not have the layer.
     fn differences(&self, layer: usize) -> Option<Vec<String>>;
 
-    /// A line for each weight of the file that no layer asks for.
+    /// A line for each weight of the file that no layer uses.
     fn unexpected(&self) -> Vec<String>;
 
-    /// The weights of a layer that fits, in the order of its specs.
+    /// The weights of a matching layer, in the order of its specs.
     fn read(&self, layer: usize) -> Result<Vec<Array>>;
 
-    /// The weights of a layer's vocabulary, which the file has beside those of the model.
+    /// The weights of a layer's vocabulary, which the file stores separately.
     fn vocabulary_weights(&self, _layer: usize) -> Result<Option<Vec<f32>>> {
         Ok(None)
     }
 
-    /// The shapes of the optimizer's variables, in order; none if the file has no optimizer.
+    /// The shapes of the optimizer's variables, in order; empty if the file has no optimizer.
     fn optimizer_shapes(&self) -> Result<Vec<Vec<usize>>>;
 
     /// The optimizer's variables, which must have these shapes.
     fn read_optimizer(&self, shapes: &[Vec<usize>]) -> Result<Vec<Array>>;
 
-    /// The budgets to keep.
+    /// The limits of the file.
     fn limits(&self) -> &Limits;
 }
 
-/// Whether the weights of two vocabularies are the same, but for the last digit of a mean and for zeros at the end.
-fn same_weights(own: &[f32], found: &[f32]) -> bool {
+/// Whether the weights of two vocabularies are equal, up to rounding of a mean and zeros at the end.
+pub(super) fn same_weights(own: &[f32], found: &[f32]) -> bool {
     let at = |weights: &[f32], place: usize| weights.get(place).copied().unwrap_or(0.0);
     let same = |own: f32, found: f32| (own - found).abs() <= 1e-6 * own.abs();
     (0..own.len().max(found.len())).all(|place| same(at(own, place), at(found, place)))
 }
 
-/// A line for each way in which the shapes found are not those of the layer's weights.
+/// A line for each mismatch between the found and the layer's shapes.
 pub(super) fn compare<'a>(
     name: &str,
     expected: impl ExactSizeIterator<Item = &'a WeightSpec>,
@@ -110,82 +109,7 @@ pub(super) fn compare<'a>(
         .collect()
 }
 
-impl Model {
-    /// The layers and their weights' specs.
-    pub(super) fn places(&self) -> Result<Vec<Place>> {
-        Ok(Place::all(self.layers(), self.weight_specs("load")?))
-    }
-
-    /// Takes the weights and the optimizer's state out of a file, all that fit or, if something else is wrong, none.
-    /// What was left out, as far as `options` allow it.
-    pub(super) fn take_weights(&mut self, stored: &dyn Stored, options: &LoadWeights) -> Result<Vec<String>> {
-        let specs = self.weight_specs("load")?.clone();
-        let names: Vec<String> = self.layers().iter().map(|layer| layer.name().to_owned()).collect();
-        let (mut problems, mut left_out) = (Vec::new(), Vec::new());
-        let mut wanted = Vec::new();
-        for (layer, (name, specs)) in names.iter().zip(&specs).enumerate() {
-            match stored.differences(layer) {
-                Some(differences) if differences.is_empty() => wanted.push(layer),
-                Some(differences) if options.skips_mismatch() => left_out.extend(differences),
-                Some(differences) => problems.extend(differences),
-                None if specs.is_empty() => {}
-                None if options.is_by_name() || options.skips_mismatch() => {
-                    left_out.push(format!("layer `{name}`: the file does not have it"));
-                }
-                None => problems
-                    .extend(specs.iter().map(|spec| format!("`{}`: missing", crate::model::weight_name(name, spec)))),
-            }
-        }
-        for (index, layer) in self.layers().iter().enumerate() {
-            let Some(found) = stored.vocabulary_weights(index)? else { continue };
-            let own = vocabulary_of(&**layer)?.and_then(|vocabulary| vocabulary.weights);
-            if !same_weights(own.as_deref().unwrap_or_default(), &found) {
-                let line = format!(
-                    "layer `{}`: the file has other `idf_weights`, which go with a vocabulary that is not in it",
-                    layer.name()
-                );
-                if options.skips_mismatch() { left_out.push(line) } else { problems.push(line) }
-            }
-        }
-        if options.is_strict() {
-            problems.extend(stored.unexpected());
-        }
-        if !problems.is_empty() {
-            return Err(Error::Weights { problems });
-        }
-        let own = wanted.iter().flat_map(|layer| &specs[*layer]).map(|spec| &spec.sizes[..]);
-        let taken = check_memory(0, own, stored.limits())?;
-
-        let device = self.device().clone();
-        let mut values: Vec<Vec<Option<Value>>> = specs.iter().map(|specs| vec![None; specs.len()]).collect();
-        for layer in wanted {
-            for (value, array) in values[layer].iter_mut().zip(stored.read(layer)?) {
-                let sizes = if array.shape().is_empty() { vec![1] } else { array.shape().to_vec() };
-                *value = Some(Value::from_vec(array.into_f32(), &sizes, &device)?);
-            }
-        }
-        // The model is whole without it; only what exceeds a budget ends the read.
-        let optimizer = match options.is_strict().then(|| OptimizerValues::read(self, stored, taken)) {
-            None => None,
-            Some(Ok(optimizer)) => optimizer,
-            Some(Err(error @ (Error::Broken { .. } | Error::Weights { .. } | Error::Shape { .. }))) => {
-                tracing::warn!("the optimizer's state is left out: {error}");
-                None
-            }
-            Some(Err(error)) => return Err(error),
-        };
-        self.replace_weights(values)?;
-        if let Some(optimizer) = optimizer {
-            optimizer.put_into(self);
-        }
-        for line in &left_out {
-            tracing::warn!("left out: {line}");
-        }
-        Ok(left_out)
-    }
-}
-
-/// The bytes of memory that weights take beside the `taken` ones; more than the budget are refused.
+/// The memory that the weights take in addition to `taken`, in bytes; an error beyond the limit.
 pub(super) fn check_memory<'a>(
     taken: u64,
     mut shapes: impl Iterator<Item = &'a [usize]>,

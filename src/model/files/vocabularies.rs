@@ -1,5 +1,6 @@
-//! Vocabularies in `.keras` files: those that were found in data are members of the archive, a token a line, and the
-//! weights of their tokens named data sets beside the model's weights. A vocabulary that was given is in the config.
+//! Vocabularies in `.keras` files: those learned by `adapt` are members of the archive, one token per line, and the
+//! weights of their tokens are named datasets next to the model's weights. A vocabulary passed as an argument is in the
+//! config.
 
 use serde_json::{Value as Json, json};
 
@@ -13,13 +14,13 @@ use crate::model::{Model, class_keys, container_keys, nested_model};
 /// The name of the weights of `tf_idf` among a layer's variables.
 pub(super) const WEIGHTS: &str = "idf_weights";
 
-/// Where `TextVectorization` has its vocabulary a second time.
+/// The part of `TextVectorization` that has its vocabulary a second time.
 const LOOKUP: &str = "_lookup_layer";
 
-/// The classes that have a vocabulary.
+/// The classes with a vocabulary.
 const CLASSES: [&str; 3] = ["TextVectorization", "StringLookup", "IntegerLookup"];
 
-/// The member with the vocabulary of a layer.
+/// The name of the member with a layer's vocabulary.
 fn member(path: &str) -> String {
     format!("assets/{path}/vocabulary.txt")
 }
@@ -29,7 +30,7 @@ pub(super) fn vocabulary_of(layer: &dyn Layer) -> Result<Option<StoredVocabulary
     layer.on_host().map_or(Ok(None), |host| host.stored_vocabulary())
 }
 
-/// Adds the weights of a layer's vocabulary to those of the model, where Keras looks for them.
+/// Adds the weights of a layer's vocabulary to those of the model, at Keras's path.
 pub(super) fn insert_weights(tree: &mut WeightTree, layer: &dyn Layer, base: &str) -> Result<()> {
     let Some(vocabulary) = vocabulary_of(layer)? else { return Ok(()) };
     if let Some(part) = vocabulary.also_in {
@@ -43,7 +44,7 @@ pub(super) fn insert_weights(tree: &mut WeightTree, layer: &dyn Layer, base: &st
     Ok(())
 }
 
-/// Takes the vocabularies that were found in data out of the config of a model and adds them as members of the archive.
+/// Moves the vocabularies learned by `adapt` from the config of a model to members of the archive.
 pub(super) fn move_out(model: &Model, object: &mut Json, tree: &mut WeightTree, base: &str) -> Result<()> {
     for (layer, key) in model.layers().iter().zip(container_keys(model.layers())) {
         let path = format!("{base}layers/{key}");
@@ -66,17 +67,17 @@ pub(super) fn move_out(model: &Model, object: &mut Json, tree: &mut WeightTree, 
     Ok(())
 }
 
-/// The tokens in a member. Keras leaves out all empty lines at its end.
+/// The tokens in a member. Keras drops all empty lines at its end.
 fn asset_tokens(text: &str) -> Vec<&str> {
     let mut tokens = vocabulary_lines(text);
     tokens.truncate(tokens.iter().rposition(|token| !token.is_empty()).map_or(0, |last| last + 1));
     tokens
 }
 
-/// How much memory a token takes besides its text, in values of four bytes.
+/// The memory of a token besides its text, in values of four bytes.
 const VALUES_OF_TOKEN: usize = 40;
 
-/// Puts the vocabularies that are members of an archive into the config of its model.
+/// Moves the vocabularies that are members of an archive into the config of its model.
 pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base: &str) -> Result<()> {
     let Some(layers) = object.pointer_mut("/config/layers").and_then(Json::as_array_mut) else { return Ok(()) };
     let class = |layer: &Json| layer.get("class_name").and_then(Json::as_str).unwrap_or_default().to_owned();
@@ -92,7 +93,7 @@ pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base:
         if config.get("vocabulary").is_some_and(|vocabulary| !vocabulary.is_null()) {
             continue;
         }
-        // Where both are there, Keras reads that of the inner layer last, so that it counts.
+        // If both exist, Keras reads that of the inner layer last, which therefore wins.
         let places = [format!("{path}/{LOOKUP}"), path];
         let mut lines = None;
         for place in &places {
@@ -101,7 +102,7 @@ pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base:
             }
         }
         let Some((place, text)) = lines else { continue };
-        // A token of a byte or two takes many times as much where it stands in the config, in a list and in a table.
+        // A short token takes several times its size in the config, a list and a table.
         check_room("the tokens of a vocabulary", text.lines().count().saturating_mul(VALUES_OF_TOKEN))?;
         let tokens = asset_tokens(&text);
         let count = tokens.len();
@@ -143,7 +144,7 @@ mod tests {
     use crate::prelude::*;
 
     #[test]
-    fn weights_of_another_vocabulary_are_not_passed_over() {
+    fn weights_of_another_vocabulary_are_not_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model.weights.h5");
         let model = |weights: [f32; 2]| {
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_lines_at_the_end_are_no_tokens() {
+    fn empty_lines_at_the_end_are_not_tokens() {
         assert_eq!(asset_tokens("\n[UNK]\na\n\n\r\n"), ["", "[UNK]", "a"]);
         assert_eq!(asset_tokens("a\n\nb"), ["a", "", "b"]);
         assert!(asset_tokens("\n\n").is_empty());

@@ -5,16 +5,16 @@ use std::fmt;
 use super::{Params, Row, Summary, listed};
 use crate::text::{printable, with_commas};
 
-/// Pieces of text after which a cell goes on in the next line.
+/// Substrings after which a cell can be wrapped.
 const BREAKS: [&str; 4] = ["),", "},", "],", "',"];
 
-/// In what the versions differ.
+/// The differences between the versions.
 pub(super) struct Version {
-    /// Where the columns end, as parts of a line, if there is one for what the layers are connected to.
+    /// The column ends as fractions of a line, in a table with connections.
     ends: [f64; 4],
-    /// Blanks between two columns that no text fills.
+    /// The minimal number of blanks between two columns.
     gap: usize,
-    /// Whether the bars of a nested model stand in the room of its first column, or move its other columns.
+    /// Whether the bars of a nested model take space from its first column, or shift its other columns.
     bars_take_room: bool,
     /// Whether the totals have sizes, and no commas.
     sizes: bool,
@@ -29,7 +29,7 @@ pub(super) const TENSORFLOW_2_12: Version =
 pub(super) fn write(summary: &Summary, version: &Version, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut length = summary.line_length.unwrap_or(if summary.connected { 98 } else { 65 });
     let parts: &[f64] = if summary.connected { &version.ends } else { &[0.45, 0.85, 1.0] };
-    // Where each column ends.
+    // The end of each column.
     let mut ends: Vec<usize> = parts.iter().map(|part| (length as f64 * part) as usize).collect();
     if summary.show_trainable {
         length += 11;
@@ -49,7 +49,7 @@ pub(super) fn write(summary: &Summary, version: &Version, f: &mut fmt::Formatter
         if next > row.level {
             write_rule('¯', row.level + 1, length, f)?;
         } else if next < row.level {
-            // Closing a nested model takes the place of the empty line after its last layer, and after itself.
+            // The rule that closes a nested model replaces the empty line after its last layer and after itself.
             for level in (next..row.level).rev() {
                 write_rule('¯', level, length, f)?;
             }
@@ -72,7 +72,7 @@ fn cells(row: &Row, summary: &Summary) -> Vec<String> {
     let params = if row.built { row.params.to_string() } else { "(unbuilt)".into() };
     let mut cells = vec![row.title(), shape(row), params];
     if summary.connected {
-        // The layers of a nested model are called in that model, not in this one.
+        // The calls of a nested model's layers belong to that model.
         let own = if row.level == 0 { &row.connections[..] } else { &[] };
         let quoted: Vec<String> = own.iter().map(|connection| quoted(&connection.to_string())).collect();
         cells.push(printable(&format!("[{}]", quoted.join(", "))));
@@ -83,7 +83,7 @@ fn cells(row: &Row, summary: &Summary) -> Vec<String> {
     cells
 }
 
-/// The shapes of a layer's outputs as Python writes what the layer gives.
+/// The shapes of a layer's outputs in Python notation.
 fn shape(row: &Row) -> String {
     if !row.same_shapes {
         return "multiple".into();
@@ -97,13 +97,13 @@ fn shape(row: &Row) -> String {
                 names.iter().zip(shapes).map(|(name, shape)| format!("{}: {shape}", quoted(name))).collect();
             printable(&format!("{{{}}}", named.join(", ")))
         }
-        // Its scores come in a tuple with it; all others give lists.
+        // Attention layers return a tuple with the scores; all others return lists.
         (shapes, _) if row.class_name.ends_with("Attention") => format!("({})", listed(shapes)),
         (shapes, _) => format!("[{}]", listed(shapes)),
     }
 }
 
-/// A text as Python writes one inside of a list.
+/// A text as Python prints it inside a list.
 fn quoted(text: &str) -> String {
     let text = text.replace('\\', "\\\\");
     match (text.contains('\''), text.contains('"')) {
@@ -122,9 +122,8 @@ fn write_rule(fill: char, level: usize, length: usize, f: &mut fmt::Formatter<'_
 
 /// Writes a row, in as many lines as its longest cell needs.
 ///
-/// A cell is as wide as its column less the blanks that follow it, and the first begins with a blank that is not
-/// counted: up to version 2.11, where these are two, a first cell that fills its column pushes the others one character
-/// to the right.
+/// A cell is as wide as its column minus the gap after it, and the first begins with an extra blank: up to version
+/// 2.11, where the gap is two, a first cell that fills its column shifts the others one character to the right.
 fn write_cells(
     cells: Vec<String>,
     ends: &[usize],
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expanded_nested_model_stands_between_bars() {
+    fn an_expanded_nested_model_is_between_bars() {
         let mut summary = nested().expand_nested(true);
         summary.rows.insert(2, Row { level: 1, ..row("dense_4", "Dense", 4, 20) });
         let text = summary.to_string();
@@ -240,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_built_says_so() {
+    fn unbuilt_layers_are_marked() {
         let text = model("m", vec![unbuilt("dense", "Dense")]).to_string();
         assert_eq!(text.lines().nth(4), Some(" dense (Dense)               ?                         (unbuilt) "));
         assert!(text.contains("Total params: 0\n"));

@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 use super::{Params, Row, Summary, listed};
 use crate::text::{printable, with_commas};
 
-/// Where the text of a cell stands.
+/// The alignment of a cell's text.
 #[derive(Clone, Copy)]
 enum Align {
     Left,
@@ -41,12 +41,12 @@ pub(super) fn write(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Resul
     Ok(())
 }
 
-/// The columns of a table: the room for text in each, and where it stands there.
+/// The columns of a table: the text width and alignment of each.
 struct Columns(Vec<(usize, Align)>);
 
 impl Columns {
-    /// Keras asks for columns that end at fixed parts of the line, which leaves no room for the borders; those
-    /// characters are then taken from the columns in turn, as even as whole numbers allow, halves rounded to even.
+    /// Keras's columns end at fixed fractions of the line, which leaves no room for the borders; their characters are
+    /// then taken from the columns in turn, as evenly as integers allow, halves rounded to even.
     fn of(summary: &Summary) -> Self {
         let length = summary.line_length.unwrap_or(76);
         let mut ends: Vec<(f64, Align)> = if summary.connected {
@@ -77,7 +77,7 @@ impl Columns {
         writeln!(f, "{left}{}{right}", lines.join(cross))
     }
 
-    /// Writes a row, in as many lines as its longest cell needs; shorter cells stand above or below.
+    /// Writes a row, in as many lines as its longest cell needs; shorter cells are aligned to the top or bottom.
     fn write_cells(&self, cells: &[String], border: &str, below: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let wrapped: Vec<Vec<String>> =
             cells.iter().zip(&self.0).map(|(cell, (width, _))| wrap(cell, *width)).collect();
@@ -105,7 +105,7 @@ fn cells(row: &Row, summary: &Summary) -> Vec<String> {
     let params = if row.built { with_commas(row.params) } else { "0 (unbuilt)".into() };
     let mut cells = vec![format!("{prefix}{}", row.title()), row.shape(), params];
     if summary.connected {
-        // The layers of a nested model are called in that model, not in this one.
+        // The calls of a nested model's layers belong to that model.
         let known = !row.connections.is_empty() && row.level == 0;
         cells.push(if known { printable(&listed(&row.connections)) } else { "-".into() });
     }
@@ -120,7 +120,7 @@ fn cells(row: &Row, summary: &Summary) -> Vec<String> {
     cells
 }
 
-/// Breaks a text at blanks into lines of at most `width` columns; a longer word is cut and ends with `…`.
+/// Wraps a text at blanks into lines of at most `width` columns; a longer word is truncated and ends with `…`.
 fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut line = String::new();
@@ -134,7 +134,7 @@ fn wrap(text: &str, width: usize) -> Vec<String> {
     lines.iter().map(|line| cut(line.trim_end(), width)).collect()
 }
 
-/// The words of a text, each with the blanks behind it; the first also with those before it.
+/// The words of a text, each with its trailing blanks; the first also with its leading ones.
 fn words(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
@@ -157,13 +157,13 @@ fn cut(text: &str, width: usize) -> String {
         used < width
     };
     let mut kept: String = text.chars().take_while(fits).collect();
-    // A character of two columns may have room for one of them alone.
+    // A character of two columns can leave one column empty.
     kept.extend((kept.width() + 1 < width).then_some(' '));
     kept.push('…');
     kept
 }
 
-/// A number of parameters and its size: `832 (3.25 KB)`.
+/// A parameter count and its size: `832 (3.25 KB)`.
 fn with_size(params: Params) -> String {
     format!("{} ({})", with_commas(params.count), params.size("B"))
 }
@@ -196,7 +196,7 @@ mod tests {
         assert_prints(WIDTHS, title, summary.line_length(width).unwrap());
     }
 
-    /// The short network of the snapshots of other widths.
+    /// The short network of the snapshots with other widths.
     fn short() -> Summary {
         let mut summary = notebook("sequential", ["", "_1", ""]);
         summary.rows.drain(2..4);
@@ -300,7 +300,7 @@ mod tests {
         assert_width("large", 70, model("big", rows));
     }
 
-    /// A summary with connections, of lines `name class shapes params connections`; shapes are those of samples,
+    /// A summary with connections, from lines `name class shapes params connections`; shapes are those of samples,
     /// `3,4;2,3,3` for two outputs.
     fn graph(name: &str, lines: &str) -> Summary {
         let rows: Vec<Row> = lines

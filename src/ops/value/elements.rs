@@ -1,4 +1,4 @@
-//! Operations element by element.
+//! Elementwise operations.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -59,8 +59,8 @@ impl Value {
 
     /// Each element to the power of `exponent`.
     pub fn powf(self, exponent: f32) -> Self {
-        // Burn converts a whole exponent to an integer, and panics over one that is too large. From 2²⁴ on all are even,
-        // and a power beyond 2⁶² of any number but 1 and −1 is 0 or infinite.
+        // Burn converts a whole exponent to an integer, and panics if it is too large. From 2²⁴ on all are even, and a
+        // power beyond 2⁶² of any number but 1 and −1 is 0 or infinite.
         const MOST: f32 = (1u64 << 62) as f32;
         let exponent = exponent.clamp(-MOST, MOST);
         with_rank!(self, |tensor| tensor.powf_scalar(exponent).into())
@@ -131,7 +131,7 @@ impl Value {
         with_rank!(self, |tensor, D| tensor.powf(Tensor::<D>::from_dispatch(exponents.0)).into())
     }
 
-    /// What is left of each element when the other divides it; it has the divisor's sign, as in Python.
+    /// The remainder of each element divided by the other's; it has the divisor's sign, as in Python.
     pub fn remainder(self, divisors: Self) -> Self {
         assert_broadcast(&self, &divisors);
         with_rank!(self, |tensor, D| tensor.remainder(Tensor::<D>::from_dispatch(divisors.0)).into())

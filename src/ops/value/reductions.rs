@@ -1,4 +1,4 @@
-//! Operations over dimensions: sums, maxima, products, one-hot codes and rows of a table.
+//! Reductions, products, one-hot codes and rows of a table.
 
 use burn::tensor::{Int, Tensor};
 
@@ -7,7 +7,8 @@ use crate::error::Result;
 use crate::ops::fast_softmax;
 
 impl Value {
-    /// What a reduction along `axis` makes of no values: `nothing`, where there is a place for it.
+    /// The result of a reduction of an empty value along `axis`, filled with `nothing`; `None` if the value is not
+    /// empty.
     fn of_nothing(&self, axis: usize, nothing: f32) -> Option<Self> {
         if !self.is_empty() {
             return None;
@@ -17,7 +18,7 @@ impl Value {
         Self::from_vec(vec![nothing; check_sizes(&sizes).ok()?], &sizes, &self.device()).ok()
     }
 
-    /// The sum along `axis`, which stays with size 1; 0 where there is nothing.
+    /// The sum along `axis`, which is kept with size 1; 0 for an empty axis.
     pub fn sum_axis(self, axis: usize) -> Self {
         if let Some(sum) = self.of_nothing(axis, 0.0) {
             return sum;
@@ -25,7 +26,7 @@ impl Value {
         with_rank!(self, |tensor| tensor.sum_dim(axis).into())
     }
 
-    /// The mean along `axis`, which stays with size 1; NaN where there is nothing.
+    /// The mean along `axis`, which is kept with size 1; NaN for an empty axis.
     pub fn mean_axis(self, axis: usize) -> Self {
         if let Some(mean) = self.of_nothing(axis, f32::NAN) {
             return mean;
@@ -33,7 +34,7 @@ impl Value {
         with_rank!(self, |tensor| tensor.mean_dim(axis).into())
     }
 
-    /// The maximum along `axis`, which stays with size 1; −∞ where there is nothing.
+    /// The maximum along `axis`, which is kept with size 1; −∞ for an empty axis.
     pub fn max_axis(self, axis: usize) -> Self {
         if let Some(max) = self.of_nothing(axis, f32::NEG_INFINITY) {
             return max;
@@ -41,7 +42,7 @@ impl Value {
         with_rank!(self, |tensor| tensor.max_dim(axis).into())
     }
 
-    /// The position of the first maximum along `axis`, which stays with size 1.
+    /// The position of the first maximum along `axis`, which is kept with size 1.
     pub fn argmax(self, axis: usize) -> Self {
         with_rank!(self, |tensor| tensor.argmax(axis).float().into())
     }
@@ -56,7 +57,7 @@ impl Value {
         with_rank!(self, |tensor| tensor.mean().into())
     }
 
-    /// The matrix product over the last two dimensions; zeros where there is nothing to sum.
+    /// The matrix product over the last two dimensions; zeros if there is nothing to sum.
     pub fn matmul(self, other: Self) -> Self {
         if let ([own @ .., rows, _], [others @ .., _, columns]) = (&self.sizes()[..], &other.sizes()[..]) {
             let leading = own.iter().zip(others).map(|(own, other)| *own.max(other));
@@ -89,7 +90,8 @@ impl Value {
     /// A last dimension of size `classes`, 1 at the class that each element names and 0 elsewhere.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) if the value already has six dimensions, or the result had too many values.
+    /// [`Error::Shape`](crate::Error::Shape) if the value already has six dimensions, or the result had too many
+    /// values.
     pub fn one_hot(self, classes: usize) -> Result<Self> {
         let mut sizes = self.sizes();
         sizes.push(classes);

@@ -1,4 +1,4 @@
-//! From `[data]` to samples.
+//! Loading the samples of `[data]`.
 
 use std::path::{Path, PathBuf};
 
@@ -12,42 +12,44 @@ use crate::datasets::{
 use crate::error::{Error, Result};
 use crate::model::Model;
 
-/// The seed of the order of pictures, where none is given.
+/// The seed for the order of pictures if none is given.
 const SPLIT_SEED: u64 = 0;
 
-/// What samples are read for.
+/// The purpose of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reading {
-    /// For training: pictures that cannot be decoded are found before it begins, and a table is looked at for what is in
-    /// its columns.
+    /// For training: pictures that cannot be decoded are found before it begins, and the columns of a table are
+    /// analysed.
     ToTrain,
-    /// For evaluation: a table is read as that which the model was trained on.
+    /// For evaluation: a table is read like the one that the model was trained on.
     AsTrained,
 }
 
 /// Samples, ready to be read.
+#[non_exhaustive]
 pub struct Loaded {
-    /// Those to train on.
+    /// The training samples.
     pub train: Box<dyn Source>,
-    /// Those to validate with, if the data set has its own.
+    /// The validation samples, if the data set has its own.
     pub validation: Option<Box<dyn Source>>,
-    /// Those to test with, if the data set has its own.
+    /// The test samples, if the data set has its own.
     pub test: Option<Box<dyn Source>>,
-    /// What the model is to know of them.
+    /// The description of the data to store in the model.
     pub info: DataInfo,
-    /// What was not obvious about the files, a sentence each.
+    /// Notes for the user, a sentence each.
     pub notes: Vec<String>,
-    /// The names of the samples to train on, to validate with and to test with; empty where they have none.
+    /// The names of the training, validation and test samples; empty if they have none.
     pub names: [Vec<String>; 3],
-    /// How many pictures were left out, as they cannot be decoded.
+    /// The number of pictures left out because they cannot be decoded.
     pub broken: usize,
 }
 
-/// Samples that have names, such as the files of pictures.
+/// Samples with names, such as the files of pictures.
 pub struct Named {
     /// The samples.
     pub source: Box<dyn Source>,
-    /// Their names, or none.
+    /// Their names; empty if they have none.
     pub names: Vec<String>,
 }
 
@@ -56,7 +58,7 @@ impl Named {
         Self { source: Box::new(source), names: Vec::new() }
     }
 
-    /// The first so many.
+    /// The first `samples` of them.
     fn first(self, samples: Option<usize>) -> Result<Self> {
         let Some(samples) = samples else { return Ok(self) };
         let end = samples.min(self.source.len());
@@ -65,7 +67,7 @@ impl Named {
     }
 }
 
-/// What is read for one model.
+/// The state of loading data for one model.
 struct Reader<'a> {
     data: &'a Data,
     model: &'a Model,
@@ -76,12 +78,12 @@ struct Reader<'a> {
 }
 
 impl Data {
-    /// The samples, as many as are to be used. The model says what pictures are brought to, which classes there are, and
-    /// what its own table was like.
+    /// Loads the samples that are to be used. The model determines the size of pictures, the classes, and the layout of
+    /// its table.
     ///
     /// # Errors
-    /// Those of the data set's reader; [`Error::Argument`] if pictures are to be read for a model without an input
-    /// shape of height, width and channels; [`Error::Data`] for classes that are not the model's.
+    /// Those of the data set's reader; [`Error::Argument`] for pictures and a model without an input shape of height,
+    /// width and channels; [`Error::Data`] for classes that are not the model's.
     pub fn load(&self, model: &Model, reading: Reading) -> Result<Loaded> {
         let mut info = model.data_info().clone();
         info.dataset = None;
@@ -112,7 +114,7 @@ impl UnzipNamed for Option<Named> {
 }
 
 impl Reader<'_> {
-    /// The samples to train on, to validate with and to test with.
+    /// The training, validation and test samples.
     fn all(&mut self) -> Result<[Option<Named>; 3]> {
         let given = self.data.class_names.clone();
         if !given.is_empty() {
@@ -121,11 +123,15 @@ impl Reader<'_> {
         match &self.data.set {
             DataSet::Mnist { data_dir } => {
                 self.info.dataset = Some("mnist".to_owned());
+                self.check_names()?;
                 self.published(in_folder(Mnist::digits(), data_dir).load()?)
             }
             DataSet::FashionMnist { data_dir } => {
                 self.info.dataset = Some("fashion_mnist".to_owned());
-                self.info.class_names = fashion_mnist::CLASS_NAMES.map(str::to_owned).to_vec();
+                let own = fashion_mnist::CLASS_NAMES.map(str::to_owned);
+                if self.data.class_names.is_empty() {
+                    self.classes_found(&own, Path::new("fashion_mnist"))?;
+                }
                 self.published(in_folder(Mnist::fashion(), data_dir).load()?)
             }
             DataSet::Npy { x, y, sample_weight } => {
@@ -148,16 +154,28 @@ impl Reader<'_> {
             }
             DataSet::ImageFolder { path } => self.folders(path),
             DataSet::TextFolder { path } => {
-                let folder = TextFolder::open(path)?;
-                self.classes_found(folder.class_names(), path)?;
-                let folder = folder.shuffled(self.data.split_seed.unwrap_or(SPLIT_SEED));
-                Ok([Some(Named::new(folder)), None, None])
+                let [train, validation, test] = is_tree(path)?.unwrap_or([Some(path.clone()), None, None]);
+                let validation = self.data.validation.clone().or(validation);
+                let test = self.data.test.clone().or(test);
+                let mut parts = [const { None }; 3];
+                for (part, path) in parts.iter_mut().zip([train, validation, test]) {
+                    *part = path.map(|path| self.text_folder(&path)).transpose()?;
+                }
+                Ok(parts)
             }
             DataSet::Csv { path, table } => match &table.text {
                 Some(text) => self.text_tables(path, text, table.target_of_text()?.as_deref()),
                 None => self.tables(path, table),
             },
         }
+    }
+
+    fn text_folder(&mut self, path: &Path) -> Result<Named> {
+        let folder = TextFolder::open(path)?;
+        self.classes_found(folder.class_names(), path)?;
+        let folder = folder.shuffled(self.data.split_seed.unwrap_or(SPLIT_SEED));
+        let names = folder.texts().iter().map(|(path, _)| path.display().to_string()).collect();
+        Ok(Named { source: Box::new(folder), names })
     }
 
     /// Tables with a column of texts.
@@ -183,7 +201,7 @@ impl Reader<'_> {
         Ok([Some(Named::new(train)), validation, test])
     }
 
-    /// Takes the names of the classes that were found, or refuses others than those that are known.
+    /// Takes the names of the classes found, or refuses them if others are known.
     fn classes_found(&mut self, found: &[String], path: &Path) -> Result<()> {
         if self.info.class_names.is_empty() {
             self.info.class_names = found.to_vec();
@@ -194,7 +212,7 @@ impl Reader<'_> {
         self.check_names()
     }
 
-    /// Pictures that come with the numbers from 0 to 1.
+    /// Pictures stored with values from 0 to 1.
     fn published(&mut self, (train, test): (Dataset, Dataset)) -> Result<[Option<Named>; 3]> {
         let range = self.data.pixels.unwrap_or_else(|| self.model.pixel_range());
         self.info.pixels = Some(range);
@@ -276,7 +294,7 @@ impl Reader<'_> {
 
     fn tables(&mut self, path: &Path, settings: &TableSettings) -> Result<[Option<Named>; 3]> {
         let known = self.model.data_info().table.clone();
-        // What its inputs are, the model has learnt: another choice would give it other numbers for the same columns.
+        // The model's inputs are fixed by training: other settings would change the numbers of the same columns.
         let as_known = known;
         if let Some(info) = &as_known {
             settings.check_like(info)?;
@@ -312,7 +330,7 @@ impl Reader<'_> {
         Ok([Some(rows(train, path, window)?), validation, test])
     }
 
-    /// Refuses a table that makes another number of inputs than the model has.
+    /// Refuses a table whose number of inputs differs from the model's.
     fn check_width(&self, info: &TableInfo) -> Result<()> {
         let Some(inputs) = self.model.input_shape().ok().and_then(|shape| shape.known_sample().ok()) else {
             return Ok(());
@@ -327,7 +345,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Refuses names for another number of classes than the model has.
+    /// Refuses a number of class names that differs from the model's classes.
     fn check_names(&self) -> Result<()> {
         if self.info.class_names.is_empty() {
             return Ok(());
@@ -338,8 +356,8 @@ impl Reader<'_> {
 }
 
 impl Loaded {
-    /// Refuses names for another number of classes than the model has, where its shapes are known. [`Data::load`] did so
-    /// for a model that was built before.
+    /// Refuses a number of class names that differs from the model's classes, if its shapes are known. [`Data::load`]
+    /// has checked this for a model that was already built.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -359,7 +377,7 @@ fn check_names_of(names: &[String], model: &Model) -> Result<()> {
     }
 }
 
-/// Targets that are numbers as numbers of classes, where classes have names that the targets do not say.
+/// Converts numeric targets to class indices, if the classes have names that the targets do not contain.
 fn as_classes(data: Dataset, named: &[String], classes: &[String], path: &Path) -> Result<Dataset> {
     if classes.is_empty() || !named.is_empty() {
         return Ok(data);
@@ -375,10 +393,10 @@ fn as_classes(data: Dataset, named: &[String], classes: &[String], path: &Path) 
     Dataset::new(data.x().clone(), targets)
 }
 
-/// How many broken pictures are named.
+/// The most broken pictures that are listed.
 const MOST_NAMED: usize = 10;
 
-/// Why pictures are refused.
+/// The error for broken pictures.
 fn refused(broken: Vec<(PathBuf, Error)>) -> Error {
     let count = broken.len();
     let Some((path, first)) = broken.into_iter().next() else { return Error::data("pictures", "pictures", "none") };
@@ -404,7 +422,7 @@ fn rows(table: Table, path: &Path, window: Option<crate::datasets::Window>) -> R
         }
         Some(window) => {
             let series = TimeSeries::ahead(table.data.x(), table.data.y(), window)?;
-            // Each is called by the last line of its window.
+            // Each is named after the last line of its window.
             let last = (0..series.len()).map(|index| index * window.step() + window.span() - 1);
             let names = last.map(|row| format!("{shown}:{}", table.lines[row])).collect();
             Ok(Named { source: Box::new(series), names })
@@ -412,7 +430,7 @@ fn rows(table: Table, path: &Path, window: Option<crate::datasets::Window>) -> R
     }
 }
 
-/// Refuses names for another number of classes.
+/// Refuses another number of class names.
 fn check_count(names: &[String], expected: usize) -> Result<()> {
     if names.len() == expected {
         return Ok(());
@@ -421,13 +439,13 @@ fn check_count(names: &[String], expected: usize) -> Result<()> {
     Err(Error::argument("class_names", expected, format!("{}: {}", names.len(), names.join(", "))))
 }
 
-/// What is said of a range that the model decides.
+/// The note on a pixel range that was chosen for the model.
 fn because(range: PixelRange) -> String {
     let why = match range {
         PixelRange::ZeroTo255 => "as the model begins with a layer that takes bytes",
         _ => "as no layer at the model's start takes bytes",
     };
-    format!("pictures are read as {range}, {why}; `pixels` says otherwise")
+    format!("pictures are read as {range}, {why}; `pixels` overrides it")
 }
 
 fn in_folder(mnist: Mnist, folder: &Option<PathBuf>) -> Mnist {

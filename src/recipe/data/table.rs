@@ -1,4 +1,4 @@
-//! How a recipe's table is read.
+//! The settings for reading a recipe's table.
 
 use std::collections::BTreeMap;
 
@@ -9,30 +9,30 @@ use crate::config::Arguments;
 use crate::datasets::{Csv, Fill, Missing, TableInfo, Window};
 use crate::error::{Error, Result};
 
-/// The keys of `[data]` about a table: see [`Csv`].
+/// The keys of `[data]` for a table: see [`Csv`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct TableSettings {
-    /// The column of texts, which then is the only input.
+    /// The column of texts, which is then the only input.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
-    /// The column of the targets, or several; without one the last.
+    /// The column of the targets, or several; the last by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<OneOrMany>,
-    /// Whether the first line names the columns; without it the rule of [`Csv`] holds.
+    /// Whether the first line names the columns; recognised by default, see [`Csv`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
-    /// What stands between two fields.
+    /// The separator of fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub separator: Option<char>,
     /// The columns that are inputs.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
-    /// Columns that are left out.
+    /// Columns to leave out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
-    /// Rows in a window over time; without it each row is a sample by itself. The targets are then inputs, too, unless
-    /// `columns` says otherwise.
+    /// Rows in a window over time; without it each row is a sample. The targets are then inputs, too, unless `columns`
+    /// excludes them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<usize>,
     /// Rows from one window to the next (1 if `None`).
@@ -41,10 +41,10 @@ pub struct TableSettings {
     /// Rows from one step of a window to the next (1 if `None`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sampling: Option<usize>,
-    /// How many rows after the last of a window its target is (1 if `None`).
+    /// The number of rows from the last of a window to its target (1 if `None`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ahead: Option<usize>,
-    /// What stands in for gaps.
+    /// The rule for missing values.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing: Option<Gaps>,
 }
@@ -69,13 +69,13 @@ impl OneOrMany {
     }
 }
 
-/// What stands in for gaps: a rule for all columns, or one for each that is named.
+/// The rule for missing values: one for all columns, or one for each column named.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Gaps {
     /// In all columns.
     All(Missing),
-    /// By column; in others gaps are refused.
+    /// By column; in others missing values are refused.
     ByColumn(BTreeMap<String, Missing>),
 }
 
@@ -116,7 +116,7 @@ impl TableSettings {
         })
     }
 
-    /// The column of the targets beside a column of texts; what has no meaning there is refused.
+    /// The column of the targets beside a column of texts; other settings are refused.
     pub(super) fn target_of_text(&self) -> Result<Option<String>> {
         if self.header == Some(false) {
             return Err(Error::argument("header", "true, as `text` names a column", false));
@@ -140,7 +140,7 @@ impl TableSettings {
         let Some(length) = self.window else {
             let alone = [("stride", self.stride), ("sampling", self.sampling), ("ahead", self.ahead)];
             return match alone.into_iter().find(|(_, value)| value.is_some()) {
-                Some((name, _)) => Err(Error::argument(name, "a `window` that it is about", "none")),
+                Some((name, _)) => Err(Error::argument(name, "a `window` to apply it to", "none")),
                 None => Ok(()),
             };
         };
@@ -150,7 +150,7 @@ impl TableSettings {
         self.windows(length).check()
     }
 
-    /// The windows over time, if the table is read in such.
+    /// The windows over time, if any.
     pub fn window(&self) -> Option<Window> {
         self.window.map(|length| self.windows(length))
     }
@@ -160,8 +160,8 @@ impl TableSettings {
         window.ahead(self.ahead.unwrap_or(1))
     }
 
-    /// Refuses settings that contradict the table that a model was trained on: its columns, its windows and what stands
-    /// in for its gaps are the model's.
+    /// Refuses settings that contradict the table that a model was trained on: its columns, its windows and its rules
+    /// for missing values are fixed.
     pub(super) fn check_like(&self, info: &TableInfo) -> Result<()> {
         let known: Vec<&str> = info.columns.iter().map(|column| column.name.as_str()).collect();
         let own = || format!("`{}`, as the model was trained on", known.join("`, `"));
@@ -205,7 +205,7 @@ impl TableSettings {
         Ok(())
     }
 
-    /// The reader.
+    /// The configured reader.
     pub(super) fn csv(&self) -> Csv {
         let csv = Csv::new().columns(self.columns.clone()).exclude(self.exclude.clone());
         let csv = csv.targets_too(self.window.is_some() && self.columns.is_empty());

@@ -1,8 +1,8 @@
-//! Results and times as texts: pure functions.
+//! Formatting of results and times: pure functions.
 
 use crate::text::printable;
 
-/// Results as Keras writes them: by name, those of the validation after the others, the learning rate last.
+/// Results in Keras's format: sorted by name, validation after training, the learning rate last.
 ///
 /// ```
 /// # use brasa::training::progress::format_logs;
@@ -18,7 +18,7 @@ pub fn format_logs<S: AsRef<str>>(logs: &[(S, f64)]) -> String {
     texts.join(" - ")
 }
 
-/// A result with four digits behind the point, or in scientific notation if it is not larger than 0.001.
+/// A result with four decimals, or in scientific notation up to 0.001.
 ///
 /// ```
 /// # use brasa::training::progress::format_value;
@@ -34,7 +34,7 @@ pub fn format_value(value: f64) -> String {
     }
     let text = format!("{value:.4e}");
     match text.split_once('e') {
-        // C's form of the exponent: a sign and two digits.
+        // The exponent as in C: a sign and at least two digits.
         Some((digits, exponent)) => match exponent.strip_prefix('-') {
             Some(exponent) => format!("{digits}e-{exponent:0>2}"),
             None => format!("{digits}e+{exponent:0>2}"),
@@ -59,7 +59,7 @@ pub fn format_duration(seconds: f64) -> String {
     }
 }
 
-/// Seconds a step takes, as `626us/step`, `7ms/step` or `1s/step`.
+/// The time per step, as `626us/step`, `7ms/step` or `1s/step`.
 ///
 /// ```
 /// # use brasa::training::progress::format_time_per_step;
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_read_as_in_keras() {
+    fn values_are_formatted_as_in_keras() {
         let values = [0.28714, 12.0, 1e-3, 0.0, -2e-12, 1.5e-100, f64::NAN, f64::INFINITY, f64::NEG_INFINITY];
         let texts =
             ["0.2871", "12.0000", "1.0000e-03", "0.0000e+00", "-2.0000e-12", "1.5000e-100", "nan", "inf", "-inf"];
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn times_read_as_in_keras() {
+    fn times_are_formatted_as_in_keras() {
         assert_eq!([0.0, 59.6, 61.0, 3600.0, 3661.4].map(format_duration), ["0s", "60s", "1:01", "60:00", "1:01:01"]);
         let per_step = [0.0, 1e-3, 0.9, 1.0, 12.4, 0.000_000_4].map(format_time_per_step);
         assert_eq!(per_step, ["0s/step", "1ms/step", "900ms/step", "1s/step", "12s/step", "0us/step"]);

@@ -1,30 +1,41 @@
-//! One pass over the batches, and the lines that tell of it.
+//! The state of one pass over the batches, and its display.
 
 use std::time::Duration;
 
 use super::format::{format_duration, format_logs, format_time_per_step};
 
-/// Characters of the bar.
+/// The width of the bar in characters.
+#[cfg(feature = "progress")]
 pub(super) const BAR_WIDTH: usize = 20;
 
 /// One pass over the batches: an epoch, an evaluation, a prediction.
 pub(super) struct Run {
-    /// `Epoch 1/5`, or nothing.
+    /// `Epoch 1/5`, or empty.
     pub(super) heading: String,
     pub(super) steps: Option<usize>,
     pub(super) done: usize,
     pub(super) logs: Vec<(String, f64)>,
     pub(super) start: Duration,
     pub(super) after_first_step: Option<Duration>,
+    #[cfg(feature = "progress")]
     pub(super) drawn: Option<Duration>,
 }
 
 impl Run {
     pub(super) fn new(heading: String, steps: Option<usize>, start: Duration) -> Self {
-        Self { heading, steps, done: 0, logs: Vec::new(), start, after_first_step: None, drawn: None }
+        Self {
+            heading,
+            steps,
+            done: 0,
+            logs: Vec::new(),
+            start,
+            after_first_step: None,
+            #[cfg(feature = "progress")]
+            drawn: None,
+        }
     }
 
-    /// Seconds a step takes. The first, which may compile and warm up, does not count if there are others.
+    /// Seconds per step. The first, which can include compilation and warm-up, is excluded if there are others.
     fn time_per_step(&self, now: Duration) -> f64 {
         match (self.done, self.after_first_step) {
             (0, _) => 0.0,
@@ -37,7 +48,8 @@ impl Run {
         now.saturating_sub(self.start).as_secs_f64()
     }
 
-    /// What stands behind the bar while it runs: time left (or gone, if the end is not known), time a step, metrics.
+    #[cfg(feature = "progress")]
+    /// The message behind a running bar: time left (or elapsed, if the end is unknown), time per step, metrics.
     pub(super) fn status(&self, now: Duration) -> String {
         let per_step = self.time_per_step(now);
         let time = match self.steps {
@@ -47,7 +59,8 @@ impl Run {
         format!("{} {}{}", format_duration(time), format_time_per_step(per_step), self.tail())
     }
 
-    /// The bar as it stays in the terminal, with the time that it took.
+    #[cfg(feature = "progress")]
+    /// The final bar that stays in the terminal, with the elapsed time.
     pub(super) fn last_bar(&self, now: Duration) -> String {
         let filled = match self.steps {
             Some(steps) => (BAR_WIDTH * self.done).checked_div(steps).unwrap_or(BAR_WIDTH).min(BAR_WIDTH),

@@ -8,18 +8,17 @@ use super::super::window::{check_len, even_offsets};
 use super::super::{parallel, scratch};
 use super::forward::check;
 use super::input_gradient::InputGradient;
+use super::winograd::Winograd;
 use super::{Conv2d, Plan};
 
-/// Values that all parts' gradients of the weights may take together: 32 MiB.
+/// Values that all parts' gradients of the weights take together at most: 32 MiB.
 const PARTS_MOST: usize = 8 << 20;
 
-/// From `dy`, the gradient of the output, computes the gradients `dw` of the weights, and unless they are not wanted
-/// `db` of the bias and `dx` of the input. With `output`, `dy` is the gradient after the activation. All of the
-/// gradients are overwritten.
+/// Computes from `dy`, the gradient of the output, the gradients `dw` of the weights and, where given, `db` of the bias
+/// and `dx` of the input. With `output`, `dy` is the gradient after the activation. All gradients are overwritten.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the activation's gradient does not follow from its
-/// output.
+/// If a slice's length does not match the sizes, or if the activation's gradient does not follow from its output.
 #[allow(clippy::too_many_arguments)]
 pub fn backward(
     conv: &Conv2d,
@@ -46,7 +45,7 @@ pub fn backward(
     gradients(conv, x, w, &Made(fill), dx, dw, db);
 }
 
-/// Where the gradient before the activation comes from, for a range of images.
+/// The gradient before the activation, for a range of images.
 pub(super) trait Source: Sync {
     /// Calls `work` with it; `room` can be used to hold it.
     fn with<R>(&self, images: Range<usize>, room: &mut [f32], work: impl FnOnce(&[f32]) -> R) -> R;
@@ -54,9 +53,9 @@ pub(super) trait Source: Sync {
     const NEEDS_ROOM: bool;
 }
 
-/// It lies in memory already.
+/// In memory already.
 pub(super) struct Slices<F>(pub F);
-/// It is made when needed.
+/// Computed on demand, into `room`.
 pub(super) struct Made<F>(pub F);
 
 impl<'a, F: Fn(Range<usize>) -> &'a [f32] + Sync> Source for Slices<F> {
@@ -74,7 +73,7 @@ impl<F: Fn(Range<usize>, &mut [f32]) + Sync> Source for Made<F> {
     }
 }
 
-/// The gradients, given that of the convolution's result.
+/// The gradients, given the gradient of the convolution's result.
 pub(super) fn gradients(
     conv: &Conv2d,
     x: &[f32],
@@ -89,14 +88,14 @@ pub(super) fn gradients(
     if let Some(dx) = &dx {
         check_len("the gradient of the input", dx.len(), conv.input_len());
     }
-    // Of no values if it is not wanted.
+    // Empty if not wanted.
     let db = db.unwrap_or_default();
     let biases = db.len();
     dw.fill(0.0);
     db.fill(0.0);
     let result = conv.window.pixels() * conv.filters;
     if x.is_empty() || conv.output_len() == 0 {
-        // Of no pixels or no channels: the bias alone has a say.
+        // No pixels or no channels: only the bias has a gradient.
         dx.into_iter().for_each(|dx| dx.fill(0.0));
         scratch::with(result, |room| {
             (0..conv.window.batch).for_each(|i| dz.with(i..i + 1, room, |dz| parallel::add_rows(dz, db)));
@@ -136,11 +135,11 @@ pub(super) fn gradients(
     });
 }
 
-/// What all images of a backward pass have in common.
+/// State shared by all images of a backward pass.
 struct Gradients<'a> {
     conv: &'a Conv2d,
-    plan: Plan<'a>,
-    /// Where the weights of each input value begin.
+    plan: Plan,
+    /// Offset of the weights of each input value.
     weights: Vec<u32>,
     input: Option<InputGradient<'a>>,
 }
@@ -152,7 +151,7 @@ impl<'a> Gradients<'a> {
         Gradients { conv, weights, input: input_wanted.then(|| InputGradient::new(conv, &plan)), plan }
     }
 
-    /// Values of the weights in the form that the gradient of the input wants.
+    /// Number of values of the weights packed for the gradient of the input.
     fn panels_len(&self) -> usize {
         match (&self.input, &self.plan.winograd) {
             (None, _) => 0,
@@ -161,7 +160,7 @@ impl<'a> Gradients<'a> {
         }
     }
 
-    /// Brings the weights into that form.
+    /// Packs the weights for the gradient of the input.
     fn pack(&self, w: &[f32], panels: &mut [f32]) {
         match (&self.input, &self.plan.winograd) {
             (None, _) => {}
@@ -187,7 +186,7 @@ impl<'a> Gradients<'a> {
         let result = self.conv.window.pixels() * self.conv.filters;
         let copies = plan.copies_len();
         let room = if S::NEEDS_ROOM { plan.images * result } else { 0 };
-        let transformed = plan.winograd.map_or(0, |winograd| winograd.weights_len());
+        let transformed = plan.winograd.as_ref().map_or(0, Winograd::weights_len);
         db.fill(0.0);
         scratch::with(room + 2 * copies + transformed, |buffer| {
             let (room, buffer) = buffer.split_at_mut(room);

@@ -9,7 +9,7 @@ use super::{Conv2d, Plan, Weights, with_weights};
 /// `y = activation(x ∗ w + bias)`. Every value of `y` is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the sizes are not those of a convolution.
+/// If a slice's length does not match the sizes, or if the sizes are not those of a convolution.
 pub fn forward(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>, activation: Activation, y: &mut [f32]) {
     check(conv, x, w, bias);
     check_len("the output", y.len(), conv.output_len());
@@ -23,17 +23,7 @@ pub fn forward(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     with_weights(&plan, w, |weights| {
         let tasks = Bands::new(conv.window.batch, rows, threads, plan.whole_rows()).tasks(y, row_len);
         parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| {
-            scratch::with_zeros(plan.copies_len(), |copies| {
-                let mut images = band.images;
-                for y in y.chunks_mut(plan.images * row_len * band.rows.len()) {
-                    let count = y.len() / (row_len * band.rows.len());
-                    let part = images.start..images.start + count;
-                    images.start += count;
-                    let input = &x[part.start * plan.frame.image_len()..part.end * plan.frame.image_len()];
-                    plan.rows(input, copies, weights, bias, band.rows.clone(), y);
-                    activation.apply(y);
-                }
-            });
+            plan.band(x, weights, bias, activation, band, y);
         });
     });
 }
@@ -47,7 +37,31 @@ pub(super) fn check(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>) {
     }
 }
 
-impl Plan<'_> {
+impl Plan {
+    /// The convolution with its activation for a band of the output.
+    pub(super) fn band(
+        &self,
+        x: &[f32],
+        weights: Weights,
+        bias: Option<&[f32]>,
+        activation: Activation,
+        band: Band,
+        y: &mut [f32],
+    ) {
+        let row_len = self.conv.window.output[1] * self.conv.filters;
+        scratch::with_zeros(self.copies_of(self.images.min(band.images.len())), |copies| {
+            let mut images = band.images;
+            for y in y.chunks_mut(self.images * row_len * band.rows.len()) {
+                let count = y.len() / (row_len * band.rows.len());
+                let part = images.start..images.start + count;
+                images.start += count;
+                let input = &x[part.start * self.frame.image_len()..part.end * self.frame.image_len()];
+                self.rows(input, copies, weights, bias, band.rows.clone(), y);
+                activation.apply(y);
+            }
+        });
+    }
+
     /// The convolution with its bias for the given output rows of one image, or for all rows of up to `self.images`
     /// images, without the activation. `copies` is as for [`Plan::framed`].
     pub(super) fn rows(
@@ -59,9 +73,9 @@ impl Plan<'_> {
         rows: std::ops::Range<usize>,
         y: &mut [f32],
     ) {
-        let conv = self.conv;
+        let conv = &self.conv;
         if images.is_empty() {
-            // Of no pixels or no channels: there is nothing to sum.
+            // No pixels or no channels: the sums are empty.
             for y in y.chunks_exact_mut(conv.filters) {
                 match bias {
                     Some(bias) => y.copy_from_slice(bias),
@@ -70,27 +84,27 @@ impl Plan<'_> {
             }
             return;
         }
-        let weights = match weights {
-            Weights::Direct(weights) => weights,
-            Weights::Transformed(winograd, weights) => return winograd.rows(images, weights, bias, rows, y),
-        };
+        if let Weights::Transformed(winograd, weights) = weights {
+            return winograd.rows(images, weights, bias, rows, y);
+        }
         let pixels = y.len() / conv.filters;
         let first = rows.start * conv.window.output[1];
         let pixels = first..first + pixels;
         let (channels, filters) = (conv.group_channels(), conv.group_filters());
         self.framed(images, copies, |frames| {
-            for (group, weights) in weights.iter().enumerate() {
+            for group in 0..conv.groups {
+                let weights = weights.of_group(group, (self.taps.len(), filters));
                 let results = &self.results[..pixels.len()];
                 let input = &frames[group * channels..];
                 let bias = Start::with_bias(bias.map(|bias| &bias[group * filters..][..filters]));
                 let y = &mut y[group * filters..];
-                product((input, &self.pixels[pixels.clone()], &self.taps), *weights, filters, (y, results), bias);
+                product((input, &self.pixels[pixels.clone()], &self.taps), weights, filters, (y, results), bias);
             }
         });
     }
 }
 
-/// How output rows are shared out: whole images if there are enough, else bands of one image's rows.
+/// Partition of the output rows: whole images if there are enough, else bands of one image's rows.
 pub(super) struct Bands {
     batch: usize,
     rows: usize,
@@ -106,7 +120,7 @@ pub(super) struct Band {
 }
 
 impl Bands {
-    /// Bands are as high as a multiple of `whole` rows.
+    /// The height of a band is a multiple of `whole` rows.
     pub fn new(batch: usize, rows: usize, threads: usize, whole: usize) -> Self {
         let images = parallel::part_len(batch, threads);
         let bands = if threads > 1 && batch < 2 * threads { (2 * threads).div_ceil(batch.max(1)) } else { 1 };

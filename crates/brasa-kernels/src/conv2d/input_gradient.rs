@@ -1,7 +1,7 @@
 //! The gradient of a convolution's input.
 //!
-//! Row by row of the input: the output rows that were computed from it, each with the weights that joined them, make
-//! one matrix product, whose columns are the channels of as many input pixels side by side as the window is wide.
+//! The input is computed row by row: the output rows that depend on it, each with the weights between them, make one
+//! matrix product, whose columns are the channels of as many adjacent input pixels as the window is wide.
 
 use std::collections::BTreeMap;
 
@@ -10,22 +10,22 @@ use super::super::panels::{pack_transposed, panels_len};
 use super::super::window::{even_offsets, offset, size_of};
 use super::{Conv2d, Plan};
 
-/// What the gradients of all images' inputs have in common.
+/// State shared by the input gradients of all images.
 pub(super) struct InputGradient<'a> {
     conv: &'a Conv2d,
-    /// Weights of a window's row that lie side by side, as their inputs do: all of them, or those of one cell.
+    /// Contiguous weights of a window's row, whose inputs are contiguous too: the whole row, or one cell.
     run: usize,
-    /// The columns of the window with which runs begin.
+    /// Columns of the window at which runs begin.
     columns: Vec<usize>,
-    /// The window's rows by which input row they can meet: row `i` of the frame meets those of the class of `i % stride`,
-    /// if there is one. In the order of what is left.
+    /// The window's rows, grouped by the input rows they can meet: row `i` of the frame meets those of the class of
+    /// `i % stride`, if there is one. Sorted by `left`.
     classes: Vec<Class>,
     /// Values of the panels of one group and one run.
     block: usize,
-    /// Where the pixels of a row of all images of a product begin: in the output, in the input.
+    /// Offsets of the pixels of a row of all images of a product: in the output, in the input.
     results: Vec<u32>,
     inputs: Vec<u32>,
-    /// Where the filters of one pixel lie, of the pixel below it as far as the class goes, and so on.
+    /// Offsets of the filters of one pixel, then of the pixel below it as far as the class goes, and so on.
     steps: Vec<u32>,
     frame_rows: usize,
     frame_row: usize,
@@ -36,7 +36,7 @@ struct Class {
     /// `i % stride` of the rows in this class.
     left: usize,
     rows: Vec<usize>,
-    /// Where its panels begin among those of a group and a run.
+    /// Offset of its panels among those of a group and a run.
     at: usize,
 }
 
@@ -48,7 +48,7 @@ impl<'a> InputGradient<'a> {
         let whole_rows = conv.groups == 1 && (window.dilations[1] == 1 || width == 1);
         let run = if whole_rows { width * conv.channels } else { conv.group_channels() };
         let mut block = 0;
-        // Not as many as the stride is long: a stride may be longer than the image.
+        // A map, not a table of `stride` entries: a stride can be longer than the image.
         let mut by_left: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         (0..height).rev().for_each(|row| by_left.entry(row * dilation % stride).or_default().push(row));
         let classes: Vec<_> = by_left
@@ -59,10 +59,10 @@ impl<'a> InputGradient<'a> {
                 Class { left, rows, at }
             })
             .collect();
-        // Output rows between those that two neighbours of a class put in the same place.
+        // Distance of the output rows that two neighbours of a class add to the same input row.
         let apart =
             classes.iter().find_map(|c| c.rows.get(1).map(|next| (c.rows[0] - next) * dilation / stride)).unwrap_or(0);
-        // A window may be taller than the output: no more rows of it meet one of the input than there are output rows.
+        // A window can be taller than the output: no more of its rows meet one of the input than there are output rows.
         let rows = classes.iter().map(|class| class.rows.len()).max().unwrap_or(0);
         let most = rows.min(window.output[0].div_ceil(apart.max(1)));
         let [frame_rows, frame_columns] = plan.frame.size();
@@ -97,12 +97,12 @@ impl<'a> InputGradient<'a> {
         self.steps.len()
     }
 
-    /// Number of values of the weights in the form that [`InputGradient::images`] wants.
+    /// Number of values of the weights packed for [`InputGradient::images`].
     pub fn panels_len(&self) -> usize {
         size_of(&[self.conv.groups, self.columns.len(), self.block])
     }
 
-    /// Brings the weights into that form.
+    /// Packs the weights for [`InputGradient::images`].
     pub fn pack(&self, w: &[f32], panels: &mut [f32]) {
         let (conv, depth) = (self.conv, self.conv.group_filters());
         for (i, panels) in panels.chunks_exact_mut(self.block.max(1)).enumerate() {
@@ -118,7 +118,7 @@ impl<'a> InputGradient<'a> {
         }
     }
 
-    /// The gradient `dx` of some images, from that of their results.
+    /// The gradient `dx` of some images, from the gradient of their results.
     pub fn images(&self, plan: &Plan, panels: &[f32], dz: &[f32], copies: &mut [f32], dx: &mut [f32]) {
         let frame = &plan.frame;
         if !frame.padded {
@@ -134,7 +134,7 @@ impl<'a> InputGradient<'a> {
     fn frames(&self, plan: &Plan, panels: &[f32], dz: &[f32], dx: &mut [f32]) {
         let window = &self.conv.window;
         if window.size == [1, 1] && window.strides == [1, 1] && window.output == window.input && self.conv.groups == 1 {
-            // Each input pixel meets one output pixel: a single product, and nothing to add up.
+            // Each input pixel meets one output pixel: a single product, without accumulation.
             let count = dz.len() / self.conv.filters;
             let (results, inputs) = (&plan.results[..count], &plan.pixels[..count]);
             let right = Right::panels(panels, self.conv.filters);
@@ -153,7 +153,7 @@ impl<'a> InputGradient<'a> {
         let (stride, dilation) = (conv.window.strides[0], conv.window.dilations[0]);
         let Ok(class) = self.classes.binary_search_by_key(&(row % stride), |class| class.left) else { return };
         let class = &self.classes[class];
-        // The rows of the window that put an output row here, and the first of these.
+        // The output row that row `n` of the class connects with this input row, if there is one.
         let output =
             |n: &usize| row.checked_sub(class.rows[*n] * dilation).map(|above| above / stride).filter(|i| *i < height);
         let met = (0..class.rows.len()).filter(|n| output(n).is_some());

@@ -1,13 +1,14 @@
-//! Two-dimensional convolution of channels-last images, straight from the image (no matrix of patches is ever made).
+//! Two-dimensional convolution of channels-last images as an indirect GEMM, without im2col (see [`super::gemm`]).
 //!
-//! A one-dimensional convolution is one of height 1, a pointwise one has a window of one cell. Images with padding are
-//! copied, one or a few at a time, into a frame with zeros around; others are read where they are. Windows of 3×3 and
-//! 5×5 without strides, over many channels, are computed in tiles with far fewer multiplications (`winograd`).
+//! A one-dimensional convolution has height 1, a pointwise one a window of one cell. Padded images are copied, one or a
+//! few at a time, into a frame with zeros around; others are read in place. Windows of 3×3 and 5×5 without strides,
+//! over many channels, are computed by Winograd's transform, with far fewer multiplications (`winograd`).
 
 mod backward;
 mod forward;
 mod input_gradient;
 mod pooled;
+mod prepared;
 mod winograd;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 pub use backward::backward;
 pub use forward::forward;
 pub use pooled::{Pooled, backward as pooled_backward, forward as pooled_forward};
+pub use prepared::Prepared;
 
 use super::gemm::Right;
 use super::panels::{pack, panels_len};
@@ -23,7 +25,7 @@ use super::scratch;
 use super::window::{Frame, Window, even_offsets, offsets_fit_in, size_of};
 use winograd::Winograd;
 
-/// Rows that a product should have at least, if there are images enough: the weights are then read seldom.
+/// Rows that a product should have at least, if there are enough images: the weights are then read seldom.
 const ROWS_WANTED: usize = 480;
 
 /// Sizes of a convolution. Images are `(batch, height, width, channels)`, weights
@@ -36,8 +38,8 @@ pub struct Conv2d {
     pub channels: usize,
     /// Channels of the output.
     pub filters: usize,
-    /// Parts that the channels and the filters are cut into, each part of the filters seeing its part of the channels
-    /// only. At least 1, and a divisor of both.
+    /// Number of groups of channels and of filters; each group of filters sees its own group of channels only. At least
+    /// 1, and a divisor of both.
     pub groups: usize,
 }
 
@@ -57,8 +59,8 @@ impl Conv2d {
         size_of(&[self.window.batch, self.window.pixels(), self.filters])
     }
 
-    /// Whether these functions can compute it: whether the offsets of a part of the images, and those of the weights, fit
-    /// in 32 bits.
+    /// Whether these functions can compute it: the offsets of a part of the images and those of the weights must fit in
+    /// 32 bits.
     pub fn fits(&self) -> bool {
         let Window { size, strides, output, .. } = self.window;
         offsets_fit_in(&[size[0], size[1], self.group_channels(), self.filters])
@@ -66,13 +68,13 @@ impl Conv2d {
             && self.window.offsets_fit(self.images(), self.channels, self.filters)
     }
 
-    /// Images that one product takes in.
+    /// Images per product.
     fn images(&self) -> usize {
         let pixels = self.window.output[0].saturating_mul(self.window.output[1]);
         ROWS_WANTED.div_ceil(pixels.max(1)).clamp(1, self.window.batch.max(1))
     }
 
-    /// Floating-point operations of a forward pass as it is defined; each of the two gradients has as many.
+    /// Floating-point operations of a direct forward pass; each of the two gradients takes the same number.
     pub fn operations(&self) -> usize {
         size_of(&[self.window.batch, self.window.pixels()]).saturating_mul(self.weights_len()).saturating_mul(2)
     }
@@ -93,30 +95,35 @@ impl Conv2d {
     }
 }
 
-/// What all images of a call have in common.
-struct Plan<'a> {
-    conv: &'a Conv2d,
-    winograd: Option<Winograd<'a>>,
+/// State shared by all images of a call.
+#[derive(Clone, Debug)]
+struct Plan {
+    conv: Conv2d,
+    winograd: Option<Winograd>,
     frame: Frame,
-    /// Images that one product takes in.
+    /// Images per product.
     images: usize,
-    /// Where each output pixel of these images begins in the input, in the output.
+    /// Offsets of the output pixels of these images: in the input, in the output.
     pixels: Vec<u32>,
     results: Vec<u32>,
-    /// Where each weight's input lies, from its pixel on, for the first group.
+    /// Offset of each weight's input from its pixel, for the first group.
     taps: Vec<u32>,
 }
 
-impl<'a> Plan<'a> {
-    fn new(conv: &'a Conv2d) -> Self {
+impl Plan {
+    fn new(conv: &Conv2d) -> Self {
+        Self::with(conv, Winograd::of(conv))
+    }
+
+    /// A plan for any number of images; `conv.window.batch` bounds the number of images per product.
+    fn with(conv: &Conv2d, winograd: Option<Winograd>) -> Self {
         let frame = conv.window.frame(conv.channels);
-        let winograd = Winograd::of(conv);
         let images = match &winograd {
             Some(winograd) => winograd.images(),
             None => conv.images(),
         };
         Plan {
-            conv,
+            conv: *conv,
             winograd,
             frame,
             images,
@@ -126,8 +133,8 @@ impl<'a> Plan<'a> {
         }
     }
 
-    /// Calls `work` with the frames of some images: the images themselves if that will do, else copies in `copies`,
-    /// whose borders hold zeros.
+    /// Calls `work` with the frames of some images: the images themselves if they need no border, else copies in
+    /// `copies`, whose borders hold zeros.
     fn framed<R>(&self, images: &[f32], copies: &mut [f32], work: impl FnOnce(&[f32]) -> R) -> R {
         if !self.frame.padded {
             return work(images);
@@ -140,30 +147,51 @@ impl<'a> Plan<'a> {
         work(&copies[..count * self.frame.len()])
     }
 
-    /// Rows of the output that bands are best cut at.
+    /// Bands are best cut at multiples of this number of output rows.
     fn whole_rows(&self) -> usize {
         self.winograd.as_ref().map_or(1, Winograd::whole_rows)
     }
 
-    /// Values that copies of frames take, for [`Plan::framed`].
+    /// Number of values of the copies of frames for [`Plan::framed`].
     fn copies_len(&self) -> usize {
-        if self.frame.padded && self.winograd.is_none() { self.images * self.frame.len() } else { 0 }
+        self.copies_of(self.images)
+    }
+
+    /// Number of values of the copies of the frames of `images` images.
+    fn copies_of(&self, images: usize) -> usize {
+        if self.frame.padded && self.winograd.is_none() { images * self.frame.len() } else { 0 }
     }
 }
 
-/// The weights in the form that is read fastest.
+/// The weights in the layout that is read fastest.
 #[derive(Clone, Copy)]
 enum Weights<'a> {
     /// Those of each group.
     Direct(&'a [Right<'a>]),
-    /// Those of each place of a tile.
-    Transformed(Winograd<'a>, &'a [f32]),
+    /// Those of each group packed in panels, one group after another.
+    Panels(&'a [f32]),
+    /// Those of each place of a tile, transformed.
+    Transformed(&'a Winograd, &'a [f32]),
 }
 
-/// Calls `work` with the weights in the form that is read fastest.
+impl<'a> Weights<'a> {
+    /// Those of a group, of `depth` inputs and `filters` filters.
+    fn of_group(self, group: usize, (depth, filters): (usize, usize)) -> Right<'a> {
+        match self {
+            Weights::Direct(weights) => weights[group],
+            Weights::Panels(panels) => {
+                let len = panels_len(depth, filters);
+                Right::panels(&panels[group * len..][..len], depth)
+            }
+            Weights::Transformed(..) => unreachable!("tiles have no weights of groups"),
+        }
+    }
+}
+
+/// Calls `work` with the weights in the layout that is read fastest.
 fn with_weights<R>(plan: &Plan, w: &[f32], work: impl FnOnce(Weights) -> R) -> R {
-    let conv = plan.conv;
-    if let Some(winograd) = plan.winograd {
+    let conv = &plan.conv;
+    if let Some(winograd) = &plan.winograd {
         return scratch::with(winograd.weights_len(), |weights| {
             winograd.transform_weights(w, weights);
             work(Weights::Transformed(winograd, weights))
@@ -171,7 +199,7 @@ fn with_weights<R>(plan: &Plan, w: &[f32], work: impl FnOnce(Weights) -> R) -> R
     }
     let (depth, columns) = (size_of(&[conv.window.cells(), conv.group_channels()]), conv.group_filters());
     let of_group = |group: usize| &w[(group * columns).min(w.len())..];
-    // A copy pays where the weights are read many times, and each time in several strips.
+    // Packing pays where the weights are read many times, and each time in several panels.
     let rows = size_of(&[conv.window.batch, conv.window.pixels()]);
     if columns <= 2 * super::gemm::PANEL || rows < ROWS_WANTED {
         let rights: Vec<_> =

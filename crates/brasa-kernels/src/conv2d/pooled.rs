@@ -1,4 +1,4 @@
-//! Convolution, bias, activation and maximum pooling in one pass: the convolution's result never leaves the cache.
+//! Convolution, bias, activation and maximum pooling fused: the convolution's result never leaves the cache.
 
 use std::ops::Range;
 
@@ -7,8 +7,8 @@ use super::super::pool::{max_rows, spread};
 use super::super::window::{Window, check_len, size_of};
 use super::super::{parallel, scratch};
 use super::backward::{Made, gradients};
-use super::forward::{Bands, check};
-use super::{Conv2d, Plan, with_weights};
+use super::forward::{Band, Bands, check};
+use super::{Conv2d, Plan, Weights, with_weights};
 
 /// Marks a pooled value that lets no gradient through.
 const CLOSED: u8 = u8::MAX;
@@ -22,7 +22,7 @@ pub struct Pooled {
     pub conv: Conv2d,
     /// The activation.
     pub activation: Activation,
-    /// The window of the maximum.
+    /// The pooling window.
     pub pool: Window,
 }
 
@@ -39,25 +39,13 @@ impl Pooled {
         assert!(self.pool.cells() <= 255, "a pooling window has at most 255 cells");
         assert!(self.activation.gradient_needs_only_output(), "{:?} cannot be pooled here", self.activation);
     }
-
-    /// Rows of the convolution's output that some rows of the result are made from; all of them for all.
-    fn conv_rows(&self, rows: &Range<usize>) -> Range<usize> {
-        let pool = &self.pool;
-        if *rows == (0..pool.output[0]) {
-            return 0..pool.input[0];
-        }
-        let start = (rows.start * pool.strides[0]).saturating_sub(pool.pad[0]);
-        let last = rows.end.saturating_sub(1) * pool.strides[0] + (pool.size[0] - 1) * pool.dilations[0] + 1;
-        let end = last.saturating_sub(pool.pad[0]).min(pool.input[0]);
-        start.min(end)..end
-    }
 }
 
-/// `y = max pooling of activation(x ∗ w + bias)`. For training, `positions` takes one byte for each value of `y`, to be
-/// handed to [`backward`]; otherwise it is empty. Every value is written.
+/// `y = max pooling of activation(x ∗ w + bias)`. For training, `positions` takes one byte for each value of `y`, saved
+/// for [`backward`]; otherwise it is empty. Every value is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the sizes do not belong together.
+/// If a slice's length does not match the sizes, or if the sizes do not belong together.
 pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32], positions: &mut [u8]) {
     let conv = &block.conv;
     check(conv, x, w, bias);
@@ -72,45 +60,77 @@ pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
     let plan = Plan::new(conv);
     let threads = parallel::threads_for(conv.operations());
     let row_len = block.pool.output[1] * conv.filters;
-    // Rows of the result that come from whole rows of tiles, if the windows do not overlap.
-    let whole = (1..plan.whole_rows())
-        .find(|rows| (rows * block.pool.strides[0]).is_multiple_of(plan.whole_rows()))
-        .unwrap_or(plan.whole_rows());
-    let bands = Bands::new(conv.window.batch, block.pool.output[0], threads, whole);
+    let bands = Bands::new(conv.window.batch, block.pool.output[0], threads, whole_rows(&plan, &block.pool));
     let mut tasks: Vec<_> = bands.tasks(y, row_len).into_iter().map(|(band, y)| (band, y, &mut [][..])).collect();
     for (task, (_, part)) in tasks.iter_mut().zip(bands.tasks(positions, row_len)) {
         task.2 = part;
     }
-    let (one, conv_row) = (plan.frame.image_len(), conv.window.output[1] * conv.filters);
     with_weights(&plan, w, |weights| {
         parallel::each(threads, tasks, |(band, y, positions)| {
-            let rows = block.conv_rows(&band.rows);
-            let results = rows.len() * conv_row;
-            scratch::with(plan.copies_len() + plan.images * results, |buffer| {
-                let (copies, results_of) = buffer.split_at_mut(plan.copies_len());
-                copies.fill(0.0);
-                let len = band.rows.len() * row_len;
-                let mut positions = positions.chunks_mut(len);
-                let mut y = y.chunks_mut(len);
-                for from in band.images.clone().step_by(plan.images) {
-                    let to = (from + plan.images).min(band.images.end);
-                    let results_of = &mut results_of[..(to - from) * results];
-                    plan.rows(&x[from * one..to * one], copies, weights, bias, rows.clone(), results_of);
-                    for i in 0..to - from {
-                        let z = &results_of[i * results..][..results];
-                        let (y, positions) = (y.next().unwrap_or_default(), positions.next().unwrap_or_default());
-                        max_rows(&block.pool, conv.filters, z, band.rows.start, band.rows.end, y, positions);
-                        // An activation that never falls may as well come after the maximum, where there are fewer
-                        // values.
-                        block.activation.apply(y);
-                        if block.activation == Activation::Relu {
-                            close(y, positions);
-                        }
-                    }
-                }
-            });
+            plan.pooled_band(&block.pool, block.activation, x, weights, bias, band, y, positions);
         });
     });
+}
+
+impl Plan {
+    /// The convolution with its activation and pooling for a band of the output. `positions` is as for [`forward`].
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn pooled_band(
+        &self,
+        pool: &Window,
+        activation: Activation,
+        x: &[f32],
+        weights: Weights,
+        bias: Option<&[f32]>,
+        band: Band,
+        y: &mut [f32],
+        positions: &mut [u8],
+    ) {
+        let filters = self.conv.filters;
+        let (one, conv_row) = (self.frame.image_len(), self.conv.window.output[1] * filters);
+        let rows = conv_rows(pool, &band.rows);
+        let results = rows.len() * conv_row;
+        let most = self.images.min(band.images.len());
+        scratch::with(self.copies_of(most) + most * results, |buffer| {
+            let (copies, results_of) = buffer.split_at_mut(self.copies_of(most));
+            copies.fill(0.0);
+            let len = band.rows.len() * pool.output[1] * filters;
+            let mut positions = positions.chunks_mut(len);
+            let mut y = y.chunks_mut(len);
+            for from in band.images.clone().step_by(self.images) {
+                let to = (from + self.images).min(band.images.end);
+                let results_of = &mut results_of[..(to - from) * results];
+                self.rows(&x[from * one..to * one], copies, weights, bias, rows.clone(), results_of);
+                for i in 0..to - from {
+                    let z = &results_of[i * results..][..results];
+                    let (y, positions) = (y.next().unwrap_or_default(), positions.next().unwrap_or_default());
+                    max_rows(pool, filters, z, band.rows.start, band.rows.end, y, positions);
+                    // A non-decreasing activation can be applied after the maximum, where there are fewer values.
+                    activation.apply(y);
+                    if activation == Activation::Relu && !positions.is_empty() {
+                        close(y, positions);
+                    }
+                }
+            }
+        });
+    }
+}
+
+/// Rows of the convolution's output that the given rows of the pooled result depend on; all of them for all.
+fn conv_rows(pool: &Window, rows: &Range<usize>) -> Range<usize> {
+    if *rows == (0..pool.output[0]) {
+        return 0..pool.input[0];
+    }
+    let start = (rows.start * pool.strides[0]).saturating_sub(pool.pad[0]);
+    let last = rows.end.saturating_sub(1) * pool.strides[0] + (pool.size[0] - 1) * pool.dilations[0] + 1;
+    let end = last.saturating_sub(pool.pad[0]).min(pool.input[0]);
+    start.min(end)..end
+}
+
+/// Rows of the pooled result that depend on whole rows of a convolution's tiles, if the windows do not overlap.
+pub(super) fn whole_rows(plan: &Plan, pool: &Window) -> usize {
+    let whole = plan.whole_rows();
+    (1..whole).find(|rows| (rows * pool.strides[0]).is_multiple_of(whole)).unwrap_or(whole)
 }
 
 /// Marks the positions of values that are zero.
@@ -126,12 +146,12 @@ super::super::simd::simd! {
     }
 }
 
-/// From `dy`, the gradient of the output, the gradients `dw` of the weights, and unless they are not wanted `db` of the
-/// bias and `dx` of the input; all are overwritten. `positions` is what [`forward`] recorded; `y`, its output, is
-/// looked at only if the activation is neither linear nor relu, and may be empty else.
+/// Computes from `dy`, the gradient of the output, the gradients `dw` of the weights and, where given, `db` of the bias
+/// and `dx` of the input; all are overwritten. `positions` was written by [`forward`]; `y`, its output, is read only if
+/// the activation is neither linear nor relu, and can be empty otherwise.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the sizes do not belong together.
+/// If a slice's length does not match the sizes, or if the sizes do not belong together.
 #[allow(clippy::too_many_arguments)]
 pub fn backward(
     block: &Pooled,

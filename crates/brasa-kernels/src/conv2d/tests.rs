@@ -54,7 +54,7 @@ impl Case {
         y
     }
 
-    /// Calls `visit` with the places of each input value, weight and output value that belong together.
+    /// Calls `visit` with the indices of the input value, the weight and the output value of each product.
     fn each_product(&self, mut visit: impl FnMut(usize, usize, usize)) {
         let Conv2d { window, channels, filters, groups } = self.conv;
         let (group_channels, group_filters) = (channels / groups, filters / groups);
@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn pooling_with_it_is_pooling_after_it(conv in convolutions(), shape in windows(), kind in 0..4usize) {
+    fn fused_pooling_equals_separate_pooling(conv in convolutions(), shape in windows(), kind in 0..4usize) {
         let _alone = test_lock();
         let activation = [Activation::Linear, Activation::Relu, Activation::Tanh, Activation::LeakyRelu(0.1)][kind];
         let input = conv.window.output;
@@ -134,7 +134,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 0 } else { 16 }))]
 
     #[test]
-    fn any_convolution_in_tiles_agrees_with_double_precision(
+    fn any_winograd_convolution_agrees_with_double_precision(
         batch in 1..4usize, input in [5..15usize, 5..15usize], small in any::<bool>(), pad in [0..3usize, 0..3usize],
         cut in [0..3usize, 0..3usize], channels in 1..3usize, filters in 1..4usize,
     ) {
@@ -173,9 +173,9 @@ fn check_tiles(case: &Case, tiles: Winograd) {
     }
 }
 
-/// The form's own promise: far closer than what the tests of random sizes allow.
+/// Winograd's rounding error: a far tighter bound than in the tests of random sizes.
 #[test]
-fn tiles_lose_little_to_rounding() {
+fn winograd_rounding_error_is_small() {
     let _alone = test_lock();
     for (size, side) in [(3, 18), (5, 12)] {
         let window = Window::valid(if cfg!(miri) { 1 } else { 10 }, [side, side], [size, size], [1, 1]);
@@ -219,9 +219,9 @@ fn check_pooled(case: &Case, activation: Activation, pool: Window) {
     assert_close("db", db, &double(edb));
 }
 
-/// The sizes that networks are made of, each with something that random sizes seldom have.
+/// Common layer sizes, each with something that random sizes seldom have.
 fn usual() -> Vec<Conv2d> {
-    // An interpreter gets smaller ones, with full and partial tiles all the same.
+    // Smaller ones under Miri, still with full and partial tiles.
     let most = |size: usize, miri: usize| if cfg!(miri) { size.min(miri) } else { size };
     let conv = |batch, side, size, stride, same: bool, channels, filters| {
         let (batch, side) = (most(batch, 2), most(side, 6));
@@ -307,7 +307,7 @@ fn without_bias_or_input_gradient() {
     assert_eq!((dw, db), (with.dw, with.db));
 }
 
-/// Windows over padding alone: the bias is all there is.
+/// Windows over padding alone: only the bias remains.
 #[test]
 fn images_without_pixels() {
     let _alone = test_lock();
@@ -324,7 +324,7 @@ fn images_without_pixels() {
     }
 }
 
-/// Cut where a row of tiles ends, bands compute nothing twice.
+/// Bands cut at the end of a row of tiles compute nothing twice.
 #[test]
 fn bands_of_whole_tiles() {
     for (threads, whole, height) in [(1, 4, 24), (4, 1, 8), (8, 1, 4), (8, 4, 4), (16, 1, 3), (16, 4, 4)] {
@@ -345,7 +345,7 @@ fn wrong_lengths_are_refused() {
 
 /// With a single output row or column the stride is unused: tables must not grow with it.
 #[test]
-fn strides_longer_than_the_image_cost_nothing() {
+fn tables_do_not_grow_with_unused_strides() {
     let windows = [
         Window::valid(2, [1, 1], [1, 1], [1, 1]),
         Window::valid(2, [4, 3], [3, 2], [1, 1]),
@@ -362,14 +362,14 @@ fn strides_longer_than_the_image_cost_nothing() {
         of(short).check();
         assert_eq!(of(short).run(activation), of(near).run(activation));
     }
-    // Of more than one output row they count.
+    // With more than one output row the strides count.
     let two = Window { output: [2, 1], ..Window::valid(1, [9, 1], [2, 1], [7, 1]) };
     assert_eq!(two.with_short_strides().strides, [7, 1]);
 }
 
-/// A window that is far taller than the output takes no table of its own height for each output row.
+/// A window far taller than the output needs no table of its own height for each output row.
 #[test]
-fn windows_may_be_taller_than_offsets_reach() {
+fn windows_far_taller_than_the_output_fit() {
     let conv = |rows: usize, columns: usize, filters: usize| Conv2d {
         window: Window::valid(1, [rows, columns], [rows, 1], [1, 1]),
         channels: 1,
@@ -382,7 +382,7 @@ fn windows_may_be_taller_than_offsets_reach() {
     assert!(tall.fits());
     let plan = Plan::new(&tall);
     assert_eq!(super::input_gradient::InputGradient::new(&tall, &plan).steps(), 1 << 4);
-    // More weights than 32 bits count.
+    // More weights than 32 bits can count.
     assert!(
         !Conv2d { window: Window::valid(1, [1, 1], [1, 1], [1, 1]), channels: 1 << 16, filters: 1 << 16, groups: 1 }
             .fits()

@@ -1,16 +1,17 @@
-//! Winograd's form of a convolution: the same result with a third or a quarter of the multiplications.
+//! Winograd convolution: the same result with a third or a quarter of the multiplications.
 //!
 //! The output is cut into square tiles of `m` pixels a side, each of which depends on an input tile of six a side
-//! (`m + r - 1` for a window of `r`). Seen as polynomials evaluated at six points, the window's sums become products of
-//! single numbers (S. Winograd, *Arithmetic Complexity of Computations*, 1980; A. Lavin and S. Gray, 2015):
+//! (`m + r - 1` for a window of `r`): F(4×4, 3×3) and F(2×2, 5×5). Seen as polynomials evaluated at six points, the
+//! window's sums become elementwise products (S. Winograd, *Arithmetic Complexity of Computations*, 1980; A. Lavin and
+//! S. Gray, 2015):
 //!
 //! ```text
 //! Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A
 //! ```
 //!
-//! with an input tile `d`, the window `g`, and the output tile `Y`. Summed over the channels, `⊙` is a matrix product for
-//! each of the 36 places. The gradients are the same steps backwards, with every matrix transposed. A result's error is
-//! some 10⁻⁶ of the greatest one, a few times that of a plain sum.
+//! with an input tile `d`, the window `g`, and the output tile `Y`. Summed over the channels, `⊙` is a matrix product
+//! for each of the 36 places. The gradients apply the transposed matrices in reverse order. The error is some 10⁻⁶ of
+//! the greatest result, a few times that of a direct sum.
 
 use std::ops::Range;
 
@@ -27,32 +28,47 @@ const SIDE: usize = 6;
 const PLACES: usize = SIDE * SIDE;
 /// Channels that are transformed together.
 const LANES: usize = 16;
-/// Where the polynomials are evaluated, besides infinity. Powers of two, so that `A` and `B` are exact; these lose half
-/// as much to rounding as 0, ±1, ±2 do.
+/// Points of evaluation besides infinity. Powers of two, so that `A` and `B` are exact; the rounding error is half that
+/// of 0, ±1, ±2.
 const POINTS: [f64; SIDE - 1] = [0.0, 1.0, -1.0, 0.5, -2.0];
 
-/// Values of tiles that are worked on together: with the weights they stay in the second-level cache.
+/// Values of a block of tiles: with the weights they stay in the second-level cache.
 const BLOCK: usize = 144 << 10;
-/// Tiles worked on together, at least: the weights are read once for each such block.
+/// Fewest tiles of a block: the weights are read once per block.
 const FEWEST_TILES: usize = 20;
-/// Values that the weights may take once transformed: more would be read from memory for every block.
+/// Most values of the transformed weights: more would be read from memory for every block.
 const WEIGHTS_MOST: usize = 2 << 20;
 
-/// A convolution in this form.
-#[derive(Clone, Copy)]
-pub(super) struct Winograd<'a> {
-    conv: &'a Conv2d,
+/// A convolution by Winograd's transform.
+#[derive(Clone, Debug)]
+pub(super) struct Winograd {
+    conv: Conv2d,
     /// Side of an output tile.
     outputs: usize,
     /// Tiles of an image, down and across.
     tiles: [usize; 2],
-    /// Tiles worked on together.
+    /// Tiles of a block.
     block: usize,
+    tables: Tables,
 }
 
-impl<'a> Winograd<'a> {
-    /// The convolution in this form, if it has one and that is faster. It depends on the sizes alone.
-    pub fn of(conv: &'a Conv2d) -> Option<Self> {
+impl Winograd {
+    /// The convolution in this form, if it has one and that is faster. Depends on the sizes alone.
+    pub fn of(conv: &Conv2d) -> Option<Self> {
+        let (here, gain) = Self::with_gain(conv)?;
+        // The weights are transformed once a call, and their gradient once a part: there must be enough work to pay for
+        // it.
+        (gain.saturating_mul(conv.window.batch) >= 100 * PLACES).then_some(here)
+    }
+
+    /// The convolution in this form, if it has one and that is faster with transformed weights, for any number of
+    /// images.
+    pub fn of_one(conv: &Conv2d) -> Option<Self> {
+        Self::with_gain(conv).filter(|(_, gain)| *gain > 0).map(|(here, _)| here)
+    }
+
+    /// The convolution in this form, if it has one, and the number of products saved for an image.
+    fn with_gain(conv: &Conv2d) -> Option<(Self, usize)> {
         let window = &conv.window;
         let side = window.size[0];
         let plain = window.size == [side; 2] && window.strides == [1, 1] && window.dilations == [1, 1];
@@ -66,20 +82,19 @@ impl<'a> Winograd<'a> {
         let outputs = SIDE + 1 - side;
         let tiles = window.output.map(|size| size.div_ceil(outputs));
         let (direct, here) = (window.pixels() * window.cells(), tiles[0] * tiles[1] * PLACES);
-        // The transforms cost about half as much as the products. Those of the weights come once a call, of their gradient
-        // once a part: there must be enough to do.
+        // The transforms cost about half as much as the products.
         let gain = direct.saturating_sub(here + here / 2);
-        let worth = gain.saturating_mul(window.batch) >= 100 * PLACES;
         let block = (BLOCK / (PLACES * (conv.channels + conv.filters))).max(FEWEST_TILES) / 10 * 10;
-        worth.then_some(Winograd { conv, outputs, tiles, block })
+        let tables = Tables::new(block, conv.channels, conv.filters);
+        Some((Winograd { conv: *conv, outputs, tiles, block, tables }, gain))
     }
 
-    /// Rows of the output that bands are best cut at: else a row of tiles is computed for both bands.
+    /// Bands are best cut at multiples of this number of output rows: else a row of tiles is computed for both bands.
     pub fn whole_rows(&self) -> usize {
         self.outputs
     }
 
-    /// Images to be handed over together.
+    /// Images to pass together.
     pub fn images(&self) -> usize {
         (self.block / self.image_tiles()).clamp(1, self.conv.window.batch.max(1))
     }
@@ -88,7 +103,7 @@ impl<'a> Winograd<'a> {
         self.tiles[0] * self.tiles[1]
     }
 
-    /// Values of the weights once transformed.
+    /// Number of values of the transformed weights.
     pub fn weights_len(&self) -> usize {
         PLACES * self.conv.channels * self.conv.filters
     }
@@ -103,14 +118,14 @@ impl<'a> Winograd<'a> {
         }
     }
 
-    /// Values that [`Winograd::transpose_weights`] writes.
+    /// Number of values that [`Winograd::transpose_weights`] writes.
     pub fn transposed_len(&self) -> usize {
         PLACES * panels_len(self.conv.filters, self.conv.channels)
     }
 
-    /// The transformed weights as the gradient of the input wants them.
+    /// The transformed weights, transposed and packed for the gradient of the input.
     pub fn transpose_weights(&self, w: &[f32], transposed: &mut [f32]) {
-        let Conv2d { channels, filters, .. } = *self.conv;
+        let Conv2d { channels, filters, .. } = self.conv;
         scratch::with(self.weights_len(), |weights| {
             self.transform_weights(w, weights);
             let places = weights.chunks_exact(channels * filters);
@@ -122,8 +137,8 @@ impl<'a> Winograd<'a> {
 
     /// The convolution with its bias for some output rows of some images.
     pub fn rows(&self, x: &[f32], weights: &[f32], bias: Option<&[f32]>, rows: Range<usize>, y: &mut [f32]) {
-        let Conv2d { channels, filters, .. } = *self.conv;
-        let tables = Tables::new(self.block, channels, filters);
+        let Conv2d { channels, filters, .. } = self.conv;
+        let tables = &self.tables;
         let images = x.len() / self.conv.window.image_len(channels).max(1);
         let write = bias.map_or(Write::Set, |bias| Write::Bias(bias.as_chunks().0));
         self.blocks(images, rows.clone(), |v, m, tiles| {
@@ -148,11 +163,11 @@ impl<'a> Winograd<'a> {
     }
 
     /// From the gradient `dz` of some images' results, adds to `dw`, the gradient of the transformed weights, and
-    /// computes `dx`, that of the images, if it is wanted.
+    /// computes `dx`, the gradient of the images, if given.
     pub fn gradients(&self, x: &[f32], transposed: &[f32], dz: &[f32], dw: &mut [f32], mut dx: Option<&mut [f32]>) {
         dx.iter_mut().for_each(|dx| dx.fill(0.0));
-        let Conv2d { channels, filters, .. } = *self.conv;
-        let tables = Tables::new(self.block, channels, filters);
+        let Conv2d { channels, filters, .. } = self.conv;
+        let tables = &self.tables;
         let rows = 0..self.conv.window.output[0];
         let images = x.len() / self.conv.window.image_len(channels).max(1);
         self.blocks(images, rows.clone(), |v, m, tiles| {
@@ -186,7 +201,7 @@ impl<'a> Winograd<'a> {
         });
     }
 
-    /// The gradient of the weights from that of the transformed ones.
+    /// The gradient of the weights from the gradient of the transformed weights.
     pub fn weights_gradient(&self, transformed: &[f32], dw: &mut [f32]) {
         let all = self.conv.channels * self.conv.filters;
         let (from, to) = (Places::even(SIDE, all), Places::even(self.conv.window.size[0], all));
@@ -196,7 +211,7 @@ impl<'a> Winograd<'a> {
         }
     }
 
-    /// Calls `work` for each block of the tiles that some output rows of some images lie in, with room for their
+    /// Calls `work` for each block of the tiles that cover some output rows of some images, with workspace for their
     /// transformed inputs and outputs.
     fn blocks(&self, images: usize, rows: Range<usize>, mut work: impl FnMut(&mut [f32], &mut [f32], Range<usize>)) {
         let tiles = images * self.tile_rows(&rows).len() * self.tiles[1];
@@ -210,12 +225,12 @@ impl<'a> Winograd<'a> {
         });
     }
 
-    /// The rows of tiles that some output rows lie in.
+    /// The rows of tiles that cover some output rows.
     fn tile_rows(&self, rows: &Range<usize>) -> Range<usize> {
         rows.start / self.outputs..rows.end.div_ceil(self.outputs)
     }
 
-    /// Which tile a number stands for, if they are numbered image by image, row by row.
+    /// The tile with a given number, counted image by image, row by row.
     fn tile(&self, number: usize, rows: &Range<usize>) -> Tile {
         let (rows, across) = (self.tile_rows(rows), self.tiles[1]);
         let (row, column) = (number / across, number % across);
@@ -227,7 +242,7 @@ impl<'a> Winograd<'a> {
         sandwich::<Inputs>(x, &self.inputs_of(tile), v, &to, self.conv.channels, Write::Set);
     }
 
-    /// Where a tile's inputs lie among the images.
+    /// Offsets of a tile's inputs within the images.
     fn inputs_of(&self, tile: Tile) -> Places {
         let ([height, width], [above, left]) = (self.conv.window.input, self.conv.window.pad);
         let pixel = self.conv.channels;
@@ -238,7 +253,7 @@ impl<'a> Winograd<'a> {
         )
     }
 
-    /// Where its outputs lie among those of the given rows of all images.
+    /// Offsets of its outputs within the given rows of all images.
     fn outputs_of(&self, tile: Tile, rows: &Range<usize>) -> Places {
         let (width, pixel) = (self.conv.window.output[1], self.conv.filters);
         let row = |i: usize| (tile.row * self.outputs + i).checked_sub(rows.start).filter(|row| *row < rows.len());
@@ -255,7 +270,8 @@ struct Tile {
     column: usize,
 }
 
-/// The tables of offsets of the products of a block.
+/// The offset tables of a block's products.
+#[derive(Clone, Debug)]
 struct Tables {
     by_channels: Vec<u32>,
     by_filters: Vec<u32>,
@@ -276,8 +292,8 @@ impl Tables {
     }
 }
 
-/// Where the first channel of each place of a tile lies: the sum of its row's and its column's part. One that is
-/// [`OUTSIDE`] or more is not there: it is read as zero and not written.
+/// Offset of the first channel of each place of a tile: the sum of its row's and its column's part. Places at
+/// [`OUTSIDE`] or beyond are read as zero and not written.
 struct Places {
     rows: [usize; SIDE],
     columns: [usize; SIDE],
@@ -297,27 +313,27 @@ impl Places {
         }
     }
 
-    /// A square of `side` places, one after another, of `len` values each.
+    /// A square of `side` contiguous places of `len` values each.
     fn even(side: usize, len: usize) -> Self {
         Places::new(Some, Some, (0, side * len, len))
     }
 
-    /// Those of tile `t` of `count`, whose values of one place lie side by side, and after them those of the next place.
+    /// Tile `t` of `count`, place by place: the values of one place of all tiles are contiguous.
     fn of_tile((t, count): (usize, usize), channels: usize) -> Self {
         Places::new(Some, Some, (t * channels, SIDE * count * channels, count * channels))
     }
 }
 
-/// What becomes of values that are in the way of a result.
+/// How results are combined with the values already there.
 #[derive(Clone, Copy)]
 enum Write<'a> {
     Set,
     Add,
-    /// They are overwritten, and a value for each channel is added to the result.
+    /// Overwrites them, with a value for each channel added to the result.
     Bias(&'a [[f32; LANES]]),
 }
 
-/// A matrix that tiles are multiplied with from both sides: `M t Mᵀ`.
+/// A matrix applied to tiles from both sides: `M t Mᵀ`.
 trait Matrix {
     const ROWS: usize;
     const COLUMNS: usize;
@@ -332,7 +348,7 @@ struct InputsBack;
 struct Outputs<const M: usize>;
 /// `A`.
 struct OutputsBack<const M: usize>;
-/// `G`: powers of the points, divided by what the row of `Bᵀ` is there.
+/// `G`: powers of the points, divided by the value of the row of `Bᵀ` there.
 struct Weights<const R: usize>;
 /// `Gᵀ`.
 struct WeightsBack<const R: usize>;
@@ -443,8 +459,8 @@ macro_rules! six {
 }
 
 simd! {
-    /// Multiplies a tile with a matrix from the left and with its transpose from the right, each channel by itself.
-    /// `channels` is a multiple of [`LANES`].
+    /// Multiplies a tile with a matrix from the left and with its transpose from the right, separately for each
+    /// channel. `channels` is a multiple of [`LANES`].
     #[allow(clippy::needless_range_loop)] // In the body, which has no attributes of its own.
     fn sandwich<I, S: Matrix>(
         from: &[f32], from_at: &Places, to: &mut [f32], to_at: &Places, channels: usize, write: Write,
@@ -480,7 +496,8 @@ simd! {
     }
 }
 
-/// A row of the matrix times the places of a column, whose factors the compiler knows: it leaves out those that are zero.
+/// A row of the matrix times the places of a column. The factors are constants, so the compiler drops those that are
+/// zero.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
 fn row_times<I: Isa, S: Matrix, const R: usize>(column: &[[f32; LANES]; SIDE]) -> [f32; LANES] {

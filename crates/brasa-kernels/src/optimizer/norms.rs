@@ -1,14 +1,14 @@
-//! Optimizers whose steps depend on the norm of a weight and of its change: one pass gathers both norms along with what
-//! is kept, another takes the step.
+//! Optimizers whose steps depend on the norms of a weight and of its update: one pass computes both norms and updates
+//! the state, another applies the step.
 
 use super::super::parallel::{self, add, each};
 use super::super::simd::simd;
 use super::super::window::check_len;
 use super::{update_with_one, update_with_two};
 
-/// Values that are changed and then summed while they are still near.
+/// Values that are updated and then summed while they are in the cache.
 const NEAR: usize = 2048;
-/// Sums side by side.
+/// Independent accumulators.
 const LANES: usize = 16;
 
 /// Lamb's settings for one step.
@@ -33,13 +33,13 @@ pub struct Lamb {
 pub struct Adafactor {
     /// Step size, relative to the weight.
     pub learning_rate: f32,
-    /// How much of the running means is kept.
+    /// Weight of the old values in the running means.
     pub kept: f32,
-    /// What is added to squares.
+    /// Added to squares.
     pub epsilon_1: f32,
-    /// The smallest root mean square of a weight that counts.
+    /// Lower bound of a weight's root mean square.
     pub epsilon_2: f32,
-    /// The largest root mean square of a change.
+    /// Upper bound of an update's root mean square.
     pub clip_threshold: f32,
 }
 
@@ -76,7 +76,7 @@ pub fn lamb(settings: &Lamb, decay: f32, gradient: &[f32], weights: &mut [f32], 
 /// `v = row · column / mean(rows)`, `u = g / √v`, and
 /// `w -= max(ε₂, rms(w)) · learning_rate · u / max(1, rms(u) / clip)`.
 ///
-/// Without sizes it is that of a vector, of which `v` is the running mean itself; rows and columns are left alone.
+/// Without sizes the weight is a vector, and `v` is the running mean itself; rows and columns are unused.
 ///
 /// # Panics
 /// If lengths differ.
@@ -114,7 +114,7 @@ pub fn adafactor(
     update_with_one(decay, &|g, w: &mut f32, v: &mut f32| *w -= rate * (g / v.sqrt()), gradient, weights, v);
 }
 
-/// Moves a vector's mean squares on; the sums of the squares of the weights and of their changes.
+/// Updates a vector's mean squares; returns the sums of the squares of the weights and of their updates.
 fn vector_sums(settings: &Adafactor, gradient: &[f32], weights: &[f32], v: &mut [f32]) -> [f64; 2] {
     let (kept, epsilon) = (settings.kept, settings.epsilon_1);
     let (threads, step) = parallel::pass(weights.len());
@@ -131,7 +131,7 @@ fn vector_sums(settings: &Adafactor, gradient: &[f32], weights: &[f32], v: &mut 
     total(sums.into_iter())
 }
 
-/// Moves the running means over rows and columns of a matrix on.
+/// Updates the running means over rows and columns of a matrix.
 fn move_means(settings: &Adafactor, gradient: &[f32], rows: &mut [f32], columns: &mut [f32]) {
     let (height, width) = (rows.len(), columns.len());
     let (kept, epsilon) = (settings.kept, settings.epsilon_1);
@@ -153,8 +153,8 @@ fn move_means(settings: &Adafactor, gradient: &[f32], rows: &mut [f32], columns:
     }
 }
 
-/// Makes the mean squares of a matrix from those of rows and columns; the sums of the squares of the weights and of
-/// their changes.
+/// Computes the mean squares of a matrix from those of rows and columns; returns the sums of the squares of the weights
+/// and of their updates.
 fn matrix_sums(gradient: &[f32], weights: &[f32], rows: &[f32], columns: &[f32], v: &mut [f32]) -> [f64; 2] {
     let width = columns.len();
     let mean = (rows.iter().map(|row| f64::from(*row)).sum::<f64>() / rows.len() as f64) as f32;
@@ -175,17 +175,17 @@ fn matrix_sums(gradient: &[f32], weights: &[f32], rows: &[f32], columns: &[f32],
     total(sums.into_iter())
 }
 
-/// A gradient relative to the root of its mean square.
+/// A gradient divided by the root of its mean square.
 fn relative(g: f32, v: f32) -> f32 {
     g / v.sqrt()
 }
 
-/// Sums of sums.
+/// Adds up pairs of sums.
 fn total(sums: impl Iterator<Item = [f64; 2]>) -> [f64; 2] {
     sums.fold([0.0; 2], |[a, b], [c, d]| [a + c, b + d])
 }
 
-/// What a formula makes of two numbers.
+/// A formula of two numbers.
 trait OfTwo: Fn(f32, f32) -> f32 + Sync {}
 impl<F: Fn(f32, f32) -> f32 + Sync> OfTwo for F {}
 
@@ -200,7 +200,7 @@ simd! {
 }
 
 simd! {
-    /// Adds `g² + ε` to the sums; gives the sum of all.
+    /// Adds `g² + ε` to the sums; returns the total.
     fn add_squares<I>(epsilon: f32, g: &[f32], sums: &mut [f32]) -> f64 {
         for (sum, g) in sums.iter_mut().zip(g) {
             *sum += *g * *g + epsilon;
@@ -222,7 +222,7 @@ simd! {
 }
 
 simd! {
-    /// The sum of the squares of `w`, and that of the squares of what a formula makes of `a` and `b`.
+    /// The sums of the squares of `w` and of the results of a formula of `a` and `b`.
     fn squares<I, F: OfTwo>(formula: &F, w: &[f32], a: &[f32], b: &[f32]) -> [f64; 2] {
         let mut sums = [0.0f64; 2];
         for ((w, a), b) in w.chunks(NEAR).zip(a.chunks(NEAR)).zip(b.chunks(NEAR)) {
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_norm_of_zero_has_the_ratio_one() {
+    fn zero_norms_give_the_ratio_one() {
         let settings =
             Lamb { learning_rate: 0.5, rate_1: 1.0, rate_2: 1.0, unbiased_1: 1.0, unbiased_2: 1.0, epsilon: 0.0 };
         let (mut w, mut m, mut v) = ([0.0; 2], [0.0; 2], [0.0; 2]);

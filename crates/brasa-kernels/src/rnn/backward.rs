@@ -1,4 +1,4 @@
-//! What the backward passes have in common: the batch in parts, and the sums of the parts' gradients.
+//! Shared parts of the backward passes: the batch in parts, and the sums of the parts' gradients.
 
 use super::super::window::{check_len, even_offsets, size_of};
 use super::super::{parallel, scratch};
@@ -26,11 +26,11 @@ pub struct Part<'a> {
     pub samples: usize,
     /// The outputs of all steps.
     pub h: &'a [f32],
-    /// The gradient of the recurrent weights, to add to.
+    /// The gradient of the recurrent weights, accumulated.
     pub recurrent: &'a mut [f32],
-    /// The gradient of the bias, to add to.
+    /// The gradient of the bias, accumulated.
     pub bias: &'a mut [f32],
-    /// The gradients of the states before the first step, to write; those that are wanted.
+    /// The gradients of the initial states, overwritten; `None` where not wanted.
     pub states: [Option<&'a mut [f32]>; 2],
     x: &'a [f32],
     kernel: &'a Packed<'a>,
@@ -39,7 +39,8 @@ pub struct Part<'a> {
 }
 
 impl Part<'_> {
-    /// What the gradients `da` of the inputs' share of the gates make of those of kernel and inputs.
+    /// Adds the gradient of the kernel and writes that of the inputs, given the gradients `da` of the inputs' share of
+    /// the gates.
     pub fn add_inputs(&mut self, da: &[f32]) {
         let (inputs, width) = (self.kernel.columns, self.kernel.depth);
         let rows = da.len() / width;
@@ -50,7 +51,7 @@ impl Part<'_> {
     }
 }
 
-/// The arguments that all backward passes have.
+/// Arguments shared by all backward passes.
 pub struct Backward<'a> {
     pub sizes: &'a Recurrent,
     pub x: &'a [f32],
@@ -58,18 +59,17 @@ pub struct Backward<'a> {
     pub h: &'a [f32],
     pub dy: OutputGradient<'a>,
     pub dx: Option<&'a mut [f32]>,
-    /// The gradients of the states before the first step; those that are wanted.
+    /// The gradients of the initial states; `None` where not wanted.
     pub states: [Option<&'a mut [f32]>; 2],
     pub gradients: WeightGradients<'a>,
 }
 
 impl Backward<'_> {
-    /// Calls `work` with each part of the batch, and adds up the gradients of all parts. There are `gates` gates, and
-    /// as many values in a bias as `biases` gates have.
+    /// Calls `work` with each part of the batch, and adds up the gradients of all parts. There are `gates` gates, and a
+    /// bias has the size of `biases` gates.
     ///
     /// # Panics
-    /// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
-    /// output.
+    /// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
     pub fn in_parts(self, gates: usize, biases: usize, work: impl Fn(Part) + Send + Sync) {
         let Self { sizes, x, weights, h, dy, dx, mut states, gradients } = self;
         let Recurrent { steps, inputs, units, .. } = *sizes;
@@ -83,7 +83,7 @@ impl Backward<'_> {
         dx.iter().for_each(|dx| check_len("the gradient of the input", dx.len(), x.len()));
         for state in states.iter_mut().flatten() {
             check_len("the gradient of the initial state", state.len(), size_of(&[sizes.batch, units]));
-            // Where there is no step.
+            // For sequences without steps.
             state.fill(0.0);
         }
         let (threads, samples) = sizes.parts(gates);
@@ -123,7 +123,7 @@ impl Backward<'_> {
     }
 }
 
-/// The outputs of the steps before those of `h`: the first of each sequence is the initial state.
+/// The outputs shifted by one step: each sequence begins with its initial state.
 pub fn shifted(sizes: &Recurrent, h: &[f32], initial: Option<&[f32]>, before: &mut [f32]) {
     let Recurrent { steps, units, .. } = *sizes;
     for (i, (before, h)) in before.chunks_exact_mut(steps * units).zip(h.chunks_exact(steps * units)).enumerate() {
@@ -135,7 +135,7 @@ pub fn shifted(sizes: &Recurrent, h: &[f32], initial: Option<&[f32]>, before: &m
     }
 }
 
-/// `dw += aᵀ · dz` for `rows` rows one after another, of `inputs` and of `width` values.
+/// `dw += aᵀ · dz` for `rows` contiguous rows, of `inputs` and of `width` values.
 pub fn add_weights_gradient(rows: usize, (a, inputs): (&[f32], usize), (dz, width): (&[f32], usize), dw: &mut [f32]) {
     let (lefts, steps) = (even_offsets(inputs, 1), even_offsets(rows, inputs));
     let right = Right::Rows { data: dz, stride: width };

@@ -1,17 +1,19 @@
 //! Gated recurrent unit with the reset gate after the product (Keras's `reset_after=True`). Gates are in Keras's order:
 //! update, reset, candidate.
 
+use super::super::activation::Activation;
+use super::super::dense;
 use super::super::parallel;
 use super::super::scratch;
 use super::super::simd::simd;
 use super::super::window::{check_len, even_offsets, size_of};
 use super::backward::{Backward, add_weights_gradient, shifted};
-use super::{OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
+use super::{Order, OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
 use crate::gemm::Start;
 
 const GATES: usize = 3;
 
-/// What training's forward pass keeps for the backward pass; all of it is overwritten.
+/// Values that training's forward pass saves for the backward pass; all are overwritten.
 #[derive(Debug)]
 pub struct GruMemory<T> {
     /// The gates' values: `batch × steps × 3 · units`.
@@ -21,7 +23,7 @@ pub struct GruMemory<T> {
 }
 
 impl GruMemory<&[f32]> {
-    /// What is kept of `rows` steps from the row `from` on.
+    /// The part of `rows` steps from the row `from` on.
     pub(super) fn part(&self, from: usize, rows: usize, units: usize) -> Self {
         Self {
             gates: &self.gates[from * GATES * units..][..rows * GATES * units],
@@ -31,13 +33,12 @@ impl GruMemory<&[f32]> {
 }
 
 /// `h` = the outputs of all steps, `batch × steps × units`. `initial` is the state before the first step,
-/// `batch × units`, zero if absent; `memory` is wanted in training alone. With a = `x · kernel + bias[0]` and b =
+/// `batch × units`, zero if absent; `memory` is given in training only. With a = `x · kernel + bias[0]` and b =
 /// `h₋₁ · recurrent + bias[1]`, each of the three gates z, r and g: `z = σ(a + b)`, `r = σ(a + b)`,
 /// `g = activation(a + r·b)`, `h = z·h₋₁ + (1 - z)·g`.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
-/// output.
+/// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
 pub fn forward(
     sizes: &Recurrent,
     x: &[f32],
@@ -102,6 +103,74 @@ fn check_state(sizes: &Recurrent, initial: Option<&[f32]>) {
     initial.into_iter().for_each(|h| check_len("the initial state", h.len(), size_of(&[sizes.batch, sizes.units])));
 }
 
+/// A GRU with the reset gate after the product, with weights packed once. A sequence's result has the same bits in any
+/// batch.
+#[derive(Clone, Debug)]
+pub struct PreparedGru {
+    sizes: Recurrent,
+    kernel: dense::Packed,
+    recurrent: dense::Packed,
+}
+
+impl PreparedGru {
+    /// Packs the weights of a layer for any number of sequences: `sizes.batch` is ignored. `None` where the offsets do
+    /// not [fit](Recurrent::fits).
+    ///
+    /// # Panics
+    /// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
+    pub fn new(sizes: &Recurrent, weights: &Weights) -> Option<Self> {
+        let sizes = Recurrent { batch: 0, ..*sizes };
+        sizes.check(weights, &[], GATES, 2 * GATES);
+        let width = GATES * sizes.units;
+        let bias = |row: usize| weights.bias.map(|bias| &bias[row * width..][..width]);
+        sizes.fits_in_parts().then(|| Self {
+            sizes,
+            kernel: dense::Packed::new((sizes.inputs, width), weights.kernel, bias(0)),
+            recurrent: dense::Packed::new((sizes.units, width), weights.recurrent, bias(1)),
+        })
+    }
+
+    /// Floating-point operations per sequence.
+    pub fn operations(&self) -> usize {
+        (self.kernel.operations().saturating_add(self.recurrent.operations())).saturating_mul(self.sizes.steps)
+    }
+
+    /// The outputs of all steps, in the order in which they are taken, or of the last one; from a state of zeros, on
+    /// the calling thread. Every value of `y` is written.
+    ///
+    /// # Panics
+    /// If the input is not whole sequences, or the output does not match it.
+    pub fn forward(&self, x: &[f32], order: Order, y: &mut [f32]) {
+        let Recurrent { steps, units, activation, recurrent_activation, .. } = self.sizes;
+        let width = GATES * units;
+        order.each_part(&self.sizes, x, y, |samples, x, y| {
+            scratch::with_zeros(samples * (steps * width + width + units) + units, |buffer| {
+                let (gates, buffer) = buffer.split_at_mut(samples * steps * width);
+                let (products, buffer) = buffer.split_at_mut(samples * width);
+                let (states, next) = buffer.split_at_mut(samples * units);
+                self.kernel.forward(x, Activation::Linear, 1, gates);
+                for n in 0..steps {
+                    let t = order.step(steps, n);
+                    self.recurrent.forward(states, Activation::Linear, 1, products);
+                    for (i, (products, h)) in
+                        products.chunks_exact(width).zip(states.chunks_exact_mut(units)).enumerate()
+                    {
+                        let gates = &mut gates[at(steps, width, i, t)];
+                        parallel::add(&products[..2 * units], &mut gates[..2 * units]);
+                        recurrent_activation.apply(&mut gates[..2 * units]);
+                        let (open, candidate) = gates.split_at_mut(2 * units);
+                        add_product(&open[units..], &products[2 * units..], candidate);
+                        activation.apply(candidate);
+                        mix(&open[..units], h, candidate, next);
+                        h.copy_from_slice(next);
+                        order.write(&self.sizes, (i, n), h, y);
+                    }
+                }
+            });
+        });
+    }
+}
+
 /// All steps of some samples, whose gates hold the inputs' share.
 fn part(
     sizes: &Recurrent,
@@ -145,9 +214,9 @@ fn part(
     });
 }
 
-/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not
-/// wanted; all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, whose gradient
-/// is written to `state` where it is wanted.
+/// Computes from `dy`, the gradient of the outputs, the gradients of the weights and, where given, `dx` of the inputs;
+/// all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, whose gradient is
+/// written to `state`, where given.
 ///
 /// # Panics
 /// As [`forward`].
@@ -189,8 +258,8 @@ pub fn backward(
     });
 }
 
-/// The gradients `da` and `db` of the two shares of the gates, from the last step to the first, and that of the state
-/// before it if it is wanted. `before` are the outputs of the steps before.
+/// Backpropagation through time: the gradients `da` and `db` of the two shares of the gates, from the last step to the
+/// first, and that of the initial state, where given. `before` holds the outputs of the steps before.
 #[allow(clippy::too_many_arguments)]
 fn through_time(
     sizes: &Recurrent,
@@ -248,7 +317,7 @@ simd! {
 }
 
 simd! {
-    /// The gradients of z and g (activated), and what goes straight to the output before.
+    /// The gradients of z and g (activated), and the direct part of that of the output before.
     pub fn outer_gradient<I>(z: &[f32], g: &[f32], before: &[f32], dh: &mut [f32], da: &mut [f32]) {
         let units = dh.len();
         let (z, g, before) = (&z[..units], &g[..units], &before[..units]);

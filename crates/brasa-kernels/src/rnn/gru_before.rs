@@ -14,13 +14,12 @@ use crate::gemm::{Right, Start, product};
 
 const GATES: usize = 3;
 
-/// `h` = the outputs of all steps, `batch × steps × units`. `memory` is wanted in training alone; its shares hold
+/// `h` = the outputs of all steps, `batch × steps × units`. `memory` is given in training only; its shares hold
 /// `r·h₋₁`. With a = `x · kernel + bias`: `z, r = σ(a + h₋₁ · recurrent)`, `g = activation(a + (r·h₋₁) · recurrent)`,
 /// `h = z·h₋₁ + (1 - z)·g`.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
-/// output.
+/// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
 pub fn forward(sizes: &Recurrent, x: &[f32], weights: &Weights, h: &mut [f32], memory: Option<GruMemory<&mut [f32]>>) {
     let Recurrent { steps, inputs, units, .. } = *sizes;
     sizes.check(weights, x, GATES, GATES);
@@ -74,8 +73,8 @@ fn part(sizes: &Recurrent, [open, candidate]: [&Packed; 2], h: &mut [f32], gates
     }
 }
 
-/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not
-/// wanted; all are overwritten. `h` and `memory` are those of the forward pass.
+/// Computes from `dy`, the gradient of the outputs, the gradients of the weights and, where given, `dx` of the inputs;
+/// all are overwritten. `h` and `memory` are those of the forward pass.
 ///
 /// # Panics
 /// As [`forward`].
@@ -129,8 +128,8 @@ fn add_recurrent_gradient(
     product((a, &lefts, &steps), right, columns.len(), (&mut du[columns.start..], &results), Start::Add);
 }
 
-/// The gradients `da` of the gates before their activation, from the last step to the first. `before` are the outputs
-/// of the steps before.
+/// Backpropagation through time: the gradients `da` of the gates before their activation, from the last step to the
+/// first. `before` holds the outputs of the steps before.
 fn through_time(
     sizes: &Recurrent,
     [open, candidate]: [&Packed; 2],
@@ -179,7 +178,7 @@ simd! {
 }
 
 simd! {
-    /// The gradient of r (activated), and what goes through it to the output before.
+    /// The gradient of r (activated), and the part through r of that of the output before.
     fn reset_gradient<I>(r: &[f32], before: &[f32], ds: &[f32], da: &mut [f32], dh: &mut [f32]) {
         let units = dh.len();
         let (r, before, ds, dr) = (&r[..units], &before[..units], &ds[..units], &mut da[units..2 * units]);

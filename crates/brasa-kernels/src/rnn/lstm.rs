@@ -1,18 +1,19 @@
 //! Long short-term memory. Gates are in Keras's order: input, forget, candidate, output.
 
 use super::super::activation::Activation;
+use super::super::dense;
 use super::super::math::{sigmoid, tanh};
 use super::super::parallel;
 use super::super::scratch;
 use super::super::simd::simd;
 use super::super::window::{check_len, even_offsets, size_of};
 use super::backward::{Backward, add_weights_gradient, shifted};
-use super::{OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
+use super::{Order, OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
 use crate::gemm::Start;
 
 const GATES: usize = 4;
 
-/// What training's forward pass keeps for the backward pass; all of it is overwritten.
+/// Values that training's forward pass saves for the backward pass; all are overwritten.
 #[derive(Debug)]
 pub struct LstmMemory<T> {
     /// The gates' values: `batch × steps × 4 · units`.
@@ -22,13 +23,12 @@ pub struct LstmMemory<T> {
 }
 
 /// `h` = the outputs of all steps, `batch × steps × units`. `initial` are the states of outputs and cells before the
-/// first step, `batch × units` each, zero if absent; `memory` is wanted in training alone. With i, f, g, o the
-/// activated gates of `x · kernel + h₋₁ · recurrent + bias`: `c = f·c₋₁ + i·g`, `h = o·activation(c)`. `last_cells`, if
-/// wanted, are the cells' states after the last step.
+/// first step, `batch × units` each, zero if absent; `memory` is given in training only. With i, f, g, o the activated
+/// gates of `x · kernel + h₋₁ · recurrent + bias`: `c = f·c₋₁ + i·g`, `h = o·activation(c)`. `last_cells`, if given,
+/// are the cells' states after the last step.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
-/// output.
+/// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
 pub fn forward(
     sizes: &Recurrent,
     x: &[f32],
@@ -78,7 +78,7 @@ pub fn forward(
     });
 }
 
-/// [`forward`] outside training: each step's gates are made in one product and forgotten, so that they stay in the
+/// [`forward`] outside training: each step's gates are computed in one product and not saved, so that they stay in the
 /// cache.
 fn remembering_nothing(
     sizes: &Recurrent,
@@ -135,7 +135,7 @@ fn remembering_nothing(
     });
 }
 
-/// A step of one sample, whose gates are not activated yet: its cells' states and its output.
+/// A step of one sample, from the gates before their activation to its cells' states and its output.
 fn step(sizes: &Recurrent, gates: &mut [f32], c: &mut [f32], h: &mut [f32]) {
     let Recurrent { units, activation, recurrent_activation, .. } = *sizes;
     if activation == Activation::Tanh && recurrent_activation == Activation::Sigmoid {
@@ -148,6 +148,62 @@ fn step(sizes: &Recurrent, gates: &mut [f32], c: &mut [f32], h: &mut [f32]) {
     h.copy_from_slice(c);
     activation.apply(h);
     multiply(&gates[3 * units..], h);
+}
+
+/// An LSTM with weights packed once. A sequence's result has the same bits in any batch.
+#[derive(Clone, Debug)]
+pub struct PreparedLstm {
+    sizes: Recurrent,
+    /// The product from an input step and the output of the step before to the gates.
+    gates: dense::Packed,
+}
+
+impl PreparedLstm {
+    /// Packs the weights of a layer for any number of sequences: `sizes.batch` is ignored. `None` where the offsets do
+    /// not [fit](Recurrent::fits).
+    ///
+    /// # Panics
+    /// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
+    pub fn new(sizes: &Recurrent, weights: &Weights) -> Option<Self> {
+        let sizes = Recurrent { batch: 0, ..*sizes };
+        sizes.check(weights, &[], GATES, GATES);
+        let both = [weights.kernel, weights.recurrent].concat();
+        let gates = (sizes.inputs + sizes.units, GATES * sizes.units);
+        sizes.fits_in_parts().then(|| Self { sizes, gates: dense::Packed::new(gates, &both, weights.bias) })
+    }
+
+    /// Floating-point operations per sequence.
+    pub fn operations(&self) -> usize {
+        self.gates.operations().saturating_mul(self.sizes.steps)
+    }
+
+    /// The outputs of all steps, in the order in which they are taken, or of the last one; from states of zeros, on the
+    /// calling thread. Every value of `y` is written.
+    ///
+    /// # Panics
+    /// If the input is not whole sequences, or the output does not match it.
+    pub fn forward(&self, x: &[f32], order: Order, y: &mut [f32]) {
+        let Recurrent { steps, inputs, units, .. } = self.sizes;
+        let (width, depth) = (GATES * units, inputs + units);
+        order.each_part(&self.sizes, x, y, |samples, x, y| {
+            scratch::with_zeros(samples * (depth + width + units), |buffer| {
+                let (rows, buffer) = buffer.split_at_mut(samples * depth);
+                let (gates, cells) = buffer.split_at_mut(samples * width);
+                for n in 0..steps {
+                    let t = order.step(steps, n);
+                    for (i, row) in rows.chunks_exact_mut(depth).enumerate() {
+                        row[..inputs].copy_from_slice(&x[at(steps, inputs, i, t)]);
+                    }
+                    self.gates.forward(rows, Activation::Linear, 1, gates);
+                    let states = rows.chunks_exact_mut(depth).zip(cells.chunks_exact_mut(units));
+                    for (i, (gates, (row, c))) in gates.chunks_exact_mut(width).zip(states).enumerate() {
+                        step(&self.sizes, gates, c, &mut row[inputs..]);
+                        order.write(&self.sizes, (i, n), &row[inputs..], y);
+                    }
+                }
+            });
+        });
+    }
 }
 
 fn check_states(sizes: &Recurrent, initial: Option<(&[f32], &[f32])>) {
@@ -198,9 +254,9 @@ fn part(
     }
 }
 
-/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not
-/// wanted; all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, whose gradients
-/// are written to `states` where they are wanted; `dc` is the gradient of the cells' states after the last step.
+/// Computes from `dy`, the gradient of the outputs, the gradients of the weights and, where given, `dx` of the inputs;
+/// all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, whose gradients are
+/// written to `states`, where given; `dc` is the gradient of the cells' states after the last step.
 ///
 /// # Panics
 /// As [`forward`].
@@ -247,8 +303,8 @@ pub fn backward(
     });
 }
 
-/// The gradients `dz` of the gates before their activation, from the last step to the first, and those of the states
-/// before it that are wanted.
+/// Backpropagation through time: the gradients `dz` of the gates before their activation, from the last step to the
+/// first, and those of the initial states, where given.
 #[allow(clippy::too_many_arguments)]
 fn through_time(
     sizes: &Recurrent,
@@ -280,7 +336,7 @@ fn through_time(
                 };
                 let (gates, dz) =
                     (&memory.gates[at(steps, GATES * units, i, t)], &mut dz[at(steps, GATES * units, i, t)]);
-                // The cell's activated state, and how it changes with the state.
+                // The cell's activated state and its derivative.
                 out.copy_from_slice(&memory.cells[now]);
                 activation.apply(out);
                 slope.fill(1.0);
@@ -313,7 +369,7 @@ simd! {
 }
 
 simd! {
-    /// A step with the usual activations, all in one pass.
+    /// A step with the usual activations, fused into one pass.
     fn usual_step<I>(gates: &[f32], c: &mut [f32], h: &mut [f32]) {
         let units = c.len();
         let (i, f, g, o) = (&gates[..units], &gates[units..2 * units], &gates[2 * units..3 * units], &gates[3 * units..4 * units]);

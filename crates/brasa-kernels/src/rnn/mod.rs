@@ -1,8 +1,8 @@
-//! Recurrent layers over whole sequences. Sequences are `(batch, steps, values)`; nothing is masked, and time goes
+//! Recurrent layers over whole sequences. Sequences are `(batch, steps, values)`; nothing is masked, and time runs
 //! forward.
 //!
-//! The batch is cut into parts that go through all steps by themselves. What does not depend on the step before, the
-//! product of all inputs with their weights and the gradients of the weights, is one matrix product for all steps.
+//! The batch is cut into parts that run through all steps independently. Work that does not depend on the step before,
+//! the product of all inputs with their weights and the gradients of the weights, is one matrix product for all steps.
 
 mod backward;
 mod gru;
@@ -14,9 +14,9 @@ mod tests;
 
 use std::ops::Range;
 
-pub use gru::{GruMemory, backward as gru_backward, forward as gru_forward};
+pub use gru::{GruMemory, PreparedGru, backward as gru_backward, forward as gru_forward};
 pub use gru_before::{backward as gru_before_backward, forward as gru_before_forward};
-pub use lstm::{LstmMemory, backward as lstm_backward, forward as lstm_forward};
+pub use lstm::{LstmMemory, PreparedLstm, backward as lstm_backward, forward as lstm_forward};
 
 use super::activation::Activation;
 use super::gemm::{Right, Start, product};
@@ -24,8 +24,8 @@ use super::panels::{pack, pack_transposed, panels_len};
 use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
 use super::{parallel, scratch};
 
-/// Samples that a part should have: so many that the weights are not read too often, and so few that a part's gates do
-/// not fill the cache.
+/// Samples that a part should have: enough that the weights are not read too often, and few enough that a part's gates
+/// do not fill the cache.
 const SAMPLES_WANTED: Range<usize> = 16..33;
 
 /// Sizes and activations of a recurrent layer.
@@ -52,12 +52,12 @@ pub struct Weights<'a> {
     pub kernel: &'a [f32],
     /// Of the output of the step before: `units × gates · units`.
     pub recurrent: &'a [f32],
-    /// `gates · units` values; twice as many, first for the inputs and then for the recurrence, for GRU with the reset
-    /// gate after the product.
+    /// Has `gates · units` values; `2 · gates · units`, first for the inputs and then for the recurrence, for GRU with
+    /// the reset gate after the product.
     pub bias: Option<&'a [f32]>,
 }
 
-/// Where the gradients of all [`Weights`] go; they are overwritten.
+/// Gradients of all [`Weights`], which are overwritten.
 #[derive(Debug)]
 pub struct WeightGradients<'a> {
     /// Of the inputs' weights.
@@ -77,9 +77,48 @@ pub enum OutputGradient<'a> {
     Last(&'a [f32]),
 }
 
+/// The order of a prepared layer's steps, and which outputs it returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Whether the steps are taken in reverse.
+    pub backwards: bool,
+    /// Whether the outputs of all steps are returned, not only that of the step taken last.
+    pub sequences: bool,
+}
+
+impl Order {
+    /// The step taken after `n` others.
+    fn step(self, steps: usize, n: usize) -> usize {
+        if self.backwards { steps - 1 - n } else { n }
+    }
+
+    /// Writes the output of sample `i` after `n` other steps, if it is returned.
+    fn write(self, sizes: &Recurrent, (i, n): (usize, usize), h: &[f32], y: &mut [f32]) {
+        if self.sequences {
+            y[at(sizes.steps, sizes.units, i, n)].copy_from_slice(h);
+        } else if n + 1 == sizes.steps {
+            y[i * sizes.units..][..sizes.units].copy_from_slice(h);
+        }
+    }
+
+    /// Calls `work` with part of the samples at a time: their number, inputs and outputs.
+    fn each_part(self, sizes: &Recurrent, x: &[f32], y: &mut [f32], mut work: impl FnMut(usize, &[f32], &mut [f32])) {
+        let one = size_of(&[sizes.steps, sizes.inputs]);
+        let result = if self.sequences { size_of(&[sizes.steps, sizes.units]) } else { sizes.units };
+        let batch = y.len().checked_div(result).unwrap_or(0);
+        check_len("the output", y.len(), size_of(&[batch, result]));
+        check_len("the input", x.len(), size_of(&[batch, one]));
+        let most = SAMPLES_WANTED.end - 1;
+        for (i, y) in y.chunks_mut((most * result).max(1)).enumerate() {
+            let samples = y.len() / result;
+            work(samples, &x[i * most * one..][..samples * one], y);
+        }
+    }
+}
+
 impl Recurrent {
-    /// Whether these functions can compute it: whether the offsets within the sequences that are worked on at once, and
-    /// those of the weights, fit in 32 bits.
+    /// Whether these functions can compute it: the offsets within the sequences that are processed at once, and those
+    /// of the weights, must fit in 32 bits.
     pub fn fits(&self) -> bool {
         const MOST_GATES: usize = 4;
         let samples = self.batch.min(SAMPLES_WANTED.end);
@@ -88,8 +127,13 @@ impl Recurrent {
             && offsets_fit_in(&[depth, self.units, MOST_GATES])
     }
 
-    /// Panics if weights or activations do not fit. `gates` is their number, `biases` the number of values of a whole
-    /// bias in gates.
+    /// [`fits`](Self::fits), for any number of sequences.
+    fn fits_in_parts(&self) -> bool {
+        Recurrent { batch: SAMPLES_WANTED.end, ..*self }.fits()
+    }
+
+    /// Panics if weights or activations do not fit. `gates` is the number of gates, `biases` the length of a whole bias
+    /// in gates.
     fn check(&self, weights: &Weights, x: &[f32], gates: usize, biases: usize) {
         let width = size_of(&[gates, self.units]);
         check_len("the input", x.len(), size_of(&[self.batch, self.steps, self.inputs]));
@@ -127,15 +171,14 @@ impl Recurrent {
     }
 }
 
-/// A matrix of weights and its transpose, in panels.
+/// A packed matrix of weights, or its transpose.
 struct Packed<'a> {
     right: Right<'a>,
     depth: usize,
     columns: usize,
 }
 
-/// Calls `work` with a matrix of `depth × columns` in panels; transposed if `transposed`, and then of
-/// `columns × depth`.
+/// Calls `work` with a packed matrix of `depth × columns`, or with its transpose of `columns × depth` if `transposed`.
 fn packed<R>(w: &[f32], (depth, columns): (usize, usize), transposed: bool, work: impl FnOnce(Packed) -> R) -> R {
     packed_columns(w, (depth, columns), 0..columns, transposed, work)
 }
@@ -166,20 +209,20 @@ impl Packed<'_> {
         product((a.0, a.1, &even_offsets(self.depth, 1)), self.right, self.columns, c, start);
     }
 
-    /// The same for `rows` rows one after another.
+    /// The same for `rows` contiguous rows.
     fn all(&self, rows: usize, a: &[f32], c: &mut [f32], start: Start) {
         self.product((a, &even_offsets(rows, self.depth)), (c, &even_offsets(rows, self.columns)), start);
     }
 }
 
-/// Where step `t` of each of `samples` sequences begins, of `width` values a step.
+/// Offsets of step `t` of each of `samples` sequences, of `width` values a step.
 fn step_offsets(samples: usize, steps: usize, width: usize, t: usize) -> Vec<u32> {
     let mut offsets = even_offsets(samples, steps * width);
     offsets.iter_mut().for_each(|offset| *offset += (t * width) as u32);
     offsets
 }
 
-/// Step `t` of sample `i`.
+/// Range of step `t` of sample `i`.
 fn at(steps: usize, width: usize, i: usize, t: usize) -> Range<usize> {
     let start = (i * steps + t) * width;
     start..start + width

@@ -51,8 +51,8 @@ fn reference(gru: bool, sizes: &Recurrent, p: &[Vec<f64>; 6]) -> [Vec<f64>; 2] {
     [all, last]
 }
 
-/// Results of the kernels: outputs, then the gradients of kernel, recurrent kernel, bias, input and, if it is `started`
-/// from them, of the states before the first step.
+/// Results of the kernels: outputs, then the gradients of kernel, recurrent kernel, bias, input and, if `started` from
+/// them, of the states before the first step.
 fn run(
     gru: bool,
     sizes: &Recurrent,
@@ -90,7 +90,7 @@ fn run(
         let memory = LstmMemory { gates: &gates[..], cells: &others[..] };
         lstm_backward(sizes, x, &weights, initial, &h, memory, dy, Some(dc), Some(&mut dx), states, gradients);
     }
-    // Outside training sums are made in another order.
+    // Outside training sums are computed in another order.
     assert_close("h outside training", &predicted, &double(&h));
     [h, dkernel, drecurrent, dbias, dx, dh0, dc0]
 }
@@ -108,7 +108,7 @@ fn parameters(gru: bool, sizes: &Recurrent) -> [Vec<f32>; 6] {
     })
 }
 
-/// Outputs by the definition; gradients by differences of them, for some of each parameter's values.
+/// Outputs by the definition; gradients by finite differences, for some of each parameter's values.
 fn check(gru: bool, sizes: &Recurrent, started: bool, last: bool) {
     let p = parameters(gru, sizes);
     let dy = values(if last { sizes.batch * sizes.units } else { sizes.outputs() }, 7);
@@ -178,4 +178,55 @@ fn the_same_call_gives_the_same_bits() {
         let once = || run(gru, &sizes, &p, false, OutputGradient::Sequence(&dy), &dc);
         assert_eq!(once(), once());
     }
+}
+
+/// A prepared layer's outputs for some sequences.
+fn prepared(gru: bool, sizes: &Recurrent, weights: &Weights, x: &[f32], order: Order) -> Vec<f32> {
+    let steps = if order.sequences { sizes.steps } else { 1 };
+    let mut y = vec![7.5; sizes.batch * steps * sizes.units];
+    if gru {
+        PreparedGru::new(sizes, weights).expect("offsets that fit").forward(x, order, &mut y);
+    } else {
+        PreparedLstm::new(sizes, weights).expect("offsets that fit").forward(x, order, &mut y);
+    }
+    y
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "too long for an interpreter")]
+fn prepared_layers_give_the_same_and_a_sequence_the_same_bits_in_any_batch() {
+    at_every_level(|_| {
+        for (gru, (batch, steps, inputs, units)) in
+            [false, true].into_iter().flat_map(|gru| [(40, 7, 5, 9), (3, 4, 33, 32), (1, 1, 1, 1)].map(|of| (gru, of)))
+        {
+            let all = sizes(batch, steps, inputs, units);
+            let width = units * if gru { 3 } else { 4 };
+            let x = values(batch * steps * inputs, 1);
+            let (kernel, recurrent) = (values(inputs * width, 2), values(units * width, 3));
+            let bias = values(if gru { 2 * width } else { width }, 4);
+            let weights = Weights { kernel: &kernel, recurrent: &recurrent, bias: Some(&bias) };
+            let mut expected = vec![7.5; all.outputs()];
+            match gru {
+                true => gru_forward(&all, &x, &weights, None, &mut expected, None),
+                false => lstm_forward(&all, &x, &weights, None, &mut expected, None, None),
+            }
+            let order = Order { backwards: false, sequences: true };
+            let found = prepared(gru, &all, &weights, &x, order);
+            assert_close("outputs", &found, &double(&expected));
+            // The last step alone, and the reversed sequence.
+            let last = prepared(gru, &all, &weights, &x, Order { sequences: false, ..order });
+            for (i, last) in last.chunks_exact(units).enumerate() {
+                assert_eq!(last, &found[at(steps, units, i, steps - 1)]);
+            }
+            let turned: Vec<f32> = x
+                .chunks_exact(steps * inputs)
+                .flat_map(|x| x.chunks_exact(inputs).rev().flatten().copied().collect::<Vec<_>>())
+                .collect();
+            assert_eq!(prepared(gru, &all, &weights, &turned, Order { backwards: true, ..order }), found);
+            let one = sizes(1, steps, inputs, units);
+            for (x, found) in x.chunks_exact(steps * inputs).zip(found.chunks_exact(steps * units)) {
+                assert_eq!(prepared(gru, &one, &weights, x, order), found);
+            }
+        }
+    });
 }

@@ -1,11 +1,11 @@
-//! How a model was compiled, in the words of Keras 2, and what Keras 3 writes in more than one way.
+//! Compile configurations of Keras 2, and alternative forms in Keras 3.
 
 use serde_json::{Map, Value as Json, json};
 
-/// Brings the settings of `compile` to today's words. What it cannot, stays, and is named later.
+/// Converts the settings of `compile` to the current form. What cannot be converted is left, and reported later.
 pub(super) fn renew_compile(compile: &mut Json) {
     let Some(settings) = compile.as_object_mut() else { return };
-    // How weights for samples are told, which is a property of the data; and on how many servers Keras evaluated.
+    // The shape of sample weights, which is a property of the data; and the number of servers on which Keras evaluated.
     for unused in ["sample_weight_mode", "pss_evaluation_shards"] {
         settings.shift_remove(unused);
     }
@@ -22,17 +22,17 @@ pub(super) fn renew_compile(compile: &mut Json) {
     }
 }
 
-/// Calls a function for each loss or metric of a list, of a list of lists, or of a map by the outputs' names.
-fn each(told: &mut Json, renew: &mut impl FnMut(&mut Json)) {
-    match told {
-        Json::Array(list) => list.iter_mut().for_each(|told| each(told, renew)),
-        Json::Object(map) if !map.contains_key("class_name") => map.values_mut().for_each(|told| each(told, renew)),
-        told => renew(told),
+/// Calls a function for each loss or metric of a list, a list of lists, or a map by the outputs' names.
+fn each(value: &mut Json, renew: &mut impl FnMut(&mut Json)) {
+    match value {
+        Json::Array(list) => list.iter_mut().for_each(|value| each(value, renew)),
+        Json::Object(map) if !map.contains_key("class_name") => map.values_mut().for_each(|value| each(value, renew)),
+        value => renew(value),
     }
 }
 
 fn renew_optimizer(optimizer: &mut Json) {
-    // Scaling the loss keeps small gradients from vanishing in float16; in float32 it changes nothing.
+    // Loss scaling keeps small gradients from vanishing in float16; in float32 it has no effect.
     if optimizer.get("class_name").is_some_and(|class| class == "LossScaleOptimizer")
         && let Some(config) = optimizer.get_mut("config")
         && let Some(key) = ["inner_optimizer", "optimizer"].into_iter().find(|key| config.get(key).is_some())
@@ -49,12 +49,12 @@ fn renew_optimizer(optimizer: &mut Json) {
     if let Some(rate) = config.shift_remove("lr") {
         config.entry("learning_rate").or_insert(rate);
     }
-    // Until Keras 2.2 no number meant 1e-7, as it does today when none is given.
+    // Until Keras 2.2 `None` meant 1e-7, which is the current default.
     if config.get("epsilon").is_some_and(Json::is_null) {
         config.shift_remove("epsilon");
     }
     if class == "Nadam" {
-        // The decay of its momentum, which is 0.004 everywhere else too; TensorFlow calls it `decay`.
+        // The decay of its momentum, which is a constant 0.004 everywhere else too; TensorFlow calls it `decay`.
         for key in ["schedule_decay", "decay"] {
             if config.get(key).and_then(Json::as_f64).is_some_and(|decay| (decay - 0.004).abs() < 1e-8) {
                 config.shift_remove(key);
@@ -66,11 +66,11 @@ fn renew_optimizer(optimizer: &mut Json) {
         if decay == 0.0 {
             config.shift_remove("decay");
         } else if let Some(rate) = rate {
-            // lr / (1 + decay · iterations), which is a schedule today.
+            // lr / (1 + decay · iterations), which is a schedule now.
             config.shift_remove("decay");
             let schedule = json!({"initial_learning_rate": rate, "decay_steps": 1, "decay_rate": decay});
-            let told = json!({"class_name": "InverseTimeDecay", "config": schedule});
-            config.insert("learning_rate".into(), told);
+            let value = json!({"class_name": "InverseTimeDecay", "config": schedule});
+            config.insert("learning_rate".into(), value);
         }
     }
     if let Some(schedule) = config.get_mut("learning_rate").and_then(|rate| rate.get_mut("config"))
@@ -81,17 +81,17 @@ fn renew_optimizer(optimizer: &mut Json) {
     }
 }
 
-/// The name of a function, where one stands in a file: Keras 2 wrote its name, Keras 3 writes an object. A user's own is
-/// of another module, and known by its name alone.
-fn function(told: &Json) -> Option<&str> {
-    if let Some(name) = told.as_str() {
+/// The name of a function in a file: Keras 2 wrote its name, Keras 3 writes an object. A user's function is of another
+/// module, and identified by its name only.
+fn function(value: &Json) -> Option<&str> {
+    if let Some(name) = value.as_str() {
         return Some(name);
     }
-    let is_function = told.get("class_name").and_then(Json::as_str) == Some("function");
-    told.get("config").filter(|_| is_function)?.as_str()
+    let is_function = value.get("class_name").and_then(Json::as_str) == Some("function");
+    value.get("config").filter(|_| is_function)?.as_str()
 }
 
-/// The name of a function as it is today.
+/// The current name of a function.
 fn today(name: &str) -> &str {
     if name == "kullback_leibler_divergence" { "kl_divergence" } else { name }
 }
@@ -109,21 +109,21 @@ fn renew_loss(loss: &mut Json) {
 }
 
 fn renew_metric(metric: &mut Json) {
-    // The function of this name is the loss, of the opposite sign than the metric that has the name too.
+    // The function of this name is the loss, whose sign is opposite to that of the metric with the same name.
     if metric.is_object() && function(metric) == Some("cosine_similarity") {
         return;
     }
     if let Some(name) = function(metric) {
-        let told = match today(name) {
+        let value = match today(name) {
             same if same == name => json!(name),
-            // It keeps the name under which it stands in the history.
+            // It keeps its name in the history.
             class => json!({"class_name": class, "config": {"name": name}}),
         };
-        *metric = told;
+        *metric = value;
         return;
     }
     let is_wrapper = metric.get("class_name").is_some_and(|class| class == "MeanMetricWrapper");
-    // Keras 2 wrote the metrics that it was given by name as wrapped functions, chosen by the shapes at hand.
+    // Keras 2 wrote metrics given by name as wrapped functions, chosen by the shapes.
     let name = metric.get("config").and_then(|config| config.get("name")).and_then(Json::as_str);
     if let Some(name) = name.filter(|name| is_wrapper && ["accuracy", "acc", "crossentropy", "ce"].contains(name)) {
         *metric = json!(name);
@@ -132,15 +132,15 @@ fn renew_metric(metric: &mut Json) {
     unwrap(metric, "MeanMetricWrapper");
 }
 
-/// The object of a class that wraps a function (`fn`, with its own arguments beside it) as that of the function.
-fn unwrap(told: &mut Json, wrapper: &str) {
-    let is_wrapper = told.get("class_name").is_some_and(|class| class == wrapper);
-    let Some(config) = told.get_mut("config").and_then(Json::as_object_mut) else { return };
-    // Classes that are such wrappers themselves have written it too.
+/// Unwraps the object of a class that wraps a function (`fn`, next to the function's own arguments).
+fn unwrap(value: &mut Json, wrapper: &str) {
+    let is_wrapper = value.get("class_name").is_some_and(|class| class == wrapper);
+    let Some(config) = value.get_mut("config").and_then(Json::as_object_mut) else { return };
+    // Classes derived from such wrappers have written it too.
     let Some(inner) = config.get("fn").and_then(function).map(|name| today(name).to_owned()) else { return };
     config.shift_remove("fn");
     if is_wrapper {
         let config: Map<String, Json> = std::mem::take(config);
-        *told = json!({"class_name": inner, "config": config});
+        *value = json!({"class_name": inner, "config": config});
     }
 }

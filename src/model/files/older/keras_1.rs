@@ -1,10 +1,10 @@
-//! Models of Keras 1, told in the words of Keras 2: what Keras 2 itself made of them.
+//! Models of Keras 1, converted to the form of Keras 2 as Keras 2 itself did.
 
 use serde_json::{Map, Value as Json, json};
 
 use crate::error::Error;
 
-/// Arguments that only Keras 1 has; a layer that has one of them is told in its words.
+/// Arguments that only Keras 1 has; a layer with one of them is in its form.
 const OWN_WORDS: [&str; 9] = [
     "nb_filter",
     "border_mode",
@@ -17,17 +17,17 @@ const OWN_WORDS: [&str; 9] = [
     "consume_less",
 ];
 
-/// Whether a layer of the model is told in the words of Keras 1.
-pub(super) fn is_told(object: &Json) -> bool {
+/// Whether a layer of the model is in the form of Keras 1.
+pub(super) fn is_keras_1(object: &Json) -> bool {
     let Some(config) = object.get("config") else { return false };
     let layers = config.get("layers").unwrap_or(config).as_array();
     layers.into_iter().flatten().chain(config.get("layer")).any(|layer| {
         let own = layer.get("config").and_then(Json::as_object);
-        own.is_some_and(|own| OWN_WORDS.iter().any(|word| own.contains_key(*word))) || is_told(layer)
+        own.is_some_and(|own| OWN_WORDS.iter().any(|word| own.contains_key(*word))) || is_keras_1(layer)
     })
 }
 
-/// What a message says of a model of Keras 1 that could not be read.
+/// The error for a model of Keras 1 that could not be read.
 pub(super) fn refusal(version: Option<&str>, error: &Error) -> Error {
     let version = version.map_or_else(|| "Keras 1".to_owned(), |version| format!("Keras {version}"));
     Error::unsupported(
@@ -36,7 +36,7 @@ pub(super) fn refusal(version: Option<&str>, error: &Error) -> Error {
     )
 }
 
-/// Brings a layer's object, and those inside it, to the words of Keras 2.
+/// Converts a layer's object, and nested ones, to the form of Keras 2.
 pub(super) fn renew(object: &mut Json) {
     let class = object.get("class_name").and_then(Json::as_str).unwrap_or_default().to_owned();
     let Some(config) = object.get_mut("config").and_then(Json::as_object_mut) else { return };
@@ -54,7 +54,7 @@ pub(super) fn renew(object: &mut Json) {
     }
 }
 
-/// Brings the arguments of a class to the words of Keras 2; the class's name there.
+/// Converts the arguments of a class to the form of Keras 2; returns the class's name there.
 fn renew_arguments<'a>(class: &'a str, config: &mut Map<String, Json>) -> &'a str {
     for unused in ["input_dtype", "create_input_layer"] {
         config.shift_remove(unused);
@@ -77,7 +77,7 @@ fn renew_arguments<'a>(class: &'a str, config: &mut Map<String, Json>) -> &'a st
             rename(config, &kernel);
             rename(config, &[("output_dim", "units")]);
             leave_out(config, &["input_dim", "input_length"]);
-            // A dense layer does to each step what that one did.
+            // A dense layer does the same at each step.
             return "Dense";
         }
         "Convolution1D" | "AtrousConvolution1D" | "Conv1D" => {
@@ -133,7 +133,7 @@ fn renew_arguments<'a>(class: &'a str, config: &mut Map<String, Json>) -> &'a st
         }
         "BatchNormalization" => {
             rename(config, &[("beta_init", "beta_initializer"), ("gamma_init", "gamma_initializer")]);
-            // By the moving averages, as today. The other modes use each batch's own or one for each sample.
+            // Normalization by the moving averages, as now. The other modes use the statistics of each batch or sample.
             if config.get("mode").is_none_or(|mode| *mode == 0) {
                 config.shift_remove("mode");
             }
@@ -146,7 +146,7 @@ fn renew_arguments<'a>(class: &'a str, config: &mut Map<String, Json>) -> &'a st
     class
 }
 
-/// Brings initializers and activations by name, and penalties and limits, to the words of Keras 2.
+/// Converts initializers and activations by name, and regularizers and constraints, to the form of Keras 2.
 fn renew_functions(config: &mut Map<String, Json>) {
     for (key, value) in config.iter_mut() {
         let Some(own) = value.as_object().filter(|own| !own.contains_key("class_name")) else { continue };
@@ -154,9 +154,9 @@ fn renew_functions(config: &mut Map<String, Json>) {
         let number = |key: &str| own.get(key).cloned().unwrap_or(json!(0.0));
         if key.ends_with("regularizer") {
             let known = ["WeightRegularizer", "ActivityRegularizer", "L1L2Regularizer"].contains(&name);
-            let told = json!({"class_name": "L1L2", "config": {"l1": number("l1"), "l2": number("l2")}});
-            // Another kind stays as it is, and is refused by its name.
-            *value = if known { told } else { json!({"class_name": name, "config": own}) };
+            let penalty = json!({"class_name": "L1L2", "config": {"l1": number("l1"), "l2": number("l2")}});
+            // Other kinds are left, and rejected by name.
+            *value = if known { penalty } else { json!({"class_name": name, "config": own}) };
         } else if key.ends_with("constraint") {
             let mut arguments = own.clone();
             arguments.shift_remove("name");
@@ -180,7 +180,7 @@ fn leave_out(config: &mut Map<String, Json>, names: &[&str]) {
     }
 }
 
-/// Several numbers as one list.
+/// Collects several numbers into a list.
 fn together(config: &mut Map<String, Json>, names: &[&str], list: &str) {
     let numbers: Vec<Json> = names.iter().filter_map(|name| config.shift_remove(*name)).collect();
     if numbers.len() == names.len() {
@@ -188,7 +188,7 @@ fn together(config: &mut Map<String, Json>, names: &[&str], list: &str) {
     }
 }
 
-/// `[top, bottom, left, right]` as a pair for each axis.
+/// Converts `[top, bottom, left, right]` to a pair for each axis.
 fn both_sides(config: &mut Map<String, Json>, key: &str) {
     if let Some(sides) = config.get_mut(key)
         && let Some([top, bottom, left, right]) = sides.as_array().map(Vec::as_slice)

@@ -1,8 +1,8 @@
-//! Masks of sequences that a recurrent layer of Keras 2 is called on together with the states to start from.
+//! Masks of sequences in calls of Keras 2's recurrent layers with initial states.
 //!
-//! Keras 2 heeds the mask that such a sequence carries; Keras 3 does not, only one that is an argument of the call. So
-//! it becomes one, computed by the operations that Keras 3 itself writes for a mask. Where the mask cannot be found, the
-//! call is refused.
+//! In such a call Keras 2 uses the mask that the sequence carries; Keras 3 does not, only a mask passed as an argument.
+//! So the mask becomes an argument, computed by the operations that Keras 3 itself writes for a mask. If the mask
+//! cannot be determined, the call is rejected.
 
 use std::collections::{HashMap, HashSet};
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::model::files::functional::is_graph;
 
-/// The recurrent layers, which take states to start from.
+/// The recurrent layers, which accept initial states.
 const RECURRENT: &[&str] =
     &["SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"];
 
@@ -41,7 +41,7 @@ const PASSING: &[&str] = &[
     "UnitNormalization",
 ];
 
-/// Layers that make one mask of several, and models.
+/// Layers that merge several masks, and models.
 const MERGING: &[&str] = &[
     "Add",
     "Average",
@@ -56,23 +56,23 @@ const MERGING: &[&str] = &[
     "Subtract",
 ];
 
-/// Where a sequence has its mask from.
+/// The source of a sequence's mask.
 #[derive(Clone)]
 enum Origin {
     None,
-    /// A tensor that already is the mask.
+    /// A tensor that is the mask.
     Tensor(Json),
-    /// A layer, by its place in the list, that makes it of its input.
+    /// A layer, by index, that computes it from its input.
     Made {
         layer: usize,
         input: Json,
     },
-    /// A layer of which it is not known here.
+    /// A layer of which it is unknown.
     Unknown(String),
 }
 
-/// Gives the masks as arguments where states are given, in a model of Keras 2 and in those inside it; `from_outside` says
-/// whether its inputs may carry masks.
+/// Adds masks as arguments to calls with initial states, in a model of Keras 2 and nested ones; `from_outside` says
+/// whether its inputs can carry masks.
 pub(super) fn renew(model: &mut Json, from_outside: bool) {
     let graph = model.get("class_name").and_then(Json::as_str).is_some_and(is_graph);
     let Some(layers) = model.get_mut("config").and_then(|config| config.get_mut("layers")) else { return };
@@ -87,7 +87,7 @@ pub(super) fn renew(model: &mut Json, from_outside: bool) {
     }
 }
 
-/// Whether there is a layer that makes a mask, at any depth.
+/// Whether there is a layer that computes a mask, at any depth.
 fn makes_a_mask(value: &Json) -> bool {
     match value {
         Json::Array(values) => values.iter().any(makes_a_mask),
@@ -112,14 +112,14 @@ fn tensor_of(entry: &Json) -> Option<Json> {
     entry.as_array()?.get(..3).map(|fields| json!(fields))
 }
 
-/// The layers of a graph, and what was found out about them.
+/// The layers of a graph, and what has been determined about them.
 struct Graph<'a> {
     layers: &'a mut Vec<Json>,
     from_outside: bool,
     index_of: HashMap<String, usize>,
-    /// Where the masks of tensors come from.
+    /// The sources of the masks of tensors.
     origins: HashMap<String, Origin>,
-    /// The masks that are computed already.
+    /// The masks that are already computed.
     made: HashMap<(usize, String), String>,
     names: HashSet<String>,
 }
@@ -145,7 +145,7 @@ impl<'a> Graph<'a> {
                     if entry.len() == 3 {
                         entry.push(Json::Object(Map::new()));
                     }
-                    // What else stands there is refused when the call is read.
+                    // Anything else there is rejected when the call is read.
                     if let Some(fields) = entry.get_mut(3).and_then(Json::as_object_mut) {
                         fields.insert(key, value);
                     }
@@ -154,7 +154,7 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// The argument that a call lacks, if it is given states and its sequence carries a mask.
+    /// The missing argument of a call with initial states whose sequence carries a mask.
     fn argument(&mut self, index: usize, call: usize) -> Option<(String, Json)> {
         let entries = self.layers[index]["inbound_nodes"][call].as_array()?;
         let first = entries.first()?;
@@ -168,16 +168,16 @@ impl<'a> Graph<'a> {
             Origin::None => None,
             Origin::Tensor(tensor) => Some(("mask".into(), tensor)),
             Origin::Made { layer, input } => Some(("mask".into(), json!([self.mask(layer, &input), 0, 0]))),
-            // Refused by this name when the call is read.
+            // Rejected by this name when the call is read.
             Origin::Unknown(layer) => Some((format!("mask that `{layer}` passes on"), json!(true))),
         }
     }
 
-    /// Goes back from a tensor to where its mask was made.
+    /// Follows a tensor back to the source of its mask.
     fn origin(&mut self, tensor: Json) -> Origin {
         let mut way = vec![tensor.to_string()];
         let mut tensor = tensor;
-        // No way through the graph is longer, unless it is a circle, which is refused later.
+        // No path in the graph is longer, unless there is a cycle, which is rejected later.
         let found = loop {
             let key = tensor.to_string();
             if let Some(known) = self.origins.get(&key) {
@@ -196,7 +196,7 @@ impl<'a> Graph<'a> {
         found
     }
 
-    /// The tensor whose mask this one has, or where the mask is from.
+    /// The tensor whose mask this one shares, or the source of the mask.
     fn step_back(&self, tensor: &Json) -> Result<Json, Origin> {
         let own = tensor[0].as_str().unwrap_or_default();
         let (Some(index), Some(call)) = (self.index_of.get(own), tensor[1].as_u64()) else { return Err(Origin::None) };
@@ -209,7 +209,7 @@ impl<'a> Graph<'a> {
         let Some((entry, input)) = entry.and_then(|entry| Some((entry, tensor_of(entry)?))) else {
             return Err(Origin::None);
         };
-        // Of a wrapper the layer inside says it.
+        // For a wrapper, the wrapped layer has the value.
         let config = &layer["config"];
         let value = |key: &str| config.get(key).or_else(|| config.get("layer")?.get("config")?.get(key));
         let is_set = |key: &str| value(key).is_some_and(|value| value == true);
@@ -217,7 +217,7 @@ impl<'a> Graph<'a> {
             return Err(Origin::Made { layer: *index, input });
         }
         if is_of(layer, RECURRENT) {
-            // States carry none; of two directions that are not merged, both outputs do.
+            // States carry none; of two unmerged directions, both outputs do.
             let apart = is_of(layer, &["Bidirectional"]) && config.get("merge_mode").is_some_and(Json::is_null);
             let carries = tensor[2] == 0 || (apart && tensor[2] == 1);
             if !carries || !is_set("return_sequences") {
@@ -229,7 +229,7 @@ impl<'a> Graph<'a> {
         if is_of(layer, PASSING) { Ok(input) } else { Err(Origin::None) }
     }
 
-    /// The name of the operation that computes the mask which a layer makes of its input; it is added if it is new.
+    /// The name of the operation that computes a layer's mask from its input; added if missing.
     fn mask(&mut self, layer: usize, input: &Json) -> String {
         let key = (layer, input.to_string());
         if let Some(name) = self.made.get(&key) {
@@ -252,7 +252,7 @@ impl<'a> Graph<'a> {
         name
     }
 
-    /// Adds an operation by a name that no layer has yet.
+    /// Adds an operation under a unique name.
     fn add(&mut self, class: &str, name: String, mut config: Json, args: Json) -> String {
         let mut own = name.clone();
         for number in 1.. {
@@ -335,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_from_outside_of_a_model_is_not_known() {
+    fn a_mask_from_outside_a_model_is_unknown() {
         let input = layer("InputLayer", "x", json!({}), json!([]));
         let inner = || model(vec![input.clone(), lstm(json!(["x", 0, 0, {}]))]);
         assert!(renewed(inner(), true).0.to_string().contains("mask that `x` passes on"));
@@ -345,9 +345,9 @@ mod tests {
         assert!(outer.to_string().contains("passes on"));
     }
 
-    /// Nothing here is right, and nothing fails.
+    /// Every field is invalid, and nothing fails.
     #[test]
-    fn what_makes_no_sense_is_left_as_it_is() {
+    fn invalid_objects_are_left_unchanged() {
         let circle = layer("Dropout", "p", json!({}), json!([[["q", 0, 0, {}]]]));
         let other = layer("Dropout", "q", json!({}), json!([[["p", 0, 0, {}]]]));
         for of in

@@ -1,4 +1,4 @@
-//! What `fit` has seen, epoch by epoch.
+//! The numbers of a training run, epoch by epoch.
 
 use std::collections::BTreeMap;
 
@@ -24,41 +24,40 @@ use crate::metrics::Score;
 pub struct History {
     /// The epochs, from 0.
     pub epoch: Vec<usize>,
-    /// A list for each name, one number an epoch in which it was seen (validation may be every few epochs).
+    /// A list for each name, one number for each epoch that has it (validation need not run in every epoch).
     pub history: BTreeMap<String, Vec<f64>>,
-    /// The same for metrics that have a number for each class or threshold: a list of them an epoch.
+    /// The same for metrics with a number per class or threshold: a list of them for each epoch.
     #[serde(default)]
     pub lists: BTreeMap<String, Vec<Vec<f64>>>,
     /// The epochs of each of these numbers, in order.
     #[serde(default, deserialize_with = "in_order")]
-    pub(super) epochs: BTreeMap<String, Vec<usize>>,
-    /// Samples trained on in a second, over all epochs, validation not counted.
+    pub(crate) epochs: BTreeMap<String, Vec<usize>>,
+    /// Training samples per second over all epochs, without validation.
     pub samples_per_second: f64,
-    /// Why training ended before its last epoch: what a callback said; none if it went to the end.
+    /// Why training ended before its last epoch, as given by a callback; `None` if it was completed.
     pub stopped: Option<String>,
     /// Whether a [`StopHandle`](super::StopHandle) has interrupted it.
     pub interrupted: bool,
-    /// The epoch, from 0, whose weights the model was given back in the end, if it was: those of the best epoch.
+    /// The epoch, from 0, whose weights were restored at the end, if any: the best epoch.
     #[serde(default)]
     pub restored_epoch: Option<usize>,
 }
 
 impl History {
-    /// The numbers of one name; none for a metric that has several each epoch, which [`get_lists`](Self::get_lists)
-    /// has.
+    /// The numbers of a name; `None` for a metric with several numbers per epoch, see [`get_lists`](Self::get_lists).
     pub fn get(&self, name: &str) -> Option<&[f64]> {
         self.history.get(name).map(Vec::as_slice)
     }
 
-    /// The numbers of one name that has one for each class or threshold, epoch by epoch.
+    /// The lists of a metric with a number per class or threshold, one for each epoch.
     pub fn get_lists(&self, name: &str) -> Option<&[Vec<f64>]> {
         self.lists.get(name).map(Vec::as_slice)
     }
 
-    /// The number or numbers of one name in an epoch, counted from 0.
+    /// The number or numbers of a name in an epoch, counted from 0.
     pub fn at(&self, name: &str, epoch: usize) -> Option<Score> {
         let epochs = self.epochs_of(name);
-        // Of an epoch that is there twice, the last.
+        // If an epoch occurs twice, the last.
         let place = epochs.partition_point(|own| *own <= epoch).checked_sub(1)?;
         if epochs[place] != epoch {
             return None;
@@ -67,25 +66,24 @@ impl History {
         number.or_else(|| self.get_lists(name).and_then(|lists| lists.get(place)).cloned().map(Score::Several))
     }
 
-    /// All names and what was seen of each, epoch by epoch, as Keras's `history.history`: numbers, or lists of them.
+    /// All names with their values, epoch by epoch, as Keras's `history.history`: numbers, or lists of them.
     pub fn to_json(&self) -> Json {
         let numbers = self.history.iter().map(|(name, numbers)| (name.clone(), json!(numbers)));
         let lists = self.lists.iter().map(|(name, lists)| (name.clone(), json!(lists)));
         Json::Object(numbers.chain(lists).collect())
     }
 
-    /// The number of the last epoch.
+    /// The last number of a name.
     pub fn last(&self, name: &str) -> Option<f64> {
         self.get(name).and_then(|values| values.last().copied())
     }
 
-    /// The epochs, from 0, in which a name was seen: one for each of its numbers. There is none for numbers that were
-    /// not added by [`push`](Self::push).
+    /// The epochs, from 0, of each of a name's numbers. Empty for numbers that were not added by [`push`](Self::push).
     pub fn epochs_of(&self, name: &str) -> &[usize] {
         self.epochs.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Adds an epoch, with the numbers that were seen in it. One that is lower than the last is put in its place.
+    /// Adds an epoch with its numbers. One that is lower than the last is inserted in order.
     pub fn push<S: Into<Score> + Clone>(&mut self, epoch: usize, logs: &[(String, S)]) {
         insert(&mut self.epoch, epoch);
         for (name, value) in logs {
@@ -109,7 +107,7 @@ fn put<T>(values: &mut Vec<T>, place: usize, value: T) {
     values.insert(place.min(values.len()), value);
 }
 
-/// Epochs must be sorted for binary search.
+/// Epochs must be sorted for the binary search.
 fn in_order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<usize>>, D::Error> {
     let epochs = BTreeMap::<String, Vec<usize>>::deserialize(deserializer)?;
     match epochs.values().all(|epochs| epochs.is_sorted()) {
@@ -118,9 +116,9 @@ fn in_order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Strin
     }
 }
 
-/// Whether `numbers` that were read may become a table of so many places. A metric of several numbers has a place for
-/// each of them in every epoch, also where validation is only every so many epochs; the numbers of one epoch alone must
-/// not make a table of all.
+/// Whether `numbers` values read from a file justify a table of `places` entries. A metric of several numbers has an
+/// entry for each of them in every epoch, even if validation runs only every few epochs; but the numbers of a single
+/// epoch must not make a huge table.
 pub(crate) fn table_fits(numbers: usize, places: usize) -> bool {
     const SMALL: usize = 1 << 20;
     places <= numbers.saturating_mul(16).max(SMALL)
@@ -131,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn epochs_are_found_in_whatever_order_they_came() {
+    fn epochs_are_found_in_any_order_of_insertion() {
         let mut history = History::default();
         for (epoch, loss) in [(0, 1.0), (5, 2.0), (3, 3.0), (3, 4.0), (9, 5.0)] {
             history.push(epoch, &[("loss".to_owned(), loss)]);
@@ -143,9 +141,9 @@ mod tests {
         let at = |epoch| history.at("loss", epoch);
         assert_eq!([at(0), at(3), at(5), at(9)], [1.0, 4.0, 2.0, 5.0].map(|loss| Some(Score::One(loss))));
         assert_eq!([at(1), at(4), at(10)], [None, None, None]);
-        let mut told = serde_json::to_value(&history).unwrap();
-        assert_eq!(serde_json::from_value::<History>(told.clone()).unwrap(), history);
-        told["epochs"]["loss"] = json!([5, 0, 3, 3, 9]);
-        assert!(serde_json::from_value::<History>(told).unwrap_err().to_string().contains("not in order"));
+        let mut json_form = serde_json::to_value(&history).unwrap();
+        assert_eq!(serde_json::from_value::<History>(json_form.clone()).unwrap(), history);
+        json_form["epochs"]["loss"] = json!([5, 0, 3, 3, 9]);
+        assert!(serde_json::from_value::<History>(json_form).unwrap_err().to_string().contains("not in order"));
     }
 }

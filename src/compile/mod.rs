@@ -1,27 +1,23 @@
-//! `compile`: which optimizer, loss and metrics a model is trained with.
+//! `compile`: the optimizer, loss and metrics of training.
 
 use burn::tensor::Device;
-use ndarray::ArrayD;
 use serde_json::{Value as Json, json};
 
-use super::goal::{
-    ByOutput, Goal, IntoLossWeights, IntoLosses, flat, losses_from_json, losses_to_json, metrics_from_json,
-    metrics_to_json, weights_from_json, weights_to_json,
+mod goal;
+
+pub(crate) use self::goal::Goal;
+use self::goal::{
+    ByOutput, flat, losses_from_json, losses_to_json, metrics_from_json, metrics_to_json, weights_from_json,
+    weights_to_json,
 };
-use super::snapshot::OptimizerSnapshot;
-use crate::activations::Activation;
+pub use self::goal::{IntoLossWeights, IntoLosses};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::losses::{Loss, LossArgument};
 use crate::metrics::MetricArgument;
-use crate::model::Model;
-use crate::model::summary::Params;
-use crate::ops::Value;
-use crate::optimizers::{
-    LearningRate, Optimizer, OptimizerArgument, OptimizerState, WeightInfo, at_least_one, optimizer_to_json,
-};
+use crate::optimizers::{Optimizer, OptimizerArgument, OptimizerState, optimizer_to_json};
 
-/// The arguments of [`Model::compile`].
+/// The arguments of [`Model::compile`](crate::model::Model::compile).
 ///
 /// ```
 /// use brasa::prelude::*;
@@ -49,7 +45,7 @@ pub struct Compile {
 }
 
 impl Compile {
-    /// An optimizer and a loss, each by name or as an object. Of several outputs each has this loss, or its own:
+    /// An optimizer and a loss, each by name or as an object. With several outputs each has this loss, or its own:
     /// [`IntoLosses`].
     pub fn new(optimizer: impl Into<OptimizerArgument>, loss: impl IntoLosses) -> Self {
         Self {
@@ -62,8 +58,8 @@ impl Compile {
         }
     }
 
-    /// A factor of the loss, before penalties are added (Keras's `loss_weights`, for one output); of each loss where
-    /// there are several outputs.
+    /// A factor of the loss, before penalties are added (Keras's `loss_weights`, for one output); with several outputs,
+    /// of each loss.
     #[must_use]
     pub fn loss_weight(mut self, weight: f32) -> Self {
         self.loss_weights = ByOutput::All(weight);
@@ -77,8 +73,8 @@ impl Compile {
         self
     }
 
-    /// Metrics to watch, by name or as objects; sample weights do not count for them. For a model of several outputs,
-    /// as in Keras, there is one for each output, in their order; [`metrics_of`](Self::metrics_of) has several.
+    /// Metrics by name or as objects, computed without sample weights. For a model of several outputs, as in Keras, one
+    /// for each output, in order; use [`metrics_of`](Self::metrics_of) for several.
     #[must_use]
     pub fn metrics<M: Into<MetricArgument>>(mut self, metrics: impl IntoIterator<Item = M>) -> Self {
         if !self.metrics.extend(metrics.into_iter().map(Into::into)) {
@@ -87,7 +83,7 @@ impl Compile {
         self
     }
 
-    /// Metrics to watch for which sample weights count.
+    /// Metrics computed with sample weights.
     #[must_use]
     pub fn weighted_metrics<M: Into<MetricArgument>>(mut self, metrics: impl IntoIterator<Item = M>) -> Self {
         if !self.weighted_metrics.extend(metrics.into_iter().map(Into::into)) {
@@ -96,7 +92,7 @@ impl Compile {
         self
     }
 
-    /// Metrics to watch for one output of several, by the name of its layer.
+    /// Metrics of one output of several, by the name of its layer.
     #[must_use]
     pub fn metrics_of<M: Into<MetricArgument>>(
         mut self,
@@ -109,7 +105,7 @@ impl Compile {
         self
     }
 
-    /// Metrics to watch for one output of several, for which sample weights count.
+    /// Metrics of one output of several, computed with sample weights.
     #[must_use]
     pub fn weighted_metrics_of<M: Into<MetricArgument>>(
         mut self,
@@ -122,7 +118,7 @@ impl Compile {
         self
     }
 
-    /// Refuses arguments that make sense for no model, of whatever outputs.
+    /// Refuses arguments that are invalid for any model, whatever its outputs.
     pub(crate) fn check(&self) -> Result<()> {
         let all = [&self.metrics, &self.weighted_metrics].map(ByOutput::parts);
         check_count("metrics", all.iter().flatten().map(|metrics| metrics.len()).sum())?;
@@ -138,7 +134,7 @@ impl Compile {
         self.optimizer.resolve().map(|_| ())
     }
 
-    /// The arguments as a recipe or a Keras file tells them.
+    /// Reads the arguments from a recipe or a Keras file.
     ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`], [`Error::Unsupported`].
@@ -150,11 +146,11 @@ impl Compile {
         }
     }
 
-    /// The arguments as a file tells them, and the parts that are left out because they could not be read: metrics, and
-    /// arguments that are not known. Optimizer and loss have to be there.
+    /// Reads the arguments from a file, and returns the parts that could not be read: metrics, and unknown arguments.
+    /// Optimizer and loss are required.
     pub(crate) fn read(mut config: Config) -> (Result<Self>, Vec<Unread>) {
         const KEYS: &[&str] = &["optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"];
-        // Keras's settings of how it computes, which do not change what.
+        // Keras's execution settings, which do not change results.
         for key in ["run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"] {
             config.remove(key);
         }
@@ -195,7 +191,7 @@ impl Compile {
     }
 }
 
-/// The most metrics of a model; each needs a name of its own in the history.
+/// The most metrics of a model; each needs a unique name in the history.
 const METRICS: usize = 1000;
 
 fn check_count(argument: &str, count: usize) -> Result<()> {
@@ -205,23 +201,23 @@ fn check_count(argument: &str, count: usize) -> Result<()> {
 /// A part of `compile` that could not be read.
 #[derive(Debug)]
 pub(crate) struct Unread {
-    /// What it is.
+    /// The part.
     pub part: String,
     /// Why it could not be read.
     pub error: Error,
 }
 
-/// What a message calls a loss or metric of a file.
+/// The name of a loss or metric of a file in messages.
 fn called(given: &Json) -> String {
     let name = match given.get("class_name").and_then(Json::as_str) {
-        // A user's own function stands there by its name.
+        // A custom function is stored by its name.
         Some("function") => given.get("config").and_then(Json::as_str),
         class => class.or(given.as_str()),
     };
     name.map_or_else(String::new, |name| format!("`{}`", crate::text::printable(name)))
 }
 
-/// How a model is trained, checked, with the optimizer's state.
+/// The checked training configuration, with the optimizer's state.
 #[derive(Clone, Debug)]
 pub(crate) struct Compiled {
     given: Compile,
@@ -232,11 +228,11 @@ pub(crate) struct Compiled {
 
 impl Compiled {
     /// Checks the arguments for a model of these outputs.
-    fn new(mut given: Compile, outputs: &[String]) -> Result<Self> {
+    pub fn new(mut given: Compile, outputs: &[String]) -> Result<Self> {
         given.check()?;
         let single = outputs.len() == 1;
         let losses = match given.losses.parts()[..] {
-            // A single output has the only loss, whatever name it is given by.
+            // A single output takes the only loss, whatever name it was given for.
             [only] if single => vec![only.clone()],
             _ => given.losses.resolve("loss", outputs, None)?,
         };
@@ -247,8 +243,8 @@ impl Compiled {
         let metrics = given.metrics.of_outputs("metrics", outputs)?;
         let weighted = given.weighted_metrics.of_outputs("weighted_metrics", outputs)?;
         given.optimizer.resolve()?;
-        // In files in the forms that Keras takes: it has no names for the only output, and pairs a list of losses with
-        // weights by name in the order of the alphabet.
+        // The form that Keras reads from files: it has no name for a single output, and pairs a list of losses with
+        // named weights in alphabetical order.
         if single {
             given.losses = ByOutput::All(losses[0].clone());
             given.loss_weights = ByOutput::All(weights[0]);
@@ -279,7 +275,7 @@ impl Compiled {
         &self.goals
     }
 
-    /// The loss of a model of one output.
+    /// The loss of a model with a single output.
     pub fn only_loss(&self) -> Option<&dyn Loss> {
         match &self.goals[..] {
             [goal] => goal.loss.as_deref(),
@@ -288,82 +284,32 @@ impl Compiled {
     }
 
     /// All metrics, each with its name in logs.
-    fn named_metrics(&self) -> impl Iterator<Item = (String, &MetricArgument)> {
+    pub fn named_metrics(&self) -> impl Iterator<Item = (String, &MetricArgument)> {
         self.goals.iter().flat_map(|goal| {
             let metrics = goal.metrics.iter().chain(&goal.weighted_metrics);
             metrics.map(|metric| (goal.log_name(metric.about().0), metric))
         })
     }
 
-    /// Forgets what the optimizer has gathered.
+    /// Resets the optimizer's state.
     pub fn forget(&mut self) {
         self.state = OptimizerState::default();
-    }
-
-    /// What the optimizer keeps, for a checkpoint.
-    pub(super) fn snapshot(&self) -> Result<OptimizerSnapshot> {
-        let slots = self.state.slots.iter().map(|slots| slots.iter().map(array).collect()).collect::<Result<_>>()?;
-        Ok(OptimizerSnapshot {
-            class_name: self.optimizer.class_name().to_owned(),
-            iterations: self.state.iterations,
-            learning_rate: self.optimizer.learning_rate_argument().constant(),
-            shared: self.state.shared,
-            slots,
-        })
-    }
-
-    /// Takes up what a checkpoint has kept for these trainable weights, each with its sizes.
-    pub(super) fn take_up(
-        &mut self,
-        saved: OptimizerSnapshot,
-        weights: &[(String, Vec<usize>)],
-        device: &Device,
-    ) -> Result<()> {
-        let class = self.optimizer.class_name();
-        if saved.class_name != class {
-            return Err(Error::data("the checkpoint's optimizer", class, saved.class_name));
-        }
-        let expected: Vec<Vec<Vec<usize>>> = weights
-            .iter()
-            .map(|(path, sizes)| {
-                let slots = OptimizerState::slots(&*self.optimizer, &WeightInfo { path, sizes });
-                slots.iter().map(|slot| at_least_one(&slot.sizes).to_vec()).collect()
-            })
-            .collect();
-        let received: Vec<Vec<Vec<usize>>> =
-            saved.slots.iter().map(|slots| slots.iter().map(|slot| slot.shape().to_vec()).collect()).collect();
-        if !received.is_empty() && received != expected {
-            let what = "the state of the checkpoint's optimizer";
-            return Err(Error::data(what, format!("{expected:?}"), format!("{received:?}")));
-        }
-        let value = |slot: ArrayD<f32>| {
-            let sizes = slot.shape().to_vec();
-            Value::from_vec(slot.into_iter().collect(), &sizes, device)
-        };
-        let slots = saved.slots.into_iter().map(|slots| slots.into_iter().map(value).collect());
-        self.state.slots = slots.collect::<Result<_>>()?;
-        self.state.iterations = saved.iterations;
-        self.state.shared = saved.shared;
-        if let Some(rate) = saved.learning_rate {
-            self.optimizer.learning_rate_argument_mut().restore(rate);
-        }
-        Ok(())
     }
 
     pub fn move_to(&mut self, device: &Device) {
         self.state.move_to(device);
     }
 
-    /// What the optimizer keeps, once it has taken a step; Keras counts the step number and a constant learning rate
-    /// too.
-    pub fn optimizer_params(&self) -> Option<Params> {
+    /// The number of the optimizer's variables, once it has taken a step; like Keras, counts the step number and a
+    /// constant learning rate too.
+    pub fn optimizer_params(&self) -> Option<usize> {
         let slots: usize = self.state.slots.iter().flatten().map(crate::Value::len).sum();
         let own = 1 + usize::from(self.optimizer.learning_rate_argument().constant().is_some());
         let shared = usize::from(self.state.shared.is_some());
-        (!self.state.slots.is_empty()).then(|| Params::float32(slots + own + shared))
+        (!self.state.slots.is_empty()).then_some(slots + own + shared)
     }
 
-    /// As Keras's `compile_config`.
+    /// The configuration in the form of Keras's `compile_config`.
     pub fn config(&self) -> Result<Config> {
         let mut config = Config::new();
         config.insert("optimizer".into(), optimizer_to_json(&*self.optimizer)?);
@@ -378,8 +324,8 @@ impl Compiled {
         Ok(config)
     }
 
-    /// The losses and metrics of [`config`](Self::config) as objects, where it has names: Keras does not take names in
-    /// the older form of files.
+    /// The losses and metrics of [`config`](Self::config) with objects in place of names: Keras does not accept names
+    /// in the older file formats.
     pub fn objects(&self) -> Result<[(&'static str, Json); 3]> {
         let object = |loss: &Option<LossArgument>| match loss {
             None => Ok(Json::Null),
@@ -390,116 +336,5 @@ impl Compiled {
             ("metrics", metrics_to_json(&self.given.metrics, MetricArgument::to_object)?),
             ("weighted_metrics", metrics_to_json(&self.given.weighted_metrics, MetricArgument::to_object)?),
         ])
-    }
-}
-
-/// A value's numbers with their sizes.
-pub(super) fn array(value: &Value) -> Result<ArrayD<f32>> {
-    let sizes = value.sizes();
-    ArrayD::from_shape_vec(sizes.clone(), value.to_vec()?).map_err(|error| Error::shape(format!("{sizes:?}"), error))
-}
-
-impl Model {
-    /// Says with which optimizer and loss the model is trained and which metrics are watched.
-    ///
-    /// What an optimizer has gathered so far is forgotten.
-    ///
-    /// # Errors
-    /// [`Error::UnknownName`] for a name that does not exist, with the nearest that does; [`Error::Argument`] for
-    /// arguments that make no sense. The model is then as before.
-    pub fn compile(&mut self, compile: Compile) -> Result<&mut Self> {
-        self.compiled = Some(Compiled::new(compile, &self.output_keys())?);
-        self.compile_fault = None;
-        self.forget_room();
-        Ok(self)
-    }
-
-    /// Why a model that was compiled when it was saved is not compiled here: the part of its file that could not be
-    /// read. `None` for a model that is compiled, or never was.
-    pub fn compile_fault(&self) -> Option<&str> {
-        self.compile_fault.as_deref()
-    }
-
-    /// Whether the model is compiled.
-    pub fn is_compiled(&self) -> bool {
-        self.compiled.is_some()
-    }
-
-    /// The learning rate of the next step: Keras's `model.optimizer.learning_rate`.
-    ///
-    /// # Errors
-    /// [`Error::State`] before `compile`.
-    pub fn learning_rate(&self) -> Result<f32> {
-        let compiled = self.expect_compiled("learning_rate")?;
-        Ok(compiled.optimizer.learning_rate_argument().at(compiled.state.iterations))
-    }
-
-    /// Sets the learning rate; what the optimizer has gathered stays.
-    ///
-    /// # Errors
-    /// [`Error::State`] before `compile`, [`Error::Argument`] for a number that is none or is below 0,
-    /// [`Error::Unsupported`] if a schedule says the rate.
-    pub fn set_learning_rate(&mut self, rate: f32) -> Result<()> {
-        self.expect_compiled("set_learning_rate")?;
-        let new = LearningRate::Constant(rate);
-        new.check()?;
-        let Some(compiled) = &mut self.compiled else { return Ok(()) };
-        let own = compiled.optimizer.learning_rate_argument_mut();
-        if own.constant().is_none() {
-            let what = "setting the learning rate of an optimizer that has a schedule";
-            return Err(Error::unsupported(what, "a learning rate that is a number"));
-        }
-        *own = new;
-        Ok(())
-    }
-
-    /// How many classes the targets of [`OneHot`](crate::datasets::OneHot) rows are to have, if the loss compares such
-    /// rows with the outputs and these targets, of this shape a sample, are class numbers instead.
-    ///
-    /// The library itself refuses such targets, as Keras does; the command line, to whose files of data one cannot say
-    /// which form the targets are to have, reads them as the loss needs them.
-    pub fn one_hot_classes(&self, y_shape: &[usize]) -> Option<usize> {
-        const ROWS: [&str; 3] = ["CategoricalCrossentropy", "CategoricalFocalCrossentropy", "CategoricalHinge"];
-        self.compiled.as_ref()?.only_loss().filter(|loss| ROWS.contains(&loss.class_name()))?;
-        match self.output_shape().ok()?.known_sample().ok()?[..] {
-            [classes] if classes > 1 && y_shape.iter().all(|size| *size == 1) => Some(classes),
-            _ => None,
-        }
-    }
-
-    /// The class of the metric that has this name in the history, if it is a built-in one.
-    pub(crate) fn metric_class(&self, name: &str) -> Result<Option<&'static str>> {
-        let compiled = self.expect_compiled("metrics")?;
-        Ok(compiled.named_metrics().find(|(own, _)| own == name).and_then(|(_, metric)| metric.about().1))
-    }
-
-    /// Whether the loss takes the outputs for what comes before a softmax or sigmoid.
-    pub(crate) fn gives_logits(&self) -> bool {
-        let config = self.compiled.as_ref().and_then(|compiled| compiled.only_loss()?.config().ok());
-        config.is_some_and(|config| config.get("from_logits").and_then(Json::as_bool) == Some(true))
-    }
-
-    /// Whether the loss is a hinge of outputs on both sides of 0, for which the sign of an output is its class.
-    pub(crate) fn has_hinge_loss(&self) -> bool {
-        let is_hinge = |loss: &dyn Loss| ["Hinge", "SquaredHinge"].contains(&loss.class_name());
-        let hinge = |compiled: &Compiled| compiled.only_loss().is_some_and(is_hinge);
-        let one_sided = matches!(self.final_activation_of(0), Some(Activation::Sigmoid | Activation::HardSigmoid));
-        self.compiled.as_ref().is_some_and(hinge) && !one_sided
-    }
-
-    /// Whether the metric of this name in the history has a number for each class or threshold.
-    pub(crate) fn metric_is_list(&self, name: &str) -> Result<bool> {
-        let compiled = self.expect_compiled("metrics")?;
-        Ok(compiled.named_metrics().find(|(own, _)| own == name).is_some_and(|(_, metric)| metric.is_list()))
-    }
-
-    pub(crate) fn expect_compiled(&self, action: &'static str) -> Result<&Compiled> {
-        self.compiled.as_ref().ok_or_else(|| {
-            let needs = match &self.compile_fault {
-                Some(fault) => format!("compiled: {fault}; call `compile` first"),
-                None => "compiled: call `compile` first".into(),
-            };
-            Error::State { action, needs }
-        })
     }
 }

@@ -9,14 +9,15 @@ use std::str::FromStr;
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::cpu::{Gradient, Kernel, run};
+use super::{ElementWise, Value};
 use crate::error::{Error, Result};
-use crate::layers::ActivationLayer;
-use crate::ops::{self, ElementWise, Value};
+use crate::kernels::activation::{Activation as Fast, backward, forward};
 use crate::shape::Shape;
 
 macro_rules! activations {
     ($( $(#[$doc:meta])* $variant:ident = $name:literal $(| $alias:literal)* ),* $(,)?) => {
-        /// An activation function, told as a variant or by its Keras name.
+        /// An activation function, given as a variant or by its Keras name.
         ///
         /// ```
         /// use brasa::Activation;
@@ -29,7 +30,7 @@ macro_rules! activations {
         #[non_exhaustive]
         pub enum Activation {
             $( $(#[$doc])* $variant, )*
-            /// A name that is none of them, kept until it can be refused.
+            /// An unknown name, kept until it is refused.
             #[doc(hidden)]
             Unknown(String),
         }
@@ -127,13 +128,7 @@ activations! {
 }
 
 impl Activation {
-    /// The Keras layer that only applies an activation: `model.add(Activation::new("relu"))`.
-    #[allow(clippy::new_ret_no_self)] // Keras gives the layer and its argument the same name.
-    pub fn new(activation: impl Into<Activation>) -> ActivationLayer {
-        ActivationLayer::new(activation)
-    }
-
-    /// Refuses a name that is none of [`NAMES`](Self::NAMES).
+    /// Refuses a name that is not in [`NAMES`](Self::NAMES).
     ///
     /// # Errors
     /// [`Error::UnknownName`] with the list.
@@ -144,12 +139,12 @@ impl Activation {
         }
     }
 
-    /// Whether it treats each element alone.
+    /// Whether it is elementwise.
     pub(crate) fn is_element_wise(&self) -> bool {
         !matches!(self, Self::Glu | Self::Softmax | Self::LogSoftmax | Self::Sparsemax | Self::Unknown(_))
     }
 
-    /// The shape that comes out when `input` goes in: the same, but for `glu`.
+    /// The output's shape for `input`: the same, except for `glu`.
     ///
     /// # Errors
     /// [`Error::UnknownName`] for an unknown activation, [`Error::Shape`] for `glu` over an odd last axis.
@@ -176,7 +171,7 @@ impl Activation {
         if *self == Self::Linear {
             return Ok(value);
         }
-        if let Some(output) = ops::fast_activation(self, &value) {
+        if let Some(output) = by_kernel(self, &value) {
             return Ok(output);
         }
         let last = value.rank() - 1;
@@ -193,7 +188,7 @@ impl Activation {
     }
 }
 
-/// The activations that treat each element alone.
+/// The elementwise activations.
 struct ByElement<'a>(&'a Activation);
 
 impl ElementWise for ByElement<'_> {
@@ -228,14 +223,14 @@ impl ElementWise for ByElement<'_> {
                 let inside = x.clone().clamp(-1.0, 1.0) + 1.0;
                 inside.clone() * inside * 0.25 + (x - 1.0).clamp_min(0.0)
             }
-            // The others look at a whole axis, or were refused before.
+            // The others work on a whole axis, or were refused before.
             _ => x,
         }
     }
 }
 
-/// Keras's formula: the threshold is that of the paper where one value stands out, and higher where several do, because
-/// their partial sums are added up. What comes out of a Keras file must be what Keras computes.
+/// Keras's formula: the threshold is the paper's where one value stands out, and higher where several do, because their
+/// partial sums are added up. The results of a Keras file must be those of Keras.
 fn sparsemax(value: Value) -> Value {
     struct Sorted;
     impl ElementWise for Sorted {
@@ -283,12 +278,74 @@ impl Serialize for Activation {
 }
 
 impl<'de> Deserialize<'de> for Activation {
-    /// Reads a name; Keras also writes `null` for none.
+    /// Reads a name; Keras also writes `null` for no activation.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Option::<String>::deserialize(deserializer)? {
             None => Ok(Self::Linear),
             Some(name) => name.parse().map_err(serde::de::Error::custom),
         }
+    }
+}
+
+/// The kernels' form of an activation, if there is one.
+pub(crate) fn kernel_activation(activation: &Activation) -> Option<Fast> {
+    Some(match activation {
+        Activation::Linear => Fast::Linear,
+        Activation::Relu => Fast::Relu,
+        Activation::Relu6 => Fast::Relu6,
+        Activation::LeakyRelu => Fast::LeakyRelu(0.2),
+        Activation::Elu | Activation::Celu => Fast::Elu(1.0),
+        Activation::Selu => Fast::Selu,
+        Activation::Sigmoid => Fast::Sigmoid,
+        Activation::HardSigmoid => Fast::HardSigmoid,
+        Activation::Tanh => Fast::Tanh,
+        Activation::Softplus => Fast::Softplus,
+        Activation::Softsign => Fast::Softsign,
+        Activation::Exponential => Fast::Exponential,
+        Activation::Silu => Fast::Silu,
+        Activation::Gelu => Fast::Gelu,
+        _ => return None,
+    })
+}
+
+/// Applies an activation by a kernel, if there is one.
+fn by_kernel(activation: &Activation, value: &Value) -> Option<Value> {
+    let activation = kernel_activation(activation)?;
+    run(&Elementwise { activation, sizes: value.sizes() }, [value])
+}
+
+#[derive(Clone, Debug)]
+struct Elementwise {
+    activation: Fast,
+    sizes: Vec<usize>,
+}
+
+impl Kernel<1> for Elementwise {
+    type Kept = ();
+    const NEEDS_OUTPUT: bool = true;
+
+    fn output_sizes(&self) -> Vec<usize> {
+        self.sizes.clone()
+    }
+
+    fn forward(&self, [x]: [&[f32]; 1], output: &mut [f32], _: bool) {
+        forward(self.activation, x, output);
+    }
+
+    fn backward(
+        &self,
+        [x]: [&[f32]; 1],
+        output: &[f32],
+        (): &(),
+        gradient: &mut Gradient<'_>,
+        [wanted]: [bool; 1],
+    ) -> [Option<Vec<f32>>; 1] {
+        let known = if self.activation.gradient_needs_only_output() { output } else { x };
+        [wanted.then(|| {
+            let mut dx = gradient.take();
+            backward(self.activation, known, &mut dx);
+            dx
+        })]
     }
 }
 
@@ -304,9 +361,9 @@ mod tests {
     }
 
     #[test]
-    fn sparsemax_is_that_of_keras() {
+    fn sparsemax_agrees_with_keras() {
         assert_eq!(apply(Activation::Sparsemax, [0.0, 0.0, 3.0, -1.0]), [0.0, 0.0, 1.0, 0.0]);
-        // The paper's would be a half each.
+        // The paper's result: one half each.
         assert_eq!(apply(Activation::Sparsemax, [1.0, 1.0, -5.0, -5.0]), [0.0; 4]);
         // τ = (z₀ + (z₀ + z₁) − 1) / 2, so that z₀ − τ only changes with z₁.
         let x = Value::from_vec(vec![1.5, 1.0, -5.0, -5.0], &[1, 4], &Device::flex()).unwrap().require_grad();

@@ -1,22 +1,41 @@
-//! What two recipes say differently.
+//! The text of a recipe: limits, and the differences between two.
 
 use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
-use super::document::check_size;
-use crate::formats::limits::NAME_BYTES;
+use super::limits::NAME_BYTES;
+use crate::error::{Error, Result};
 use crate::text::shortened;
 
-/// Keys that change nothing of what is trained.
+/// The longest text of a recipe, in bytes.
+pub(crate) const MOST_BYTES: usize = 1 << 20;
+
+/// The most values of a recipe. Each takes some hundred bytes of memory.
+pub(crate) const MOST_VALUES: usize = 50_000;
+
+/// Rejects a text that would take far more memory than any recipe. Each value but the first of a list is preceded by
+/// one of four characters.
+pub(crate) fn check_size(file: &str, text: &str) -> Result<()> {
+    if text.len() > MOST_BYTES {
+        let what = format!("a recipe of {} bytes, `{file}`", text.len());
+        return Err(Error::unsupported(what, format!("up to {MOST_BYTES}")));
+    }
+    if text.bytes().filter(|byte| b"=,[{".contains(byte)).count() > MOST_VALUES {
+        return Err(Error::unsupported(format!("the number of values in `{file}`"), format!("up to {MOST_VALUES}")));
+    }
+    Ok(())
+}
+
+/// Keys that do not affect training.
 const HARMLESS: &[&str] = &["fit.verbose", "fit.checkpoint_freq"];
 
-/// The most characters of a value, and of a path, that are shown.
+/// The most characters shown of a value, and of a path.
 const MOST_SHOWN: usize = 100;
 const MOST_OF_PATH: usize = 200;
 
-/// What two recipes (TOML texts) say differently, as `key: old → new`; nothing if they train the same. A text that is
-/// longer than any recipe is compared as a whole.
+/// The differences between two recipes (TOML texts), as `key: old → new`; empty if they train the same. A text longer
+/// than any recipe is compared as a whole.
 ///
 /// ```
 /// use brasa::recipe::differences;
@@ -37,7 +56,7 @@ pub fn differences(old: &str, new: &str) -> Vec<String> {
     }
 }
 
-/// A recipe's table, if it is one: a checkpoint may hold any text in its place.
+/// A recipe's table, if the text is one: a checkpoint can hold any text in its place.
 fn read(text: &str) -> Option<Table> {
     fn fits(value: &Value) -> bool {
         match value {
@@ -68,7 +87,7 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec
                 .for_each(|index| compare(&join(&index.to_string()), old.get(index), new.get(index), found));
         }
         _ => {
-            // A class by its name alone and one with arguments differ in these.
+            // A class given by name and one with arguments differ in these keys.
             let whole = old.zip(new).is_some_and(|(old, new)| old.is_table() != new.is_table());
             let shown = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), |value| shown(value, whole));
             found.push(format!("{}: {} → {}", shortened(path, MOST_OF_PATH), shown(old), shown(new)));
@@ -103,9 +122,9 @@ mod tests {
         assert_eq!(differences(old, "no recipe"), ["a text that is no recipe"]);
     }
 
-    /// A saved recipe comes from a file: neither its length nor its keys are believed.
+    /// A saved recipe is untrusted: its length and its keys are limited.
     #[test]
-    fn long_texts_and_keys_are_not_told() {
+    fn long_texts_and_keys_are_not_shown() {
         for text in [format!("{}=1", "k".repeat(1025)), format!("a = [{}]", "0,".repeat(50_001))] {
             assert_eq!(differences(&text, "a = 1"), ["a text that is no recipe"]);
         }

@@ -1,11 +1,10 @@
-//! How large a step is.
+//! The learning rate of an optimizer.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value as Json;
+use serde::{Serialize, Serializer};
 
+use super::Schedule;
 use crate::config::{also_argument, keras_object};
 use crate::error::{Error, Result};
-use crate::schedules::{self, Schedule};
 
 /// A learning rate: a number, or a [schedule](crate::schedules).
 #[derive(Clone, Debug)]
@@ -18,12 +17,12 @@ pub enum LearningRate {
 }
 
 impl LearningRate {
-    /// A schedule; the built-in ones can also be given as they are.
+    /// A schedule; the built-in ones also convert directly.
     pub fn schedule(schedule: impl Schedule + 'static) -> Self {
         Self::Schedule(Box::new(schedule))
     }
 
-    /// The rate for the step after `iterations` others.
+    /// The rate of the step after `iterations` others.
     pub fn at(&self, iterations: u64) -> f32 {
         match self {
             Self::Constant(rate) => *rate,
@@ -31,7 +30,7 @@ impl LearningRate {
         }
     }
 
-    /// The rate if it is the same at every step; Keras keeps it in a file beside the optimizer's state.
+    /// The rate if it is constant; Keras stores it in a file beside the optimizer's state.
     pub fn constant(&self) -> Option<f32> {
         match self {
             Self::Constant(rate) => Some(*rate),
@@ -39,14 +38,14 @@ impl LearningRate {
         }
     }
 
-    /// Takes over the rate that a file has kept beside the optimizer's state.
+    /// Restores the rate that a file has beside the optimizer's state.
     pub(crate) fn restore(&mut self, rate: f32) {
         if let Self::Constant(own) = self {
             *own = rate;
         }
     }
 
-    /// Refuses rates that are not positive numbers, and schedules whose arguments make no sense.
+    /// Refuses negative rates and rates that are not finite, and schedules with invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -79,19 +78,6 @@ impl Serialize for LearningRate {
     }
 }
 
-impl<'de> Deserialize<'de> for LearningRate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Json::deserialize(deserializer)? {
-            Json::Number(rate) => match rate.as_f64() {
-                Some(rate) => Ok(Self::Constant(rate as f32)),
-                None => Err(serde::de::Error::custom("a number or a learning rate schedule")),
-            },
-            told @ Json::Object(_) => schedules::from_json(told).map(Self::Schedule).map_err(serde::de::Error::custom),
-            _ => Err(serde::de::Error::custom("a number or a learning rate schedule")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -100,11 +86,11 @@ mod tests {
     use crate::schedules::ExponentialDecay;
 
     #[test]
-    fn a_number_and_a_schedule_go_there_and_back() {
+    fn a_number_and_a_schedule_survive_a_round_trip() {
         for rate in [LearningRate::from(0.5), ExponentialDecay::new(0.1, 2, 0.5).staircase(true).into()] {
-            let told = serde_json::to_value(&rate).unwrap();
-            let back: LearningRate = serde_json::from_value(told.clone()).unwrap();
-            assert_eq!(serde_json::to_value(&back).unwrap(), told);
+            let config = serde_json::to_value(&rate).unwrap();
+            let back: LearningRate = serde_json::from_value(config.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&back).unwrap(), config);
             assert_eq!(back.at(3), rate.at(3));
         }
         assert!(serde_json::from_value::<LearningRate>(json!("fast")).is_err());

@@ -10,22 +10,22 @@ use crate::metrics::MetricArgument;
 /// Loss and metrics of one output.
 #[derive(Clone, Debug)]
 pub(crate) struct Goal {
-    /// The name of the output, where there are several: it stands before the names of its loss and metrics.
+    /// The name of the output, in a model of several: the prefix of its loss and metric names.
     pub output: Option<String>,
     pub loss: Option<Box<dyn Loss>>,
-    /// A factor of the loss.
+    /// The factor of the loss.
     pub weight: f32,
     pub metrics: Vec<MetricArgument>,
     pub weighted_metrics: Vec<MetricArgument>,
 }
 
 impl Goal {
-    /// Whether anything is compared with targets.
+    /// Whether anything is computed from targets.
     pub fn needs_targets(&self) -> bool {
         self.loss.is_some() || !self.metrics.is_empty() || !self.weighted_metrics.is_empty()
     }
 
-    /// The error with the name of the output, where there are several.
+    /// The error with the name of the output, in a model of several.
     pub fn named(&self, error: Error) -> Error {
         match (&self.output, error) {
             (Some(output), Error::Data { what, expected, received }) => {
@@ -50,11 +50,10 @@ pub(super) enum ByOutput<T> {
 }
 
 impl<T: Clone> ByOutput<T> {
-    /// The part of each of the outputs of these names. What [`Named`](Self::Named) leaves out is `rest`; without a
-    /// `rest` nothing may be left out.
+    /// The part of each output. Outputs missing in [`Named`](Self::Named) get `rest`; without `rest` that is an error.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a list of another length and for names of no output.
+    /// [`Error::Argument`] for a list of another length and for unknown output names.
     pub fn resolve(&self, argument: &str, outputs: &[String], rest: Option<&T>) -> Result<Vec<T>> {
         let names = outputs.join(", ");
         match self {
@@ -83,7 +82,7 @@ impl<T: Clone> ByOutput<T> {
         }
     }
 
-    /// As Keras writes it.
+    /// In Keras's form.
     pub fn to_json(&self, part: impl Fn(&T) -> Result<Json>) -> Result<Json> {
         match self {
             Self::All(one) => part(one),
@@ -139,7 +138,7 @@ fn by_output<T>(json: Json, part: impl Fn(Json) -> Result<T>) -> Result<ByOutput
     }
 }
 
-/// The metrics of a list that may hold a list for each output, or be a map by the outputs' names.
+/// The metrics of a list, which can have a list for each output, or of a map by output names.
 pub(super) fn flat(given: &Json) -> Vec<&Json> {
     match given {
         Json::Null => Vec::new(),
@@ -159,7 +158,7 @@ pub(super) fn metrics_from_json(
     match given {
         Json::Array(list) => {
             let parts: Vec<Vec<MetricArgument>> = list.iter().map(all).collect();
-            // One that could not be read keeps its place, as the list may be one for each output.
+            // An unreadable entry keeps its place, as the list can be one for each output.
             match list.iter().any(by_output) || parts.iter().any(Vec::is_empty) {
                 true => ByOutput::List(parts),
                 false => ByOutput::All(parts.concat()),
@@ -173,7 +172,7 @@ pub(super) fn metrics_from_json(
 }
 
 impl ByOutput<Vec<MetricArgument>> {
-    /// Adds metrics for all outputs; `false` if there are some by output.
+    /// Adds metrics for all outputs; `false` if metrics are already given by output.
     pub(super) fn extend(&mut self, metrics: impl Iterator<Item = MetricArgument>) -> bool {
         match self {
             Self::All(own) => own.extend(metrics),
@@ -182,7 +181,7 @@ impl ByOutput<Vec<MetricArgument>> {
         true
     }
 
-    /// Adds metrics for one output; `false` if there are some for all.
+    /// Adds metrics for one output; `false` if metrics are already given for all.
     pub(super) fn extend_of(&mut self, output: String, metrics: impl Iterator<Item = MetricArgument>) -> bool {
         if matches!(self, Self::All(own) if own.is_empty()) {
             *self = Self::Named(Vec::new());
@@ -198,7 +197,7 @@ impl ByOutput<Vec<MetricArgument>> {
     /// The metrics of each of the outputs.
     pub(super) fn of_outputs(&self, argument: &str, outputs: &[String]) -> Result<Vec<Vec<MetricArgument>>> {
         match self {
-            // A single output has them all, however they are given.
+            // A single output has them all, in whatever form.
             own if outputs.len() == 1 => Ok(vec![own.parts().into_iter().flatten().cloned().collect()]),
             Self::All(list) if list.is_empty() => Ok(vec![Vec::new(); outputs.len()]),
             Self::All(list) if list.len() == outputs.len() => Ok(list.iter().map(|one| vec![one.clone()]).collect()),
@@ -211,7 +210,7 @@ impl ByOutput<Vec<MetricArgument>> {
     }
 }
 
-/// Metrics as Keras writes them; null if there are none.
+/// Metrics in Keras's form; null if there are none.
 pub(super) fn metrics_to_json(
     metrics: &ByOutput<Vec<MetricArgument>>,
     write: impl Fn(&MetricArgument) -> Json,
@@ -238,7 +237,7 @@ pub trait IntoLosses {
     fn into_losses(self) -> Losses;
 }
 
-/// Losses as they are given.
+/// Losses as given.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Losses(pub(super) ByOutput<Option<LossArgument>>);
@@ -311,7 +310,7 @@ pub trait IntoLossWeights {
     fn into_loss_weights(self) -> LossWeights;
 }
 
-/// Factors as they are given.
+/// Factors as given.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct LossWeights(pub(super) ByOutput<f32>);

@@ -1,25 +1,27 @@
-//! What is known of a table's columns.
+//! Metadata of a table's columns.
 
 use serde::{Deserialize, Serialize};
 
-use super::MOST_CATEGORIES;
-use crate::datasets::Window;
+use super::Window;
 use crate::error::{Error, Result};
 
-/// How the columns of a table become inputs: what a model that was trained on one has to know of the next.
+/// The most categories of an input column: a column with more holds identifiers.
+pub(super) const MOST_CATEGORIES: usize = 100;
+
+/// How the columns of a table become inputs: what a trained model needs to read another table.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct TableInfo {
-    /// The columns that are inputs, in the order of the inputs.
+    /// The input columns, in the order of the inputs.
     pub columns: Vec<ColumnInfo>,
-    /// The names of the columns that are targets; none where the columns have no names: it is the last then.
+    /// The names of the target columns; empty where the columns have no names: then the last is the target.
     pub targets: Vec<String>,
     /// Whether the first line names the columns.
     pub header: bool,
-    /// What stands between two fields.
+    /// The field separator.
     pub separator: char,
-    /// The windows over time in which rows are taken, if they are.
+    /// The windows over time, if rows are grouped into them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
 }
@@ -31,17 +33,18 @@ pub struct TableInfo {
 pub struct ColumnInfo {
     /// Its name; empty where the columns have none.
     pub name: String,
-    /// Of a column of texts: each of them is an input, 1 where the row has it and else 0. An empty text stands for a gap.
+    /// For a column of texts: the categories, one-hot encoded. An empty text stands for a gap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub categories: Option<Vec<String>>,
-    /// What stands in for a gap; without it a gap is refused.
+    /// The replacement of a gap; without one a gap is rejected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fill: Option<Fill>,
 }
 
-/// What stands in for a gap.
+/// The replacement of a gap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Fill {
     /// In a column of numbers.
     Number(f32),
@@ -50,14 +53,14 @@ pub enum Fill {
 }
 
 impl ColumnInfo {
-    /// How many inputs it makes.
+    /// The number of inputs from this column.
     pub fn width(&self) -> usize {
         self.categories.as_ref().map_or(1, Vec::len)
     }
 }
 
 impl TableInfo {
-    /// How many inputs a row makes.
+    /// The number of inputs per row.
     pub fn width(&self) -> usize {
         self.columns.iter().map(ColumnInfo::width).fold(0, usize::saturating_add)
     }
@@ -71,7 +74,7 @@ impl TableInfo {
         names.collect()
     }
 
-    /// Refuses what no table can be.
+    /// Rejects inconsistent metadata.
     pub(crate) fn check(&self, file: &str, at: &str) -> Result<()> {
         let unfit = |column: &&ColumnInfo| match (&column.categories, &column.fill) {
             (None, None | Some(Fill::Text(_))) => column.fill.is_some(),
@@ -83,7 +86,7 @@ impl TableInfo {
             },
         };
         self.window.iter().try_for_each(Window::check)?;
-        // Those of training, and gaps.
+        // The categories of training, and one for gaps.
         let most = MOST_CATEGORIES + 1;
         let many = |column: &&ColumnInfo| column.categories.as_ref().is_some_and(|texts| texts.len() > most);
         if let Some(column) = self.columns.iter().find(many) {

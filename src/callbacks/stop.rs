@@ -1,13 +1,13 @@
-//! Asking a training to stop from outside.
+//! Stopping a training from outside.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Asks a training to stop from another thread, such as one that waits for signals.
+/// Stops a training from another thread, such as a signal handler's.
 ///
-/// The batch that is being computed, of training or of a validation, is finished and, if there is a
-/// [`Checkpoint`](super::Checkpoint), the run's state is written; then `fit` returns as usual. An epoch that was not
-/// finished is not in the history; a validation that was not is done anew by the run that goes on.
+/// The current batch, of training or of a validation, is finished and, with a [`Checkpoint`](super::Checkpoint), the
+/// run's state is written; then `fit` returns as usual. An unfinished epoch is not in the history; an unfinished
+/// validation is repeated by the resumed run.
 ///
 /// ```
 /// use brasa::prelude::*;
@@ -33,7 +33,7 @@ impl StopHandle {
         Self::default()
     }
 
-    /// Asks to stop; whether it was asked before.
+    /// Asks to stop; returns whether it was asked before.
     pub fn stop(&self) -> bool {
         self.0.swap(true, Ordering::SeqCst)
     }

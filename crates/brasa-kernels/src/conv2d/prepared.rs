@@ -1,0 +1,190 @@
+//! A convolution with fixed weights: they are packed or transformed once, as are the tables of offsets.
+
+use super::forward::{Band, Bands};
+use super::pooled::whole_rows;
+use super::winograd::Winograd;
+use super::{Conv2d, Plan, ROWS_WANTED, Weights};
+use crate::activation::Activation;
+use crate::panels::{pack, panels_len};
+use crate::window::{Window, check_len, size_of};
+use crate::{huge_pages, parallel};
+
+/// A convolution with its activation, and optionally maximum pooling, with weights prepared once. An image's result has
+/// the same bits in any batch.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    plan: Plan,
+    weights: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    activation: Activation,
+    pool: Option<Window>,
+}
+
+impl Prepared {
+    /// Prepares the weights of a convolution of any number of images: `conv.window.batch` and `pool.batch` are ignored.
+    /// `None` where the offsets do not [fit](Conv2d::fits). An activation before a pooling must be non-decreasing, and
+    /// `pool.input` must be the size of the convolution's output.
+    ///
+    /// # Panics
+    /// If a slice's length does not match the sizes, or if the sizes do not belong together.
+    pub fn new(
+        conv: &Conv2d,
+        w: &[f32],
+        bias: Option<&[f32]>,
+        activation: Activation,
+        pool: Option<Window>,
+    ) -> Option<Self> {
+        // The most images of one product.
+        let pixels = conv.window.output[0].saturating_mul(conv.window.output[1]);
+        let conv = Conv2d { window: Window { batch: ROWS_WANTED.div_ceil(pixels.max(1)), ..conv.window }, ..*conv };
+        if !conv.fits() || conv.input_len() == 0 || conv.output_len() == 0 {
+            return None;
+        }
+        conv.check();
+        check_len("the weights", w.len(), conv.weights_len());
+        bias.into_iter().for_each(|bias| check_len("the bias", bias.len(), conv.filters));
+        if let Some(pool) = &pool {
+            pool.check();
+            assert!(pool.input == conv.window.output, "the pooling does not fit the convolution");
+            assert!(activation.gradient_needs_only_output(), "{activation:?} cannot be pooled here");
+        }
+        let plan = Plan::with(&conv, Winograd::of_one(&conv));
+        let (depth, columns) = (size_of(&[conv.window.cells(), conv.group_channels()]), conv.group_filters());
+        let weights = match &plan.winograd {
+            Some(winograd) => {
+                let mut weights = huge_pages::zeros(winograd.weights_len());
+                winograd.transform_weights(w, &mut weights);
+                weights
+            }
+            None => {
+                let len = panels_len(depth, columns);
+                let mut weights = huge_pages::zeros(size_of(&[conv.groups, len]));
+                for (group, panels) in weights.chunks_exact_mut(len).enumerate() {
+                    pack(&w[group * columns..], depth, columns, conv.filters, panels);
+                }
+                weights
+            }
+        };
+        Some(Self { plan, weights, bias: bias.map(<[f32]>::to_vec), activation, pool })
+    }
+
+    /// Height and width of the output.
+    fn output(&self) -> [usize; 2] {
+        self.pool.map_or(self.plan.conv.window.output, |pool| pool.output)
+    }
+
+    /// Floating-point operations per image.
+    pub fn operations(&self) -> usize {
+        let conv = Conv2d { window: Window { batch: 1, ..self.plan.conv.window }, ..self.plan.conv };
+        conv.operations()
+    }
+
+    /// The output for some images, on up to `threads` threads if there is enough work. Every value of `y` is written.
+    ///
+    /// # Panics
+    /// If the input is not whole images, or the output does not match it.
+    pub fn forward(&self, x: &[f32], threads: usize, y: &mut [f32]) {
+        let conv = &self.plan.conv;
+        let one = size_of(&[conv.window.image_len(conv.channels)]);
+        let batch = x.len() / one;
+        let [rows, columns] = self.output();
+        let row_len = columns * conv.filters;
+        check_len("the input", x.len(), size_of(&[batch, one]));
+        check_len("the output", y.len(), size_of(&[batch, rows, row_len]));
+        let threads = threads.min(parallel::threads_for(self.operations().saturating_mul(batch)));
+        if threads <= 1 {
+            return self.band(x, Band { images: 0..batch, rows: 0..rows }, y);
+        }
+        let whole = self.pool.map_or(self.plan.whole_rows(), |pool| whole_rows(&self.plan, &pool));
+        let tasks = Bands::new(batch, rows, threads, whole).tasks(y, row_len);
+        parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| self.band(x, band, y));
+    }
+
+    fn band(&self, x: &[f32], band: Band, y: &mut [f32]) {
+        let weights = match &self.plan.winograd {
+            Some(winograd) => Weights::Transformed(winograd, &self.weights),
+            None => Weights::Panels(&self.weights),
+        };
+        let bias = self.bias.as_deref();
+        match &self.pool {
+            Some(pool) => self.plan.pooled_band(pool, self.activation, x, weights, bias, band, y, &mut []),
+            None => self.plan.band(x, weights, bias, self.activation, band, y),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::conv2d::{Pooled, forward, pooled_forward};
+    use crate::simd::{at_every_level, test_lock};
+    use crate::testing::{assert_close, double, values, windows};
+
+    /// Compares with the unprepared form; an image has the same bits in any batch, on any number of threads.
+    fn check(conv: Conv2d, pool: Option<Window>) {
+        let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
+        let (bias, activation) = (values(conv.filters, 3), Activation::Tanh);
+        let Some(prepared) = Prepared::new(&conv, &w, Some(&bias), activation, pool) else {
+            assert_eq!(conv.output_len().min(conv.input_len()), 0);
+            return;
+        };
+        let len = pool.map_or(conv.window.pixels(), |pool| pool.pixels()) * conv.filters;
+        let (mut whole, mut expected) = (vec![7.5; conv.window.batch * len], vec![7.5; conv.window.batch * len]);
+        prepared.forward(&x, 1, &mut whole);
+        match pool {
+            Some(pool) => {
+                let block = Pooled { conv, activation, pool: Window { batch: conv.window.batch, ..pool } };
+                pooled_forward(&block, &x, &w, Some(&bias), &mut expected, &mut []);
+            }
+            None => forward(&conv, &x, &w, Some(&bias), activation, &mut expected),
+        }
+        assert_close("y", &whole, &double(&expected));
+        let one = conv.window.image_len(conv.channels);
+        for (x, whole) in x.chunks_exact(one).zip(whole.chunks_exact(len)).take(3) {
+            for threads in [1, 3] {
+                let mut y = vec![7.5; len];
+                prepared.forward(x, threads, &mut y);
+                assert_eq!(y, whole, "{conv:?} on {threads} threads");
+            }
+        }
+        let mut shared = vec![7.5; whole.len()];
+        prepared.forward(&x, 4, &mut shared);
+        assert_eq!(shared, whole, "{conv:?}");
+    }
+
+    fn halving(conv: &Conv2d) -> Window {
+        Window::valid(1, conv.window.output, [2, 2], [2, 2])
+    }
+
+    proptest! {
+        #[test]
+        fn any_sizes_agree_with_the_other_form(
+            window in windows(), groups in 1..3usize, channels in 1..6usize, filters in 1..40usize, pooled in any::<bool>(),
+        ) {
+            let _alone = test_lock();
+            let conv = Conv2d { window, channels: groups * channels, filters: groups * filters, groups };
+            check(conv, pooled.then(|| halving(&conv)).filter(|pool| pool.pixels() > 0));
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
+    fn usual_sizes_agree_at_every_level() {
+        at_every_level(|_| {
+            for (batch, side, size, channels, filters) in
+                [(9, 28, 5, 1, 32), (5, 12, 5, 32, 64), (3, 32, 3, 64, 64), (40, 4, 3, 16, 32), (2, 96, 3, 16, 48)]
+            {
+                let mut window = Window::valid(batch, [side; 2], [size; 2], [1, 1]);
+                let conv = Conv2d { window, channels, filters, groups: 1 };
+                check(conv, Some(halving(&conv)));
+                window.pad = [size / 2; 2];
+                window.output = [side; 2];
+                let conv = Conv2d { window, ..conv };
+                check(conv, None);
+                check(conv, Some(halving(&conv)));
+            }
+        });
+    }
+}

@@ -1,0 +1,140 @@
+//! A fully connected layer with fixed weights, which are packed once.
+
+use super::{most_rows, part_of};
+use crate::activation::Activation;
+use crate::gemm::{PANEL, Right, Start, line, product};
+use crate::panels::{pack, panels_len};
+use crate::parallel;
+use crate::window::{check_len, even_offsets, size_of};
+
+/// Rows in one matrix product.
+const ROWS: usize = 480;
+/// A fully connected layer with weights packed once. A row's result has the same bits in any batch.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    inputs: usize,
+    units: usize,
+    panels: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    /// Offsets within a row of the input; of rows of the input; of rows of the output.
+    steps: Vec<u32>,
+    lefts: Vec<u32>,
+    results: Vec<u32>,
+}
+
+impl Packed {
+    /// Packs weights of `inputs × units`.
+    ///
+    /// # Panics
+    /// If a slice's length does not match the sizes, or if the sizes do not [fit](super::Dense::fits).
+    pub fn new((inputs, units): (usize, usize), w: &[f32], bias: Option<&[f32]>) -> Self {
+        check_len("the weights", w.len(), size_of(&[inputs, units]));
+        bias.into_iter().for_each(|bias| check_len("the bias", bias.len(), units));
+        let mut panels = crate::huge_pages::zeros(panels_len(inputs, units));
+        pack(w, inputs, units, units, &mut panels);
+        let rows = ROWS.min(most_rows(inputs, units));
+        Self {
+            inputs,
+            units,
+            panels,
+            bias: bias.map(<[f32]>::to_vec),
+            steps: even_offsets(inputs, 1),
+            lefts: even_offsets(rows, inputs),
+            results: even_offsets(rows, units),
+        }
+    }
+
+    /// Floating-point operations per row.
+    pub fn operations(&self) -> usize {
+        self.inputs.saturating_mul(self.units).saturating_mul(2)
+    }
+
+    /// `y = activation(x · w + bias)` for contiguous rows of `x`, on up to `threads` threads if there is enough work.
+    /// Every value of `y` is written.
+    ///
+    /// # Panics
+    /// If the input is not whole rows, or the output does not match it.
+    pub fn forward(&self, x: &[f32], activation: Activation, threads: usize, y: &mut [f32]) {
+        let rows = y.len() / self.units.max(1);
+        check_len("the output", y.len(), size_of(&[rows, self.units]));
+        check_len("the input", x.len(), size_of(&[rows, self.inputs]));
+        if y.is_empty() {
+            return;
+        }
+        let threads = threads.min(parallel::threads_for(self.operations().saturating_mul(rows)));
+        if threads <= 1 {
+            return self.rows(x, activation, y);
+        }
+        if rows == 1 {
+            // Shared by panels of the weights.
+            let width = parallel::part_len(self.units.div_ceil(PANEL), threads).next_multiple_of(4) * PANEL;
+            let tasks = y.chunks_mut(width).enumerate().collect();
+            parallel::each(threads, tasks, |(i, y): (usize, &mut [f32])| {
+                self.line(x, i * width, y);
+                activation.apply(y);
+            });
+            return;
+        }
+        let part = parallel::part_len(rows, threads);
+        let tasks = y.chunks_mut(part * self.units).enumerate().collect();
+        parallel::each(threads, tasks, |(i, y): (usize, &mut [f32])| {
+            let rows = y.len() / self.units;
+            self.rows(part_of(x, self.inputs, i * part, rows), activation, y);
+        });
+    }
+
+    /// The same on the calling thread.
+    fn rows(&self, x: &[f32], activation: Activation, y: &mut [f32]) {
+        let all = y.len() / self.units;
+        if all == 1 {
+            // From two rows on, a tile of the matrix product is as fast.
+            self.line(x, 0, y);
+            return activation.apply(y);
+        }
+        let at_once = self.lefts.len();
+        for (i, y) in y.chunks_mut(at_once * self.units).enumerate() {
+            let rows = y.len() / self.units;
+            let x = part_of(x, self.inputs, i * at_once, rows);
+            let start = Start::with_bias(self.bias.as_deref());
+            let right = Right::panels(&self.panels, self.inputs);
+            product((x, &self.lefts[..rows], &self.steps), right, self.units, (&mut *y, &self.results[..rows]), start);
+            activation.apply(y);
+        }
+    }
+
+    /// The columns from `first` on, a multiple of a panel's width, of one row, without the activation.
+    fn line(&self, x: &[f32], first: usize, y: &mut [f32]) {
+        let start = self.bias.as_ref().map(|bias| &bias[first..first + y.len()]);
+        line(x, (&self.panels[first * self.inputs..], self.inputs), start, y);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dense::{Dense, forward};
+    use crate::simd::at_every_level;
+    use crate::testing::{assert_close, double, values};
+
+    #[test]
+    fn packed_weights_agree_and_rows_have_the_same_bits_in_any_batch() {
+        at_every_level(|_| {
+            for (inputs, units) in [(784, 512), (5, 3), (1, 1), (2100, 130), (1025, 33), (64, 10), (300, 97), (0, 4)] {
+                let (rows, most) = ([1, 2, 3, 7, 130], 130);
+                let (x, w, bias) = (values(most * inputs, 1), values(inputs * units, 2), values(units, 3));
+                let packed = Packed::new((inputs, units), &w, Some(&bias));
+                let mut whole = vec![7.5; most * units];
+                packed.forward(&x, Activation::Tanh, 1, &mut whole);
+                let mut expected = vec![0.0; most * units];
+                let dense = Dense { rows: most, inputs, units };
+                forward(&dense, &x, &w, Some(&bias), Activation::Tanh, &mut expected);
+                assert_close("y", &whole, &double(&expected));
+                for (rows, threads) in rows.into_iter().flat_map(|rows| [(rows, 1), (rows, 4)]) {
+                    let mut y = vec![7.5; rows * units];
+                    packed.forward(&x[..rows * inputs], Activation::Tanh, threads, &mut y);
+                    assert_eq!(y, whole[..rows * units], "{rows} rows of {inputs} × {units}, {threads} threads");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,63 @@
+#!/usr/bin/env python3
+"""Instruction counts of a step of eight small networks, against those that are committed.
+
+    scripts/instructions.py             # fails where a count has grown by more than 3 %
+    scripts/instructions.py --write     # keeps today's counts in benches/instructions.json
+
+A count is that of valgrind's callgrind on one thread, the difference between runs of several steps divided by their
+number, so that start-up and the first step are not in it. It depends on the compiler and on the instruction set that
+valgrind offers (AVX2), and not on how busy the machine is. Needs valgrind.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+COUNTS = ROOT / "benches" / "instructions.json"
+NETWORKS = ["mlp", "cnn", "nested", "conv1d", "separable", "vgg", "lstm", "transformer"]
+CASES = [("predict", 1, 8), ("predict", 128, 2), ("train", 32, 2)]
+TOLERANCE = 0.03
+
+
+def build():
+    """The program that runs the steps, compiled as for development."""
+    command = ["cargo", "build", "--bench", "instructions", "--message-format=json"]
+    lines = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout.splitlines()
+    built = (json.loads(line) for line in lines)
+    return next(m["executable"] for m in built if m.get("target", {}).get("name") == "instructions" and m.get("executable"))
+
+
+def count(program, network, action, batch, steps):
+    """The instructions of a whole run."""
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, network, action]
+    run = subprocess.run([*command, str(batch), str(steps)], stderr=subprocess.PIPE, text=True, check=False)
+    if run.returncode != 0:
+        sys.exit(f"{network} {action} {batch}: {run.stderr}")
+    return int(re.search(r"Collected : (\d+)", run.stderr).group(1))
+
+
+def main():
+    """Counts, compares, and prints a line for each case."""
+    program = build()
+    before = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}
+    now, worse = {}, []
+    for network in NETWORKS:
+        for action, batch, steps in CASES:
+            name = f"{network} {action} {batch}"
+            first = count(program, network, action, batch, 2)
+            now[name] = (count(program, network, action, batch, 2 + steps) - first) // steps
+            change = now[name] / before[name] - 1 if name in before else 0.0
+            print(f"{name:24} {now[name]:>14,} {change:+8.1%}", flush=True)
+            if change > TOLERANCE:
+                worse.append(name)
+    if "--write" in sys.argv:
+        COUNTS.write_text(json.dumps(now, indent=2) + "\n")
+    elif worse:
+        sys.exit(f"more instructions than before: {', '.join(worse)}")
+
+
+if __name__ == "__main__":
+    main()

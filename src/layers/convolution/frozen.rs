@@ -1,0 +1,117 @@
+//! Convolutions as steps of a predictor.
+
+use crate::activations::Activation;
+use crate::kernels::conv2d::{Conv2d, Prepared};
+use crate::kernels::depthwise;
+use crate::kernels::window::Window;
+use crate::layers::core::FrozenDense;
+use crate::layers::{Epilogue, Freezing, Frozen, FrozenStep};
+use crate::ops::{self, Conv2dGeometry, ConvGeometry, PoolGeometry};
+
+/// A pooling's geometry for images of this height and width, if it has one.
+pub(super) type Pooling<'a> = &'a dyn Fn([usize; 2]) -> Option<PoolGeometry>;
+
+/// A convolution on its way into a predictor, along one or two dimensions of space; channels last.
+pub(super) struct Freezable<'a> {
+    pub geometry: &'a ConvGeometry,
+    pub kernel_size: &'a [usize],
+    /// Which weight is the kernel; the bias comes after it, if there is one.
+    pub kernel: usize,
+    pub use_bias: bool,
+    pub activation: &'a Activation,
+}
+
+impl Freezable<'_> {
+    /// Height, width and channels of the input, a line being an image of one row; the size of the window, and how it goes
+    /// over the image.
+    fn flat(&self, input: &[usize]) -> Option<([usize; 3], [usize; 2], Conv2dGeometry)> {
+        let geometry = self.geometry.flat()?;
+        match (input, self.kernel_size) {
+            ([steps, channels], [size]) => Some(([1, *steps, *channels], [1, *size], geometry)),
+            ([height, width, channels], [rows, columns]) => {
+                Some(([*height, *width, *channels], [*rows, *columns], geometry))
+            }
+            _ => None,
+        }
+    }
+
+    fn bias(&self, freezing: &Freezing<'_>) -> Option<Option<Vec<f32>>> {
+        match self.use_bias {
+            true => freezing.weight(self.kernel + 1).map(Some),
+            false => Some(None),
+        }
+    }
+
+    /// A convolution with `filters` kernels, and perhaps a pooling after it; `pool` gives the pooling's geometry for the
+    /// convolution's output.
+    pub fn conv(&self, freezing: &Freezing<'_>, filters: usize, pool: Option<Pooling<'_>>) -> Option<Frozen> {
+        let ([height, width, channels], size, geometry) = self.flat(freezing.input()?)?;
+        let (kernel, bias) = (freezing.weight(self.kernel)?, self.bias(freezing)?);
+        let plain = geometry.strides == [1, 1] && geometry.pads == [(0, 0); 2] && geometry.groups == 1;
+        if size == [1, 1] && plain && pool.is_none() {
+            let rows = height.checked_mul(width)?;
+            return FrozenDense::step((channels, filters), rows, &kernel, bias.as_deref(), self.activation);
+        }
+        let window = ops::window(1, [height, width], size, &geometry)?;
+        let conv = Conv2d { window, channels, filters, groups: geometry.groups };
+        let epilogue = Epilogue::of(self.activation)?;
+        let pool = match pool {
+            Some(pool) => Some(pool(window.output)?.window(1, window.output)?),
+            None => None,
+        };
+        // What comes after the pooling may as well come before it only if it never falls.
+        if pool.is_some() && !matches!(epilogue, Epilogue::Each(kernel) if kernel.gradient_needs_only_output()) {
+            return None;
+        }
+        let prepared = Prepared::new(&conv, &kernel, bias.as_deref(), epilogue.inside(), pool)?;
+        Some(FrozenConv { prepared, epilogue, filters }.into())
+    }
+
+    /// A convolution of each channel alone, with `multiplier` kernels for each.
+    pub fn depthwise(&self, freezing: &Freezing<'_>, multiplier: usize) -> Option<Frozen> {
+        let ([height, width, channels], size, geometry) = self.flat(freezing.input()?)?;
+        let window: Window = ops::window(1, [height, width], size, &geometry)?;
+        let conv = depthwise::Depthwise { window, channels, multiplier };
+        let epilogue = Epilogue::of(self.activation)?;
+        let (kernel, bias) = (freezing.weight(self.kernel)?, self.bias(freezing)?);
+        let prepared = depthwise::Prepared::new(&conv, &kernel, bias.as_deref(), epilogue.inside())?;
+        Some(FrozenDepthwise { prepared, epilogue, filters: channels.checked_mul(multiplier)? }.into())
+    }
+}
+
+#[derive(Debug)]
+struct FrozenConv {
+    prepared: Prepared,
+    epilogue: Epilogue,
+    filters: usize,
+}
+
+impl FrozenStep for FrozenConv {
+    fn operations(&self) -> usize {
+        self.prepared.operations()
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
+        self.prepared.forward(inputs[0], threads, output);
+        self.epilogue.outside(self.filters, output);
+    }
+}
+
+#[derive(Debug)]
+struct FrozenDepthwise {
+    prepared: depthwise::Prepared,
+    epilogue: Epilogue,
+    filters: usize,
+}
+
+impl FrozenStep for FrozenDepthwise {
+    fn operations(&self) -> usize {
+        // An operation here costs several times one of a matrix product.
+        self.prepared.operations().saturating_mul(4)
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
+        self.prepared.forward(inputs[0], threads, output);
+        self.epilogue.outside(self.filters, output);
+    }
+}

@@ -1,0 +1,87 @@
+//! Cache of a model's plans, valid until its layers or weights change.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::plan::{Plan, Prepared, Purpose};
+use super::predictor::Program;
+use crate::error::Result;
+
+/// Cache of plans, and of the weights prepared for inference. A clone of a model shares the cached ones.
+#[derive(Default)]
+pub(super) struct Plans {
+    made: Mutex<Vec<(Purpose, Arc<Plan>)>>,
+    prepared: Mutex<Vec<(Vec<bool>, Arc<Prepared>)>>,
+    /// The compiled form for prediction, if it was requested and there is one.
+    program: Mutex<Option<Option<Arc<Program>>>>,
+}
+
+impl Plans {
+    /// The plan for a purpose, made on first use.
+    pub fn get(&self, purpose: &Purpose, make: impl FnOnce() -> Result<Plan>) -> Result<Arc<Plan>> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, plan)) = made.iter().find(|(own, _)| own == purpose) {
+            return Ok(plan.clone());
+        }
+        let plan = Arc::new(make()?);
+        made.push((purpose.clone(), plan.clone()));
+        Ok(plan)
+    }
+
+    /// The weights prepared for inference, made now if they were not yet, without holding the lock.
+    pub fn prepared(&self, skip: &[bool], make: impl FnOnce() -> Result<Prepared>) -> Result<Arc<Prepared>> {
+        let prepared = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let find =
+            |made: &[(Vec<bool>, Arc<Prepared>)]| made.iter().find(|(own, _)| own == skip).map(|own| own.1.clone());
+        if let Some(own) = find(&prepared()) {
+            return Ok(own);
+        }
+        let made = Arc::new(make()?);
+        let mut prepared = prepared();
+        Ok(find(&prepared).unwrap_or_else(|| {
+            prepared.push((skip.to_vec(), made.clone()));
+            made
+        }))
+    }
+
+    /// The compiled form, made now if it was not yet; `None` if a step has none.
+    ///
+    /// It is made without holding the lock: packing weights uses the threads of the pool, which may be waiting for the
+    /// lock themselves. Of two that are made at once the first is kept.
+    pub fn program(&self, make: impl FnOnce() -> Result<Option<Arc<Program>>>) -> Result<Option<Arc<Program>>> {
+        let program = || self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = &*program() {
+            return Ok(made.clone());
+        }
+        let made = make()?;
+        Ok(program().get_or_insert(made).clone())
+    }
+
+    /// Drops the prepared weights: the weights are about to change.
+    pub fn forget_weights(&mut self) {
+        *self.program.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
+        self.prepared.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Drops everything: the layers are about to change.
+    pub fn forget(&mut self) {
+        self.forget_weights();
+        self.made.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Clone for Plans {
+    fn clone(&self) -> Self {
+        Self { made: copy_of(&self.made), prepared: copy_of(&self.prepared), program: copy_of(&self.program) }
+    }
+}
+
+fn copy_of<T: Clone>(values: &Mutex<T>) -> Mutex<T> {
+    Mutex::new(values.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+impl fmt::Debug for Plans {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Plans")
+    }
+}

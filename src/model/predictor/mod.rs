@@ -1,0 +1,512 @@
+//! The frozen form of a model, for prediction alone.
+
+mod general;
+mod program;
+
+use std::fmt;
+use std::sync::Arc;
+
+use ndarray::{ArrayD, ArrayViewD};
+
+use self::general::General;
+pub(crate) use self::program::Program;
+use super::Model;
+use super::as_model::nested_model;
+use super::plan::{Prepared, Purpose};
+use super::stage::{Feed, Head, Stage};
+use crate::datasets::{Cells, Column};
+use crate::error::{Error, Result};
+use crate::layers::{Arguments, Layer, in_layer};
+use crate::memory::check_room;
+use crate::ops;
+use crate::shape::Shape;
+
+/// A model made ready for prediction: it computes outputs, and nothing of it changes any more.
+///
+/// [`Model::freeze`] makes one. A clone is another handle to the same weights, and any number of threads may predict with
+/// one or with clones at the same time; what a call computes in belongs to that call alone. The model that it was made of
+/// may be trained further or dropped.
+///
+/// ```
+/// use brasa::prelude::*;
+/// let mut model = Sequential::new();
+/// model.add(Dense::new(16).activation("relu").input_shape(4))?;
+/// model.add(Dense::new(3).activation("softmax"))?;
+///
+/// let predictor = model.freeze()?;
+/// let x = ndarray::array![[0.0f32, 1.0, 2.0, 3.0], [3.0, 2.0, 1.0, 0.0]];
+/// let outputs = predictor.run(&[x.view().into_dyn()])?;
+/// assert_eq!(outputs[0].shape(), [2, 3]);
+///
+/// // From any number of threads, into memory of one's own.
+/// std::thread::scope(|scope| {
+///     for _ in 0..4 {
+///         let predictor = predictor.clone();
+///         scope.spawn(move || {
+///             let mut classes = [0.0f32; 3];
+///             predictor.run_into(&[&[0.0, 1.0, 2.0, 3.0]], 1, &mut [&mut classes]).expect("inputs that fit");
+///         });
+///     }
+/// });
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Two forms
+/// A model whose every step can be compiled is: batch normalizations are folded into the weights before them, weights are
+/// packed in the order in which the kernels read them, or transformed for Winograd's convolutions, tables of offsets are
+/// made, and buffers are laid out by the time for which each is needed. [`is_compiled`](Self::is_compiled) says whether it
+/// could be. The steps are those of dense, convolutional (plain, depthwise, separable), pooling, normalizing, recurrent
+/// (LSTM, GRU), merging and reshaping layers and of activations, on a CPU, for inputs of fixed sizes and without masks.
+/// Every other model that predicts can be frozen all the same; it is then computed as [`Model::predict`] computes it, by
+/// its layers.
+///
+/// # What holds for the compiled form
+/// * **The same bits for a sample**, whatever else is in the batch, however large the batch is, and whatever the number of
+///   threads: how a step is computed depends on the sizes of a sample alone. (For another instruction set, as on another
+///   processor, they may differ in the last places.)
+/// * **No allocation** in [`run_into`](Self::run_into) for one sample once a call like it has been made, as long as the
+///   network is small enough for one thread; no lock is ever waited for. A larger network, or batch, is shared between
+///   the threads of the current rayon pool, and handing work to them may allocate.
+/// * The numbers are those of [`Model::predict`], which computes by the same steps.
+///
+/// # Memory
+/// The compiled form has a copy of the weights, in the form that kernels read. Working memory is taken from a free list
+/// of the predictor, and grows to what so many calls at once need; the last handle's end frees it.
+///
+/// # States
+/// A layer that is stateful begins each call with the states that it had when the model was frozen, and what a call leaves
+/// is forgotten: a predictor's answer does not depend on what it was asked before.
+#[derive(Clone)]
+pub struct Predictor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    model: String,
+    inputs: Vec<Signature>,
+    outputs: Vec<Signature>,
+    /// What is done on the host before the first layer that computes on the device.
+    stage: Option<Stage>,
+    checks: Checks,
+    form: Form,
+}
+
+/// The name and the shape of an input or output.
+struct Signature {
+    name: String,
+    shape: Shape,
+}
+
+enum Form {
+    Compiled(Arc<Program>),
+    General(Box<General>),
+}
+
+/// The layers that look at what comes in before it is computed with, such as an `Embedding` for words that it does not
+/// have.
+#[derive(Debug, Default)]
+pub(crate) struct Checks(Vec<Check>);
+
+#[derive(Debug)]
+struct Check {
+    /// Which of the values that the device is fed with.
+    feed: usize,
+    /// The layer, behind the models that it is inside of.
+    path: Vec<Box<dyn Layer>>,
+    arguments: Arguments,
+}
+
+impl Checks {
+    /// Those of a model, for what comes out of the layers on the host.
+    pub fn of(model: &Model) -> Result<Self> {
+        let head = Head::of(model);
+        let mut checks = Self::default();
+        for feed in 0..head.feeds.len() {
+            let mut same = vec![false; model.graph().slots()];
+            same[head.feeds[feed]] = true;
+            checks.collect(model, &head, (feed, &[]), same)?;
+        }
+        Ok(checks)
+    }
+
+    /// Those of a model's layers that see the values marked in `same` as they are; for each output whether it is the same
+    /// numbers.
+    fn collect(
+        &mut self,
+        model: &Model,
+        head: &Head,
+        (feed, outer): (usize, &[Box<dyn Layer>]),
+        mut same: Vec<bool>,
+    ) -> Result<Vec<bool>> {
+        for (_, node) in model.graph().nodes().iter().enumerate().filter(|(call, _)| !head.has(*call)) {
+            let layer = &*model.all_layers()[node.layer];
+            for place in (0..node.inputs.len()).filter(|place| same[node.inputs[*place]]).collect::<Vec<_>>() {
+                let path = [outer, &[layer.boxed_clone()]].concat();
+                let outputs = match nested_model(layer) {
+                    Some(inner) => {
+                        let mut inside = vec![false; inner.graph().slots()];
+                        inside[place] = true;
+                        self.collect(inner, &Head::none(inner), (feed, &path), inside)?
+                    }
+                    None => {
+                        // Whether the next layer sees the same does not depend on the numbers.
+                        let is_same = in_layer(layer, layer.check_values_of(&[], &node.arguments))?;
+                        self.0.push(Check { feed, path, arguments: node.arguments.clone() });
+                        vec![is_same]
+                    }
+                };
+                for (output, is_same) in outputs.into_iter().enumerate().take(node.outputs) {
+                    same[node.output + output] |= is_same;
+                }
+            }
+        }
+        Ok(model.graph().outputs().iter().map(|slot| same[*slot]).collect())
+    }
+
+    /// Refuses numbers that the layers cannot take.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] for the first such number.
+    pub fn check(&self, feed: usize, values: &[f32]) -> Result<()> {
+        for check in self.0.iter().filter(|check| check.feed == feed) {
+            let Some((layer, outer)) = check.path.split_last() else { continue };
+            let checked = in_layer(&**layer, layer.check_values_of(values, &check.arguments));
+            outer.iter().rev().fold(checked.map(|_| ()), |result, layer| in_layer(&**layer, result))?;
+        }
+        Ok(())
+    }
+}
+
+impl Model {
+    /// The compiled form, if every step has one; made now, unless it was since the weights have changed.
+    ///
+    /// # Errors
+    /// As for a forward pass.
+    pub(crate) fn program(&self) -> Result<Option<Arc<Program>>> {
+        if !ops::has_kernels(self.device()) || Layer::is_stateful(self) {
+            return Ok(None);
+        }
+        self.plans.program(|| {
+            let purpose =
+                Purpose { training: false, skip_final: vec![false; self.graph.outputs().len()], observed: false };
+            let plan = self.plan(&purpose)?;
+            // Without room for a second form of the weights, and for a copy while it is made, the layers compute.
+            let own = self.plain_weights()?;
+            let ranges = plan.steps.iter().flat_map(|step| &step.weights);
+            let weights = ranges.flat_map(|range| range.of(&own)).map(|weight| weight.len() as u64).sum::<u64>();
+            if !self.has_room_for(weights.saturating_mul(2)) {
+                return Ok(None);
+            }
+            Ok(Program::new(&Prepared::new(plan, &own)?).map(Arc::new))
+        })
+    }
+}
+
+impl Model {
+    /// Makes the model ready for prediction from any number of threads: see [`Predictor`].
+    ///
+    /// Later changes of the model do not reach the predictor.
+    ///
+    /// # Errors
+    /// [`Error::State`] before the input shape is known; [`Error::Memory`] if there is no room for the weights.
+    pub fn freeze(&self) -> Result<Predictor> {
+        let built = self.expect_built("freeze")?;
+        self.layer_weights("freeze")?;
+        let signatures = |names: Vec<String>, slots: &mut dyn Iterator<Item = usize>| -> Vec<Signature> {
+            names
+                .into_iter()
+                .zip(slots)
+                .map(|(name, slot)| Signature { name, shape: built.shapes[slot].clone() })
+                .collect()
+        };
+        let form = match self.program()? {
+            Some(program) => Form::Compiled(program),
+            None => Form::General(Box::new(General::new(self)?)),
+        };
+        let inner = Inner {
+            model: self.name().to_owned(),
+            inputs: signatures(self.input_keys(), &mut (0..self.graph().inputs())),
+            outputs: signatures(self.output_keys(), &mut self.graph().outputs().iter().copied()),
+            stage: self.stage(),
+            checks: Checks::of(self)?,
+            form,
+        };
+        Ok(Predictor { inner: Arc::new(inner) })
+    }
+}
+
+impl Model {
+    /// The values of each output for what the device is fed with, by the compiled form; numbers that the layers cannot take
+    /// are refused. The results are buffers to be [given back](crate::ops::give_back).
+    pub(crate) fn compute(&self, program: &Program, feeds: Vec<Feed>, samples: usize) -> Result<Vec<Vec<f32>>> {
+        let head = Head::of(self);
+        for (index, feed) in feeds.iter().enumerate() {
+            self.check_fed(&head, index, &feed.numbers)?;
+        }
+        let mut values: Vec<Vec<f32>> = program.output_lens().map(|len| ops::buffer(len * samples)).collect();
+        let slices: Vec<&[f32]> = feeds.iter().map(|feed| feed.numbers.as_slice()).collect();
+        let mut outputs: Vec<&mut [f32]> = values.iter_mut().map(Vec::as_mut_slice).collect();
+        program.run(&slices, samples, &mut outputs)?;
+        feeds.into_iter().for_each(|feed| ops::give_back(feed.numbers));
+        Ok(values)
+    }
+}
+
+impl Predictor {
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        &self.inner.model
+    }
+
+    /// The names of the inputs, in the order in which [`run`](Self::run) takes them: those of
+    /// [`Model::input_keys`].
+    pub fn input_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.inner.inputs.iter().map(|input| input.name.as_str())
+    }
+
+    /// The names of the outputs, in the order in which [`run`](Self::run) gives them: those of
+    /// [`Model::output_keys`].
+    pub fn output_names(&self) -> impl ExactSizeIterator<Item = &str> {
+        self.inner.outputs.iter().map(|output| output.name.as_str())
+    }
+
+    /// The shapes of the inputs, batch first; `None` stands for any size.
+    pub fn input_shapes(&self) -> impl ExactSizeIterator<Item = &Shape> {
+        self.inner.inputs.iter().map(|input| &input.shape)
+    }
+
+    /// The shapes of the outputs, batch first; `None` stands for a size that depends on the inputs.
+    pub fn output_shapes(&self) -> impl ExactSizeIterator<Item = &Shape> {
+        self.inner.outputs.iter().map(|output| &output.shape)
+    }
+
+    /// Whether it has the compiled form.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Conv2D::new(8, 3).activation("relu").input_shape((12, 12, 1)))?;
+    /// model.add(Flatten::new())?.add(Dense::new(10).activation("softmax"))?;
+    /// assert!(model.freeze()?.is_compiled());
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub fn is_compiled(&self) -> bool {
+        matches!(self.inner.form, Form::Compiled(_))
+    }
+
+    /// The outputs for some samples: an array for each output, whose first axis counts the samples as that of each input
+    /// does.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let (a, b) = (Input::new(2).name("a").symbol(), Input::new(2).name("b").symbol());
+    /// let sum = Add::new().name("sum").call([&a, &b])?;
+    /// let predictor = Model::new([&a, &b], &sum)?.freeze()?;
+    /// assert_eq!(predictor.input_names().collect::<Vec<_>>(), ["a", "b"]);
+    ///
+    /// let (a, b) = (ndarray::array![[1.0f32, 2.0]].into_dyn(), ndarray::array![[3.0f32, 4.0]].into_dyn());
+    /// assert_eq!(predictor.run(&[a.view(), b.view()])?[0], ndarray::array![[4.0, 6.0]].into_dyn());
+    ///
+    /// let wrong = ndarray::array![[1.0f32, 2.0, 3.0]].into_dyn();
+    /// let error = predictor.run(&[a.view(), wrong.view()]).unwrap_err().to_string();
+    /// assert_eq!(error, "data: input `b` of model `functional`: expected 1 sample of shape (None, 2), received [1, 3]");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Data`] for another number of inputs, for an input of another shape or number of samples than it should
+    /// have, for no sample at all, for numbers that a layer does not take (such as a word that an `Embedding` does not
+    /// have), and for a model of texts, which [`run_columns`](Self::run_columns) takes; [`Error::Memory`] if there is no
+    /// room.
+    pub fn run(&self, inputs: &[ArrayViewD<'_, f32>]) -> Result<Vec<ArrayD<f32>>> {
+        let sizes: Vec<&[usize]> = inputs.iter().map(|input| input.shape()).collect();
+        let samples = self.check_sizes(&sizes)?;
+        if self.inner.stage.is_some() {
+            let column =
+                |input: &ArrayViewD<'_, f32>| Column::new(input.shape(), Cells::Float(input.iter().copied().collect()));
+            return self.run_columns(inputs.iter().map(column).collect::<Result<_>>()?);
+        }
+        let whole: Vec<_> = inputs.iter().map(|input| input.as_standard_layout()).collect();
+        let slices: Vec<&[f32]> = whole.iter().map(|input| input.as_slice().unwrap_or_default()).collect();
+        self.compute(&slices, &sizes, samples)
+    }
+
+    /// As [`run`](Self::run), for models with layers of texts or of exact whole numbers at the head of their inputs.
+    ///
+    /// ```
+    /// use brasa::datasets::{Cells, Column};
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Input::new(()).dtype("string"))?;
+    /// model.add(StringLookup::new().vocabulary(["red", "green"]))?;
+    /// model.add(CategoryEncoding::new(3).output_mode("one_hot"))?;
+    /// let words = Column::new([2], Cells::Text(vec!["green".into(), "blue".into()]))?;
+    /// let outputs = model.freeze()?.run_columns(vec![words])?;
+    /// assert_eq!(outputs[0], ndarray::array![[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]].into_dyn());
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub fn run_columns(&self, inputs: Vec<Column>) -> Result<Vec<ArrayD<f32>>> {
+        let sizes: Vec<&[usize]> = inputs.iter().map(Column::shape).collect();
+        let samples = self.check_sizes(&sizes)?;
+        let feeds: Vec<(Vec<usize>, Vec<f32>)> = match &self.inner.stage {
+            Some(stage) => stage.run(inputs)?.into_iter().map(|feed| (feed.sizes, feed.numbers)).collect(),
+            None => {
+                let names = self.inner.inputs.iter().map(|input| &input.name);
+                let numbers = inputs.into_iter().zip(names).map(|(column, name)| {
+                    let kind = column.cells().kind();
+                    let sizes = column.shape().to_vec();
+                    let numbers = column.into_floats();
+                    Ok((sizes, numbers.map_err(|_| Error::data(self.input(name), "numbers", kind))?))
+                });
+                numbers.collect::<Result<_>>()?
+            }
+        };
+        let sizes: Vec<&[usize]> = feeds.iter().map(|(sizes, _)| sizes.as_slice()).collect();
+        let slices: Vec<&[f32]> = feeds.iter().map(|(_, numbers)| numbers.as_slice()).collect();
+        self.compute(&slices, &sizes, samples)
+    }
+
+    /// As [`run`](Self::run), from values in a row to values in a row: `inputs` has the values of all samples of each
+    /// input, sample by sample, and `outputs` a place for all of each output, which is overwritten.
+    ///
+    /// This is the form that needs no memory of its own: see [`Predictor`].
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(2).kernel_initializer("ones").input_shape(3))?;
+    /// let predictor = model.freeze()?;
+    /// let mut outputs = [0.0f32; 4];
+    /// predictor.run_into(&[&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]], 2, &mut [&mut outputs])?;
+    /// assert_eq!(outputs, [6.0, 6.0, 15.0, 15.0]);
+    ///
+    /// let error = predictor.run_into(&[&[1.0, 2.0]], 1, &mut [&mut outputs]).unwrap_err().to_string();
+    /// assert_eq!(error, "data: input `input_layer` of model `sequential`: expected 3 values, received 2");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Data`] for another number of inputs or outputs, or of values in one of them, for no sample at all, and
+    /// for numbers that a layer does not take; [`Error::Unsupported`] for a model whose sizes the data decides on, or
+    /// that takes texts; [`Error::Memory`] if there is no room.
+    pub fn run_into(&self, inputs: &[&[f32]], samples: usize, outputs: &mut [&mut [f32]]) -> Result<()> {
+        let inner = &*self.inner;
+        self.check_samples(samples)?;
+        self.check_count(inputs.len())?;
+        if outputs.len() != inner.outputs.len() {
+            let what = format!("outputs of model `{}`", inner.model);
+            return Err(Error::data(what, inner.outputs.len().to_string(), outputs.len()));
+        }
+        for (input, values) in inner.inputs.iter().zip(inputs) {
+            self.check_len(input, "input", samples, values.len())?;
+        }
+        for (output, values) in inner.outputs.iter().zip(&*outputs) {
+            self.check_len(output, "output", samples, values.len())?;
+        }
+        if let (Form::Compiled(program), None) = (&inner.form, &inner.stage) {
+            for (feed, values) in inputs.iter().enumerate() {
+                inner.checks.check(feed, values)?;
+            }
+            return program.run(inputs, samples, outputs);
+        }
+        let sizes = inner.inputs.iter().map(|input| Ok([vec![samples], input.shape.known_sample()?].concat()));
+        let arrays = sizes.zip(inputs).map(|(sizes, values): (Result<Vec<usize>>, _)| {
+            let sizes = sizes?;
+            ArrayViewD::from_shape(sizes.clone(), values).map_err(|error| Error::shape(format!("{sizes:?}"), error))
+        });
+        let results = self.run(&arrays.collect::<Result<Vec<_>>>()?)?;
+        for (result, output) in results.iter().zip(outputs) {
+            output.copy_from_slice(result.as_slice().unwrap_or_default());
+        }
+        Ok(())
+    }
+
+    /// The outputs for what the device is fed with.
+    fn compute(&self, feeds: &[&[f32]], sizes: &[&[usize]], samples: usize) -> Result<Vec<ArrayD<f32>>> {
+        let inner = &*self.inner;
+        for (feed, values) in feeds.iter().enumerate() {
+            inner.checks.check(feed, values)?;
+        }
+        let program = match &inner.form {
+            Form::Compiled(program) => program,
+            Form::General(general) => return general.run(feeds, sizes, samples),
+        };
+        let all = program.output_lens().fold(0usize, |all, len| all.saturating_add(len.saturating_mul(samples)));
+        check_room("the outputs", all)?;
+        let mut values: Vec<Vec<f32>> = program.output_lens().map(|len| vec![0.0; len * samples]).collect();
+        let mut outputs: Vec<&mut [f32]> = values.iter_mut().map(Vec::as_mut_slice).collect();
+        program.run(feeds, samples, &mut outputs)?;
+        let arrays = values.into_iter().zip(&inner.outputs).map(|(values, output)| {
+            let sizes = [&[samples], output.shape.known_sample()?.as_slice()].concat();
+            ArrayD::from_shape_vec(sizes.clone(), values).map_err(|error| Error::shape(format!("{sizes:?}"), error))
+        });
+        arrays.collect()
+    }
+
+    /// How an error speaks of an input.
+    fn input(&self, name: &str) -> String {
+        format!("input `{name}` of model `{}`", self.inner.model)
+    }
+
+    /// The number of samples, if these are the sizes of as many inputs as there should be, and fit them.
+    fn check_sizes(&self, sizes: &[&[usize]]) -> Result<usize> {
+        self.check_count(sizes.len())?;
+        let samples = sizes.first().and_then(|sizes| sizes.first()).copied().unwrap_or(0);
+        for (input, sizes) in self.inner.inputs.iter().zip(sizes) {
+            if !input.shape.accepts(sizes) || (samples > 0 && sizes.first() != Some(&samples)) {
+                let plural = if samples == 1 { "" } else { "s" };
+                let expected = format!("{samples} sample{plural} of shape {}", input.shape);
+                return Err(Error::data(self.input(&input.name), expected, format!("{sizes:?}")));
+            }
+        }
+        self.check_samples(samples)?;
+        Ok(samples)
+    }
+
+    fn check_samples(&self, samples: usize) -> Result<()> {
+        match samples {
+            0 => Err(Error::data(format!("inputs of model `{}`", self.inner.model), "at least one sample", 0)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_count(&self, inputs: usize) -> Result<()> {
+        let expected = self.inner.inputs.len();
+        if inputs == expected {
+            return Ok(());
+        }
+        let names: Vec<String> = self.inner.inputs.iter().map(|input| format!("`{}`", input.name)).collect();
+        let expected = format!("{expected} of them: {}", names.join(", "));
+        Err(Error::data(format!("inputs of model `{}`", self.inner.model), expected, inputs))
+    }
+
+    fn check_len(&self, place: &Signature, kind: &str, samples: usize, received: usize) -> Result<()> {
+        let Some(sample) = place.shape.sample_len() else {
+            let what = format!("`run_into` with {kind} `{}` of shape {}", place.name, place.shape);
+            return Err(Error::unsupported(what, "shapes without `None` but for the batch; `run` takes any"));
+        };
+        if sample.checked_mul(samples) == Some(received) {
+            return Ok(());
+        }
+        let what = format!("{kind} `{}` of model `{}`", place.name, self.inner.model);
+        Err(Error::data(what, format!("{} values", sample.saturating_mul(samples)), received))
+    }
+}
+
+impl fmt::Debug for Predictor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shapes = |places: &[Signature]| -> Vec<String> {
+            places.iter().map(|place| format!("{}: {}", place.name, place.shape)).collect()
+        };
+        formatter
+            .debug_struct("Predictor")
+            .field("model", &self.inner.model)
+            .field("inputs", &shapes(&self.inner.inputs))
+            .field("outputs", &shapes(&self.inner.outputs))
+            .field("compiled", &self.is_compiled())
+            .finish()
+    }
+}

@@ -1,0 +1,363 @@
+//! The compiled form of a predictor: steps over plain slices, in buffers that are laid out by the time for which each is
+//! needed.
+
+use crossbeam_queue::ArrayQueue;
+use std::ops::Range;
+
+use crate::error::{Error, Result};
+use crate::kernels::{huge_pages, parallel};
+use crate::layers::{Freezing, Frozen, FrozenStep};
+use crate::model::plan::{Prepared, Step};
+use crate::ops;
+
+/// Inputs that a step may have.
+const MOST_INPUTS: usize = 16;
+/// Values in the buffers of samples that are computed together, if there are several: with the weights they stay in the
+/// processor's last cache.
+const BLOCK: usize = 1 << 20;
+/// Samples that are computed together at most.
+const MOST_SAMPLES: usize = 128;
+/// Sets of buffers that wait for the next calls at most; more are dropped.
+const MOST_KEPT: usize = 256;
+
+/// Where a value lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In an input, as it was handed in.
+    Input(usize),
+    Buffer(usize),
+    /// In an output, as it is handed out.
+    Output(usize),
+}
+
+/// A step with the places of its values.
+#[derive(Debug)]
+struct Placed {
+    step: Box<dyn FrozenStep>,
+    /// Where each input lies, and how many values of it a sample has; none for a step that is computed in place.
+    inputs: Vec<(Place, usize)>,
+    output: (Place, usize),
+}
+
+/// The buffers of a call.
+#[derive(Debug, Default)]
+struct Arena {
+    buffers: Vec<Vec<f32>>,
+}
+
+/// A compiled model.
+#[derive(Debug)]
+pub(crate) struct Program {
+    steps: Vec<Placed>,
+    inputs: Vec<usize>,
+    /// For each output how many values a sample has, and from where it is copied unless a step writes it in its place.
+    outputs: Vec<(usize, Option<Place>)>,
+    /// How many values of a sample each buffer has.
+    buffers: Vec<usize>,
+    /// Samples that are computed together.
+    block: usize,
+    /// Floating-point operations for a sample.
+    operations: usize,
+    arenas: ArrayQueue<Arena>,
+}
+
+/// The values of a plan while they are given their places.
+struct Layout {
+    /// For each slot the slot whose values it has.
+    origin: Vec<usize>,
+    /// For each slot that is an origin the last step that uses it; `usize::MAX` for what is used at the end.
+    last_use: Vec<usize>,
+    places: Vec<Option<Place>>,
+    buffers: Vec<usize>,
+    free: Vec<usize>,
+}
+
+impl Layout {
+    /// A free buffer for `len` values, the smallest that holds them, else the largest, which grows.
+    fn buffer(&mut self, len: usize) -> usize {
+        let fits = (0..self.free.len()).filter(|at| self.buffers[self.free[*at]] >= len);
+        let best = fits.min_by_key(|at| self.buffers[self.free[*at]]);
+        let best = best.or_else(|| (0..self.free.len()).max_by_key(|at| self.buffers[self.free[*at]]));
+        let Some(at) = best else {
+            self.buffers.push(len);
+            return self.buffers.len() - 1;
+        };
+        let buffer = self.free.swap_remove(at);
+        self.buffers[buffer] = self.buffers[buffer].max(len);
+        buffer
+    }
+
+    /// Gives a buffer back.
+    fn free(&mut self, place: Place) {
+        if let Place::Buffer(buffer) = place {
+            self.free.push(buffer);
+        }
+    }
+}
+
+impl Program {
+    /// The compiled form of a plan, if all its steps have one and all sizes are known.
+    fn new(prepared: &Prepared) -> Option<Self> {
+        let plan = &*prepared.plan;
+        let sizes: Vec<Vec<usize>> =
+            plan.shapes.iter().map(|shape| shape.known_sample().ok()).collect::<Option<_>>()?;
+        let lens: Vec<usize> = sizes.iter().map(|sizes| checked_len(sizes)).collect::<Option<_>>()?;
+        let feeds = plan.feeds;
+        let mut frozen = Vec::with_capacity(plan.steps.len());
+        for (step, weights) in plan.steps.iter().zip(&prepared.weights) {
+            frozen.push(freeze(step, weights, &sizes)?);
+        }
+
+        let mut layout = Layout {
+            origin: (0..plan.slots).collect(),
+            last_use: vec![0; plan.slots],
+            places: vec![None; plan.slots],
+            buffers: Vec::new(),
+            free: Vec::new(),
+        };
+        for (step, frozen) in plan.steps.iter().zip(&frozen) {
+            if matches!(frozen, Frozen::Same) {
+                layout.origin[step.output] = layout.origin[step.inputs[0].0];
+            }
+        }
+        for (index, step) in plan.steps.iter().enumerate() {
+            for (slot, _) in &step.inputs {
+                layout.last_use[layout.origin[*slot]] = index;
+            }
+        }
+        // What is an output and nothing else is written in its place.
+        let mut as_output = vec![None; plan.slots];
+        let ends: Vec<usize> = plan.outputs.iter().map(|slot| layout.origin[*slot]).collect();
+        for (output, slot) in ends.iter().enumerate() {
+            let is_used = plan.steps.iter().zip(&frozen).any(|(step, frozen)| {
+                !matches!(frozen, Frozen::Same) && step.inputs.iter().any(|(input, _)| layout.origin[*input] == *slot)
+            });
+            let is_only = ends.iter().filter(|end| *end == slot).count() == 1;
+            as_output[*slot] = Some(output).filter(|_| is_only && !is_used && *slot >= feeds);
+            layout.last_use[*slot] = usize::MAX;
+        }
+        (0..feeds).for_each(|feed| layout.places[feed] = Some(Place::Input(feed)));
+
+        let mut steps = Vec::new();
+        for (index, (step, frozen)) in plan.steps.iter().zip(frozen).enumerate() {
+            let parts = match frozen {
+                Frozen::Same => continue,
+                Frozen::Step(step_of_one) => vec![(step_of_one, lens[step.output])],
+                Frozen::Steps(parts) => parts,
+            };
+            let origins: Vec<usize> = step.inputs.iter().map(|(slot, _)| layout.origin[*slot]).collect();
+            let mut inputs = Vec::with_capacity(origins.len());
+            for slot in &origins {
+                inputs.push((layout.places[*slot]?, lens[*slot]));
+            }
+            // What is used for the last time, once each.
+            let mut ended: Vec<usize> = origins.clone();
+            ended.sort_unstable();
+            ended.dedup();
+            ended.retain(|slot| layout.last_use[*slot] == index);
+            let mut ended: Vec<Place> = ended.into_iter().filter_map(|slot| layout.places[slot]).collect();
+            let count = parts.len();
+            for (number, (part, len)) in parts.into_iter().enumerate() {
+                let is_last = number + 1 == count;
+                if is_last && len != lens[step.output] {
+                    return None;
+                }
+                let place = match (as_output[step.output].filter(|_| is_last), &inputs[..]) {
+                    (Some(output), _) => Place::Output(output),
+                    (None, [(place @ Place::Buffer(_), own)])
+                        if part.in_place() && *own == len && ended.contains(place) =>
+                    {
+                        let place = *place;
+                        ended.clear();
+                        inputs.clear();
+                        place
+                    }
+                    _ => Place::Buffer(layout.buffer(len)),
+                };
+                for place in ended.drain(..) {
+                    layout.free(place);
+                }
+                steps.push(Placed { step: part, inputs: std::mem::take(&mut inputs), output: (place, len) });
+                if is_last {
+                    layout.places[step.output] = Some(place);
+                    // A value that nothing uses is gone at once.
+                    if layout.last_use[step.output] == 0 {
+                        layout.free(place);
+                    }
+                } else {
+                    inputs.push((place, len));
+                    ended.push(place);
+                }
+            }
+        }
+        let mut outputs = Vec::with_capacity(ends.len());
+        for slot in ends {
+            let place = layout.places[slot]?;
+            outputs.push((lens[slot], Some(place).filter(|place| !matches!(place, Place::Output(_)))));
+        }
+        let sample: usize = layout.buffers.iter().fold(0, |all, len| all.saturating_add(*len));
+        Some(Self {
+            operations: steps.iter().fold(0, |all, step| all.saturating_add(step.step.operations())),
+            steps,
+            inputs: lens[..feeds].to_vec(),
+            outputs,
+            block: (BLOCK / sample.max(1)).clamp(1, MOST_SAMPLES),
+            buffers: layout.buffers,
+            arenas: ArrayQueue::new(MOST_KEPT),
+        })
+    }
+
+    /// How many values of each output a sample has.
+    pub fn output_lens(&self) -> impl Iterator<Item = usize> {
+        self.outputs.iter().map(|(len, _)| *len)
+    }
+
+    /// Computes some samples, whose values lie one after another in each input and each output.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for other numbers of inputs, outputs or values than there should be; [`Error::Memory`] if there is
+    /// no room for buffers.
+    pub fn run(&self, inputs: &[&[f32]], samples: usize, outputs: &mut [&mut [f32]]) -> Result<()> {
+        let fits = |len: usize, values: usize| len.checked_mul(samples) == Some(values);
+        let inputs_fit = self.inputs.len() == inputs.len()
+            && self.inputs.iter().zip(inputs).all(|(len, values)| fits(*len, values.len()));
+        let outputs_fit = self.outputs.len() == outputs.len()
+            && self.outputs.iter().zip(&*outputs).all(|((len, _), values)| fits(*len, values.len()));
+        if !inputs_fit || !outputs_fit {
+            let outputs: Vec<usize> = self.output_lens().collect();
+            let expected =
+                format!("{samples} samples of inputs of {:?} values and outputs of {outputs:?}", self.inputs);
+            return Err(Error::shape(expected, "other numbers of values"));
+        }
+        let threads = parallel::threads_for(self.operations.saturating_mul(samples));
+        if threads > 1 && samples >= threads {
+            return self.run_shared(inputs, samples, outputs, threads);
+        }
+        self.with_arena(samples.min(self.block), |arena| {
+            for first in (0..samples).step_by(self.block) {
+                let count = self.block.min(samples - first);
+                self.compute(arena, inputs, first..first + count, threads, outputs, first);
+            }
+        })
+    }
+
+    /// As [`run`](Self::run), the samples shared between threads.
+    fn run_shared(&self, inputs: &[&[f32]], samples: usize, outputs: &mut [&mut [f32]], threads: usize) -> Result<()> {
+        let parts = (threads * samples.div_ceil(threads * self.block)).min(samples);
+        let part = samples.div_ceil(parts);
+        let mut tasks: Vec<(usize, Vec<&mut [f32]>)> =
+            (0..samples).step_by(part).map(|first| (first, Vec::with_capacity(outputs.len()))).collect();
+        for (values, (len, _)) in outputs.iter_mut().zip(&self.outputs) {
+            // An output without values has no chunks.
+            let mut chunks = values.chunks_mut((part * len).max(1));
+            tasks.iter_mut().for_each(|(_, outputs)| outputs.push(chunks.next().unwrap_or_default()));
+        }
+        let done = parallel::each(threads, tasks, |(first, mut outputs)| {
+            let count = part.min(samples - first);
+            self.with_arena(count, |arena| self.compute(arena, inputs, first..first + count, 1, &mut outputs, 0))
+        });
+        done.into_iter().collect()
+    }
+
+    /// Calls `work` with buffers for so many samples.
+    fn with_arena(&self, samples: usize, work: impl FnOnce(&mut Arena)) -> Result<()> {
+        let mut arena = self.arenas.pop().unwrap_or_default();
+        self.grow(&mut arena, samples)?;
+        work(&mut arena);
+        // One that finds no place is dropped.
+        drop(self.arenas.push(arena));
+        Ok(())
+    }
+
+    fn grow(&self, arena: &mut Arena, samples: usize) -> Result<()> {
+        let wanted = |len: &usize| len.saturating_mul(samples);
+        let is_short = |(buffer, len): (&Vec<f32>, &usize)| buffer.len() < wanted(len);
+        if arena.buffers.len() == self.buffers.len() && !arena.buffers.iter().zip(&self.buffers).any(is_short) {
+            return Ok(());
+        }
+        arena.buffers.resize_with(self.buffers.len(), Vec::new);
+        let all = self.buffers.iter().fold(0usize, |all, len| all.saturating_add(wanted(len)));
+        check_room("the buffers of a prediction", all)?;
+        for (buffer, len) in arena.buffers.iter_mut().zip(&self.buffers) {
+            if buffer.len() < wanted(len) {
+                // Before another is asked for.
+                *buffer = Vec::new();
+                *buffer = huge_pages::zeros(wanted(len));
+            }
+        }
+        Ok(())
+    }
+
+    /// Computes the samples in `range`, which stand from sample `from` on in the outputs.
+    fn compute(
+        &self,
+        arena: &mut Arena,
+        inputs: &[&[f32]],
+        range: Range<usize>,
+        threads: usize,
+        outputs: &mut [&mut [f32]],
+        from: usize,
+    ) {
+        let count = range.len();
+        let of_input = |input: usize, len: usize| &inputs[input][range.start * len..range.end * len];
+        for placed in &self.steps {
+            let (place, len) = placed.output;
+            let mut taken = match place {
+                Place::Buffer(buffer) => std::mem::take(&mut arena.buffers[buffer]),
+                _ => Vec::new(),
+            };
+            let output = match place {
+                Place::Output(output) => &mut outputs[output][from * len..(from + count) * len],
+                _ => &mut taken[..count * len],
+            };
+            let mut values: [&[f32]; MOST_INPUTS] = [&[]; MOST_INPUTS];
+            for (value, (place, len)) in values.iter_mut().zip(&placed.inputs) {
+                *value = match place {
+                    Place::Input(input) => of_input(*input, *len),
+                    Place::Buffer(buffer) => &arena.buffers[*buffer][..count * len],
+                    Place::Output(_) => unreachable!("what is written in its place is used by no other step"),
+                };
+            }
+            placed.step.run(&values[..placed.inputs.len()], count, threads, output);
+            if let Place::Buffer(buffer) = place {
+                arena.buffers[buffer] = taken;
+            }
+        }
+        for (output, (len, place)) in outputs.iter_mut().zip(&self.outputs) {
+            let value = match place {
+                Some(Place::Input(input)) => of_input(*input, *len),
+                Some(Place::Buffer(buffer)) => &arena.buffers[*buffer][..count * len],
+                _ => continue,
+            };
+            output[from * len..(from + count) * len].copy_from_slice(value);
+        }
+    }
+}
+
+/// The number of values of a sample; `None` if there are none, or too many.
+fn checked_len(sizes: &[usize]) -> Option<usize> {
+    sizes.iter().try_fold(1usize, |len, size| len.checked_mul(*size)).filter(|len| *len > 0)
+}
+
+/// What a step becomes.
+fn freeze(step: &Step, weights: &[ops::Value], sizes: &[Vec<usize>]) -> Option<Frozen> {
+    if step.outputs != 1 || !step.masks.is_empty() || !step.arguments.is_empty() {
+        return None;
+    }
+    let inputs: Vec<Vec<usize>> = step.inputs.iter().map(|(slot, _)| sizes[*slot].clone()).collect();
+    if inputs.is_empty() || inputs.len() > MOST_INPUTS {
+        return None;
+    }
+    let freezing = Freezing { inputs: &inputs, output: &sizes[step.output], weights };
+    let frozen = match &step.fused {
+        Some(fused) => fused.frozen_step(&freezing),
+        None => step.layer.frozen_step(&freezing),
+    }?;
+    let is_same = matches!(&frozen, Frozen::Same) || matches!(&frozen, Frozen::Steps(steps) if steps.is_empty());
+    let of_one = inputs.len() == 1 && checked_len(&inputs[0]) == checked_len(&sizes[step.output]);
+    match (is_same, of_one) {
+        (true, true) => Some(Frozen::Same),
+        (true, false) => None,
+        (false, _) => Some(frozen),
+    }
+}

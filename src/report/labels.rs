@@ -1,0 +1,148 @@
+//! How well each of several labels is found, where a sample may have any number of them.
+
+use std::fmt;
+
+use super::classes::{harmonic_mean, score_table, share};
+use crate::datasets::{Source, read_samples};
+use crate::error::Result;
+use crate::model::Model;
+use crate::shape::check_count;
+use crate::training::{Meaning, Predict};
+
+/// From which probability on a label is taken to hold, exclusively: the threshold of Keras's metrics.
+const THRESHOLD: f32 = 0.5;
+
+/// How often each label was found, missed, and said where it does not hold.
+///
+/// `Display` writes a table of the labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labels {
+    /// What the labels are called.
+    pub names: Vec<String>,
+    /// Of each label: how often it was rightly said.
+    pub true_positives: Vec<usize>,
+    /// Of each label: how often it was said where it does not hold.
+    pub false_positives: Vec<usize>,
+    /// Of each label: how often it was not said where it holds.
+    pub false_negatives: Vec<usize>,
+    /// Number of samples.
+    pub samples: usize,
+    /// How many samples have just the labels that were said.
+    pub exact: usize,
+}
+
+impl Labels {
+    /// Predicts all samples and compares. `None` for a model whose outputs are not [labels](Meaning::Labels), and for
+    /// targets that are not rows of 0 and 1.
+    ///
+    /// Labels without a name in `names` are called by their numbers.
+    ///
+    /// # Errors
+    /// Those of reading and predicting.
+    pub fn of<S: Source + ?Sized>(
+        model: &Model,
+        data: &S,
+        batch_size: usize,
+        names: &[String],
+    ) -> Result<Option<Self>> {
+        let Meaning::Labels { .. } = model.meaning() else { return Ok(None) };
+        let output = model.output_shape()?.known_sample()?;
+        let outputs = check_count(&output)?;
+        let (targets, width) = (check_count(data.y_shape())?, check_count(data.x_shape())?);
+        if targets != outputs {
+            return Ok(None);
+        }
+        let name = |label: usize| names.get(label).cloned().unwrap_or_else(|| label.to_string());
+        let zeros = || vec![0; outputs];
+        let mut found = Self {
+            names: (0..outputs).map(name).collect(),
+            true_positives: zeros(),
+            false_positives: zeros(),
+            false_negatives: zeros(),
+            samples: data.len(),
+            exact: 0,
+        };
+        let batch_size = batch_size.max(1);
+        for start in (0..data.len()).step_by(batch_size) {
+            let indices: Vec<usize> = (start..data.len().min(start.saturating_add(batch_size))).collect();
+            check_count(&[indices.len(), width])?;
+            let (samples, y) = read_samples(data, &indices)?;
+            let predicted = model.predict_with(samples, Predict::new().batch_size(batch_size))?;
+            for (target, row) in y.chunks(targets.max(1)).zip(predicted.rows()) {
+                if target.iter().any(|value| *value != 0.0 && *value != 1.0) {
+                    return Ok(None);
+                }
+                found.count(target, &model.meaning().probabilities(&row.to_vec()).unwrap_or_default());
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn count(&mut self, target: &[f32], probabilities: &[f32]) {
+        let mut exact = true;
+        for (label, (holds, probability)) in target.iter().zip(probabilities).enumerate() {
+            let counts = match (*holds == 1.0, *probability > THRESHOLD) {
+                (true, true) => &mut self.true_positives,
+                (false, true) => &mut self.false_positives,
+                (true, false) => &mut self.false_negatives,
+                (false, false) => continue,
+            };
+            counts[label] += 1;
+            exact &= *holds == 1.0 && *probability > THRESHOLD;
+        }
+        self.exact += usize::from(exact);
+    }
+
+    /// How many samples have a label.
+    pub fn support(&self, label: usize) -> usize {
+        self.true_positives[label] + self.false_negatives[label]
+    }
+
+    /// Precision, recall and their harmonic mean F1 of a label; `None` where it was never said or never holds.
+    pub fn scores(&self, label: usize) -> [Option<f64>; 3] {
+        let right = self.true_positives[label];
+        let said = right + self.false_positives[label];
+        let (precision, recall) = (share(right, said), share(right, self.support(label)));
+        [precision, recall, harmonic_mean(precision, recall)]
+    }
+}
+
+impl fmt::Display for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        score_table(f, "label", &self.names, |label| self.scores(label), |label| self.support(label))?;
+        let percent = self.exact as f64 / self.samples.max(1) as f64 * 100.0;
+        write!(f, "\n{} of {} samples have just the labels that were said ({percent:.2} %)", self.exact, self.samples)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datasets::Dataset;
+    use crate::prelude::*;
+
+    #[test]
+    fn each_label_is_counted_by_itself() {
+        let mut model = Sequential::new();
+        model.add(ActivationLayer::new("sigmoid").input_shape(3)).unwrap();
+        model.compile(Compile::new("sgd", "binary_crossentropy")).unwrap();
+        // A probability of 0.5 is not above the threshold.
+        let x = ndarray::array![[2.0_f32, -1.0, 3.0], [1.0, 1.0, -3.0], [-2.0, 1.0, 0.0], [-1.0, -1.0, -1.0]];
+        let y = ndarray::array![[1_u8, 0, 1], [1, 0, 0], [1, 1, 1], [0, 0, 0]];
+        let data = Dataset::new(&x, y).unwrap();
+        let labels = Labels::of(&model, &data, 3, &["a".into()]).unwrap().unwrap();
+        assert_eq!(
+            (&labels.names[..], labels.samples, labels.exact),
+            (&["a".to_owned(), "1".into(), "2".into()][..], 4, 2)
+        );
+        assert_eq!(labels.true_positives, [2, 1, 1]);
+        assert_eq!((labels.false_positives.clone(), labels.false_negatives.clone()), (vec![0, 1, 0], vec![1, 0, 1]));
+        assert_eq!(labels.scores(0), [Some(1.0), Some(2.0 / 3.0), Some(2.0 * (2.0 / 3.0) / (5.0 / 3.0))]);
+        let text = labels.to_string();
+        assert!(text.contains("\na         1.0000  0.6667  0.8000        3"), "{text}");
+        assert!(text.ends_with("2 of 4 samples have just the labels that were said (50.00 %)"), "{text}");
+        // Numbers between 0 and 1 are no labels.
+        let soft = Dataset::new(&x, ndarray::Array2::<f32>::from_elem((4, 3), 0.5)).unwrap();
+        assert_eq!(Labels::of(&model, &soft, 3, &[]).unwrap(), None);
+    }
+}

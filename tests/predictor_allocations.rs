@@ -1,0 +1,87 @@
+//! A predictor allocates nothing for one sample once it is warm: a program of its own, whose allocator counts.
+
+use std::alloc::System;
+
+use brasa::prelude::*;
+use brasa::shape::Padding;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// How often memory was asked for so far, by any thread.
+fn count() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.allocations + stats.reallocations
+}
+
+/// Asserts that a prediction for one sample allocates nothing on a single thread after a few.
+fn check(name: &str, build: impl FnOnce(&mut Sequential) -> brasa::Result<()>) {
+    let mut model = Sequential::new().with_seed(1);
+    build(&mut model).unwrap();
+    let predictor = model.freeze().unwrap();
+    assert!(predictor.is_compiled(), "{name}");
+    let input = vec![1.0f32; predictor.input_shapes().next().unwrap().sample_len().unwrap()];
+    let mut output = vec![0.0f32; predictor.output_shapes().next().unwrap().sample_len().unwrap()];
+    // In a pool of one thread: what a large network hands to others may allocate.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    pool.install(|| {
+        let mut run = || predictor.run_into(&[&input], 1, &mut [&mut output]).unwrap();
+        (0..3).for_each(|_| run());
+        let before = count();
+        (0..10).for_each(|_| run());
+        assert_eq!(count() - before, 0, "{name}");
+    });
+    assert!(output.iter().all(|value| value.is_finite()));
+}
+
+#[test]
+fn no_allocation_for_one_sample_once_warm() {
+    let before = count();
+    drop(std::hint::black_box(vec![1.0f32; 100]));
+    assert_eq!(count() - before, 1, "the count counts");
+
+    check("the notebook's network", |model| {
+        model.add(Conv2D::new(32, 5).activation("relu").input_shape((28, 28, 1)))?.add(MaxPooling2D::new(2))?;
+        model.add(Conv2D::new(64, 5).activation("relu"))?.add(MaxPooling2D::new(2))?;
+        model.add(Flatten::new())?.add(Dense::new(10).activation("softmax"))?;
+        Ok(())
+    });
+    check("dense layers", |model| {
+        model.add(Dense::new(512).activation("relu").input_shape(784))?.add(Dropout::new(0.2))?;
+        model.add(Dense::new(512).activation("relu"))?.add(Dense::new(10).activation("softmax"))?;
+        Ok(())
+    });
+    check("convolutions with batch normalization", |model| {
+        model.add(Input::new((32, 32, 3)))?;
+        for filters in [32, 64] {
+            for _ in 0..2 {
+                model.add(Conv2D::new(filters, 3).padding(Padding::Same).use_bias(false))?;
+                model.add(BatchNormalization::new())?.add(Activation::new("relu"))?;
+            }
+            model.add(MaxPooling2D::new(2))?;
+        }
+        model.add(GlobalAveragePooling2D::new())?.add(BatchNormalization::new())?;
+        model.add(Dense::new(10).activation("softmax"))?;
+        Ok(())
+    });
+    check("separable convolutions", |model| {
+        model.add(Conv2D::new(16, 3).strides(2).padding(Padding::Same).input_shape((32, 32, 3)))?;
+        model.add(BatchNormalization::new())?.add(ReLU::new())?;
+        model.add(DepthwiseConv2D::new(3).padding(Padding::Same).depth_multiplier(2))?.add(LeakyReLU::new())?;
+        model.add(SeparableConv2D::new(64, 3).strides(2).padding(Padding::Same).activation("relu"))?;
+        model.add(GlobalAveragePooling2D::new())?.add(Dense::new(10))?;
+        Ok(())
+    });
+    check("convolutions over a line", |model| {
+        model.add(Conv1D::new(32, 5).activation("relu").input_shape((128, 9)))?.add(MaxPooling1D::new(2))?;
+        model.add(Conv1D::new(64, 3).padding(Padding::Same).activation("relu"))?.add(GlobalMaxPooling1D::new())?;
+        model.add(Dense::new(6).activation("softmax"))?;
+        Ok(())
+    });
+    check("LSTM and GRU over words", |model| {
+        model.add(Embedding::new(50, 16).input_shape(12))?.add(LSTM::new(32).return_sequences(true))?;
+        model.add(LayerNormalization::new())?.add(GRU::new(16))?.add(Dense::new(3))?;
+        Ok(())
+    });
+}
