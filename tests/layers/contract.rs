@@ -2,9 +2,10 @@
 
 use brasa::burn::tensor::Device;
 use brasa::layers::{Example, built_in};
+use brasa::model::Mode;
 use brasa::ndarray::ArrayD;
 use brasa::prelude::*;
-use brasa::{Error, Shape};
+use brasa::{Error, Shape, Value};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
