@@ -351,11 +351,10 @@ impl Recipe {
     /// `None` for the outputs.
     fn new_model(&self, locate: impl Fn(Option<usize>, Error) -> Error) -> Result<Model> {
         if graph::is_graph(&self.layers, self.model.outputs.as_ref()) {
-            let layers = self
-                .layers
-                .iter()
-                .enumerate()
-                .map(|(index, config)| adapt::unadapted(config.clone()).map_err(|error| locate(Some(index), error)));
+            let layers =
+                self.layers.iter().enumerate().map(|(index, config)| {
+                    adapt::unadapted(config.clone()).map_err(|error| locate(Some(index), error))
+                });
             let layers = layers.collect::<Result<Vec<_>>>()?;
             return self.graph(layers, locate, |_, layer, _| Ok(layer));
         }
