@@ -1,6 +1,6 @@
 //! The values of one input of a request, while they are parsed and as the model takes them.
 
-use crate::datasets::Samples;
+use crate::datasets::{Cells, Column};
 use crate::error::Result;
 
 use super::budget::Allowed;
@@ -83,14 +83,15 @@ impl Block {
         Self { rows, sample: self.sample.clone(), values }
     }
 
-    /// As the model's `predict` takes it.
-    pub fn into_samples(self) -> Result<Samples> {
+    /// As [`Predictor::run_columns`](crate::model::Predictor::run_columns) takes it.
+    pub fn into_column(self) -> Result<Column> {
         let shape = [&[self.rows], self.sample.as_slice()].concat();
-        match self.values {
-            Values::Float(values) => Samples::new(shape, values),
-            Values::Whole(values) => Samples::new(shape, values),
-            Values::Text(values) => Samples::texts(shape, values),
-        }
+        let cells = match self.values {
+            Values::Float(values) => Cells::Float(values),
+            Values::Whole(values) => Cells::Int(values),
+            Values::Text(values) => Cells::Text(values),
+        };
+        Column::new(shape, cells)
     }
 
     /// Zeros or empty texts.

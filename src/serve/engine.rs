@@ -3,25 +3,28 @@
 use ndarray::ArrayD;
 
 use super::block::Block;
-use crate::datasets::Samples;
+use crate::datasets::Column;
 use crate::error::Result;
-use crate::model::Model;
+use crate::model::{Model, Predictor};
 
 /// Runs a model, from any number of threads.
 #[derive(Debug)]
 pub(super) struct Engine {
-    model: Model,
+    predictor: Predictor,
 }
 
 impl Engine {
-    pub fn new(model: Model) -> Self {
-        Self { model }
+    /// Freezes a model.
+    ///
+    /// # Errors
+    /// Those of [`Model::freeze`].
+    pub fn new(model: &Model) -> Result<Self> {
+        Ok(Self { predictor: model.freeze()? })
     }
 
     /// All outputs for the samples of all inputs.
     pub fn run(&self, inputs: Vec<Block>) -> Result<Vec<ArrayD<f32>>> {
-        let rows = inputs.first().map_or(1, |block| block.rows).max(1);
-        let samples = inputs.into_iter().map(Block::into_samples).collect::<Result<Vec<Samples>>>()?;
-        self.model.predict_all_with(samples, rows)
+        let columns = inputs.into_iter().map(Block::into_column).collect::<Result<Vec<Column>>>()?;
+        self.predictor.run_columns(columns)
     }
 }

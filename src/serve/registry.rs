@@ -41,7 +41,7 @@ impl Served {
     fn new(name: &str, version: u64, model: Model, options: &Options, metrics: &Arc<Metrics>) -> Result<(Self, bool)> {
         let signature = Signature::of(&model)?;
         let picture = picture(&model);
-        let engine = Engine::new(model);
+        let engine = Engine::new(&model)?;
         let mut finite = true;
         for rows in [1, options.max_batch_size] {
             let blanks: Option<Vec<Block>> = signature.inputs.iter().map(|port| Block::blank(port, rows)).collect();
