@@ -10,6 +10,7 @@ use super::graph::Slot;
 use crate::error::Result;
 use crate::layers::{Arguments, Fused, Layer, in_layer};
 use crate::ops::Value;
+use crate::shape::Shape;
 
 /// The purpose of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]

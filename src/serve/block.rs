@@ -83,20 +83,15 @@ impl Block {
         Self { rows, sample: self.sample.clone(), values }
     }
 
-    /// The sizes, samples first.
-    pub fn sizes(&self) -> Vec<usize> {
-        [&[self.rows], self.sample.as_slice()].concat()
-    }
-
-    /// As a model's stage on the host takes it.
+    /// As [`Predictor::run_columns`](crate::model::Predictor::run_columns) takes it.
     pub fn into_column(self) -> Result<Column> {
-        let sizes = self.sizes();
+        let shape = [&[self.rows], self.sample.as_slice()].concat();
         let cells = match self.values {
             Values::Float(values) => Cells::Float(values),
             Values::Whole(values) => Cells::Int(values),
             Values::Text(values) => Cells::Text(values),
         };
-        Column::new(sizes, cells)
+        Column::new(shape, cells)
     }
 
     /// Zeros or empty texts.

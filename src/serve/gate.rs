@@ -569,7 +569,7 @@ impl Log {
             }
         };
         let thread = std::thread::Builder::new().name("brasa-log".into()).spawn(write);
-        thread.map_err(|source| Error::Thread { purpose: "the access log", source })?;
+        thread.map_err(|source| Error::Thread { purpose: "the access log", source: source.into() })?;
         Ok(Self(sender, metrics))
     }
 

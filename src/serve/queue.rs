@@ -123,7 +123,7 @@ impl Queue {
             let thread = std::thread::Builder::new().name("brasa-serve".into());
             if let Err(source) = thread.spawn(move || own.work()) {
                 queue.close();
-                return Err(Error::Thread { purpose: "the server", source });
+                return Err(Error::Thread { purpose: "the server", source: source.into() });
             }
         }
         Ok(queue)

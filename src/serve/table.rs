@@ -169,7 +169,7 @@ impl<'a> Part<'_, 'a> {
         let name = self.name();
         while let Some(key) = map.next_key::<Key>()? {
             let Some(place) = self.places.get(&*key.0) else {
-                if self.rows.table.is_some_and(|table| table.targets.contains(&*key.0)) {
+                if self.rows.table.is_some_and(|table| table.targets.iter().any(|target| *target == key.0)) {
                     map.next_value::<IgnoredAny>()?;
                     continue;
                 }

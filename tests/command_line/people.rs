@@ -424,7 +424,7 @@ fn options_about_what_is_not_there_are_refused() {
     model(3, "sigmoid", "binary_crossentropy", "labels.keras");
     model(1, "linear", "mse", "numbers.keras");
     place.write("t.csv", "a,b,y\n1,2,0\n3,4,1\n");
-    place.write("x.csv", "1,2\n3,4\n");
+    place.write("x.csv", "0.5,1.5\n2.5,3.5\n");
     place.npz("t.npz", &[("x", &[2, 2], &[1.0, 2.0, 3.0, 4.0]), ("y", &[2], &[0.0, 1.0])]);
     for data in ["t.csv", "t.npz"] {
         for option in ["--pixels 0..255", "--skip-broken"] {
@@ -441,13 +441,13 @@ fn options_about_what_is_not_there_are_refused() {
         ("labels.keras x.csv --top 2 --format csv", "--top"),
         ("classes.keras x.csv --pixels 0..255", "--pixels"),
         ("classes.keras x.npy --header true", "--header"),
-        ("classes.keras x.npy --output y.npy --invert", "--invert"),
-        ("classes.keras x.npy --output y.npy --top 2", "--top"),
-        ("classes.keras --input x.npy --output y.npy --pixels 0..1", "--pixels"),
-        ("classes.keras --input x.npy --output y.npy --class-names a,b", "--class-names"),
+        ("classes.keras x.npy --output out.npy --invert", "--invert"),
+        ("classes.keras x.npy --output out.npy --top 2", "--top"),
+        ("classes.keras --input x.npy --output out.npy --pixels 0..1", "--pixels"),
+        ("classes.keras --input x.npy --output out.npy --class-names a,b", "--class-names"),
     ] {
         let error = place.fails(&format!("predict {arguments}"));
-        assert!(error.contains(option) && !place.at("y.npy").exists(), "{arguments}: {error}");
+        assert!(error.contains(option) && !place.at("out.npy").exists(), "{arguments}: {error}");
     }
     place.done("predict classes.keras x.csv --header false --top 1 --class-names no,yes");
     // What is missing is said, and not that there is no table.

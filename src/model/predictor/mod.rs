@@ -337,12 +337,10 @@ impl Predictor {
     /// use brasa::datasets::{Cells, Column};
     /// use brasa::prelude::*;
     /// let mut model = Sequential::new();
-    /// model.add(Input::new(()).dtype("string"))?;
-    /// model.add(StringLookup::new().vocabulary(["red", "green"]))?;
-    /// model.add(CategoryEncoding::new(3).output_mode("one_hot"))?;
-    /// let words = Column::new([2], Cells::Text(vec!["green".into(), "blue".into()]))?;
+    /// model.add(StringLookup::default().vocabulary(["red", "green"]).input_shape(1))?;
+    /// let words = Column::new([2, 1], Cells::Text(vec!["green".into(), "blue".into()]))?;
     /// let outputs = model.freeze()?.run_columns(vec![words])?;
-    /// assert_eq!(outputs[0], ndarray::array![[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]].into_dyn());
+    /// assert_eq!(outputs[0], ndarray::array![[2.0], [0.0]].into_dyn());
     /// # Ok::<(), brasa::Error>(())
     /// ```
     ///

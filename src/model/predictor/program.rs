@@ -7,6 +7,7 @@ use std::ops::Range;
 use crate::error::{Error, Result};
 use crate::kernels::{huge_pages, parallel};
 use crate::layers::{Freezing, Frozen, FrozenStep};
+use crate::memory::check_room;
 use crate::model::plan::{Prepared, Step};
 use crate::ops;
 
@@ -97,7 +98,7 @@ impl Layout {
 
 impl Program {
     /// The compiled form of a plan, if all its steps have one and all sizes are known.
-    fn new(prepared: &Prepared) -> Option<Self> {
+    pub(super) fn new(prepared: &Prepared) -> Option<Self> {
         let plan = &*prepared.plan;
         let sizes: Vec<Vec<usize>> =
             plan.shapes.iter().map(|shape| shape.known_sample().ok()).collect::<Option<_>>()?;
