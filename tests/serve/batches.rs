@@ -37,26 +37,60 @@ fn a_request_larger_than_a_batch_is_computed_in_parts() {
     let answer = server.post("/v1/models/line:predict", json!({ "instances": rows }).to_string()).good();
     let wanted: Vec<_> = (0..10).map(|row| json!([f64::from(row) * 2.0, 0.0, 2.0])).collect();
     assert_eq!(answer["predictions"], json!(wanted));
+    assert_eq!(server.count("brasa_batch_samples_sum"), 10.0);
+    assert_eq!(server.count("brasa_batch_samples_count"), 4.0);
+}
+
+/// Texts, as long as the longest of a batch, and the mean of their words.
+fn reviews() -> brasa::Model {
+    use brasa::prelude::*;
+    let mut model = Sequential::new().with_seed(3);
+    model.add(Input::new(1).dtype("string")).unwrap();
+    model.add(TextVectorization::new().vocabulary(["good", "bad"])).unwrap();
+    model.add(Embedding::new(4, 2)).unwrap();
+    model.add(GlobalAveragePooling1D::new()).unwrap();
+    model.into()
+}
+
+#[test]
+fn texts_of_strangers_do_not_change_an_answer() {
+    let options = Options { workers: 1, max_batch_size: 2, max_delay: Duration::from_secs(10), ..Options::default() };
+    let server = Running::with(options, |server| server.add("reviews", 1, reviews()).unwrap());
+    let ask = |text: &str| flat(&server.post("/predict/reviews", text).good()[0]["output"]);
+    let alone = [ask("good bad"), ask(&"bad ".repeat(200))];
+    for _ in 0..10 {
+        std::thread::scope(|scope| {
+            let short = scope.spawn(|| ask("good bad"));
+            let long = scope.spawn(|| ask(&"bad ".repeat(200)));
+            assert_eq!([short.join().unwrap(), long.join().unwrap()], alone);
+        });
+    }
+    // All texts of one request are one batch, as in `predict`, even beyond the largest that others share.
+    let body = json!([["good"], ["good bad"], ["bad bad bad"]]);
+    let answer = server.post("/predict/reviews", body.to_string()).good();
+    let x = brasa::datasets::Samples::texts([3, 1], ["good", "good bad", "bad bad bad"].map(str::to_owned).to_vec())
+        .unwrap();
+    let wanted = reviews().predict(x).unwrap();
+    for row in 0..3 {
+        assert_eq!(flat(&answer[row]["output"]), wanted.as_slice().unwrap()[row * 2..][..2]);
+    }
 }
 
 #[test]
 fn who_has_gone_is_not_computed() {
     let options = Options { workers: 1, max_batch_size: 6, max_delay: Duration::from_secs(60), ..Options::default() };
     let server = Running::with(options, |server| server.add("line", 1, line(1.0)).unwrap());
-    for index in 0..5 {
-        let mut client = server.client();
-        client.send("POST", "/predict/line", &[], b"[1, 2, 3]");
-        while server.count("brasa_queue_requests") < f64::from(index + 1) {
-            std::thread::sleep(Duration::from_millis(2));
-        }
-    }
-    while server.count("brasa_in_flight_requests") > 0.0 {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    // The next makes the batch full, and is computed alone.
-    server.post("/predict/line", "[4, 5, 6]").good();
+    let mut clients: Vec<Client> = (0..5).map(|_| server.client()).collect();
+    clients.iter_mut().for_each(|client| client.send("POST", "/predict/line", &[], b"[1, 2, 3]"));
+    until(|| server.count("brasa_queue_requests") == 5.0);
+    drop(clients);
+    until(|| server.count("brasa_queue_requests") == 0.0);
+    // What makes a batch full is computed alone.
+    server.post("/predict/line", "[[4, 5, 6], [4, 5, 6], [4, 5, 6], [4, 5, 6], [4, 5, 6], [4, 5, 6]]").good();
     assert_eq!(server.count("brasa_skipped_total"), 5.0);
-    assert_eq!(server.count("brasa_batch_samples_sum"), 1.0);
+    assert_eq!(server.count("brasa_batch_samples_sum"), 6.0);
+    // They are counted, as requests without an answer.
+    assert_eq!(server.count(r#"brasa_requests_total{route="/predict",model="line",status="499"}"#), 5.0);
     assert_eq!(server.count("brasa_in_flight_requests"), 0.0);
 }
 

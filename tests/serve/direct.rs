@@ -75,6 +75,14 @@ fn texts_and_numbers() {
     assert_eq!(both[0]["outputs"], json!({ "sum": [4.0, 6.0], "product": [3.0, 8.0] }));
     assert_eq!(server.ask("POST", "/predict/line", CSV, b"1,2,3\n4,5,6").good()[1]["output"], json!([8.0, 10.0, 12.0]));
     server.post("/predict/line", "hello").wrong(400);
+    // A text is what its type says, whatever it begins with.
+    for text in ["GIF87a is a kind of picture", "BM\0\0\0\0\0\0\0\0"] {
+        let answer = server.ask("POST", "/predict/words", &[("Content-Type", "text/plain")], text.as_bytes());
+        assert_eq!(answer.good()[0]["output"], json!([0.0]));
+    }
+    for path in ["/v2/models/%ff", "/v1/models/%ff", "/models/%ff", "/predict/%ff", "/v2/health/%ff"] {
+        assert!(server.get(path).wrong(400).starts_with("the address: "), "{path}");
+    }
     server.post("/predict/words", [0xff, 0xfe]).wrong(400);
     server.get("/predict/line").wrong(405);
     server.post("/predict/none", "1").wrong(404);
@@ -119,12 +127,25 @@ fn a_router_of_ones_own_has_it_below_a_path() {
     let served = brasa::serve::Server::new(brasa::serve::Options::default()).unwrap();
     served.add("line", 1, line(1.0)).unwrap();
     let app: axum::Router = axum::Router::new().nest("/ai", served.router());
+    let app = app.nest("/also/there/", served.router());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let request = axum::http::Request::post("/ai/predict/line").body(axum::body::Body::from("[1, 2, 3]")).unwrap();
-        let answer = tower::Service::call(&mut app.into_service(), request).await.unwrap();
+        let mut app = app.into_service();
+        let answer = tower::Service::call(&mut app, request).await.unwrap();
         assert_eq!(answer.status(), 200);
         let body = axum::body::to_bytes(answer.into_body(), 1000).await.unwrap();
         assert_eq!(&body[..], b"[{\"input\":\"row 1\",\"output\":[1.0,2.0,3.0]}]\n");
+        // The page finds its parts, with a slash behind its path or without.
+        for (path, base) in [("/ai", Some("<base href=\"ai/\">")), ("/also/there/", None)] {
+            let request = axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+            let answer = tower::Service::call(&mut app, request).await.unwrap();
+            assert_eq!(answer.status(), 200);
+            let body = axum::body::to_bytes(answer.into_body(), 100_000).await.unwrap();
+            let page = std::str::from_utf8(&body).unwrap();
+            let own = page.find("<base").map(|at| &page[at..][..page[at..].find('\n').unwrap()]);
+            assert_eq!(own, base);
+            assert!(page.find("<base").unwrap_or(0) < page.find("page.css").unwrap());
+        }
     });
 }

@@ -188,7 +188,41 @@ fn what_is_wrong_is_named() {
         let wrong = server.ask("POST", "/v2/models/line/infer", &[(LENGTH, &length)], &body).wrong(400);
         assert!(wrong.contains(message), "{wrong}");
     }
+    for (shape, data) in [
+        ("[2, 3]", "[[1, 2, 3, 4], [5, 6]]"),
+        ("[2, 3]", "[[1, 2], [3, 4], [5, 6]]"),
+        ("[1, 3]", "[1, [2, 3]]"),
+        ("[1, 3]", "[[1], [2], [3]]"),
+    ] {
+        let body = input(&format!(r#""name": "input_layer", "shape": {shape}, "datatype": "FP32", "data": {data}"#));
+        let wrong = server.post("/v2/models/line/infer", body).wrong(400);
+        assert!(wrong.contains("expected a list of values, or lists as shape"), "{wrong}");
+    }
     let nan = [binary.as_bytes(), &[0, 0, 192, 127].repeat(3)].concat();
     let wrong = server.ask("POST", "/v2/models/line/infer", &[(LENGTH, &binary.len().to_string())], &nan).wrong(400);
     assert!(wrong.contains("expected finite numbers of 32 bits, received NaN"), "{wrong}");
+}
+
+#[test]
+fn parameters_that_change_nothing_are_left() {
+    let server = Running::all();
+    let request = |request: &str, input: &str, output: &str| {
+        let body = format!(
+            r#"{{"parameters": {request}, "inputs": [{{"name": "input_layer", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3], "parameters": {input}}}], "outputs": [{{"name": "rescaling", "parameters": {output}}}]}}"#
+        );
+        server.post("/v2/models/line/infer", body)
+    };
+    let left = r#"{"priority": 1, "timeout": 1000, "sequence_id": 0, "sequence_start": false, "own": null}"#;
+    let answer = request(left, r#"{"content_type": "np"}"#, r#"{"classification": 0, "content_type": "np"}"#).good();
+    assert_eq!(answer["outputs"][0]["data"], json!([2.0, 4.0, 6.0]));
+    for (of_request, of_input, of_output, message) in [
+        (r#"{"sequence_id": 7}"#, "{}", "{}", "parameter `sequence_id`"),
+        (r#"{"binary_data_output": "yes"}"#, "{}", "{}", "parameter `binary_data_output`"),
+        ("{}", r#"{"shared_memory_region": "x"}"#, "{}", "parameter `shared_memory_region`"),
+        ("{}", "{}", r#"{"classification": 3}"#, "parameter `classification`"),
+        ("{}", "{}", r#"{"binary_data": 1}"#, "parameter `binary_data`"),
+    ] {
+        let wrong = request(of_request, of_input, of_output).wrong(400);
+        assert!(wrong.contains(message), "{wrong}");
+    }
 }

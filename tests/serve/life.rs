@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::support::*;
 
 /// `brasa serve`, which ends with the test.
 struct Program {
-    child: Child,
+    child: Mutex<Child>,
     address: String,
 }
 
@@ -30,19 +31,29 @@ impl Program {
             panic!("{line} {text}");
         };
         let address = address.trim_start_matches("http://").trim_start_matches("https://").to_owned();
-        Self { child, address }
+        Self { child: Mutex::new(child), address }
     }
 
     fn signal(&self, signal: i32) {
-        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status().unwrap();
+        let status = Command::new("kill")
+            .arg(format!("-{signal}"))
+            .arg(self.child.lock().unwrap().id().to_string())
+            .status()
+            .unwrap();
         assert!(status.success());
+    }
+
+    /// Whether it has not ended.
+    fn runs(&self) -> bool {
+        self.child.lock().unwrap().try_wait().unwrap().is_none()
     }
 
     /// Waits for the end: the exit code, and what was logged.
     fn end(mut self) -> (Option<i32>, String) {
         let mut text = String::new();
-        self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
-        (self.child.wait().unwrap().code(), text)
+        let child = self.child.get_mut().unwrap();
+        child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        (child.wait().unwrap().code(), text)
     }
 
     fn ask(&self, body: &str) -> serde_json::Value {
@@ -52,8 +63,9 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let child = self.child.get_mut().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 
@@ -65,16 +77,6 @@ fn saved(folder: &Path, times: f32) -> String {
     let path = folder.join("line.keras");
     line(times).save(&path).unwrap();
     path.to_str().unwrap().to_owned()
-}
-
-fn until(what: impl Fn() -> bool) {
-    for _ in 0..2000 {
-        if what() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    panic!("it has not come to that");
 }
 
 #[test]
@@ -151,6 +153,102 @@ fn no_request_is_lost_when_the_server_ends_under_load() {
     });
     let (code, log) = program.end();
     assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn connections_that_go_on_coming_do_not_put_off_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let program = Program::start(&[&path, "--listen", "127.0.0.1:0", "--quiet", "--drain-timeout", "2"]);
+    let ended = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    drop(std::net::TcpStream::connect(&program.address));
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            });
+        }
+        until(|| Client::to(&program.address).ask("GET", "/v2", &[], b"").status == 200);
+        program.signal(TERM);
+        until(|| !program.runs());
+        ended.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(program.end().0, Some(0));
+}
+
+#[test]
+fn the_end_comes_when_all_connections_are_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let options = ["--quiet", "--max-connections", "1", "--client-timeout", "600", "--drain-timeout", "600"];
+    let listen = ["--listen", "127.0.0.1:0"];
+    let program = Program::start(&[&[path.as_str()][..], &listen, &options].concat());
+    let mut idle = Client::to(&program.address);
+    idle.ask("GET", "/v2", &[], b"").good();
+    // Another waits for its place, with a request.
+    let mut waits = Client::to(&program.address);
+    waits.send("POST", "/predict/line", &[], b"[1, 2, 3]");
+    program.signal(TERM);
+    assert_eq!(
+        waits.answer().expect("an answer to a request that was sent").good()[0]["output"],
+        json!([1.0, 2.0, 3.0])
+    );
+    until(|| !program.runs());
+    assert_eq!(program.end().0, Some(0));
+}
+
+#[test]
+fn a_listener_that_nobody_asks_keeps_no_connection_from_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let socket = format!("unix:{}", folder.path().join("socket").display());
+    let listen = ["--listen", "127.0.0.1:0", "--listen", &socket];
+    let program = Program::start(&[&[path.as_str(), "--quiet", "--max-connections", "1"][..], &listen].concat());
+    for _ in 0..3 {
+        assert_eq!(program.ask("[1, 2, 3]"), json!([1.0, 2.0, 3.0]));
+    }
+    program.signal(TERM);
+    assert_eq!(program.end().0, Some(0));
+}
+
+#[test]
+fn requests_without_an_answer_are_logged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let options = ["--listen", "127.0.0.1:0", "--workers", "1", "--max-delay-ms", "60000"];
+    let program = Program::start(&[&[path.as_str()][..], &options].concat());
+    let mut client = Client::to(&program.address);
+    client.send("POST", "/predict/line", &[("X-Request-Id", "gone-1")], b"[1, 2, 3]");
+    let counts = || String::from_utf8(Client::to(&program.address).ask("GET", "/metrics", &[], b"").body).unwrap();
+    until(|| counts().contains("brasa_queue_requests 1"));
+    drop(client);
+    until(|| counts().contains(r#"model="line",status="499"} 1"#));
+    program.signal(TERM);
+    let (_, log) = program.end();
+    let line = log.lines().find(|line| line.contains("gone-1")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!((&line["status"], &line["model"], &line["samples"]), (&json!(499), &json!("line"), &json!(1)));
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_loaded_is_loaded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let new = folder.path().join("new.keras");
+    line(2.0).save(&new).unwrap();
+    let options = brasa::serve::Options { watch: Duration::from_millis(50), ..brasa::serve::Options::default() };
+    let server = Running::with(options, |server| {
+        let load = move |path: &Path| {
+            let model = brasa::Model::load(path)?;
+            // Somebody saves another one meanwhile, once.
+            let _ = std::fs::rename(&new, path);
+            Ok(model)
+        };
+        server.add_file("line", 1, path, load).unwrap();
+    });
+    until(|| server.post("/predict/line", "[1, 2, 3]").good()[0]["output"] == json!([2.0, 4.0, 6.0]));
 }
 
 #[test]
@@ -240,8 +338,9 @@ fn over_tls() {
     let path = saved(folder.path(), 1.0);
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/serve");
     let (cert, key) = (here.join("cert.pem"), here.join("key.pem"));
+    let patient = ["--client-timeout", "600", "--drain-timeout", "600"];
     let files = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
-    let program = Program::start(&[&[path.as_str(), "--listen", "127.0.0.1:0"], &files[..]].concat());
+    let program = Program::start(&[&[path.as_str(), "--listen", "127.0.0.1:0"], &patient[..], &files].concat());
     let pem = std::fs::read(&cert).unwrap();
     let roots = RootCerts::new_with_certs(&[Certificate::from_pem(&pem).unwrap()]);
     let agent =
@@ -249,10 +348,13 @@ fn over_tls() {
     let url = format!("https://{}/predict/line", program.address);
     let answer = agent.post(&url).send("[1, 2, 3]").unwrap().body_mut().read_to_string().unwrap();
     assert_eq!(answer.trim(), r#"[{"input":"row 1","output":[1.0,2.0,3.0]}]"#);
+    // A handshake that does not go on is no reason not to end.
+    let _silent = Client::to(&program.address);
     // Without TLS there is no answer, and no harm.
     let mut plain = Client::to(&program.address);
     plain.send("GET", "/v2", &[], b"");
     assert!(plain.answer().is_none());
     program.signal(TERM);
+    until(|| !program.runs());
     assert_eq!(program.end().0, Some(0));
 }

@@ -35,6 +35,9 @@ fn a_body_has_a_largest_size() {
 fn samples_have_a_largest_number() {
     let server = with(Options { max_inputs: 2, ..Options::default() });
     server.post("/predict/line", "[[1, 2, 3], [1, 2, 3]]").good();
+    // The first size of a sample may be larger.
+    server.post("/predict/line", "[1, 2, 3]").good();
+    server.post("/predict/line", r#"{"input_layer": [1, 2, 3]}"#).good();
     let three = "[[1, 2, 3], [1, 2, 3], [1, 2, 3]]";
     for (path, body) in [
         ("/predict/line", three.to_owned()),
@@ -63,17 +66,14 @@ fn the_memory_of_all_requests_has_a_limit() {
     let server = with(options);
     // One that is sent slowly holds its room.
     let mut slow = server.client();
-    slow.write(b"POST /predict/line HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n ");
-    while server.count("brasa_request_bytes") < 1e6 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    slow.write(b"POST /predict/line HTTP/1.1\r\nHost: a\r\nContent-Length: 1048576\r\n\r\n");
+    slow.write(&[b' '; 1_000_000]);
+    until(|| server.count("brasa_request_bytes") >= 1e6);
     let refused = server.post("/predict/line", "[1, 2, 3]");
     refused.wrong(429);
     assert_eq!(refused.header("retry-after"), Some("1"));
     drop(slow);
-    while server.count("brasa_request_bytes") > 0.0 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until(|| server.count("brasa_request_bytes") == 0.0);
     server.post("/predict/line", "[1, 2, 3]").good();
     // What never fits is no matter of trying again.
     server.post("/predict/line", format!("[1, 2, 3{}]", " ".repeat(1 << 18))).wrong(413);
@@ -81,26 +81,44 @@ fn the_memory_of_all_requests_has_a_limit() {
 
 #[test]
 fn requests_at_once_have_a_largest_number() {
-    let server = with(Options { max_requests: 1, ..Options::default() });
+    let options = Options {
+        max_requests: 1,
+        workers: 1,
+        max_batch_size: 2,
+        max_delay: Duration::from_secs(60),
+        timeout: Duration::from_secs(2),
+        ..Options::default()
+    };
+    let server = with(options);
+    // A body that does not come takes no place.
     let mut slow = server.client();
     slow.write(b"POST /predict/line HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n[1, 2");
-    while server.count("brasa_in_flight_requests") < 1.0 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    until(|| server.count("brasa_in_flight_requests") == 1.0);
+    server.post("/predict/line", "[[1, 2, 3], [1, 2, 3]]").good();
+    drop(slow);
+    // One that waits for company has the only one.
+    let mut waits = server.client();
+    waits.send("POST", "/predict/line", &[], b"[1, 2, 3]");
+    until(|| server.count("brasa_queue_requests") == 1.0);
     let refused = server.post("/predict/line", "[1, 2, 3]");
     assert!(refused.wrong(429).contains("1 requests are being served"));
     assert_eq!(refused.header("retry-after"), Some("1"));
     // What is no prediction is answered all the same.
     server.get("/v2/health/ready").good();
-    slow.write(b", 3]");
-    slow.answer().unwrap().good();
-    server.post("/predict/line", "[1, 2, 3]").good();
+    waits.answer().unwrap().wrong(504);
+    until(|| server.count("brasa_queue_requests") == 0.0);
+    server.post("/predict/line", "[[1, 2, 3], [1, 2, 3]]").good();
 }
 
 #[test]
 fn slow_clients_are_not_waited_for() {
     let server = with(Options { client_timeout: Duration::from_millis(200), ..Options::default() });
     let mut body = server.client();
+    body.write(b"POST /predict/line HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n[1, 2");
+    assert!(body.answer().unwrap().wrong(408).contains("expected the body within 0.2 seconds"));
+    // The time of a request that passes while its body is read is the client's, too.
+    let hasty = with(Options { timeout: Duration::from_millis(200), ..Options::default() });
+    let mut body = hasty.client();
     body.write(b"POST /predict/line HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n[1, 2");
     assert!(body.answer().unwrap().wrong(408).contains("expected the body within 0.2 seconds"));
     let begun = Instant::now();

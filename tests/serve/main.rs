@@ -1,5 +1,6 @@
 //! What a server answers, over real connections.
 
+mod attacks;
 mod batches;
 mod corpus;
 mod direct;

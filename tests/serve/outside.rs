@@ -7,6 +7,8 @@ fn the_document_names_every_address_and_resolves_its_references() {
     let server = Running::all();
     let document = server.get("/openapi.json").good();
     assert_eq!(document["openapi"], "3.1.0");
+    // Its paths are beside the document, wherever that is.
+    assert_eq!(document["servers"][0]["url"], ".");
     let paths = document["paths"].as_object().unwrap();
     for path in
         ["/predict/{name}", "/v1/models/{name}:predict", "/v2/models/{name}/versions/{version}/infer", "/metrics"]

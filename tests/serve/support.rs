@@ -228,3 +228,14 @@ pub fn flat(json: &Json) -> Vec<f32> {
         one => vec![one.as_f64().unwrap() as f32],
     }
 }
+
+/// Waits until something is so.
+pub fn until(what: impl Fn() -> bool) {
+    for _ in 0..2000 {
+        if what() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it has not come to that");
+}
