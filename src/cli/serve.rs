@@ -105,7 +105,8 @@ struct Limits {
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     timeout: Duration,
 
-    /// How long a client may take to send a request or to take its answer, and how long a connection may be idle.
+    /// How long a client may take to send a request, or to take a MiB of an answer or all of it, and how long a
+    /// connection may be idle.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     client_timeout: Duration,
 }

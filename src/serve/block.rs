@@ -323,3 +323,32 @@ impl<'a> Taken<'a> {
         self.block()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::budget::Budget;
+    use super::*;
+
+    #[test]
+    fn pictures_are_not_decoded_for_nobody() {
+        let port = Port {
+            name: "x".into(),
+            kind: Kind::Float,
+            sample: vec![Some(1), Some(1), Some(1)],
+            picture: Some(ReadImage::new((1, 1, 1))),
+        };
+        let dot = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0\0\0\0\0\x04\0\0\0\
+            \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x33\x33\x33\0";
+        let allowed =
+            |time: u64| Allowed::new(9, Budget::new(1 << 20).share(), Instant::now(), Duration::from_secs(time));
+        let one = allowed(3600);
+        let mut taken = Taken::new(&port, &one);
+        taken.bytes(1, dot.to_vec()).unwrap();
+        drop(one.asker());
+        assert!(taken.bytes(1, dot.to_vec()).unwrap_err().contains("nobody waits"));
+        let late = allowed(0);
+        assert!(Taken::new(&port, &late).bytes(1, dot.to_vec()).is_err());
+    }
+}

@@ -21,7 +21,7 @@ pub struct Options {
     pub workers: usize,
     /// The largest body of a request, in bytes: 32 MiB.
     pub max_body_bytes: usize,
-    /// The bodies of all requests at once, in bytes: 512 MiB. What would be more is answered 429.
+    /// The memory of all requests at once, in bytes: 512 MiB. What would be more is answered 429.
     pub max_bytes_at_once: usize,
     /// Requests for predictions at once: 256. What would be more is answered 429.
     pub max_requests: usize,
@@ -29,8 +29,8 @@ pub struct Options {
     pub max_inputs: usize,
     /// The time for one request, from its head to its answer: 30 seconds.
     pub timeout: Duration,
-    /// How long a client may take to send a request's head or to take what is sent to it, and how long a connection
-    /// may be idle: 60 seconds.
+    /// How long a client may take to send a request's head, to send its body, or to take a MiB of an answer or all of
+    /// it, and how long a connection may be idle: 60 seconds.
     pub client_timeout: Duration,
     /// Connections at once: 16384. More wait until one ends.
     pub max_connections: usize,

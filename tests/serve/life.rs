@@ -252,6 +252,55 @@ fn a_file_that_changes_while_it_is_loaded_is_loaded_again() {
 }
 
 #[test]
+fn a_model_that_panics_changes_nothing() {
+    let options = brasa::serve::Options { watch: Duration::ZERO, ..brasa::serve::Options::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("a.keras"), folder.path().join("b.keras"));
+    line(1.0).save(&first).unwrap();
+    line(1.0).save(&second).unwrap();
+    let (loads, others) = (std::sync::Arc::new(AtomicUsize::new(0)), std::sync::Arc::new(AtomicUsize::new(0)));
+    let (own_loads, own_others) = (loads.clone(), others.clone());
+    let mut handle = None;
+    let server = Running::with(options, |server| {
+        let load = move |path: &Path| match own_loads.fetch_add(1, Ordering::SeqCst) {
+            0 => brasa::Model::load(path),
+            _ => Ok(panics()),
+        };
+        server.add_file("a", 1, first, load).unwrap();
+        let load = move |path: &Path| {
+            own_others.fetch_add(1, Ordering::SeqCst);
+            brasa::Model::load(path)
+        };
+        server.add_file("b", 1, second, load).unwrap();
+        handle = Some(server.clone());
+    });
+    handle.unwrap().reload();
+    assert_eq!((loads.load(Ordering::SeqCst), others.load(Ordering::SeqCst)), (2, 2));
+    assert_eq!(server.count(r#"brasa_reloads_total{model="a",result="refused"}"#), 1.0);
+    assert_eq!(server.count(r#"brasa_reloads_total{model="b",result="switched"}"#), 1.0);
+    server.post("/predict/a", "[1, 2, 3]").good();
+}
+
+brasa::describe! {
+    /// Panics when it computes.
+    pub layer struct Panics {}
+}
+
+impl brasa::layers::Layer for Panics {
+    fn forward(&self, _: brasa::Value, _: &mut brasa::layers::Call<'_>) -> brasa::Result<brasa::Value> {
+        panic!("as it was asked to")
+    }
+}
+
+fn panics() -> brasa::Model {
+    use brasa::prelude::*;
+    let mut model = Sequential::new();
+    model.add(Rescaling::new(1.0).input_shape(3)).unwrap();
+    model.add(Panics::default()).unwrap();
+    model.into()
+}
+
+#[test]
 fn requests_are_logged_with_their_ids() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path(), 1.0);
