@@ -334,6 +334,11 @@ impl Error {
         Self::State { action, needs: needs.into() }
     }
 
+    /// An [`Error::Thread`].
+    pub fn thread(purpose: &'static str, source: std::io::Error) -> Self {
+        Self::Thread { purpose, source: Arc::new(source) }
+    }
+
     /// An [`Error::Interrupted`].
     pub fn interrupted(action: &'static str) -> Self {
         Self::Interrupted { action }

@@ -71,6 +71,7 @@ struct Table {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa init text reviews.csv"))]
 struct Text {
     /// The folder, or the table (.csv, .tsv).
     path: PathBuf,

@@ -170,7 +170,7 @@ impl Serve {
             .thread_name("brasa-http")
             .enable_all()
             .build()
-            .map_err(Error::io("start", "the server's threads"))?;
+            .map_err(|source| Error::thread("the server", source))?;
         runtime.block_on(async {
             let mut listeners = Vec::new();
             for address in &self.listen {

@@ -4,6 +4,7 @@ use brasa::recipe::{Key, sections};
 use brasa::{Error, Result, callbacks, losses, metrics, optimizers};
 use clap::{Args, CommandFactory};
 
+use super::help::examples;
 use super::layers::wrapped;
 use super::output;
 
@@ -12,6 +13,10 @@ const RECIPE: &str = "recipe";
 
 /// Show the help of a command, or every key of a recipe.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa help recipe"
+    "brasa help init images"
+))]
 pub struct Help {
     /// A command such as `train` or `init images`, or `recipe`.
     #[arg(value_name = "COMMAND|recipe")]

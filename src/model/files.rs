@@ -366,6 +366,7 @@ fn check_readable(config: &str) -> Result<()> {
 }
 
 /// What is written into a file.
+#[allow(clippy::large_enum_variant)] // There is one at a time.
 enum Written {
     Keras { metadata: Json, object: Json, info: Option<Json>, weights: WeightTree },
     WeightsH5(WeightTree),

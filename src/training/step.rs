@@ -62,16 +62,17 @@ fn masked(mask: Option<&Value>, losses: &Value) -> Result<Option<Value>> {
 pub(super) struct Batch {
     /// The model's inputs, in order.
     pub x: Vec<Value>,
-    /// For each output the targets and the sample weights, if any.
+    /// The targets of each output, if it has any.
     pub y: Vec<Option<Value>>,
-    pub weights: Vec<Option<Value>>,
+    /// The sample weights of each output, if any.
+    pub sample_weights: Vec<Option<Value>>,
     pub samples: usize,
 }
 
 /// The loss to compute for each output, if any.
 type Losses = Vec<Option<Box<dyn Loss>>>;
 
-/// The result of a step: the mean loss of the batch, and the predictions.
+/// The result of a step: the loss of the batch with its penalties, and the predictions.
 pub(super) struct Outcome {
     /// The loss that is minimised: the weighted sum of the losses, and penalties.
     pub loss: Value,
@@ -190,7 +191,7 @@ impl Model {
             [all] => all.clone(),
             each => output.place.and_then(|place| each[place].clone()),
         };
-        Ok(Batch { x, y, weights: fitted.outputs.iter().map(of_output).collect(), samples })
+        Ok(Batch { x, y, sample_weights: fitted.outputs.iter().map(of_output).collect(), samples })
     }
 
     fn check_targets(&self, index: usize, targets: &[f32], fitted: &FittedOutput) -> Result<()> {
@@ -238,7 +239,7 @@ impl Model {
         let (mut total, mut single) = (None::<Value>, Vec::new());
         for (index, loss) in losses.iter().enumerate() {
             let (Some(loss), Some(y)) = (loss, &batch.y[index]) else { continue };
-            let value = output_loss(&**loss, y, forward, index, batch.weights[index].as_ref());
+            let value = output_loss(&**loss, y, forward, index, batch.sample_weights[index].as_ref());
             let mut value = value.map_err(|error| goals[index].named(error))?;
             single.push(value.clone().detach());
             let weight = goals[index].weight;
@@ -310,7 +311,7 @@ impl Model {
 
         let mode = Mode::Training { seed, step };
         let forward = self.pass(batch.x.clone(), &values, mode, &skip)?;
-        let (total, losses) = self.total_loss(&losses, batch, &forward, &values)?;
+        let (total, loss_values) = self.total_loss(&losses, batch, &forward, &values)?;
         let fault = self.fault(&total, batch, &values, mode, &skip)?;
         let scale = self.expect_compiled("train")?.optimizer.base().loss_scale_factor;
         let mut gradients = match scale {
@@ -327,7 +328,7 @@ impl Model {
             .collect::<Result<_>>()?;
         let y_pred = self.predictions(forward.outputs, &skip)?;
         let masks = forward.masks.into_iter().map(|mask| mask.map(Value::detach)).collect();
-        let outcome = Outcome { loss: total.detach(), losses, y_pred, masks, fault };
+        let outcome = Outcome { loss: total.detach(), losses: loss_values, y_pred, masks, fault };
         Ok(Gradients { trainable, gradients, updates: forward.updates, outcome })
     }
 

@@ -105,7 +105,7 @@ impl Trackers {
             }
         }
         for (index, metrics) in self.weighted.iter_mut().enumerate() {
-            let (mask, weights) = (outcome.masks[index].as_ref(), batch.weights[index].as_ref());
+            let (mask, weights) = (outcome.masks[index].as_ref(), batch.sample_weights[index].as_ref());
             let masked = if metrics.is_empty() { None } else { masked(weights, mask)? };
             for (metric, name) in metrics.iter_mut().zip(&mut names) {
                 let Some(y) = &batch.y[index] else { continue };

@@ -48,7 +48,7 @@ fn invalid_graphs_are_refused() {
         (vec![input("in"), dense("b", "in")], json!([["b", 7, 0]]), "1 calls of layer `b`"),
         (vec![input("in"), dense("b", "in")], json!([["b", 0, 3]]), "3"),
         (vec![input("in"), input("other"), dense("b", "other")], end(), "other"),
-        (vec![input("in"), dense("b", "in"), dense("b", "in")], end(), "same name"),
+        (vec![input("in"), dense("b", "in"), dense("b", "in")], end(), "distinct names"),
         (vec![input("in"), dense("x/y", "in"), dense("b", "x/y")], end(), "name"),
         (vec![input("in"), dense("b", "in")], json!([]), "output_layers"),
         (vec![input("in"), layer("Add", "b", json!({}), vec![json!([[]])])], end(), "b"),

@@ -212,3 +212,20 @@ fn a_model_without_room_for_packed_weights_predicts_by_its_layers() {
     let compiled = model.predict(&x).unwrap();
     assert!(by_layers.iter().zip(&compiled).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs().max(1.0)));
 }
+
+/// The maximum of an activation that falls somewhere is not the activation of the maximum.
+#[test]
+fn a_pooling_after_any_activation_is_compiled() {
+    for activation in ["silu", "gelu", "softmax", "relu"] {
+        let mut model = Sequential::new().with_seed(2);
+        model.add(Conv2D::new(8, 3).activation(activation).input_shape((10, 10, 2))).unwrap();
+        model.add(MaxPooling2D::new(2)).unwrap();
+        assert!(model.freeze().unwrap().is_compiled(), "{activation}");
+        let x =
+            Array::from_shape_fn((2, 10, 10, 2), |(n, i, j, c)| ((n * 7 + i * 3 + j * 5 + c) % 11) as f32 / 5.0 - 1.0);
+        let value = brasa::Value::from_vec(x.iter().copied().collect(), &[2, 10, 10, 2], model.device()).unwrap();
+        let by_layers = model.forward(value, brasa::model::Mode::Inference).unwrap().output().to_vec().unwrap();
+        let compiled = model.predict(&x).unwrap();
+        assert!(compiled.iter().zip(&by_layers).all(|(a, b)| (a - b).abs() < 1e-5), "{activation}");
+    }
+}

@@ -131,7 +131,7 @@ fn no_request_is_lost_when_the_server_ends_under_load() {
         for _ in 0..6 {
             let (program, answered, ended) = (&program, &answered, &ended);
             scope.spawn(move || {
-                while !ended.load(Ordering::Relaxed) {
+                if !ended.load(Ordering::Relaxed) {
                     // Connections that are refused are no requests; those that are taken are answered.
                     let Ok(stream) = std::net::TcpStream::connect(&program.address) else { return };
                     let mut client = Client { stream: BufReader::new(stream) };

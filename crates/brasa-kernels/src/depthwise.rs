@@ -75,19 +75,19 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
     if y.is_empty() {
         return;
     }
-    let plan = Plan::new(conv);
+    let layout = Layout::new(conv);
     let (threads, images) = conv.parts();
     let (one, result) = (conv.window.image_len(conv.channels), conv.window.pixels() * conv.filters());
     let tasks = y.chunks_mut(images * result).enumerate().collect();
     parallel::each(threads, tasks, |(part, y): (usize, &mut [f32])| {
-        scratch::with_zeros(plan.copies_len(), |copies| {
+        scratch::with_zeros(layout.copies_len(), |copies| {
             for (i, y) in y.chunks_exact_mut(result).enumerate() {
                 match bias {
                     Some(bias) => y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias)),
                     None => y.fill(0.0),
                 }
-                plan.framed(&x[(part * images + i) * one..][..one], copies, |frame| {
-                    add_products(frame, &plan.pixels, &plan.cells, w, conv.filters(), y, &plan.results);
+                layout.framed(&x[(part * images + i) * one..][..one], copies, |frame| {
+                    add_products(frame, &layout.pixels, &layout.cells, w, conv.filters(), y, &layout.results);
                 });
                 activation.apply(y);
             }
@@ -100,7 +100,7 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
 #[derive(Clone, Debug)]
 pub struct Prepared {
     conv: Depthwise,
-    plan: Plan,
+    layout: Layout,
     weights: Vec<f32>,
     bias: Option<Vec<f32>>,
     activation: Activation,
@@ -120,7 +120,13 @@ impl Prepared {
         conv.window.check();
         check_len("the weights", w.len(), conv.weights_len());
         bias.into_iter().for_each(|bias| check_len("the bias", bias.len(), conv.filters()));
-        Some(Self { plan: Plan::new(&conv), conv, weights: w.to_vec(), bias: bias.map(<[f32]>::to_vec), activation })
+        Some(Self {
+            layout: Layout::new(&conv),
+            conv,
+            weights: w.to_vec(),
+            bias: bias.map(<[f32]>::to_vec),
+            activation,
+        })
     }
 
     /// Floating-point operations per image.
@@ -148,16 +154,16 @@ impl Prepared {
     }
 
     fn images(&self, x: &[f32], y: &mut [f32]) {
-        let Self { conv, plan, weights, bias, activation } = self;
+        let Self { conv, layout, weights, bias, activation } = self;
         let images = x.chunks_exact(conv.input_len()).zip(y.chunks_exact_mut(conv.output_len()));
-        scratch::with_zeros(plan.copies_len(), |copies| {
+        scratch::with_zeros(layout.copies_len(), |copies| {
             for (x, y) in images {
                 match bias {
                     Some(bias) => y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias)),
                     None => y.fill(0.0),
                 }
-                plan.framed(x, copies, |frame| {
-                    add_products(frame, &plan.pixels, &plan.cells, weights, conv.filters(), y, &plan.results);
+                layout.framed(x, copies, |frame| {
+                    add_products(frame, &layout.pixels, &layout.cells, weights, conv.filters(), y, &layout.results);
                 });
                 activation.apply(y);
             }
@@ -195,7 +201,7 @@ pub fn backward(
         dx.into_iter().for_each(|dx| dx.fill(0.0));
         return;
     }
-    let plan = Plan::new(conv);
+    let layout = Layout::new(conv);
     let (threads, images) = conv.parts();
     let (one, result) = (conv.window.image_len(conv.channels), conv.window.pixels() * conv.filters());
     let parts = conv.window.batch.div_ceil(images);
@@ -209,13 +215,13 @@ pub fn backward(
             .enumerate()
             .collect();
         parallel::each(threads, tasks, |(part, (dy, dw, mut dx))| {
-            scratch::with_zeros(plan.copies_len(), |copies| {
+            scratch::with_zeros(layout.copies_len(), |copies| {
                 for (i, dy) in dy.chunks_exact(result).enumerate() {
-                    plan.framed(&x[(part * images + i) * one..][..one], copies, |frame| {
-                        add_products(frame, &plan.cells, &plan.pixels, dy, conv.filters(), dw, &plan.sums);
+                    layout.framed(&x[(part * images + i) * one..][..one], copies, |frame| {
+                        add_products(frame, &layout.cells, &layout.pixels, dy, conv.filters(), dw, &layout.sums);
                     });
                     if let Some(dx) = &mut dx {
-                        plan.input_gradient(dy, w, &mut dx[i * one..][..one]);
+                        layout.input_gradient(dy, w, &mut dx[i * one..][..one]);
                     }
                 }
             });
@@ -227,7 +233,7 @@ pub fn backward(
 /// State shared by all images of a call. Where each input channel has several output channels, its values are first
 /// repeated for each of them; the rest is the same as with one.
 #[derive(Clone, Debug)]
-struct Plan {
+struct Layout {
     frame: Frame,
     channels: usize,
     multiplier: usize,
@@ -239,11 +245,11 @@ struct Plan {
     sums: Vec<u32>,
 }
 
-impl Plan {
+impl Layout {
     fn new(conv: &Depthwise) -> Self {
         let frame = conv.window.frame(conv.filters());
         let cells = frame.cell_offsets(&conv.window, conv.filters());
-        Plan {
+        Layout {
             frame,
             channels: conv.channels,
             multiplier: conv.multiplier,

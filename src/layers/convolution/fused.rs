@@ -4,6 +4,7 @@ use crate::activations::Activation;
 use crate::error::Result;
 use crate::layers::{BatchNormalization, Call, Freezing, Frozen, Fused, Layer};
 use crate::ops::{self, Value};
+use crate::shape::Shape;
 
 /// A convolution that can be fused with the layers after it.
 pub(super) trait Fusible: Layer + Clone + 'static {
@@ -86,7 +87,17 @@ impl<C: Fusible> Fused for FusedConv<C> {
     }
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
-        self.conv.frozen(self.pool.as_ref(), freezing)
+        let whole = self.conv.frozen(self.pool.as_ref(), freezing);
+        if whole.is_some() {
+            return whole;
+        }
+        // After an activation that is not monotonic the pooling is a step of its own.
+        let pool = self.pool.as_ref()?;
+        let between = self.conv.output_shape(&Shape::batch_of(freezing.input()?)).ok()?.known_sample().ok()?;
+        let first = self.conv.frozen(None, &Freezing { output: &between, ..*freezing })?;
+        let len = between.iter().product();
+        let next = pool.frozen_step(&Freezing { inputs: &[between], output: freezing.output, weights: &[] })?;
+        Some(first.then(len, next, freezing.output.iter().product()))
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -54,7 +54,7 @@ crate::describe! {
 }
 
 /// An equation resolved for inputs of a known rank, with all sizes.
-struct Plan {
+struct Resolved {
     input: Vec<char>,
     kernel: Vec<char>,
     output: Vec<char>,
@@ -109,7 +109,7 @@ impl EinsumDense {
         Ok(([with_rest(input), kernel, with_rest(output)], elided, first))
     }
 
-    fn plan(&self, shape: &Shape) -> Result<Plan> {
+    fn resolve(&self, shape: &Shape) -> Result<Resolved> {
         let ([input, kernel, output], elided, first) = self.names(shape.rank())?;
         if output.first() != input.first() || kernel.contains(&input[0]) {
             return Err(self.wrong("an equation whose first dimension is the batch's, in inputs and outputs only"));
@@ -160,7 +160,7 @@ impl EinsumDense {
             None => None,
             Some(axes) => Some(self.bias_sizes(axes, &output, &sizes)?),
         };
-        Ok(Plan { input, kernel, output, kernel_sizes, fans, bias_sizes, output_shape: Shape::new(sizes) })
+        Ok(Resolved { input, kernel, output, kernel_sizes, fans, bias_sizes, output_shape: Shape::new(sizes) })
     }
 
     /// The sizes of the bias, from its first dimension on: 1 for dimensions without a bias.
@@ -182,16 +182,16 @@ impl EinsumDense {
 
 impl Layer for EinsumDense {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        self.activation.output_shape(&self.plan(input)?.output_shape)
+        self.activation.output_shape(&self.resolve(input)?.output_shape)
     }
 
     fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
-        let plan = self.plan(input)?;
-        let kernel = WeightSpec::new("kernel", plan.kernel_sizes, self.kernel_initializer.clone())
+        let resolved = self.resolve(input)?;
+        let kernel = WeightSpec::new("kernel", resolved.kernel_sizes, self.kernel_initializer.clone())
             .regularizer(&self.kernel_regularizer)
             .constraint(&self.kernel_constraint)
-            .with_fans(plan.fans);
-        let bias = plan.bias_sizes.map(|sizes| {
+            .with_fans(resolved.fans);
+        let bias = resolved.bias_sizes.map(|sizes| {
             WeightSpec::new("bias", sizes, self.bias_initializer.clone())
                 .regularizer(&self.bias_regularizer)
                 .constraint(&self.bias_constraint)
@@ -200,15 +200,15 @@ impl Layer for EinsumDense {
     }
 
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-        let plan = self.plan(input)?;
-        let kernel = plan.kernel_sizes.iter().fold(1, |product: usize, size| product.saturating_mul(*size));
+        let resolved = self.resolve(input)?;
+        let kernel = resolved.kernel_sizes.iter().fold(1, |product: usize, size| product.saturating_mul(*size));
         // Both factors and the product, transposed.
-        Ok(input.known_len().saturating_add(kernel).saturating_add(plan.output_shape.known_len()))
+        Ok(input.known_len().saturating_add(kernel).saturating_add(resolved.output_shape.known_len()))
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
-        let plan = self.plan(&Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>()))?;
-        let mut output = ops::einsum(input, &plan.input, call.weight(0), &plan.kernel, &plan.output)?;
+        let resolved = self.resolve(&Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>()))?;
+        let mut output = ops::einsum(input, &resolved.input, call.weight(0), &resolved.kernel, &resolved.output)?;
         if self.bias_axes.is_some() {
             let bias = call.weight(1);
             let sizes = output.sizes();

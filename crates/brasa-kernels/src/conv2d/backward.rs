@@ -9,7 +9,7 @@ use super::super::{parallel, scratch};
 use super::forward::check;
 use super::input_gradient::InputGradient;
 use super::winograd::Winograd;
-use super::{Conv2d, Plan};
+use super::{Conv2d, Layout};
 
 /// Values that all parts' gradients of the weights take together at most: 32 MiB.
 const PARTS_MOST: usize = 8 << 20;
@@ -102,17 +102,17 @@ pub(super) fn gradients(
         });
         return;
     }
-    let plan = Gradients::new(conv, dx.is_some());
+    let layout = Gradients::new(conv, dx.is_some());
     let threads = parallel::threads_for(conv.operations());
     let wanted = parallel::part_len(conv.window.batch, threads);
     // Each part sums its own gradient of the weights: fewer parts where these are large, or have to be transformed.
-    let a_thread = if plan.plan.winograd.is_some() { 2 } else { 4 };
+    let a_thread = if layout.layout.winograd.is_some() { 2 } else { 4 };
     let parts = (PARTS_MOST / (dw.len() + db.len()).max(1)).clamp(threads, a_thread * threads);
     let images = wanted.max(conv.window.batch.div_ceil(parts));
     let parts = conv.window.batch.div_ceil(images);
-    let one = plan.plan.frame.image_len();
-    scratch::with(plan.panels_len(), |weights| {
-        plan.pack(w, weights);
+    let one = layout.layout.frame.image_len();
+    scratch::with(layout.panels_len(), |weights| {
+        layout.pack(w, weights);
         let weights = &*weights;
         scratch::with((parts - 1) * (dw.len() + db.len()), |others| {
             let (other_dw, other_db) = others.split_at_mut((parts - 1) * dw.len());
@@ -128,7 +128,7 @@ pub(super) fn gradients(
                     (range, sums, inputs.as_mut().and_then(|inputs| inputs.next()))
                 })
                 .collect();
-            parallel::each(threads, tasks, |(range, (dw, db), dx)| plan.part(x, weights, dz, range, dx, dw, db));
+            parallel::each(threads, tasks, |(range, (dw, db), dx)| layout.part(x, weights, dz, range, dx, dw, db));
             parallel::add_parts(other_dw, dw);
             parallel::add_parts(other_db, db);
         });
@@ -138,7 +138,7 @@ pub(super) fn gradients(
 /// State shared by all images of a backward pass.
 struct Gradients<'a> {
     conv: &'a Conv2d,
-    plan: Plan,
+    layout: Layout,
     /// Offset of the weights of each input value.
     weights: Vec<u32>,
     input: Option<InputGradient<'a>>,
@@ -146,14 +146,14 @@ struct Gradients<'a> {
 
 impl<'a> Gradients<'a> {
     fn new(conv: &'a Conv2d, input_wanted: bool) -> Self {
-        let plan = Plan::new(conv);
-        let weights = even_offsets(plan.taps.len(), conv.filters);
-        Gradients { conv, weights, input: input_wanted.then(|| InputGradient::new(conv, &plan)), plan }
+        let layout = Layout::new(conv);
+        let weights = even_offsets(layout.taps.len(), conv.filters);
+        Gradients { conv, weights, input: input_wanted.then(|| InputGradient::new(conv, &layout)), layout }
     }
 
     /// Number of values of the weights packed for the gradient of the input.
     fn panels_len(&self) -> usize {
-        match (&self.input, &self.plan.winograd) {
+        match (&self.input, &self.layout.winograd) {
             (None, _) => 0,
             (_, Some(winograd)) => winograd.transposed_len(),
             (Some(input), None) => input.panels_len(),
@@ -162,7 +162,7 @@ impl<'a> Gradients<'a> {
 
     /// Packs the weights for the gradient of the input.
     fn pack(&self, w: &[f32], panels: &mut [f32]) {
-        match (&self.input, &self.plan.winograd) {
+        match (&self.input, &self.layout.winograd) {
             (None, _) => {}
             (_, Some(winograd)) => winograd.transpose_weights(w, panels),
             (Some(input), None) => input.pack(w, panels),
@@ -181,12 +181,12 @@ impl<'a> Gradients<'a> {
         dw: &mut [f32],
         db: &mut [f32],
     ) {
-        let plan = &self.plan;
-        let one = plan.frame.image_len();
+        let layout = &self.layout;
+        let one = layout.frame.image_len();
         let result = self.conv.window.pixels() * self.conv.filters;
-        let copies = plan.copies_len();
-        let room = if S::NEEDS_ROOM { plan.images * result } else { 0 };
-        let transformed = plan.winograd.as_ref().map_or(0, Winograd::weights_len);
+        let copies = layout.copies_len();
+        let room = if S::NEEDS_ROOM { layout.images * result } else { 0 };
+        let transformed = layout.winograd.as_ref().map_or(0, Winograd::weights_len);
         db.fill(0.0);
         scratch::with(room + 2 * copies + transformed, |buffer| {
             let (room, buffer) = buffer.split_at_mut(room);
@@ -196,24 +196,24 @@ impl<'a> Gradients<'a> {
             copies.fill(0.0);
             let mut start = Start::Zero;
             let first = range.start;
-            for from in range.clone().step_by(plan.images) {
-                let to = (from + plan.images).min(range.end);
+            for from in range.clone().step_by(layout.images) {
+                let to = (from + layout.images).min(range.end);
                 let room = if S::NEEDS_ROOM { &mut room[..(to - from) * result] } else { &mut *room };
                 dz.with(from..to, room, |dz| {
                     parallel::add_rows(dz, db);
-                    if let Some(winograd) = &plan.winograd {
+                    if let Some(winograd) = &layout.winograd {
                         let dx = dx.as_mut().map(|dx| &mut dx[(from - first) * one..(to - first) * one]);
                         return winograd.gradients(&x[from * one..to * one], weights, dz, transformed, dx);
                     }
-                    plan.framed(&x[from * one..to * one], copies, |frames| self.weights(frames, dz, start, dw));
+                    layout.framed(&x[from * one..to * one], copies, |frames| self.weights(frames, dz, start, dw));
                     if let (Some(dx), Some(input)) = (&mut dx, &self.input) {
                         let dx = &mut dx[(from - first) * one..(to - first) * one];
-                        input.images(plan, weights, dz, dx_copies, dx);
+                        input.images(layout, weights, dz, dx_copies, dx);
                     }
                 });
                 start = Start::Add;
             }
-            if let Some(winograd) = &plan.winograd {
+            if let Some(winograd) = &layout.winograd {
                 winograd.weights_gradient(transformed, dw);
             }
         });
@@ -222,12 +222,12 @@ impl<'a> Gradients<'a> {
     /// `dw (+)= xᵀ ∗ dz` for some images.
     fn weights(&self, frames: &[f32], dz: &[f32], start: Start, dw: &mut [f32]) {
         let (channels, filters) = (self.conv.group_channels(), self.conv.group_filters());
-        let pixels = &self.plan.pixels[..dz.len() / self.conv.filters];
+        let pixels = &self.layout.pixels[..dz.len() / self.conv.filters];
         for group in 0..self.conv.groups {
             let right = Right::Rows { data: &dz[group * filters..], stride: self.conv.filters };
             let input = &frames[group * channels..];
             product(
-                (input, &self.plan.taps, pixels),
+                (input, &self.layout.taps, pixels),
                 right,
                 filters,
                 (&mut dw[group * filters..], &self.weights),

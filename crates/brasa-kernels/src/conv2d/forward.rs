@@ -4,7 +4,7 @@ use super::super::activation::Activation;
 use super::super::gemm::{Start, product};
 use super::super::window::check_len;
 use super::super::{parallel, scratch};
-use super::{Conv2d, Plan, Weights, with_weights};
+use super::{Conv2d, Layout, Weights, with_weights};
 
 /// `y = activation(x ∗ w + bias)`. Every value of `y` is written.
 ///
@@ -16,14 +16,14 @@ pub fn forward(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     if y.is_empty() {
         return;
     }
-    let plan = Plan::new(conv);
+    let layout = Layout::new(conv);
     let threads = parallel::threads_for(conv.operations());
     let rows = conv.window.output[0];
     let row_len = conv.window.output[1] * conv.filters;
-    with_weights(&plan, w, |weights| {
-        let tasks = Bands::new(conv.window.batch, rows, threads, plan.whole_rows()).tasks(y, row_len);
+    with_weights(&layout, w, |weights| {
+        let tasks = Bands::new(conv.window.batch, rows, threads, layout.whole_rows()).tasks(y, row_len);
         parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| {
-            plan.band(x, weights, bias, activation, band, y);
+            layout.band(x, weights, bias, activation, band, y);
         });
     });
 }
@@ -37,7 +37,7 @@ pub(super) fn check(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>) {
     }
 }
 
-impl Plan {
+impl Layout {
     /// The convolution with its activation for a band of the output.
     pub(super) fn band(
         &self,
@@ -63,7 +63,7 @@ impl Plan {
     }
 
     /// The convolution with its bias for the given output rows of one image, or for all rows of up to `self.images`
-    /// images, without the activation. `copies` is as for [`Plan::framed`].
+    /// images, without the activation. `copies` is as for [`Layout::framed`].
     pub(super) fn rows(
         &self,
         images: &[f32],

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use super::super::gemm::{Right, Start, product};
 use super::super::panels::{pack_transposed, panels_len};
 use super::super::window::{even_offsets, offset, size_of};
-use super::{Conv2d, Plan};
+use super::{Conv2d, Layout};
 
 /// State shared by the input gradients of all images.
 pub(super) struct InputGradient<'a> {
@@ -41,7 +41,7 @@ struct Class {
 }
 
 impl<'a> InputGradient<'a> {
-    pub fn new(conv: &'a Conv2d, plan: &Plan) -> Self {
+    pub fn new(conv: &'a Conv2d, layout: &Layout) -> Self {
         let window = &conv.window;
         let [height, width] = window.size;
         let (stride, dilation) = (window.strides[0], window.dilations[0]);
@@ -65,10 +65,10 @@ impl<'a> InputGradient<'a> {
         // A window can be taller than the output: no more of its rows meet one of the input than there are output rows.
         let rows = classes.iter().map(|class| class.rows.len()).max().unwrap_or(0);
         let most = rows.min(window.output[0].div_ceil(apart.max(1)));
-        let [frame_rows, frame_columns] = plan.frame.size();
+        let [frame_rows, frame_columns] = layout.frame.size();
         let row_step = apart * window.output[1] * conv.filters;
         let across = |image_len: usize, step: usize| {
-            let image_steps = even_offsets(plan.images, image_len);
+            let image_steps = even_offsets(layout.images, image_len);
             image_steps
                 .iter()
                 .flat_map(|i| even_offsets(window.output[1], step).into_iter().map(move |j| i + j))
@@ -81,7 +81,7 @@ impl<'a> InputGradient<'a> {
             classes,
             block,
             results: across(window.pixels() * conv.filters, conv.filters),
-            inputs: across(plan.frame.len(), window.strides[1] * conv.channels),
+            inputs: across(layout.frame.len(), window.strides[1] * conv.channels),
             steps: (0..most)
                 .map(|row| offset(row * row_step))
                 .flat_map(|row| (0..conv.group_filters() as u32).map(move |f| row + f))
@@ -119,24 +119,24 @@ impl<'a> InputGradient<'a> {
     }
 
     /// The gradient `dx` of some images, from the gradient of their results.
-    pub fn images(&self, plan: &Plan, panels: &[f32], dz: &[f32], copies: &mut [f32], dx: &mut [f32]) {
-        let frame = &plan.frame;
+    pub fn images(&self, layout: &Layout, panels: &[f32], dz: &[f32], copies: &mut [f32], dx: &mut [f32]) {
+        let frame = &layout.frame;
         if !frame.padded {
-            return self.frames(plan, panels, dz, dx);
+            return self.frames(layout, panels, dz, dx);
         }
         let copies = &mut copies[..dx.len() / frame.image_len() * frame.len()];
-        self.frames(plan, panels, dz, copies);
+        self.frames(layout, panels, dz, copies);
         for (dx, copy) in dx.chunks_exact_mut(frame.image_len()).zip(copies.chunks_exact(frame.len())) {
             frame.read(copy, dx);
         }
     }
 
-    fn frames(&self, plan: &Plan, panels: &[f32], dz: &[f32], dx: &mut [f32]) {
+    fn frames(&self, layout: &Layout, panels: &[f32], dz: &[f32], dx: &mut [f32]) {
         let window = &self.conv.window;
         if window.size == [1, 1] && window.strides == [1, 1] && window.output == window.input && self.conv.groups == 1 {
             // Each input pixel meets one output pixel: a single product, without accumulation.
             let count = dz.len() / self.conv.filters;
-            let (results, inputs) = (&plan.results[..count], &plan.pixels[..count]);
+            let (results, inputs) = (&layout.results[..count], &layout.pixels[..count]);
             let right = Right::panels(panels, self.conv.filters);
             return product((dz, results, &self.steps), right, self.run, (dx, inputs), Start::Zero);
         }

@@ -97,7 +97,7 @@ impl Conv2d {
 
 /// State shared by all images of a call.
 #[derive(Clone, Debug)]
-struct Plan {
+struct Layout {
     conv: Conv2d,
     winograd: Option<Winograd>,
     frame: Frame,
@@ -110,19 +110,19 @@ struct Plan {
     taps: Vec<u32>,
 }
 
-impl Plan {
+impl Layout {
     fn new(conv: &Conv2d) -> Self {
         Self::with(conv, Winograd::of(conv))
     }
 
-    /// A plan for any number of images; `conv.window.batch` bounds the number of images per product.
+    /// A layout for any number of images; `conv.window.batch` bounds the number of images per product.
     fn with(conv: &Conv2d, winograd: Option<Winograd>) -> Self {
         let frame = conv.window.frame(conv.channels);
         let images = match &winograd {
             Some(winograd) => winograd.images(),
             None => conv.images(),
         };
-        Plan {
+        Layout {
             conv: *conv,
             winograd,
             frame,
@@ -152,7 +152,7 @@ impl Plan {
         self.winograd.as_ref().map_or(1, Winograd::whole_rows)
     }
 
-    /// Number of values of the copies of frames for [`Plan::framed`].
+    /// Number of values of the copies of frames for [`Layout::framed`].
     fn copies_len(&self) -> usize {
         self.copies_of(self.images)
     }
@@ -189,9 +189,9 @@ impl<'a> Weights<'a> {
 }
 
 /// Calls `work` with the weights in the layout that is read fastest.
-fn with_weights<R>(plan: &Plan, w: &[f32], work: impl FnOnce(Weights) -> R) -> R {
-    let conv = &plan.conv;
-    if let Some(winograd) = &plan.winograd {
+fn with_weights<R>(layout: &Layout, w: &[f32], work: impl FnOnce(Weights) -> R) -> R {
+    let conv = &layout.conv;
+    if let Some(winograd) = &layout.winograd {
         return scratch::with(winograd.weights_len(), |weights| {
             winograd.transform_weights(w, weights);
             work(Weights::Transformed(winograd, weights))

@@ -8,7 +8,7 @@ use super::super::window::{Window, check_len, size_of};
 use super::super::{parallel, scratch};
 use super::backward::{Made, gradients};
 use super::forward::{Band, Bands, check};
-use super::{Conv2d, Plan, Weights, with_weights};
+use super::{Conv2d, Layout, Weights, with_weights};
 
 /// Marks a pooled value that lets no gradient through.
 const CLOSED: u8 = u8::MAX;
@@ -57,22 +57,22 @@ pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
     if y.is_empty() {
         return;
     }
-    let plan = Plan::new(conv);
+    let layout = Layout::new(conv);
     let threads = parallel::threads_for(conv.operations());
     let row_len = block.pool.output[1] * conv.filters;
-    let bands = Bands::new(conv.window.batch, block.pool.output[0], threads, whole_rows(&plan, &block.pool));
+    let bands = Bands::new(conv.window.batch, block.pool.output[0], threads, whole_rows(&layout, &block.pool));
     let mut tasks: Vec<_> = bands.tasks(y, row_len).into_iter().map(|(band, y)| (band, y, &mut [][..])).collect();
     for (task, (_, part)) in tasks.iter_mut().zip(bands.tasks(positions, row_len)) {
         task.2 = part;
     }
-    with_weights(&plan, w, |weights| {
+    with_weights(&layout, w, |weights| {
         parallel::each(threads, tasks, |(band, y, positions)| {
-            plan.pooled_band(&block.pool, block.activation, x, weights, bias, band, y, positions);
+            layout.pooled_band(&block.pool, block.activation, x, weights, bias, band, y, positions);
         });
     });
 }
 
-impl Plan {
+impl Layout {
     /// The convolution with its activation and pooling for a band of the output. `positions` is as for [`forward`].
     #[allow(clippy::too_many_arguments)]
     pub(super) fn pooled_band(
@@ -128,8 +128,8 @@ fn conv_rows(pool: &Window, rows: &Range<usize>) -> Range<usize> {
 }
 
 /// Rows of the pooled result that depend on whole rows of a convolution's tiles, if the windows do not overlap.
-pub(super) fn whole_rows(plan: &Plan, pool: &Window) -> usize {
-    let whole = plan.whole_rows();
+pub(super) fn whole_rows(layout: &Layout, pool: &Window) -> usize {
+    let whole = layout.whole_rows();
     (1..whole).find(|rows| (rows * pool.strides[0]).is_multiple_of(whole)).unwrap_or(whole)
 }
 

@@ -3,7 +3,7 @@
 use super::forward::{Band, Bands};
 use super::pooled::whole_rows;
 use super::winograd::Winograd;
-use super::{Conv2d, Plan, ROWS_WANTED, Weights};
+use super::{Conv2d, Layout, ROWS_WANTED, Weights};
 use crate::activation::Activation;
 use crate::panels::{pack, panels_len};
 use crate::window::{Window, check_len, size_of};
@@ -13,7 +13,7 @@ use crate::{huge_pages, parallel};
 /// the same bits in any batch.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    plan: Plan,
+    layout: Layout,
     weights: Vec<f32>,
     bias: Option<Vec<f32>>,
     activation: Activation,
@@ -48,9 +48,9 @@ impl Prepared {
             assert!(pool.input == conv.window.output, "the pooling does not fit the convolution");
             assert!(activation.gradient_needs_only_output(), "{activation:?} cannot be pooled here");
         }
-        let plan = Plan::with(&conv, Winograd::of_one(&conv));
+        let layout = Layout::with(&conv, Winograd::of_one(&conv));
         let (depth, columns) = (size_of(&[conv.window.cells(), conv.group_channels()]), conv.group_filters());
-        let weights = match &plan.winograd {
+        let weights = match &layout.winograd {
             Some(winograd) => {
                 let mut weights = huge_pages::zeros(winograd.weights_len());
                 winograd.transform_weights(w, &mut weights);
@@ -65,17 +65,17 @@ impl Prepared {
                 weights
             }
         };
-        Some(Self { plan, weights, bias: bias.map(<[f32]>::to_vec), activation, pool })
+        Some(Self { layout, weights, bias: bias.map(<[f32]>::to_vec), activation, pool })
     }
 
     /// Height and width of the output.
     fn output(&self) -> [usize; 2] {
-        self.pool.map_or(self.plan.conv.window.output, |pool| pool.output)
+        self.pool.map_or(self.layout.conv.window.output, |pool| pool.output)
     }
 
     /// Floating-point operations per image.
     pub fn operations(&self) -> usize {
-        let conv = Conv2d { window: Window { batch: 1, ..self.plan.conv.window }, ..self.plan.conv };
+        let conv = Conv2d { window: Window { batch: 1, ..self.layout.conv.window }, ..self.layout.conv };
         conv.operations()
     }
 
@@ -84,7 +84,7 @@ impl Prepared {
     /// # Panics
     /// If the input is not whole images, or the output does not match it.
     pub fn forward(&self, x: &[f32], threads: usize, y: &mut [f32]) {
-        let conv = &self.plan.conv;
+        let conv = &self.layout.conv;
         let one = size_of(&[conv.window.image_len(conv.channels)]);
         let batch = x.len() / one;
         let [rows, columns] = self.output();
@@ -95,20 +95,20 @@ impl Prepared {
         if threads <= 1 {
             return self.band(x, Band { images: 0..batch, rows: 0..rows }, y);
         }
-        let whole = self.pool.map_or(self.plan.whole_rows(), |pool| whole_rows(&self.plan, &pool));
+        let whole = self.pool.map_or(self.layout.whole_rows(), |pool| whole_rows(&self.layout, &pool));
         let tasks = Bands::new(batch, rows, threads, whole).tasks(y, row_len);
         parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| self.band(x, band, y));
     }
 
     fn band(&self, x: &[f32], band: Band, y: &mut [f32]) {
-        let weights = match &self.plan.winograd {
+        let weights = match &self.layout.winograd {
             Some(winograd) => Weights::Transformed(winograd, &self.weights),
             None => Weights::Panels(&self.weights),
         };
         let bias = self.bias.as_deref();
         match &self.pool {
-            Some(pool) => self.plan.pooled_band(pool, self.activation, x, weights, bias, band, y, &mut []),
-            None => self.plan.band(x, weights, bias, self.activation, band, y),
+            Some(pool) => self.layout.pooled_band(pool, self.activation, x, weights, bias, band, y, &mut []),
+            None => self.layout.band(x, weights, bias, self.activation, band, y),
         }
     }
 }

@@ -380,8 +380,8 @@ fn windows_far_taller_than_the_output_fit() {
     // 2^16 rows times 2^12 columns times 2^4 filters: the table of all steps would not fit in 32 bits.
     let tall = conv(1 << 16, 1 << 12, 1 << 4);
     assert!(tall.fits());
-    let plan = Plan::new(&tall);
-    assert_eq!(super::input_gradient::InputGradient::new(&tall, &plan).steps(), 1 << 4);
+    let layout = Layout::new(&tall);
+    assert_eq!(super::input_gradient::InputGradient::new(&tall, &layout).steps(), 1 << 4);
     // More weights than 32 bits can count.
     assert!(
         !Conv2d { window: Window::valid(1, [1, 1], [1, 1], [1, 1]), channels: 1 << 16, filters: 1 << 16, groups: 1 }
