@@ -153,7 +153,7 @@ fn rows_in_json_take_no_more_than_their_text() {
 fn sizes_of_nothing_are_no_sizes() {
     let server = Running::with(Options::default(), |server| {
         let mut model = Sequential::new();
-        model.add(Conv2D::new(2, 3).padding("same").input_shape((None, None, 3))).unwrap();
+        model.add(Conv2D::new(2, 3).padding(Padding::Same).input_shape((None, None, 3))).unwrap();
         server.add("pictures", 1, model.into()).unwrap();
     });
     for shape in ["[1, 0, 5, 3]", "[1, 1000000000000, 0, 3]", "[0, 5, 5, 3]"] {

@@ -46,7 +46,7 @@ fn reviews() -> brasa::Model {
     use brasa::prelude::*;
     let mut model = Sequential::new().with_seed(3);
     model.add(Input::new(1).dtype("string")).unwrap();
-    model.add(TextVectorization::new().vocabulary(["good", "bad"])).unwrap();
+    model.add(TextVectorization::default().vocabulary(["good", "bad"])).unwrap();
     model.add(Embedding::new(4, 2)).unwrap();
     model.add(GlobalAveragePooling1D::new()).unwrap();
     model.into()
