@@ -15,6 +15,8 @@ use crate::support::*;
 /// `brasa serve`, which ends with the test.
 struct Program {
     child: Mutex<Child>,
+    /// More may be written to it than the first line.
+    _stdout: BufReader<std::process::ChildStdout>,
     address: String,
 }
 
@@ -24,14 +26,15 @@ impl Program {
         command.arg("serve").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        stdout.read_line(&mut line).unwrap();
         let Some((_, address)) = line.trim().split_once("Listening on ") else {
             let mut text = String::new();
             child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
             panic!("{line} {text}");
         };
         let address = address.trim_start_matches("http://").trim_start_matches("https://").to_owned();
-        Self { child: Mutex::new(child), address }
+        Self { child: Mutex::new(child), _stdout: stdout, address }
     }
 
     fn signal(&self, signal: i32) {
