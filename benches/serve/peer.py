@@ -1,6 +1,6 @@
 """The servers that Brasa is compared with, for run.py: FastAPI on uvicorn, with a network in one of several libraries.
 
-    python3 peer.py PEER MODEL PORT WORKERS THREADS
+    python3 peer.py PEER MODEL PORT WORKERS THREADS READY
     python3 peer.py --onnx MODEL FILE
     python3 peer.py --versions
 """
@@ -87,13 +87,15 @@ def app():
     async def live():
         return {"live": True}
 
+    (pathlib.Path(os.environ["BRASA_PEER_READY"]) / str(os.getpid())).touch()
     return own
 
 
-def serve(peer, model, port, workers, threads):
+def serve(peer, model, port, workers, threads, ready):
+    """Serves with so many processes, each of which leaves a file in the folder `ready` once it can answer."""
     import uvicorn
 
-    os.environ.update(BRASA_PEER=peer, BRASA_PEER_MODEL=model, BRASA_PEER_THREADS=threads)
+    os.environ.update(BRASA_PEER=peer, BRASA_PEER_MODEL=model, BRASA_PEER_THREADS=threads, BRASA_PEER_READY=ready)
     if peer.startswith("keras"):
         os.environ["KERAS_BACKEND"] = "jax" if peer == "keras-jax" else "tensorflow"
     folder = str(pathlib.Path(__file__).resolve().parent)

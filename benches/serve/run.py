@@ -363,12 +363,16 @@ def started(name, options, python, folder):
                 file.unlink(missing_ok=True)
                 note(f"left out: {name}, as the network cannot be written as ONNX: {done.stdout.strip()[-500:]}")
                 return None
-    log, port = folder / f"{name}.log", free_port()
-    command = [python, FOLDER / "peer.py", name, file, port, options.workers, threads]
+    log, port, ready = folder / f"{name}.log", free_port(), folder / f"{name}-ready"
+    ready.mkdir()
+    command = [python, FOLDER / "peer.py", name, file, port, options.workers, threads, ready]
     server = Server(name, command, port, log, variables)
-    # The first answer comes from the first process that is ready; the others are given time below, while they warm up.
-    if server.lives(180):
-        return server
+    end = time.monotonic() + 300
+    while time.monotonic() < end and server.process.poll() is None:
+        # The first process that is ready answers; all are to be.
+        if len(list(ready.iterdir())) >= options.workers and server.lives(10):
+            return server
+        time.sleep(0.2)
     server.end()
     note(f"left out: {name} does not answer: {log.read_text().strip()[-500:]}")
     return None
@@ -459,10 +463,14 @@ def after(servers, options, report):
 # --- the report -----------------------------------------------------------------------------------------------------
 
 
-def spread(values, text="{:,.2f}"):
+def spread(values):
     """The median, and between which values it lies."""
-    middle = text.format(statistics.median(values))
-    return middle if len(values) == 1 else f"{middle} ({text.format(min(values))}–{text.format(max(values))})"
+    middle = digits(statistics.median(values))
+    return middle if len(values) == 1 else f"{middle} ({digits(min(values))}–{digits(max(values))})"
+
+
+def digits(value):
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def column(result, key):
@@ -501,11 +509,11 @@ def markdown(report):
             rows.append([
                 str(result["connections"]),
                 shown(result["server"], result["way"]),
-                spread(column(result, "requests_per_second"), "{:,.0f}"),
+                spread(column(result, "requests_per_second")),
                 spread(column(result, "p50_ms")),
                 spread(column(result, "p99_ms")),
                 f"{sum(column(result, 'errors')):,}",
-                spread(column(result, "processor_us"), "{:,.0f}"),
+                spread(column(result, "processor_us")),
                 "–" if result is own or not ratios else spread(ratios),
             ])
         lines += ["", title, "", *table([*head, *last], rows, 2)]
