@@ -118,8 +118,12 @@ def versions():
 def onnx(model, path):
     """Writes the network as ONNX."""
     import keras
+    import numpy as np
 
-    keras.models.load_model(model, compile=False).export(path, format="onnx", verbose=False)
+    model = keras.models.load_model(model, compile=False)
+    # Only a model that was called is exported.
+    model(np.zeros((1, 28, 28, 1), np.float32))
+    model.export(path, format="onnx", verbose=False)
 
 
 if __name__ == "__main__":
