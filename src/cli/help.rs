@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_that_completions_offer_is_taken() {
+    fn completions_offer_only_values_that_parse() {
         for name in BACKENDS {
             name.parse::<Backend>().unwrap();
         }

@@ -124,7 +124,7 @@ pub(super) const FIT: [Listed; 9] = [
     ("batch_size", "32", "samples per step"),
     ("seed", NONE, "the seed of the weights, of the order of samples and of dropout; else one is drawn and recorded"),
     ("shuffle", "true", "shuffle the samples in each epoch"),
-    ("validation_freq", "1", "when to validate: every this many epochs, or a list of epochs"),
+    ("validation_freq", "1", "epochs between validations, or a list of epochs"),
     ("steps_per_epoch", NONE, "steps per epoch; else one pass over all samples"),
     ("class_weight", NONE, "the weight of each class in the loss, by class index: { 0 = 1.0, 1 = 10.0 }"),
     (
