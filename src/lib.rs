@@ -1,7 +1,7 @@
-//! Keras for Rust, on the [Burn](https://burn.dev) framework: Keras's models, layers, names, defaults and numbers.
-//! A program gets the same shapes and parameter counts as the Keras notebook, trains on the CPU with kernels of its own or
-//! on a GPU, and reads and writes Keras's files. Whatever a user does wrong is an [`Error`] that says where, and no panic; only
-//! the operators of [`Value`] panic where sizes do not fit.
+//! Keras for Rust, on the [Burn](https://burn.dev) framework: Keras's models, layers, names, defaults and numerical
+//! results. A program gets the same shapes and parameter counts as in Keras, trains on the CPU with Brasa's own kernels
+//! or on a GPU, and reads and writes Keras's files. Misuse returns an [`Error`] that says where, and never panics; only
+//! the operators of [`Value`] panic on mismatched sizes.
 //!
 //! ```no_run
 //! use brasa::prelude::*;
@@ -26,7 +26,7 @@
 //! }
 //! ```
 //!
-//! `add` works out every shape at once, so that a layer that does not fit is refused at its line:
+//! `add` infers shapes immediately, so a layer that does not fit is refused at its line:
 //!
 //! ```
 //! use brasa::prelude::*;
@@ -45,18 +45,18 @@
 //!
 //! | | |
 //! | --- | --- |
-//! | models | [`Sequential`], [`Model`] over [symbols](model::Symbol), [`prelude`] with what most programs need |
-//! | layers | the structs of [`layers`]; [`layers::Layer`] for those of one's own |
+//! | models | [`Sequential`], functional [`Model`] over [symbols](model::Symbol), [`prelude`] for most programs |
+//! | layers | the structs of [`layers`]; [`layers::Layer`] for custom ones |
 //! | training | [`Compile`](training::Compile), [`Fit`](training::Fit), [`Evaluate`](training::Evaluate), [`Predict`](training::Predict), [`History`](training::History) |
-//! | what is learnt by | [`losses`], [`metrics`], [`optimizers`], [`schedules`], [`regularizers`], [`constraints`], [`initializers`] |
-//! | what happens meanwhile | [`callbacks`], [`Checkpoint`](training::Checkpoint) |
-//! | data | [`Dataset`](datasets::Dataset) in memory, [`Source`](datasets::Source) for anything else |
+//! | building blocks | [`losses`], [`metrics`], [`optimizers`], [`schedules`], [`regularizers`], [`constraints`], [`initializers`] |
+//! | during training | [`callbacks`], [`Checkpoint`](training::Checkpoint) |
+//! | data | [`Dataset`](datasets::Dataset) in memory, [`Source`](datasets::Source) for everything else |
 //! | tensors | [`Value`], [`Shape`]; Burn itself is [`burn`] |
 //! | devices | [`backend::Backend`], [`memory`] |
-//! | files | [`Model::save`], [`Model::load`], [`formats::Limits`] for files from strangers |
+//! | files | [`Model::save`], [`Model::load`], [`formats::Limits`] for untrusted files |
 //! | recipes | [`recipe::Recipe`]: model, data and training in TOML |
 //!
-//! [`guide`] explains all of it in chapters; who comes from Keras begins with its [phrase book](guide::from_keras).
+//! [`guide`] explains all of it in chapters; coming from Keras, start with its [phrase book](guide::from_keras).
 //!
 //! # Features
 //!
@@ -65,18 +65,18 @@
 //! | `flex` | ✓ | the fast CPU backend, `cpu` |
 //! | `ndarray` | ✓ | Burn's older CPU backend |
 //! | `wgpu` | ✓ | GPUs through wgpu and WGSL, `gpu` |
-//! | `vulkan`, `metal`, `cuda` | | GPUs in other ways |
+//! | `vulkan`, `metal`, `cuda` | | further GPU backends |
 //! | `cli` | ✓ | the binary `brasa`, with `recipes` and `report` |
 //! | `recipes` | ✓ | the module `recipe`, with `csv` and `images` |
-//! | `report` | ✓ | the module `report`: charts, networks drawn, the page of a run; with `csv`, `images`, `progress` |
-//! | `csv` | ✓ | tables and texts from CSV and TSV files, `callbacks::CSVLogger` |
-//! | `images` | ✓ | picture files, alone and in folders |
-//! | `progress` | ✓ | the bar of a training in a terminal; without it there are lines |
+//! | `report` | ✓ | the module `report`: charts, network diagrams, run reports; with `csv`, `images`, `progress` |
+//! | `csv` | ✓ | tables and text from CSV and TSV files, `callbacks::CSVLogger` |
+//! | `images` | ✓ | image files and folders |
+//! | `progress` | ✓ | the progress bar in a terminal; without it, lines |
 //! | `tensorboard` | ✓ | `callbacks::TensorBoard` |
 //! | `dataset` | ✓ | `datasets::FromBurn` and `datasets::ToBurn` |
-//! | `download` | ✓ | fetching MNIST and Fashion-MNIST where they are not at hand |
+//! | `download` | ✓ | downloading MNIST and Fashion-MNIST where they are missing |
 //!
-//! A program that trains on the CPU alone takes `default-features = false, features = ["flex"]`.
+//! A program that trains only on the CPU uses `default-features = false, features = ["flex"]`.
 //!
 //! In the development profile Cargo compiles dependencies without optimisation, and training takes many times as long:
 //! build with `--release`, or give the packages `brasa` and `brasa-kernels` an `opt-level` of 3
@@ -85,17 +85,17 @@
 //! # Platforms
 //!
 //! Rust 1.95 or later. Everything is tested on Linux, x86-64; the kernels choose AVX-512, AVX2 or portable code at run
-//! time. Other systems have no tests. There, as on GPUs, the memory that may be used is not asked of the system: set a
-//! [limit](memory::set_limit) for models from strangers.
+//! time. Other systems are untested. There, as on GPUs, available memory is not queried: set a
+//! [limit](memory::set_limit) for untrusted models.
 //!
 //! # What it does not do
 //!
-//! Values are floats of 32 bits: there is no mixed precision and no quantization. There are no ragged or sparse tensors, no
-//! layers that mix images or take boxes, and no training on several devices at once. No code from a file is run, so that
-//! a `Lambda` is neither saved nor loaded. [`differences`] has everything that is left out or done otherwise than in Keras,
-//! with the reasons.
+//! Values are 32-bit floats: there is no mixed precision and no quantization. There are no ragged or sparse tensors, no
+//! layers that mix images or take bounding boxes, and no training on several devices at once. No code from a file is
+//! executed, so a `Lambda` is neither saved nor loaded. [`differences`] lists everything that is missing or different
+//! from Keras, with the reasons.
 #![deny(unsafe_code)]
-// The types of wgpu's shaders are deep.
+// wgpu's shader types are deeply nested.
 #![recursion_limit = "256"]
 
 pub mod backend;
@@ -144,7 +144,7 @@ pub use ops::{Activation, activations};
 pub use random::Random;
 pub use shape::Shape;
 
-/// The examples of the README are tests.
+/// Tests the examples of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! What the help of all commands shares: headings, examples, and values that shells offer.
+//! Shared parts of the commands' help: headings, examples, and values for shell completion.
 
 use std::error::Error as StdError;
 use std::ffi::OsStr;
@@ -7,28 +7,28 @@ use std::str::FromStr;
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Arg, Command};
 
-/// The widest help; a narrower terminal makes it narrower.
+/// Maximal width of help texts, in a wide terminal.
 pub const MOST_COLUMNS: usize = 100;
 
-/// The heading of the arguments that say where to compute.
+/// The heading of the arguments that select the device.
 pub const COMPUTING: &str = "Computing";
-/// The heading of the arguments that name data and say how it is read.
+/// The heading of the arguments that select data and how to read it.
 pub const DATA: &str = "Data";
 /// The heading of the arguments of a run's directory.
 pub const RUN: &str = "Run";
-/// The heading of the arguments that change what a recipe says of training.
+/// The heading of the arguments that override a recipe's training settings.
 pub const TRAINING: &str = "Training";
 
-/// The words that `--backend` takes, without an index.
+/// The values of `--backend`, without an index.
 pub const BACKENDS: &[&str] = &["auto", "cpu", "gpu", "flex", "ndarray", "wgpu", "vulkan", "metal", "cuda"];
-/// The data sets with a name.
+/// The built-in data sets.
 pub const DATA_SETS: &[&str] = &["mnist", "fashion_mnist"];
 /// The ranges of `--pixels`.
 pub const PIXEL_RANGES: &[&str] = &["0..1", "0..255", "-1..1"];
 /// The styles of a summary.
 pub const STYLES: &[&str] = &["classic", "keras2", "keras3"];
 
-/// The examples below a command's help, one a line, under a heading in the style of the others.
+/// The examples below a command's help, one per line, under a heading in clap's style.
 macro_rules! examples {
     ($($line:literal)+) => {
         concat!("\x1b[1;4mExamples:\x1b[0m", $("\n  $ ", $line),+)
@@ -36,7 +36,7 @@ macro_rules! examples {
 }
 pub(super) use examples;
 
-/// Reads a value as its type does, so that errors are the library's; completions offer `values`.
+/// Parses a value with its `FromStr`, so that errors are the library's; completions offer `values`.
 pub fn offering<T>(values: &'static [&'static str]) -> impl TypedValueParser<Value = T>
 where
     T: FromStr<Err: Into<Box<dyn StdError + Send + Sync>>> + Clone + Send + Sync + 'static,
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_value_that_completions_offer_is_taken() {
+    fn completions_offer_only_values_that_parse() {
         for name in BACKENDS {
             name.parse::<Backend>().unwrap();
         }

@@ -8,7 +8,7 @@ use super::help::examples;
 use super::layers::wrapped;
 use super::output;
 
-/// The word for the keys of a recipe.
+/// The topic of a recipe's keys.
 const RECIPE: &str = "recipe";
 
 /// Show the help of a command, or every key of a recipe.
@@ -43,7 +43,7 @@ impl Help {
     }
 }
 
-/// Every key of a recipe.
+/// Prints every key of a recipe.
 fn recipe() -> Result<()> {
     let columns = output::terminal().0.clamp(60, 100);
     let indented = |text: &str, indent: usize| {
@@ -75,10 +75,10 @@ fn recipe() -> Result<()> {
     output::line("\n`brasa init` writes a recipe, `brasa check` tries one.")
 }
 
-/// The key with its default.
+/// A key with its default.
 fn assignment(key: &Key) -> String {
     match key.default {
-        "" => format!("{} (needed)", key.name),
+        "" => format!("{} (required)", key.name),
         "none" => key.name.to_owned(),
         default => format!("{} = {default}", key.name),
     }

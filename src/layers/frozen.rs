@@ -1,8 +1,8 @@
-//! Layers as steps of a [`Predictor`](crate::model::Predictor): made once, computed on plain slices.
+//! Layers as steps of a [`Predictor`](crate::model::Predictor), on plain slices.
 //!
-//! A predictor asks each step of a model's plan for its compiled form, [`Layer::frozen_step`](super::Layer::frozen_step)
-//! and [`Fused::frozen_step`](super::Fused::frozen_step), which stands in the layer's own file. Where one has none the
-//! whole model is computed by its layers.
+//! A predictor asks each step of a model's plan for its compiled form,
+//! [`Layer::frozen_step`](super::Layer::frozen_step) and [`Fused::frozen_step`](super::Fused::frozen_step), defined in
+//! the layer's own file. If one has none, the whole model is computed layer by layer.
 
 use std::fmt::Debug;
 
@@ -11,39 +11,39 @@ use crate::kernels::activation::Activation as Kernel;
 use crate::kernels::{parallel, softmax};
 use crate::ops::{self, Value};
 
-/// A step of a predictor: what a layer computes outside training, for inputs of sizes that are known.
+/// A step of a predictor: the inference pass of a layer, for inputs of known sizes.
 ///
-/// What is computed for a sample may depend on that sample alone, in every bit: on no other sample, on neither the number
-/// of samples nor that of threads.
+/// The result for a sample must depend, bit for bit, on that sample alone: not on other samples, nor on the number of
+/// samples or threads.
 pub trait FrozenStep: Debug + Send + Sync {
-    /// Floating-point operations for one sample, or what takes as long. By them work is shared between threads.
+    /// Floating-point operations per sample, or an equivalent cost; determines how work is split between threads.
     fn operations(&self) -> usize;
 
-    /// Whether the step can be computed in place: the output, as large as the only input, then holds the input's values
-    /// when [`run`](Self::run) is called, which is given no input.
+    /// Whether the step can be computed in place: [`run`](Self::run) then receives no inputs, and the output, of the
+    /// size of the only input, holds the input's values.
     fn in_place(&self) -> bool {
         false
     }
 
-    /// Computes `samples` samples, which lie one after another in each input and in the output. Every value of the output
-    /// is to be written. Up to `threads` threads of the current rayon pool may be used; with 1 there is to be no
-    /// allocation once a call like it has been made.
+    /// Computes `samples` samples, contiguous in each input and in the output. Every value of the output must be
+    /// written. Up to `threads` threads of the current rayon pool can be used; with 1 there must be no allocation after
+    /// a first such call.
     fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]);
 }
 
-/// What a layer becomes in a predictor.
+/// The compiled form of a layer.
 #[derive(Debug)]
 pub enum Frozen {
-    /// Nothing: the output is the input's values, perhaps in another shape.
+    /// No step: the output has the input's values, possibly in another shape.
     Same,
-    /// A step.
+    /// One step.
     Step(Box<dyn FrozenStep>),
-    /// Several steps, each of which takes what the one before gives: so many values for a sample.
+    /// A chain of steps, each with its number of output values per sample.
     Steps(Vec<(Box<dyn FrozenStep>, usize)>),
 }
 
 impl Frozen {
-    /// This and then `next`; this one gives `len` values for a sample, and both together `end`.
+    /// This form followed by `next`; it has `len` output values per sample, the chain `end`.
     pub(crate) fn then(self, len: usize, next: Self, end: usize) -> Self {
         let list = |frozen: Self, len: usize| match frozen {
             Self::Same => Vec::new(),
@@ -62,19 +62,19 @@ impl<S: FrozenStep + 'static> From<S> for Frozen {
     }
 }
 
-/// What a layer is given when it is to become a step of a predictor.
+/// The context for compiling a layer.
 #[derive(Clone, Copy, Debug)]
 pub struct Freezing<'a> {
-    /// The sizes of a sample of each input.
+    /// The sizes of each input, without the batch.
     pub inputs: &'a [Vec<usize>],
-    /// The sizes of a sample of the output.
+    /// The sizes of the output, without the batch.
     pub output: &'a [usize],
-    /// The layer's weights; for a [`Fused`](super::Fused) those that it has prepared.
+    /// The layer's weights; for a [`Fused`](super::Fused) its prepared ones.
     pub weights: &'a [Value],
 }
 
 impl Freezing<'_> {
-    /// The sizes of a sample of the only input.
+    /// The sizes of the only input, without the batch.
     pub fn input(&self) -> Option<&[usize]> {
         match self.inputs {
             [input] => Some(input),
@@ -82,7 +82,7 @@ impl Freezing<'_> {
         }
     }
 
-    /// The numbers of weight `index`.
+    /// The values of weight `index`.
     pub fn weight(&self, index: usize) -> Option<Vec<f32>> {
         self.weights.get(index)?.to_vec().ok()
     }
@@ -91,14 +91,14 @@ impl Freezing<'_> {
 /// An activation at the end of a step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Epilogue {
-    /// One that looks at each value alone.
+    /// An element-wise activation.
     Each(Kernel),
     /// Softmax over the last axis.
     Softmax,
 }
 
 impl Epilogue {
-    /// That of an activation, if there is one.
+    /// The epilogue of an activation, if it has one.
     pub fn of(activation: &Activation) -> Option<Self> {
         match activation {
             Activation::Softmax => Some(Self::Softmax),
@@ -114,7 +114,7 @@ impl Epilogue {
         }
     }
 
-    /// What is left to apply after the kernel, to rows of `width` values.
+    /// Applies the part that the kernel leaves, to rows of `width` values.
     pub fn outside(self, width: usize, values: &mut [f32]) {
         if self == Self::Softmax {
             softmax::softmax_in_place(width, values);
@@ -131,7 +131,7 @@ pub(crate) struct Activated {
 }
 
 impl Activated {
-    /// The step of an activation, or nothing where it is none.
+    /// The step of an activation; `None` if it has no kernel.
     pub fn step(activation: &Activation, freezing: &Freezing<'_>) -> Option<Frozen> {
         match Epilogue::of(activation)? {
             Epilogue::Each(kernel) => Self::each(kernel, freezing),
@@ -143,7 +143,7 @@ impl Activated {
         }
     }
 
-    /// The step of an activation that looks at each value alone.
+    /// The step of an element-wise activation.
     pub fn each(kernel: Kernel, freezing: &Freezing<'_>) -> Option<Frozen> {
         let len = freezing.input()?.iter().product();
         Some(match kernel {
@@ -179,7 +179,7 @@ pub(crate) fn copied(inputs: &[&[f32]], output: &mut [f32]) {
     }
 }
 
-/// Calls `work` with all values, or where there is much to do, with parts of whole rows of `width` values on several
+/// Calls `work` with all values or, if the work is large enough, with chunks of whole rows of `width` values on several
 /// threads.
 pub(crate) fn each_part(
     threads: usize,

@@ -1,8 +1,8 @@
-//! Which way a metric improves.
+//! Whether higher or lower values of a metric are better.
 
 use super::list::{class_of, is_accuracy};
 
-/// Classes of metrics that improve upwards.
+/// Classes of metrics where higher is better.
 const UP: &[&str] = &[
     "Accuracy",
     "BinaryAccuracy",
@@ -30,20 +30,20 @@ const UP: &[&str] = &[
     "R2Score",
 ];
 
-/// Counts of what is right, of which Keras does not say which way they improve.
+/// Counts of correct predictions, for which Keras defines no direction.
 const RIGHT: &[&str] = &["TruePositives", "TrueNegatives"];
 
-/// Counts of what is wrong, of which Keras does not say it either.
+/// Counts of wrong predictions, for which Keras defines no direction either.
 const WRONG: &[&str] = &["FalsePositives", "FalseNegatives"];
 
-/// Whether more of a built-in class of metrics is better, as Keras says it; `None` where it says nothing.
+/// Whether higher is better for a built-in class of metrics, as Keras defines it; `None` where it defines nothing.
 pub(crate) fn improves_upwards(class: &str) -> Option<bool> {
     let silent = [RIGHT, WRONG].iter().any(|classes| classes.contains(&class));
     (!silent).then(|| UP.contains(&class))
 }
 
-/// Whether less of a metric is better: of losses and errors it is, of accuracies and the like more. `metric` is its name,
-/// as `compile` takes it, or its class; `None` if it is no built-in one.
+/// Whether lower is better: true for losses and errors, false for accuracies and the like. `metric` is a name, as
+/// `compile` takes it, or a class; `None` if it is not built in.
 ///
 /// ```
 /// use brasa::metrics::less_is_better;

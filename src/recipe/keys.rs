@@ -1,4 +1,4 @@
-//! Every key of a recipe, with its default: the one list that recipes are checked against and help is written from.
+//! Every key of a recipe, with its default: the single list for checking recipes and for help.
 
 use super::data::data_sets_with;
 
@@ -8,11 +8,11 @@ use super::data::data_sets_with;
 pub struct Key {
     /// Its name.
     pub name: &'static str,
-    /// What holds where it is not given, as TOML; empty for a key that has to be there, `none` for one without a value.
+    /// The default, as TOML; empty for a required key, `none` for one without a default.
     pub default: &'static str,
-    /// What it says.
+    /// Its description.
     pub about: &'static str,
-    /// The data sets that have it, for keys of `[data]` that not all have.
+    /// For keys of `[data]` that only some data sets have: those data sets.
     pub data_sets: Vec<&'static str>,
 }
 
@@ -22,19 +22,19 @@ pub struct Key {
 pub struct Section {
     /// Its header: `[data]`, `[[layers]]`.
     pub header: &'static str,
-    /// What it is about.
+    /// Its purpose.
     pub about: &'static str,
     /// Its keys.
     pub keys: Vec<Key>,
 }
 
-/// A key as it is listed here: name, default, what it says.
+/// A key of the lists below: name, default, description.
 type Listed = (&'static str, &'static str, &'static str);
 
-/// The default of keys that stand for nothing where they are not given.
+/// The default of keys without a value.
 const NONE: &str = "none";
 
-/// The names of a list.
+/// The names of the keys in a list.
 pub(super) const fn names<const N: usize>(keys: &[Listed; N]) -> [&'static str; N] {
     let mut names = [""; N];
     let mut index = 0;
@@ -45,46 +45,46 @@ pub(super) const fn names<const N: usize>(keys: &[Listed; N]) -> [&'static str; 
     names
 }
 
-/// `[data]`; which data set has which of them stands beside the data sets.
+/// `[data]`; the keys of each data set are listed with the data sets.
 const DATA: [Listed; 26] = [
     ("dataset", "", "the kind of samples: mnist, fashion_mnist, npz, npy, image_folder, text_folder or csv"),
     ("path", "", "the file or folder of the samples to train on"),
     ("train", NONE, "the same as path"),
-    ("validation", NONE, "the file or folder of samples to validate with"),
-    ("test", NONE, "the file or folder of samples to test with"),
-    ("validation_split", "0.0", "the part of the samples to train on, from the end, that is validated with instead"),
+    ("validation", NONE, "the file or folder of the validation samples"),
+    ("test", NONE, "the file or folder of the test samples"),
+    ("validation_split", "0.0", "the fraction of the training samples, from the end, to use for validation"),
     (
         "split_seed",
         "0",
-        "the order of the samples before a part is split off; the rows of a table keep theirs unless it is given",
+        "the seed of the shuffle before the validation split; without it the rows of a table keep their order",
     ),
-    ("samples", NONE, "how many samples to use, the first"),
-    ("class_names", NONE, "the names of the classes, in the order of their numbers; else those that the data has"),
-    ("data_dir", NONE, "the folder of the data set's files, which are looked for and else downloaded"),
+    ("samples", NONE, "how many samples to use, from the start"),
+    ("class_names", NONE, "the class names, by index; else those of the data"),
+    ("data_dir", NONE, "the folder of the data set's files; else they are searched for, then downloaded"),
     (
         "pixels",
         NONE,
-        "the numbers that pictures become: \"0..1\", \"0..255\" or \"-1..1\"; else what the model's first layer takes",
+        "the pixel range of images: \"0..1\", \"0..255\" or \"-1..1\"; else the one that the model's first layer expects",
     ),
-    ("skip_broken", "false", "leave out pictures that cannot be decoded, and do not refuse them"),
+    ("skip_broken", "false", "skip images that cannot be decoded instead of refusing them"),
     ("x", "", "the .npy file of the inputs"),
     ("y", "", "the .npy file of the targets"),
     ("sample_weight", NONE, "the .npy file of the samples' weights"),
-    ("target", NONE, "the column of the targets, or a list of columns; else the last"),
-    ("text", NONE, "the column of texts, which is then the only input"),
-    ("columns", NONE, "the columns that are inputs; else all but the targets"),
-    ("exclude", NONE, "columns that are left out"),
+    ("target", NONE, "the target column, or a list of columns; else the last"),
+    ("text", NONE, "the text column, which is then the only input"),
+    ("columns", NONE, "the input columns; else all but the targets"),
+    ("exclude", NONE, "columns to leave out"),
     (
         "missing",
         "\"refuse\"",
-        "what stands in for gaps: \"refuse\", \"mean\", \"most_frequent\" or \"category\", or a table of these by column",
+        "treatment of missing values: \"refuse\", \"mean\", \"most_frequent\" or \"category\", or a table of these by column",
     ),
-    ("header", NONE, "whether the first line names the columns; else that is recognised"),
-    ("separator", NONE, "what stands between two fields; else that is recognised"),
-    ("window", NONE, "rows in a window over time; else each row is a sample"),
+    ("header", NONE, "whether the first line is a header; else detected"),
+    ("separator", NONE, "the field separator; else detected"),
+    ("window", NONE, "rows in a time window; else each row is a sample"),
     ("stride", "1", "rows from one window to the next"),
     ("sampling", "1", "rows from one step of a window to the next"),
-    ("ahead", "1", "how many rows after the last of a window its target is"),
+    ("ahead", "1", "distance in rows from a window's last row to its target"),
 ];
 
 /// `[model]`.
@@ -100,7 +100,7 @@ const LAYERS: [Listed; 3] = [
     (
         "inputs",
         NONE,
-        "the names of the layers that it is called on (\"lstm:1\" is a second output); else the one before",
+        "the names of the layers it is called on (\"lstm:1\" is a second output); else the previous layer",
     ),
     (
         "adapt",
@@ -111,38 +111,35 @@ const LAYERS: [Listed; 3] = [
 
 /// `[compile]`.
 pub(super) const COMPILE: [Listed; 5] = [
-    ("loss", "", "a name, or a table with class_name and arguments; of several outputs a list, or a table by output"),
+    ("loss", "", "a name, or a table with class_name and arguments; for several outputs a list, or a table by output"),
     ("optimizer", "\"rmsprop\"", "a name, or a table with class_name and arguments"),
-    ("loss_weights", NONE, "how much the loss of each of several outputs counts"),
+    ("loss_weights", NONE, "the weight of each output's loss"),
     ("metrics", "[]", "names, or tables with class_name and arguments"),
-    ("weighted_metrics", "[]", "metrics that the samples' weights count for"),
+    ("weighted_metrics", "[]", "metrics weighted by sample weights"),
 ];
 
 /// `[fit]`.
 pub(super) const FIT: [Listed; 9] = [
-    ("epochs", "1", "up to which epoch to train"),
-    ("batch_size", "32", "number of samples in a step"),
-    ("seed", NONE, "the seed of the weights, of the samples' order and of dropout; else one is drawn and written down"),
-    ("shuffle", "true", "take the samples in another order in each epoch"),
-    ("validation_freq", "1", "after which epochs to validate: every so many, or a list of them"),
-    ("steps_per_epoch", NONE, "steps in an epoch; else as many as the samples make"),
-    (
-        "class_weight",
-        NONE,
-        "how much the samples of a class count in the loss, by the class's number: { 0 = 1.0, 1 = 10.0 }",
-    ),
+    ("epochs", "1", "train up to this epoch"),
+    ("batch_size", "32", "samples per step"),
+    ("seed", NONE, "the seed of the weights, of the order of samples and of dropout; else one is drawn and recorded"),
+    ("shuffle", "true", "shuffle the samples in each epoch"),
+    ("validation_freq", "1", "epochs between validations, or a list of epochs"),
+    ("steps_per_epoch", NONE, "steps per epoch; else one pass over all samples"),
+    ("class_weight", NONE, "the weight of each class in the loss, by class index: { 0 = 1.0, 1 = 10.0 }"),
     (
         "checkpoint_freq",
         "\"epoch\"",
-        "when the run's state is written: \"epoch\", a number of batches, or a time such as \"30s\"",
+        "when to write a checkpoint: \"epoch\", a number of batches, or a time such as \"30s\"",
     ),
-    ("verbose", "\"auto\"", "what is shown: \"auto\", 0, 1 or 2, as in Keras"),
+    ("verbose", "\"auto\"", "progress output: \"auto\", 0, 1 or 2, as in Keras"),
 ];
 
 /// `[[callbacks]]`, besides the arguments of a class.
 const CALLBACKS: [Listed; 1] = [("class_name", "", "the class; its arguments are Keras's")];
 
-/// The sections of a recipe with their keys, but for the arguments of layers, losses, optimizers and callbacks by class.
+/// The sections of a recipe with their keys, except the arguments of individual layers, losses, optimizers and
+/// callbacks.
 ///
 /// ```
 /// let sections = brasa::recipe::sections();
@@ -159,12 +156,12 @@ pub fn sections() -> Vec<Section> {
         Section { header, about, keys: keys.iter().map(key).collect() }
     };
     vec![
-        section("[data]", "what is trained on; paths are taken from the current directory", &DATA),
-        section("[model]", "a model to start from, or what a new one is called", &MODEL),
-        section("[[layers]]", "the layers of a new model, in their order; each may have name and input_shape", &LAYERS),
-        section("[compile]", "how the model learns", &COMPILE),
-        section("[fit]", "how it is trained", &FIT),
-        section("[[callbacks]]", "what happens during training", &CALLBACKS),
+        section("[data]", "the training data; paths are relative to the current directory", &DATA),
+        section("[model]", "a model to start from, or the name of a new one", &MODEL),
+        section("[[layers]]", "the layers of a new model, in order; each can have name and input_shape", &LAYERS),
+        section("[compile]", "optimizer, losses and metrics", &COMPILE),
+        section("[fit]", "epochs, batches, seed", &FIT),
+        section("[[callbacks]]", "callbacks during training", &CALLBACKS),
     ]
 }
 
@@ -176,7 +173,7 @@ mod tests {
     use crate::config::Config;
 
     #[test]
-    fn the_list_is_that_of_the_parser() {
+    fn keys_match_the_parser() {
         let mut own: Vec<&str> = DATA.iter().map(|(name, ..)| *name).collect();
         own.sort_unstable();
         assert_eq!(own, all_keys());
@@ -189,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_those_that_hold() {
+    fn defaults_match_the_parser() {
         let settings = FitSettings::from_config(Config::new()).unwrap();
         let held = serde_json::to_value(settings).unwrap();
         for (name, default, _) in FIT {

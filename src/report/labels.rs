@@ -1,4 +1,4 @@
-//! How well each of several labels is found, where a sample may have any number of them.
+//! Scores of a multi-label classifier, label by label.
 
 use std::fmt;
 
@@ -9,25 +9,25 @@ use crate::model::Model;
 use crate::shape::check_count;
 use crate::training::{Meaning, Predict};
 
-/// From which probability on a label is taken to hold, exclusively: the threshold of Keras's metrics.
+/// A label is predicted if its probability exceeds this: the threshold of Keras's metrics.
 const THRESHOLD: f32 = 0.5;
 
-/// How often each label was found, missed, and said where it does not hold.
+/// True positives, false positives and false negatives of each label.
 ///
 /// `Display` writes a table of the labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Labels {
-    /// What the labels are called.
+    /// The names of the labels.
     pub names: Vec<String>,
-    /// Of each label: how often it was rightly said.
+    /// Of each label: how often it was predicted correctly.
     pub true_positives: Vec<usize>,
-    /// Of each label: how often it was said where it does not hold.
+    /// Of each label: how often it was predicted but absent.
     pub false_positives: Vec<usize>,
-    /// Of each label: how often it was not said where it holds.
+    /// Of each label: how often it was present but not predicted.
     pub false_negatives: Vec<usize>,
     /// Number of samples.
     pub samples: usize,
-    /// How many samples have just the labels that were said.
+    /// Number of samples whose labels were all predicted exactly.
     pub exact: usize,
 }
 
@@ -35,10 +35,10 @@ impl Labels {
     /// Predicts all samples and compares. `None` for a model whose outputs are not [labels](Meaning::Labels), and for
     /// targets that are not rows of 0 and 1.
     ///
-    /// Labels without a name in `names` are called by their numbers.
+    /// Labels without a name in `names` are named by their index.
     ///
     /// # Errors
-    /// Those of reading and predicting.
+    /// As for reading data and predicting.
     pub fn of<S: Source + ?Sized>(
         model: &Model,
         data: &S,
@@ -93,12 +93,12 @@ impl Labels {
         self.exact += usize::from(exact);
     }
 
-    /// How many samples have a label.
+    /// The number of samples with a label.
     pub fn support(&self, label: usize) -> usize {
         self.true_positives[label] + self.false_negatives[label]
     }
 
-    /// Precision, recall and their harmonic mean F1 of a label; `None` where it was never said or never holds.
+    /// Precision, recall and their harmonic mean F1 of a label; `None` where it was never predicted or never present.
     pub fn scores(&self, label: usize) -> [Option<f64>; 3] {
         let right = self.true_positives[label];
         let said = right + self.false_positives[label];
@@ -111,7 +111,7 @@ impl fmt::Display for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         score_table(f, "label", &self.names, |label| self.scores(label), |label| self.support(label))?;
         let percent = self.exact as f64 / self.samples.max(1) as f64 * 100.0;
-        write!(f, "\n{} of {} samples have just the labels that were said ({percent:.2} %)", self.exact, self.samples)
+        write!(f, "\n{} of {} samples have exactly the predicted labels ({percent:.2} %)", self.exact, self.samples)
     }
 }
 
@@ -142,8 +142,8 @@ mod tests {
         assert!((f1.unwrap() - 0.8).abs() < 1e-12);
         let text = labels.to_string();
         assert!(text.contains("\na         1.0000  0.6667  0.8000        3"), "{text}");
-        assert!(text.ends_with("2 of 4 samples have just the labels that were said (50.00 %)"), "{text}");
-        // Numbers between 0 and 1 are no labels.
+        assert!(text.ends_with("2 of 4 samples have exactly the predicted labels (50.00 %)"), "{text}");
+        // Values between 0 and 1 are not labels.
         let soft = Dataset::new(&x, ndarray::Array2::<f32>::from_elem((4, 3), 0.5)).unwrap();
         assert_eq!(Labels::of(&model, &soft, 3, &[]).unwrap(), None);
     }

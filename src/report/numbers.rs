@@ -1,4 +1,4 @@
-//! How near the numbers of a regression come to those that are true.
+//! Predicted against true values of a regression.
 
 use super::chart::{Chart, Line};
 use crate::datasets::{Source, read_samples};
@@ -7,28 +7,27 @@ use crate::model::Model;
 use crate::shape::check_count;
 use crate::training::Predict;
 
-/// How many outputs are looked at; a row of more is no list of single numbers.
+/// Maximal number of outputs to chart; longer rows are not treated as separate numbers.
 const MOST_OUTPUTS: usize = 4;
 
-/// How many points are drawn: more lie on each other.
+/// Maximal number of points to draw: more would overlap.
 const MOST_POINTS: usize = 1000;
 
-/// What was predicted beside what is true, output by output.
+/// Predicted and true values of each output.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Numbers {
     /// Number of samples.
     pub samples: usize,
-    /// Of each output the numbers that are true and those that were predicted, of up to 1,000 samples that lie evenly
-    /// among all.
+    /// For each output pairs of a true and a predicted value, of up to 1,000 evenly spaced samples.
     pub pairs: Vec<Vec<(f32, f32)>>,
 }
 
 impl Numbers {
-    /// Predicts samples and compares. `None` for a classifier, for a model of more than four outputs or of another form
-    /// than a row of numbers, and for targets of another form than the outputs.
+    /// Predicts samples and compares. `None` for a classifier, for a model whose output is not a row of at most four
+    /// numbers, and for targets of another shape.
     ///
     /// # Errors
-    /// Those of reading and predicting.
+    /// As for reading data and predicting.
     pub fn of<S: Source + ?Sized>(model: &Model, data: &S, batch_size: usize) -> Result<Option<Self>> {
         if model.is_classifier() || model.expect_single().is_err() {
             return Ok(None);
@@ -54,7 +53,7 @@ impl Numbers {
         Ok(Some(Self { samples: data.len(), pairs }))
     }
 
-    /// For each output what was predicted over what is true, and what is missing over what was predicted.
+    /// For each output predicted over true values, and residuals over predicted values.
     pub(super) fn charts(&self, names: &[String]) -> Vec<Chart> {
         let charts = self.pairs.iter().enumerate().flat_map(|(output, pairs)| {
             let name = match (names.get(output), self.pairs.len()) {
@@ -78,12 +77,12 @@ impl Numbers {
                 Chart::over(
                     format!("predicted {name}"),
                     "true",
-                    vec![line("predicted", pairs.clone(), true), line("as it should be", equal, false)],
+                    vec![line("predicted", pairs.clone(), true), line("ideal", equal, false)],
                 ),
                 Chart::over(
                     format!("residuals of {name}"),
                     "predicted",
-                    vec![line("true − predicted", residuals, true), line("none", zero, false)],
+                    vec![line("true − predicted", residuals, true), line("zero", zero, false)],
                 ),
             ]
         });
@@ -98,7 +97,7 @@ mod tests {
     use crate::prelude::*;
 
     #[test]
-    fn predicted_and_true_stand_beside_each_other() {
+    fn pairs_true_and_predicted_values() {
         let mut model = Sequential::new();
         model.add(Rescaling::new(2.0).input_shape(1)).unwrap();
         model.compile(Compile::new("sgd", "mse")).unwrap();
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_not_drawn() {
+    fn values_that_are_not_finite_are_not_drawn() {
         let numbers = Numbers { samples: 2, pairs: vec![vec![(1.0, f32::NAN), (f32::INFINITY, 1.0)]] };
         assert!(numbers.charts(&[]).is_empty());
     }

@@ -8,22 +8,22 @@ use crate::layers::core::FrozenDense;
 use crate::layers::{Epilogue, Freezing, Frozen, FrozenStep};
 use crate::ops::{self, Conv2dGeometry, ConvGeometry, PoolGeometry};
 
-/// A pooling's geometry for images of this height and width, if it has one.
+/// A pooling's geometry by height and width of the image, if it has one.
 pub(super) type Pooling<'a> = &'a dyn Fn([usize; 2]) -> Option<PoolGeometry>;
 
-/// A convolution on its way into a predictor, along one or two dimensions of space; channels last.
+/// A convolution to be compiled, in one or two spatial dimensions; channels last.
 pub(super) struct Freezable<'a> {
     pub geometry: &'a ConvGeometry,
     pub kernel_size: &'a [usize],
-    /// Which weight is the kernel; the bias comes after it, if there is one.
+    /// Index of the kernel's weight; the bias follows, if there is one.
     pub kernel: usize,
     pub use_bias: bool,
     pub activation: &'a Activation,
 }
 
 impl Freezable<'_> {
-    /// Height, width and channels of the input, a line being an image of one row; the size of the window, and how it goes
-    /// over the image.
+    /// Height, width and channels of the input, the window's size, and the geometry; one dimension is an image of one
+    /// row.
     fn flat(&self, input: &[usize]) -> Option<([usize; 3], [usize; 2], Conv2dGeometry)> {
         let geometry = self.geometry.flat()?;
         match (input, self.kernel_size) {
@@ -42,7 +42,7 @@ impl Freezable<'_> {
         }
     }
 
-    /// A convolution with `filters` kernels, and perhaps a pooling after it; `pool` gives the pooling's geometry for the
+    /// A convolution with `filters` kernels, with an optional fused pooling; `pool` is its geometry for the
     /// convolution's output.
     pub fn conv(&self, freezing: &Freezing<'_>, filters: usize, pool: Option<Pooling<'_>>) -> Option<Frozen> {
         let ([height, width, channels], size, geometry) = self.flat(freezing.input()?)?;
@@ -59,7 +59,7 @@ impl Freezable<'_> {
             Some(pool) => Some(pool(window.output)?.window(1, window.output)?),
             None => None,
         };
-        // What comes after the pooling may as well come before it only if it never falls.
+        // Only a non-decreasing activation commutes with max pooling.
         if pool.is_some() && !matches!(epilogue, Epilogue::Each(kernel) if kernel.gradient_needs_only_output()) {
             return None;
         }
@@ -67,7 +67,7 @@ impl Freezable<'_> {
         Some(FrozenConv { prepared, epilogue, filters }.into())
     }
 
-    /// A convolution of each channel alone, with `multiplier` kernels for each.
+    /// A depthwise convolution, with `multiplier` kernels per channel.
     pub fn depthwise(&self, freezing: &Freezing<'_>, multiplier: usize) -> Option<Frozen> {
         let ([height, width, channels], size, geometry) = self.flat(freezing.input()?)?;
         let window: Window = ops::window(1, [height, width], size, &geometry)?;
@@ -106,7 +106,7 @@ struct FrozenDepthwise {
 
 impl FrozenStep for FrozenDepthwise {
     fn operations(&self) -> usize {
-        // An operation here costs several times one of a matrix product.
+        // An operation here costs several times as much as in a matrix product.
         self.prepared.operations().saturating_mul(4)
     }
 

@@ -6,7 +6,7 @@ use crate::layers::{Freezing, Frozen, FrozenStep};
 use crate::ops::{PoolGeometry, PoolKind};
 use crate::shape::DataFormat;
 
-/// Pooling over images with the channels last, a line being an image of one row.
+/// Pooling over images, channels last; one dimension is an image of one row.
 #[derive(Debug)]
 struct FrozenPool {
     kind: PoolKind,
@@ -14,7 +14,7 @@ struct FrozenPool {
     channels: usize,
 }
 
-/// The step of a pooling of lines or images, whose geometry is given for their height and width.
+/// The step of a pooling in one or two dimensions, whose geometry depends on height and width.
 pub(super) fn windows(
     freezing: &Freezing<'_>,
     kind: PoolKind,
@@ -30,7 +30,7 @@ pub(super) fn windows(
     (format == DataFormat::ChannelsLast).then(|| FrozenPool { kind, window, channels }.into())
 }
 
-/// The step of a pooling of all cells.
+/// The step of a global pooling.
 pub(super) fn global(freezing: &Freezing<'_>, kind: PoolKind, format: DataFormat) -> Option<Frozen> {
     let (channels, space) = freezing.input()?.split_last()?;
     let cells = space.iter().product();

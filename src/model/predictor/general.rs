@@ -8,20 +8,20 @@ use crate::memory::check_room;
 use crate::model::Model;
 use crate::ops::{self, Value};
 
-/// A copy of a model, which shares its weights, and which nobody changes.
+/// An immutable copy of a model, which shares its weights.
 pub(super) struct General(Model);
 
 impl General {
     pub fn new(model: &Model) -> Result<Self> {
         let model = model.for_prediction();
         if !model.is_stateful() {
-            // Whatever is prepared of the weights is prepared now.
+            // Prepare the weights ahead of the first call.
             model.prepare_outputs()?;
         }
         Ok(Self(model))
     }
 
-    /// The outputs for what the device is fed with.
+    /// The outputs for the values fed to the device.
     pub fn run(&self, feeds: &[&[f32]], sizes: &[&[usize]], samples: usize) -> Result<Vec<ArrayD<f32>>> {
         self.0.check_batches(samples, samples)?;
         let all = feeds.iter().fold(0usize, |all, feed| all.saturating_add(feed.len()));

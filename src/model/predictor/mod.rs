@@ -21,11 +21,11 @@ use crate::memory::check_room;
 use crate::ops;
 use crate::shape::Shape;
 
-/// A model made ready for prediction: it computes outputs, and nothing of it changes any more.
+/// An immutable form of a model, for prediction.
 ///
-/// [`Model::freeze`] makes one. A clone is another handle to the same weights, and any number of threads may predict with
-/// one or with clones at the same time; what a call computes in belongs to that call alone. The model that it was made of
-/// may be trained further or dropped.
+/// [`Model::freeze`] makes one. A clone is another handle to the same weights, and any number of threads can predict
+/// concurrently with one handle or with clones; no two calls share working memory. The original model can be trained
+/// further or dropped.
 ///
 /// ```
 /// use brasa::prelude::*;
@@ -38,7 +38,7 @@ use crate::shape::Shape;
 /// let outputs = predictor.run(&[x.view().into_dyn()])?;
 /// assert_eq!(outputs[0].shape(), [2, 3]);
 ///
-/// // From any number of threads, into memory of one's own.
+/// // From any number of threads, into the caller's memory.
 /// std::thread::scope(|scope| {
 ///     for _ in 0..4 {
 ///         let predictor = predictor.clone();
@@ -52,30 +52,29 @@ use crate::shape::Shape;
 /// ```
 ///
 /// # Two forms
-/// A model whose every step can be compiled is: batch normalizations are folded into the weights before them, weights are
-/// packed in the order in which the kernels read them, or transformed for Winograd's convolutions, tables of offsets are
-/// made, and buffers are laid out by the time for which each is needed. [`is_compiled`](Self::is_compiled) says whether it
-/// could be. The steps are those of dense, convolutional (plain, depthwise, separable), pooling, normalizing, recurrent
-/// (LSTM, GRU), merging and reshaping layers and of activations, on a CPU, for inputs of fixed sizes and without masks.
-/// Every other model that predicts can be frozen all the same; it is then computed as [`Model::predict`] computes it, by
-/// its layers.
+/// A model is compiled if every step can be: batch normalizations are folded into the preceding weights, weights are
+/// packed for the kernels or transformed for Winograd convolution, offset tables are precomputed, and buffers are
+/// allocated by liveness. [`is_compiled`](Self::is_compiled) says whether it was. The steps are those of dense,
+/// convolutional (plain, depthwise, separable), pooling, normalizing, recurrent (LSTM, GRU), merging and reshaping
+/// layers and of activations, on a CPU, for inputs of fixed sizes and without masks. Every other model that predicts
+/// can be frozen, too; it is then computed layer by layer, as by [`Model::predict`].
 ///
-/// # What holds for the compiled form
-/// * **The same bits for a sample**, whatever else is in the batch, however large the batch is, and whatever the number of
-///   threads: how a step is computed depends on the sizes of a sample alone. (For another instruction set, as on another
-///   processor, they may differ in the last places.)
-/// * **No allocation** in [`run_into`](Self::run_into) for one sample once a call like it has been made, as long as the
-///   network is small enough for one thread; no lock is ever waited for. A larger network, or batch, is shared between
-///   the threads of the current rayon pool, and handing work to them may allocate.
-/// * The numbers are those of [`Model::predict`], which computes by the same steps.
+/// # Guarantees of the compiled form
+/// * **The same bits for a sample**, whatever else is in the batch, however large the batch is, and whatever the number
+///   of threads: how a step is computed depends on the sizes of a sample alone. (With another instruction set the last
+///   bits can differ.)
+/// * **No allocation** in [`run_into`](Self::run_into) for one sample after a first such call, as long as the network
+///   is small enough for one thread; calls never wait for a lock. A larger network, or batch, is split between the
+///   threads of the current rayon pool, and scheduling can allocate.
+/// * The results are those of [`Model::predict`], which runs the same steps.
 ///
 /// # Memory
-/// The compiled form has a copy of the weights, in the form that kernels read. Working memory is taken from a free list
-/// of the predictor, and grows to what so many calls at once need; the last handle's end frees it.
+/// The compiled form has its own copy of the weights, packed for the kernels. Working memory comes from a free list of
+/// the predictor, which grows with the number of concurrent calls; dropping the last handle frees it.
 ///
 /// # States
-/// A layer that is stateful begins each call with the states that it had when the model was frozen, and what a call leaves
-/// is forgotten: a predictor's answer does not depend on what it was asked before.
+/// A stateful layer starts each call with the states that it had when the model was frozen, and the states after the
+/// call are discarded: a predictor's results do not depend on earlier calls.
 #[derive(Clone)]
 pub struct Predictor {
     inner: Arc<Inner>,
@@ -85,7 +84,7 @@ struct Inner {
     model: String,
     inputs: Vec<Signature>,
     outputs: Vec<Signature>,
-    /// What is done on the host before the first layer that computes on the device.
+    /// The calls on the host, before the first layer on the device.
     stage: Option<Stage>,
     checks: Checks,
     form: Form,
@@ -102,22 +101,21 @@ enum Form {
     General(Box<General>),
 }
 
-/// The layers that look at what comes in before it is computed with, such as an `Embedding` for words that it does not
-/// have.
+/// The layers that validate their input values before computing, such as an `Embedding` its indices.
 #[derive(Debug, Default)]
 pub(crate) struct Checks(Vec<Check>);
 
 #[derive(Debug)]
 struct Check {
-    /// Which of the values that the device is fed with.
+    /// Index of the value among those fed to the device.
     feed: usize,
-    /// The layer, behind the models that it is inside of.
+    /// The enclosing models, then the layer.
     path: Vec<Box<dyn Layer>>,
     arguments: Arguments,
 }
 
 impl Checks {
-    /// Those of a model, for what comes out of the layers on the host.
+    /// The checks of a model, for the outputs of the layers on the host.
     pub fn of(model: &Model) -> Result<Self> {
         let head = Head::of(model);
         let mut checks = Self::default();
@@ -129,8 +127,8 @@ impl Checks {
         Ok(checks)
     }
 
-    /// Those of a model's layers that see the values marked in `same` as they are; for each output whether it is the same
-    /// numbers.
+    /// Adds the checks of the layers that receive the values marked in `same` unchanged; returns for each output
+    /// whether it is unchanged.
     fn collect(
         &mut self,
         model: &Model,
@@ -149,7 +147,7 @@ impl Checks {
                         self.collect(inner, &Head::none(inner), (feed, &path), inside)?
                     }
                     None => {
-                        // Whether the next layer sees the same does not depend on the numbers.
+                        // Whether the values pass unchanged does not depend on them.
                         let is_same = in_layer(layer, layer.check_values_of(&[], &node.arguments))?;
                         self.0.push(Check { feed, path, arguments: node.arguments.clone() });
                         vec![is_same]
@@ -163,10 +161,10 @@ impl Checks {
         Ok(model.graph().outputs().iter().map(|slot| same[*slot]).collect())
     }
 
-    /// Refuses numbers that the layers cannot take.
+    /// Refuses values that the layers cannot take.
     ///
     /// # Errors
-    /// [`Error::Layer`] for the first such number.
+    /// [`Error::Layer`] for the first such value.
     pub fn check(&self, feed: usize, values: &[f32]) -> Result<()> {
         for check in self.0.iter().filter(|check| check.feed == feed) {
             let Some((layer, outer)) = check.path.split_last() else { continue };
@@ -178,7 +176,7 @@ impl Checks {
 }
 
 impl Model {
-    /// The compiled form, if every step has one; made now, unless it was since the weights have changed.
+    /// The compiled form, if every step has one; cached until the weights change.
     ///
     /// # Errors
     /// As for a forward pass.
@@ -190,7 +188,7 @@ impl Model {
             let purpose =
                 Purpose { training: false, skip_final: vec![false; self.graph.outputs().len()], observed: false };
             let plan = self.plan(&purpose)?;
-            // Without room for a second form of the weights, and for a copy while it is made, the layers compute.
+            // Without memory for the packed weights and a temporary copy, the layers compute.
             let own = self.plain_weights()?;
             let ranges = plan.steps.iter().flat_map(|step| &step.weights);
             let weights = ranges.flat_map(|range| range.of(&own)).map(|weight| weight.len() as u64).sum::<u64>();
@@ -203,7 +201,7 @@ impl Model {
 }
 
 impl Model {
-    /// Makes the model ready for prediction from any number of threads: see [`Predictor`].
+    /// Freezes the model for prediction from any number of threads: see [`Predictor`].
     ///
     /// Later changes of the model do not reach the predictor.
     ///
@@ -236,8 +234,8 @@ impl Model {
 }
 
 impl Model {
-    /// The values of each output for what the device is fed with, by the compiled form; numbers that the layers cannot take
-    /// are refused. The results are buffers to be [given back](crate::ops::give_back).
+    /// The values of each output for the values fed to the device, by the compiled form; values that the layers cannot
+    /// take are refused. Return the buffers with [`give_back`](crate::ops::give_back).
     pub(crate) fn compute(&self, program: &Program, feeds: Vec<Feed>, samples: usize) -> Result<Vec<Vec<f32>>> {
         let head = Head::of(self);
         for (index, feed) in feeds.iter().enumerate() {
@@ -258,13 +256,12 @@ impl Predictor {
         &self.inner.model
     }
 
-    /// The names of the inputs, in the order in which [`run`](Self::run) takes them: those of
-    /// [`Model::input_keys`].
+    /// The names of the inputs, in the order in which [`run`](Self::run) takes them: those of [`Model::input_keys`].
     pub fn input_names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.inner.inputs.iter().map(|input| input.name.as_str())
     }
 
-    /// The names of the outputs, in the order in which [`run`](Self::run) gives them: those of
+    /// The names of the outputs, in the order in which [`run`](Self::run) returns them: those of
     /// [`Model::output_keys`].
     pub fn output_names(&self) -> impl ExactSizeIterator<Item = &str> {
         self.inner.outputs.iter().map(|output| output.name.as_str())
@@ -294,8 +291,7 @@ impl Predictor {
         matches!(self.inner.form, Form::Compiled(_))
     }
 
-    /// The outputs for some samples: an array for each output, whose first axis counts the samples as that of each input
-    /// does.
+    /// The outputs for a batch: an array for each output, batch first, like the inputs.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -314,10 +310,9 @@ impl Predictor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Data`] for another number of inputs, for an input of another shape or number of samples than it should
-    /// have, for no sample at all, for numbers that a layer does not take (such as a word that an `Embedding` does not
-    /// have), and for a model of texts, which [`run_columns`](Self::run_columns) takes; [`Error::Memory`] if there is no
-    /// room.
+    /// [`Error::Data`] for a wrong number of inputs, an input of a wrong shape or number of samples, an empty batch,
+    /// values that a layer does not take (such as an index that an `Embedding` lacks), and for a model of texts, which
+    /// [`run_columns`](Self::run_columns) takes; [`Error::Memory`] if memory does not suffice.
     pub fn run(&self, inputs: &[ArrayViewD<'_, f32>]) -> Result<Vec<ArrayD<f32>>> {
         let sizes: Vec<&[usize]> = inputs.iter().map(|input| input.shape()).collect();
         let samples = self.check_sizes(&sizes)?;
@@ -331,7 +326,7 @@ impl Predictor {
         self.compute(&slices, &sizes, samples)
     }
 
-    /// As [`run`](Self::run), for models with layers of texts or of exact whole numbers at the head of their inputs.
+    /// As [`run`](Self::run), for models whose first layers take texts or exact integers.
     ///
     /// ```
     /// use brasa::datasets::{Cells, Column};
@@ -367,10 +362,10 @@ impl Predictor {
         self.compute(&slices, &sizes, samples)
     }
 
-    /// As [`run`](Self::run), from values in a row to values in a row: `inputs` has the values of all samples of each
-    /// input, sample by sample, and `outputs` a place for all of each output, which is overwritten.
+    /// As [`run`](Self::run), from flat slices to flat slices: each input has the values of all samples, sample by
+    /// sample; each output is overwritten in the same layout.
     ///
-    /// This is the form that needs no memory of its own: see [`Predictor`].
+    /// This form does not allocate: see [`Predictor`].
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -387,9 +382,9 @@ impl Predictor {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Data`] for another number of inputs or outputs, or of values in one of them, for no sample at all, and
-    /// for numbers that a layer does not take; [`Error::Unsupported`] for a model whose sizes the data decides on, or
-    /// that takes texts; [`Error::Memory`] if there is no room.
+    /// [`Error::Data`] for a wrong number of inputs or outputs, or of values in one of them, for an empty batch, and
+    /// for values that a layer does not take; [`Error::Unsupported`] for a model whose sizes depend on the data, or
+    /// that takes texts; [`Error::Memory`] if memory does not suffice.
     pub fn run_into(&self, inputs: &[&[f32]], samples: usize, outputs: &mut [&mut [f32]]) -> Result<()> {
         let inner = &*self.inner;
         self.check_samples(samples)?;
@@ -422,7 +417,7 @@ impl Predictor {
         Ok(())
     }
 
-    /// The outputs for what the device is fed with.
+    /// The outputs for the values fed to the device.
     fn compute(&self, feeds: &[&[f32]], sizes: &[&[usize]], samples: usize) -> Result<Vec<ArrayD<f32>>> {
         let inner = &*self.inner;
         for (feed, values) in feeds.iter().enumerate() {
@@ -444,12 +439,12 @@ impl Predictor {
         arrays.collect()
     }
 
-    /// How an error speaks of an input.
+    /// The description of an input in errors.
     fn input(&self, name: &str) -> String {
         format!("input `{name}` of model `{}`", self.inner.model)
     }
 
-    /// The number of samples, if these are the sizes of as many inputs as there should be, and fit them.
+    /// The number of samples, if the number of inputs and their sizes fit.
     fn check_sizes(&self, sizes: &[&[usize]]) -> Result<usize> {
         self.check_count(sizes.len())?;
         let samples = sizes.first().and_then(|sizes| sizes.first()).copied().unwrap_or(0);

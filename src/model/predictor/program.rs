@@ -1,5 +1,4 @@
-//! The compiled form of a predictor: steps over plain slices, in buffers that are laid out by the time for which each is
-//! needed.
+//! The compiled form of a predictor: steps over plain slices, in buffers allocated by liveness.
 
 use crossbeam_queue::ArrayQueue;
 use std::ops::Range;
@@ -11,23 +10,23 @@ use crate::memory::check_room;
 use crate::model::plan::{Prepared, Step};
 use crate::ops;
 
-/// Inputs that a step may have.
+/// Maximal number of inputs of a step.
 const MOST_INPUTS: usize = 16;
-/// Values in the buffers of samples that are computed together, if there are several: with the weights they stay in the
-/// processor's last cache.
+/// Maximal number of values in the buffers of a block of several samples: with the weights they stay in the last-level
+/// cache.
 const BLOCK: usize = 1 << 20;
-/// Samples that are computed together at most.
+/// Maximal number of samples in a block.
 const MOST_SAMPLES: usize = 128;
-/// Sets of buffers that wait for the next calls at most; more are dropped.
+/// Maximal number of arenas in the free list; more are dropped.
 const MOST_KEPT: usize = 256;
 
-/// Where a value lies.
+/// The location of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// In an input, as it was handed in.
+    /// In an input of the call.
     Input(usize),
     Buffer(usize),
-    /// In an output, as it is handed out.
+    /// In an output of the call.
     Output(usize),
 }
 
@@ -35,7 +34,7 @@ enum Place {
 #[derive(Debug)]
 struct Placed {
     step: Box<dyn FrozenStep>,
-    /// Where each input lies, and how many values of it a sample has; none for a step that is computed in place.
+    /// The place of each input, and its values per sample; empty for an in-place step.
     inputs: Vec<(Place, usize)>,
     output: (Place, usize),
 }
@@ -51,22 +50,22 @@ struct Arena {
 pub(crate) struct Program {
     steps: Vec<Placed>,
     inputs: Vec<usize>,
-    /// For each output how many values a sample has, and from where it is copied unless a step writes it in its place.
+    /// For each output its values per sample, and the place it is copied from unless a step writes it directly.
     outputs: Vec<(usize, Option<Place>)>,
-    /// How many values of a sample each buffer has.
+    /// Values per sample of each buffer.
     buffers: Vec<usize>,
-    /// Samples that are computed together.
+    /// Samples in a block.
     block: usize,
-    /// Floating-point operations for a sample.
+    /// Floating-point operations per sample.
     operations: usize,
     arenas: ArrayQueue<Arena>,
 }
 
-/// The values of a plan while they are given their places.
+/// Assignment of a plan's values to places.
 struct Layout {
-    /// For each slot the slot whose values it has.
+    /// For each slot the slot whose values it shares.
     origin: Vec<usize>,
-    /// For each slot that is an origin the last step that uses it; `usize::MAX` for what is used at the end.
+    /// For each origin the last step that uses it; `usize::MAX` for outputs.
     last_use: Vec<usize>,
     places: Vec<Option<Place>>,
     buffers: Vec<usize>,
@@ -74,7 +73,7 @@ struct Layout {
 }
 
 impl Layout {
-    /// A free buffer for `len` values, the smallest that holds them, else the largest, which grows.
+    /// A buffer for `len` values: the smallest free one that fits, else the largest, which grows, else a new one.
     fn buffer(&mut self, len: usize) -> usize {
         let fits = (0..self.free.len()).filter(|at| self.buffers[self.free[*at]] >= len);
         let best = fits.min_by_key(|at| self.buffers[self.free[*at]]);
@@ -88,7 +87,7 @@ impl Layout {
         buffer
     }
 
-    /// Gives a buffer back.
+    /// Returns a buffer to the free list.
     fn free(&mut self, place: Place) {
         if let Place::Buffer(buffer) = place {
             self.free.push(buffer);
@@ -126,7 +125,7 @@ impl Program {
                 layout.last_use[layout.origin[*slot]] = index;
             }
         }
-        // What is an output and nothing else is written in its place.
+        // A value that is only an output is written there directly.
         let mut as_output = vec![None; plan.slots];
         let ends: Vec<usize> = plan.outputs.iter().map(|slot| layout.origin[*slot]).collect();
         for (output, slot) in ends.iter().enumerate() {
@@ -151,7 +150,7 @@ impl Program {
             for slot in &origins {
                 inputs.push((layout.places[*slot]?, lens[*slot]));
             }
-            // What is used for the last time, once each.
+            // Values used for the last time, deduplicated.
             let mut ended: Vec<usize> = origins.clone();
             ended.sort_unstable();
             ended.dedup();
@@ -181,7 +180,7 @@ impl Program {
                 steps.push(Placed { step: part, inputs: std::mem::take(&mut inputs), output: (place, len) });
                 if is_last {
                     layout.places[step.output] = Some(place);
-                    // A value that nothing uses is gone at once.
+                    // An unused value is freed immediately.
                     if layout.last_use[step.output] == 0 {
                         layout.free(place);
                     }
@@ -208,16 +207,15 @@ impl Program {
         })
     }
 
-    /// How many values of each output a sample has.
+    /// Values per sample of each output.
     pub fn output_lens(&self) -> impl Iterator<Item = usize> {
         self.outputs.iter().map(|(len, _)| *len)
     }
 
-    /// Computes some samples, whose values lie one after another in each input and each output.
+    /// Computes a batch, whose samples are contiguous in each input and each output.
     ///
     /// # Errors
-    /// [`Error::Shape`] for other numbers of inputs, outputs or values than there should be; [`Error::Memory`] if there is
-    /// no room for buffers.
+    /// [`Error::Shape`] for wrong numbers of inputs, outputs or values; [`Error::Memory`] if the buffers do not fit.
     pub fn run(&self, inputs: &[&[f32]], samples: usize, outputs: &mut [&mut [f32]]) -> Result<()> {
         let fits = |len: usize, values: usize| len.checked_mul(samples) == Some(values);
         let inputs_fit = self.inputs.len() == inputs.len()
@@ -242,7 +240,7 @@ impl Program {
         })
     }
 
-    /// As [`run`](Self::run), the samples shared between threads.
+    /// As [`run`](Self::run), with the samples split between threads.
     fn run_shared(&self, inputs: &[&[f32]], samples: usize, outputs: &mut [&mut [f32]], threads: usize) -> Result<()> {
         let parts = (threads * samples.div_ceil(threads * self.block)).min(samples);
         let part = samples.div_ceil(parts);
@@ -260,12 +258,12 @@ impl Program {
         done.into_iter().collect()
     }
 
-    /// Calls `work` with buffers for so many samples.
+    /// Calls `work` with an arena for `samples` samples.
     fn with_arena(&self, samples: usize, work: impl FnOnce(&mut Arena)) -> Result<()> {
         let mut arena = self.arenas.pop().unwrap_or_default();
         self.grow(&mut arena, samples)?;
         work(&mut arena);
-        // One that finds no place is dropped.
+        // If the free list is full, the arena is dropped.
         drop(self.arenas.push(arena));
         Ok(())
     }
@@ -281,7 +279,7 @@ impl Program {
         check_room("the buffers of a prediction", all)?;
         for (buffer, len) in arena.buffers.iter_mut().zip(&self.buffers) {
             if buffer.len() < wanted(len) {
-                // Before another is asked for.
+                // Free it before allocating the next.
                 *buffer = Vec::new();
                 *buffer = huge_pages::zeros(wanted(len));
             }
@@ -289,7 +287,7 @@ impl Program {
         Ok(())
     }
 
-    /// Computes the samples in `range`, which stand from sample `from` on in the outputs.
+    /// Computes the samples in `range`, written from sample `from` on in the outputs.
     fn compute(
         &self,
         arena: &mut Arena,
@@ -316,7 +314,7 @@ impl Program {
                 *value = match place {
                     Place::Input(input) => of_input(*input, *len),
                     Place::Buffer(buffer) => &arena.buffers[*buffer][..count * len],
-                    Place::Output(_) => unreachable!("what is written in its place is used by no other step"),
+                    Place::Output(_) => unreachable!("a value written to an output is not read by a step"),
                 };
             }
             placed.step.run(&values[..placed.inputs.len()], count, threads, output);
@@ -335,12 +333,12 @@ impl Program {
     }
 }
 
-/// The number of values of a sample; `None` if there are none, or too many.
+/// The number of values of a sample; `None` if it is 0 or overflows.
 fn checked_len(sizes: &[usize]) -> Option<usize> {
     sizes.iter().try_fold(1usize, |len, size| len.checked_mul(*size)).filter(|len| *len > 0)
 }
 
-/// What a step becomes.
+/// The compiled form of a step, if it has one.
 fn freeze(step: &Step, weights: &[ops::Value], sizes: &[Vec<usize>]) -> Option<Frozen> {
     if step.outputs != 1 || !step.masks.is_empty() || !step.arguments.is_empty() {
         return None;
