@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use brasa::prelude::*;
-use ndarray::{Array, ArrayD};
+use ndarray::ArrayD;
 
 const NETWORKS: [&str; 8] = ["mlp", "cnn", "nested", "conv1d", "separable", "vgg", "lstm", "transformer"];
 
@@ -25,10 +25,9 @@ fn main() -> ExitCode {
         let (batch, steps) = (number(batch), number(steps));
         let sizes = [&[batch][..], &shape].concat();
         // Numbers that repeat, between 0 and 1.
-        let x: ArrayD<f32> = Array::from_shape_fn(sizes, |index| {
-            let sum = index.as_array_view().iter().fold(0usize, |sum, at| sum * 31 + at);
-            (sum % 257) as f32 / 257.0
-        });
+        let count = sizes.iter().product::<usize>();
+        let x = ArrayD::from_shape_vec(sizes, (0..count).map(|at| (at * 31 % 257) as f32 / 257.0).collect())
+            .map_err(|error| brasa::Error::shape("the sizes of a batch", error))?;
         let y: Vec<f32> = (0..batch).map(|sample| (sample % 10) as f32).collect();
         for _ in 0..steps {
             match action.as_str() {
@@ -77,9 +76,9 @@ fn model(name: &str) -> brasa::Result<(Model, Vec<usize>)> {
             vec![28, 28, 3]
         }
         "vgg" => {
-            model.add(Conv2D::new(16, 3).padding("same").use_bias(false).input_shape((32, 32, 3)))?;
+            model.add(Conv2D::new(16, 3).padding(Padding::Same).use_bias(false).input_shape((32, 32, 3)))?;
             model.add(BatchNormalization::new())?.add(ReLU::new())?;
-            model.add(Conv2D::new(16, 3).padding("same").use_bias(false))?;
+            model.add(Conv2D::new(16, 3).padding(Padding::Same).use_bias(false))?;
             model.add(BatchNormalization::new())?.add(ReLU::new())?.add(MaxPooling2D::new(2))?.add(Flatten::new())?;
             vec![32, 32, 3]
         }
