@@ -28,9 +28,13 @@ fn check(name: &str, build: impl FnOnce(&mut Sequential) -> brasa::Result<()>) {
     pool.install(|| {
         let mut run = || predictor.run_into(&[&input], 1, &mut [&mut output]).unwrap();
         (0..3).for_each(|_| run());
-        let before = count();
-        (0..10).for_each(|_| run());
-        assert_eq!(count() - before, 0, "{name}");
+        // Other threads of the test program may allocate meanwhile; what a prediction allocates, it does every time.
+        let least = (0..20).map(|_| {
+            let before = count();
+            (0..10).for_each(|_| run());
+            count() - before
+        });
+        assert_eq!(least.min(), Some(0), "{name}");
     });
     assert!(output.iter().all(|value| value.is_finite()));
 }

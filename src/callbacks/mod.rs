@@ -138,7 +138,7 @@ pub trait Callback {
         Ok(())
     }
 
-    /// Training was interrupted by a [`StopHandle`](crate::training::StopHandle), to be resumed later: in an epoch, in
+    /// Training was interrupted by a [`StopHandle`], to be resumed later: in an epoch, in
     /// the validation after it (which then has no [`on_test_end`](Self::on_test_end) and is repeated later), or between
     /// two epochs. The run's state is written after this, so temporary changes to the model must be undone here.
     fn on_interrupt(&mut self, context: &mut Context<'_>) -> Result<()> {

@@ -113,7 +113,7 @@ impl<'a> Fit<'a> {
     /// [`validation_split`](Self::validation_split), for which the weights are used too.
     ///
     /// Data with weights of its own ([`Dataset::with_sample_weight`](crate::datasets::Dataset::with_sample_weight),
-    /// [`Weighted`]) needs none here; the same holds for validation data.
+    /// [`Weighted`](crate::datasets::Weighted)) needs none here; the same holds for validation data.
     ///
     /// ```
     /// use brasa::prelude::*;

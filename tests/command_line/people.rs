@@ -490,7 +490,10 @@ fn labels_have_a_table_of_their_own() {
     );
     assert!(said.get("confusion_matrix").is_none());
     let text = place.done("evaluate m.keras --data d.npz").stdout;
-    assert!(text.contains("label  precision") && text.contains("2 of 4 samples have just the labels"), "{text}");
+    assert!(
+        text.contains("label  precision") && text.contains("2 of 4 samples have exactly the predicted labels"),
+        "{text}"
+    );
 }
 
 #[test]
