@@ -218,7 +218,7 @@ pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
         .map_err(|error| Error::argument("threads", "a pool not made before, of threads that can be started", error))
 }
 
-/// Chooses a GPU among the devices of a backend and returns its index, or a message that says why there is none.
+/// Chooses a GPU among the devices of a backend and returns its index, or a message that says why none was found.
 fn choose(found: &[Found], index: Option<usize>) -> Result<usize, String> {
     let software = |device: &Found| {
         let (name, index) = (&device.name, device.index);

@@ -20,14 +20,14 @@ use serde_json::Value as Json;
 use tokio::runtime::Runtime;
 use tower::Service;
 
-#[allow(dead_code)]
+#[allow(dead_code)] // Each target uses some of the readers.
 #[path = "../readers.rs"]
 mod readers;
-#[allow(unused_imports, unused_macros)]
+#[allow(unused_imports, unused_macros)] // This target has no single reader, for which the macro is.
 #[path = "../target.rs"]
 mod target;
 
-/// What the bytes behind the first are.
+/// The form of the bytes after the first.
 #[derive(Clone, Copy)]
 enum Form {
     /// The body.
@@ -40,7 +40,7 @@ enum Form {
     Address,
 }
 
-/// What is asked (none where the input says it), the body's Content-Type, and the form; `A` chooses the first.
+/// The address (empty if the input has it), the body's Content-Type, and the form; `A` chooses the first.
 const KINDS: [(&str, &str, Form); 27] = [
     ("/v1/models/line:predict", "", Form::Body),        // A
     ("/v1/models/both:predict", "", Form::Body),        // B

@@ -50,7 +50,7 @@ pub struct Answer {
     pub input: String,
     /// The target, if known: a class, or numbers.
     pub truth: Option<Vec<f32>>,
-    /// The model's output, or the reason why there is none.
+    /// The model's output, or why it failed.
     pub output: std::result::Result<Vec<f32>, String>,
 }
 

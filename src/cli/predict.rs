@@ -149,7 +149,7 @@ impl Predict {
         }
     }
 
-    /// Refuses options about a kind of inputs where there is none of it.
+    /// Refuses options for a kind of input that is absent.
     fn check_read(&self, pictures: bool, tables: bool, texts: bool) -> Result<()> {
         let refused = |argument: &str, expected: &str| Err(Error::argument(argument, expected, "none"));
         match () {

@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "recipes")]
 pub(crate) use self::analysis::class_of_number;
 #[cfg(feature = "serve")]
 pub(crate) use self::first_line::is_gap;

@@ -89,7 +89,7 @@ impl Fingerprint {
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read.
-    #[cfg_attr(not(feature = "images"), allow(dead_code))]
+    #[cfg_attr(not(feature = "images"), expect(dead_code, reason = "used for folders of images"))]
     pub(super) fn add_start(&mut self, path: &Path) -> Result<()> {
         const START: u64 = 64 << 10;
         let mut start = Vec::new();

@@ -9,16 +9,15 @@ use std::{
 use image::{DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageReader, RgbImage, imageops::FilterType};
 use rayon::prelude::*;
 
+use super::folders::{EXTENSIONS, check_apart, entries, is_picture};
 use super::pixels::{self, Room};
+use super::shuffle::shuffle;
 use super::{Fingerprint, PixelRange, Samples, check_class_names, samples::check_request, source::Source};
 use crate::error::{Error, Result};
 use crate::formats::{Limits, regular::open_file};
 
 /// The longest side to which an image is resized, in pixels.
 const MOST_PIXELS_A_SIDE: u32 = 16_384;
-
-/// The file extensions of images that can be decoded.
-const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
 
 /// Reads an image (PNG, JPEG, BMP, WebP, or the first frame of a GIF) as `height × width × channels` values from 0 to
 /// 1.
@@ -374,77 +373,6 @@ impl ImageFolder {
     }
 }
 
-/// The folders for training, validation and testing in a folder that has them: `train`, `val` (or `valid` or
-/// `validation`) and `test`, at least one of which has sub-folders. If the folder has any other sub-folder, its
-/// sub-folders are classes, whatever their names.
-///
-/// # Errors
-/// [`Error::Io`] if a folder cannot be read.
-pub fn is_tree(folder: &Path) -> Result<Option<[Option<PathBuf>; 3]>> {
-    const PARTS: [&[&str]; 3] = [&["train", "training"], &["val", "valid", "validation"], &["test"]];
-    let mut parts = [const { None }; 3];
-    let mut classes = 0;
-    for (name, path) in entries(folder, &mut 0)?.into_iter().filter(|(_, path)| path.is_dir()) {
-        let part = PARTS.iter().position(|names| names.contains(&name.to_lowercase().as_str()));
-        let Some(part) = part.filter(|part| parts[*part].is_none()) else { return Ok(None) };
-        classes += entries(&path, &mut 0)?.iter().filter(|(_, path)| path.is_dir()).count();
-        parts[part] = Some(path);
-    }
-    Ok((classes > 0).then_some(parts))
-}
-
-/// Shuffles a list by a function of `seed` and its length alone.
-pub(super) fn shuffle<T>(list: &mut [T], seed: u64) {
-    let mut state = seed;
-    for last in (1..list.len()).rev() {
-        // Fisher–Yates; the remainder's bias is below 2⁻⁴⁰ for any number of files.
-        list.swap(last, (split_mix(&mut state) % (last as u64 + 1)) as usize);
-    }
-}
-
-/// The next number of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
-fn split_mix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
-
-/// The entries of a folder by name, without hidden ones and those that macOS adds to archives.
-pub(super) fn entries(folder: &Path, left_out: &mut usize) -> Result<Vec<(String, PathBuf)>> {
-    let mut entries = Vec::new();
-    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
-        let entry = entry.map_err(Error::io("read", folder))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name.starts_with('.') || name == "__MACOSX" {
-            *left_out += 1;
-        } else {
-            entries.push((name, entry.path()));
-        }
-    }
-    entries.sort();
-    Ok(entries)
-}
-
-/// Rejects class folders that link to one another or to their parent folder: their images would be counted repeatedly.
-pub(super) fn check_apart(folder: &Path, classes: &[(String, PathBuf)]) -> Result<()> {
-    let real = |path: &Path| fs::canonicalize(path).map_err(Error::io("read", path));
-    let whole = real(folder)?;
-    let mut found = classes.iter().map(|(name, path)| Ok((real(path)?, name))).collect::<Result<Vec<_>>>()?;
-    // Sorted, a folder directly precedes its contents.
-    found.sort();
-    let is_above = |pair: &[(PathBuf, &String)]| pair[1].0.starts_with(&pair[0].0);
-    let refused = match found.iter().find(|(path, _)| whole.starts_with(path)) {
-        Some((_, name)) => format!("`{name}`, a link to the whole"),
-        None => match found.windows(2).find(|pair| is_above(pair)) {
-            Some(pair) => format!("`{}` and `{}`, of which one is a link into the other", pair[0].1, pair[1].1),
-            None => return Ok(()),
-        },
-    };
-    let expected = "a folder for each class, with files of its own";
-    Err(Error::data(format!("folder `{}`", folder.display()), expected, refused))
-}
-
 /// Adds the images in a class's folder and below it. Links to folders are not followed: they can form cycles.
 fn list(folder: &Path, class: usize, pictures: &mut Vec<(PathBuf, usize)>, left_out: &mut usize) -> Result<()> {
     for (_, path) in entries(folder, left_out)? {
@@ -458,12 +386,6 @@ fn list(folder: &Path, class: usize, pictures: &mut Vec<(PathBuf, usize)>, left_
         }
     }
     Ok(())
-}
-
-/// Whether a file has an image extension: `bmp`, `gif`, `jpeg`, `jpg`, `png`, `webp`.
-pub fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }
 
 impl Source for ImageFolder {

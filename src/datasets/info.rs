@@ -1,4 +1,4 @@
-//! What a model stores about the data that it was trained on.
+//! Facts about its training data that a model stores.
 
 use std::fmt;
 use std::str::FromStr;
@@ -89,7 +89,7 @@ impl FromStr for PixelRange {
     }
 }
 
-/// What a model stores about its data: [`Model::data_info`](crate::Model::data_info).
+/// Facts about its data that a model stores: [`Model::data_info`](crate::Model::data_info).
 ///
 /// It is saved in the model's file: as the member `brasa.json` of a `.keras` archive, which Keras ignores, the
 /// attribute `brasa` of an `.h5` file, and the metadata entry `brasa` of a `.safetensors` file. Size and channels of

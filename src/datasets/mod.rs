@@ -25,6 +25,8 @@ mod download;
 pub mod fashion_mnist;
 mod fields;
 mod fingerprint;
+#[cfg(any(feature = "csv", feature = "images"))]
+mod folders;
 mod idx;
 #[cfg(feature = "images")]
 mod image;
@@ -39,6 +41,8 @@ mod one_hot;
 mod pixels;
 mod ranged;
 mod samples;
+#[cfg(any(feature = "csv", feature = "images"))]
+mod shuffle;
 mod source;
 mod table_info;
 #[cfg(feature = "csv")]
@@ -54,10 +58,10 @@ pub(crate) use self::csv::is_gap;
 #[cfg(feature = "csv")]
 pub use self::csv::{ColumnProfile, Csv, Missing, Table, TableRows, load_csv};
 pub(crate) use self::fields::places;
+#[cfg(any(feature = "csv", feature = "images"))]
+pub use self::folders::{is_picture, is_tree};
 #[cfg(feature = "images")]
-pub use self::image::{
-    ImageFolder, ReadImage, decode_image, image_size, is_picture, is_tree, load_image, load_image_with,
-};
+pub use self::image::{ImageFolder, ReadImage, decode_image, image_size, load_image, load_image_with};
 #[cfg(feature = "recipes")]
 pub(crate) use self::source::{read_all_columns, read_column};
 #[cfg(feature = "recipes")]

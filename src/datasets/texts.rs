@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use csv::{Reader, ReaderBuilder, StringRecord};
 use rayon::prelude::*;
 
-use super::image::{check_apart, entries, is_picture, shuffle};
+use super::folders::{check_apart, entries, is_picture};
 use super::samples::check_request;
+use super::shuffle::shuffle;
 use super::{Column, Dataset, Fingerprint, Source};
 use crate::error::{Error, Result};
 use crate::formats::regular::{open_file, read_text};
@@ -198,6 +199,7 @@ pub fn load_text_csv(path: impl AsRef<Path>, text: &str, target: Option<&str>) -
 }
 
 /// Shuffles texts with their targets by a function of `seed` and their number alone.
+#[cfg(feature = "recipes")]
 pub(crate) fn texts_shuffled(data: &Dataset, seed: u64) -> Result<Dataset> {
     let mut order: Vec<usize> = (0..data.len()).collect();
     shuffle(&mut order, seed);

@@ -99,7 +99,6 @@ impl Model {
     }
 
     /// Whether the loss is a hinge loss on outputs centred at 0, for which the sign of an output is its class.
-    #[cfg_attr(not(feature = "report"), allow(dead_code))]
     pub(crate) fn has_hinge_loss(&self) -> bool {
         let is_hinge = |loss: &dyn Loss| ["Hinge", "SquaredHinge"].contains(&loss.class_name());
         let hinge = |compiled: &Compiled| compiled.only_loss().is_some_and(is_hinge);

@@ -192,13 +192,11 @@ impl FromStr for Style {
 /// use brasa::Shape;
 /// use brasa::model::summary::{Params, Row, Summary};
 ///
-/// let row = Row {
-///     name: "dense".into(),
-///     class_name: "Dense".into(),
-///     output_shapes: vec![Shape::batch_of(10)],
-///     params: 10_250,
-///     ..Row::default()
-/// };
+/// let mut row = Row::default();
+/// row.name = "dense".into();
+/// row.class_name = "Dense".into();
+/// row.output_shapes = vec![Shape::batch_of(10)];
+/// row.params = 10_250;
 /// let summary = Summary::new("sequential", vec![row], Params::float32(10_250), Params::default());
 /// let text = summary.to_string();
 /// assert!(text.contains(" dense (Dense)               (None, 10)                10250     \n"));

@@ -91,7 +91,7 @@ impl Drop for Ending {
                 json!({
                     "time": jiff::Timestamp::now().to_string(),
                     "id": self.id.to_str().unwrap_or_default(),
-                    "peer": peer,
+                    "peer": peer.as_deref(),
                     "method": method.as_str(),
                     "path": crate::error::begun(path, 300),
                     "status": self.status,

@@ -8,7 +8,7 @@ use super::opened::Opened;
 use super::{
     ColumnInfo, Csv, Dataset, Fill, MOST_CATEGORIES, MOST_CLASSES, Missing, Samples, Table, TableInfo, rows_of,
 };
-use crate::datasets::{image::shuffle, split_index};
+use crate::datasets::{shuffle::shuffle, split_index};
 use crate::error::{Error, Result};
 
 /// Reads a table: one pass to analyse its columns, unless they are known, and one for the numbers.
