@@ -154,6 +154,16 @@ pub enum Error {
         action: &'static str,
     },
 
+    /// A rank of a distributed training that has failed, has not answered, or differs from the others.
+    #[error("rank {rank}: {}", line(reason, EXPECTED))]
+    #[non_exhaustive]
+    Rank {
+        /// The rank, from 0.
+        rank: usize,
+        /// What happened there.
+        reason: String,
+    },
+
     /// A thread that could not be started.
     #[error("cannot start a thread for {purpose}: {source}")]
     #[non_exhaustive]
@@ -337,6 +347,11 @@ impl Error {
     /// An [`Error::Thread`].
     pub fn thread(purpose: &'static str, source: std::io::Error) -> Self {
         Self::Thread { purpose, source: Arc::new(source) }
+    }
+
+    /// An [`Error::Rank`].
+    pub fn rank(rank: usize, reason: impl Into<String>) -> Self {
+        Self::Rank { rank, reason: kept(reason, EXPECTED) }
     }
 
     /// An [`Error::Interrupted`].

@@ -6,6 +6,9 @@ pub mod arguments {}
 #[doc = include_str!("../docs/guide/data.md")]
 pub mod data {}
 
+#[doc = include_str!("../docs/guide/distributed.md")]
+pub mod distributed {}
+
 #[doc = include_str!("../docs/guide/files.md")]
 pub mod files {}
 

@@ -73,6 +73,7 @@
 //! | `images` | ✓ | image files and folders |
 //! | `progress` | ✓ | the progress bar in a terminal; without it, lines |
 //! | `tensorboard` | ✓ | `callbacks::TensorBoard` |
+//! | `mpi` | | training by processes that `mpirun` starts |
 //! | `dataset` | ✓ | `datasets::FromBurn` and `datasets::ToBurn` |
 //! | `download` | ✓ | downloading MNIST and Fashion-MNIST where they are missing |
 //!
@@ -91,9 +92,9 @@
 //! # What it does not do
 //!
 //! Values are 32-bit floats: there is no mixed precision and no quantization. There are no ragged or sparse tensors, no
-//! layers that mix images or take bounding boxes, and no training on several devices at once. No code from a file is
-//! executed, so a `Lambda` is neither saved nor loaded. [`differences`] lists everything that is missing or different
-//! from Keras, with the reasons.
+//! layers that mix images or take bounding boxes. Training on several machines is by processes on CPUs (feature `mpi`),
+//! not on several GPUs. No code from a file is executed, so a `Lambda` is neither saved nor loaded. [`differences`] lists
+//! everything that is missing or different from Keras, with the reasons.
 #![deny(unsafe_code)]
 // wgpu's shader types are deeply nested.
 #![recursion_limit = "256"]
@@ -104,6 +105,7 @@ mod compile;
 pub mod config;
 pub mod constraints;
 pub mod datasets;
+pub mod distributed;
 #[doc = include_str!("differences.md")]
 pub mod differences {}
 mod error;

@@ -12,7 +12,19 @@ use rayon::prelude::*;
 ///
 /// It implements the generator traits of the crate `rand` (0.10), and has methods for the usual distributions.
 #[derive(Clone, Debug)]
-pub struct Random(ChaCha8Rng);
+pub struct Random {
+    stream: ChaCha8Rng,
+    part: Rows,
+}
+
+/// The rows of a batch that a pass computes: all of them, or a part in distributed training.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rows {
+    /// The number of rows before these.
+    pub first: usize,
+    /// Their number.
+    pub count: usize,
+}
 
 impl Random {
     /// The stream of these parts: the same parts give the same numbers, other parts independent ones. A training loop
@@ -28,20 +40,38 @@ impl Random {
         random(parts)
     }
 
+    /// The same for a part of a batch; see [`skip_rows`](Self::skip_rows).
+    pub(crate) fn of_part(self, part: Rows) -> Self {
+        Self { part, ..self }
+    }
+
+    /// Passes over the draws of the rows before this part, which draws `numbers` numbers of one word each, row after
+    /// row.
+    pub(crate) fn skip_rows(&mut self, numbers: usize) {
+        let before = self.draws_before(numbers) as u128;
+        self.stream.set_word_pos(self.stream.get_word_pos() + before);
+    }
+
+    /// The number of draws before those of this part; see [`skip_rows`](Self::skip_rows).
+    pub(crate) fn draws_before(&self, numbers: usize) -> usize {
+        let Rows { first, count } = self.part;
+        if count > 0 && numbers.is_multiple_of(count) { first.saturating_mul(numbers / count) } else { 0 }
+    }
+
     /// A number drawn uniformly from `range`, its end excluded.
     pub fn uniform(&mut self, range: Range<f32>) -> f32 {
-        range.start + (range.end - range.start) * self.0.random::<f32>()
+        range.start + (range.end - range.start) * self.stream.random::<f32>()
     }
 
     /// A normally distributed number.
     pub fn normal(&mut self, mean: f32, stddev: f32) -> f32 {
-        let number: f32 = StandardNormal.sample(&mut self.0);
+        let number: f32 = StandardNormal.sample(&mut self.stream);
         mean + stddev * number
     }
 
     /// A Bernoulli draw: `true` with this probability.
     pub fn happens(&mut self, probability: f32) -> bool {
-        self.0.random::<f32>() < probability
+        self.stream.random::<f32>() < probability
     }
 
     /// Sets each number to `value` with this probability, as [`happens`](Self::happens) draws it, else to 0: the same
@@ -50,9 +80,9 @@ impl Random {
         /// Numbers drawn by one thread at a time.
         const PART: usize = 1 << 14;
         const WORDS: usize = 64;
-        let start = self.0.get_word_pos();
+        let start = self.stream.get_word_pos();
         let draw = |(part, numbers): (usize, &mut [f32])| {
-            let mut stream = self.0.clone();
+            let mut stream = self.stream.clone();
             stream.set_word_pos(start + (part * PART) as u128);
             let mut bytes = [0u8; 4 * WORDS];
             for numbers in numbers.chunks_mut(WORDS) {
@@ -69,12 +99,12 @@ impl Random {
             true => numbers.par_chunks_mut(PART).enumerate().for_each(draw),
             false => draw((0, numbers)),
         }
-        self.0.set_word_pos(start + numbers.len() as u128);
+        self.stream.set_word_pos(start + numbers.len() as u128);
     }
 
     /// An integer below `end`; 0 if that is 0.
     pub fn below(&mut self, end: usize) -> usize {
-        if end == 0 { 0 } else { self.0.random_range(0..end) }
+        if end == 0 { 0 } else { self.stream.random_range(0..end) }
     }
 }
 
@@ -82,21 +112,21 @@ impl TryRng for Random {
     type Error = Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        self.0.try_next_u32()
+        self.stream.try_next_u32()
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        self.0.try_next_u64()
+        self.stream.try_next_u64()
     }
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        self.0.try_fill_bytes(bytes)
+        self.stream.try_fill_bytes(bytes)
     }
 }
 
 /// The stream of one place, in the public type.
 pub(crate) fn random(parts: &[u64]) -> Random {
-    Random(stream(parts))
+    Random { stream: stream(parts), part: Rows::default() }
 }
 
 /// The generator of one place: equal parts give equal numbers, other parts independent ones.

@@ -74,6 +74,10 @@ impl CSVLogger {
 }
 
 impl Callback for CSVLogger {
+    fn writes(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<()> {
         self.separator_byte().map(|_| ())
     }

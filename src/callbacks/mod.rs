@@ -212,6 +212,12 @@ pub trait Callback {
         None
     }
 
+    /// Whether it writes files or to the outside: in [distributed](crate::distributed) training it then runs on rank 0
+    /// alone. By default it does not, and runs on all ranks.
+    fn writes(&self) -> bool {
+        false
+    }
+
     /// A checkpoint of the whole run to write and to resume from; `None` by default.
     fn backup(&self) -> Option<Checkpoint> {
         None
@@ -312,6 +318,10 @@ macro_rules! forwarded {
 
             fn verbosity(&self) -> Option<Verbosity> {
                 (**self).verbosity()
+            }
+
+            fn writes(&self) -> bool {
+                (**self).writes()
             }
 
             fn backup(&self) -> Option<Checkpoint> {

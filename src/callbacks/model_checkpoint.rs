@@ -138,6 +138,10 @@ impl ModelCheckpoint {
 }
 
 impl Callback for ModelCheckpoint {
+    fn writes(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<()> {
         self.mode.check()?;
         self.save_freq.check()?;

@@ -160,6 +160,10 @@ impl TensorBoard {
 }
 
 impl Callback for TensorBoard {
+    fn writes(&self) -> bool {
+        true
+    }
+
     fn check(&self) -> Result<()> {
         if self.update_freq == UpdateFreq::Batches(0) {
             return Err(Error::argument("update_freq", "\"epoch\", \"batch\" or an integer above 0", "another"));

@@ -37,6 +37,14 @@ impl Compute {
         self.backend
     }
 
+    /// One of `processes` on this machine that compute together, and share the threads.
+    #[cfg(feature = "mpi")]
+    pub fn shared_by(&self, processes: usize) -> Self {
+        let all = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let own = NonZeroUsize::new(all / processes.max(1)).unwrap_or(NonZeroUsize::MIN);
+        Self { threads: self.threads.or(Some(own)), ..*self }
+    }
+
     /// Opens the device. Must be called once, before any computation, as it creates the threads.
     ///
     /// # Errors

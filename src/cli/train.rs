@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
+use brasa::burn::tensor::Device;
 use brasa::callbacks::ProgressBar;
+use brasa::distributed::{Communicator, broadcast};
 use brasa::metrics::Score;
 use brasa::recipe::{DataSet, Document, Loaded, Recipe, differences};
 use brasa::text::with_commas;
@@ -119,6 +122,11 @@ pub struct Train {
     #[arg(long, conflicts_with_all = ["resume", "checkpoint_freq", "epochs"])]
     find_lr: bool,
 
+    /// Train together with the other processes that mpirun has started, each with a part of every batch.
+    #[cfg(feature = "mpi")]
+    #[arg(long, conflicts_with = "find_lr", help_heading = RUN)]
+    distributed: bool,
+
     #[command(flatten)]
     compute: Compute,
 
@@ -127,16 +135,96 @@ pub struct Train {
     json: bool,
 }
 
+/// The connection to the processes that train together.
+type Peers = Option<Arc<dyn Communicator>>;
+
 impl Train {
     pub fn run(self, quiet: bool) -> Result<ExitCode> {
-        let device = self.compute.device()?;
+        let peers = self.peers()?;
+        let result = match &peers {
+            Some(peers) if peers.rank() > 0 => self.follow(peers),
+            _ => self.lead(&peers, quiet),
+        };
+        if let (Err(error), Some(peers)) = (&result, &peers) {
+            peers.fail(error);
+        }
+        result
+    }
+
+    #[cfg(not(feature = "mpi"))]
+    fn peers(&self) -> Result<Peers> {
+        Ok(None)
+    }
+
+    #[cfg(feature = "mpi")]
+    fn peers(&self) -> Result<Peers> {
+        if !self.distributed {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(brasa::distributed::Mpi::new()?)))
+    }
+
+    #[cfg(not(feature = "mpi"))]
+    fn device(&self) -> Result<Device> {
+        self.compute.device()
+    }
+
+    /// The processes on one machine share its processors.
+    #[cfg(feature = "mpi")]
+    fn device(&self) -> Result<Device> {
+        if !self.distributed {
+            return self.compute.device();
+        }
+        // Set by Open MPI, and by MPICH.
+        let here = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"].iter().find_map(|name| std::env::var(name).ok());
+        self.compute.shared_by(here.and_then(|here| here.parse().ok()).unwrap_or(1)).device()
+    }
+
+    /// Trains as one of the ranks but the first, which has the recipe, and writes and shows everything.
+    fn follow(&self, peers: &Arc<dyn Communicator>) -> Result<ExitCode> {
+        let device = self.device()?;
+        let text = String::from_utf8(broadcast(&**peers, None)?);
+        let text = text.map_err(|_| Error::rank(0, "a recipe that is not Unicode"))?;
+        if text.is_empty() {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let recipe = Recipe::from_document(&Document::parse("the recipe of rank 0", &text)?)?;
+        let (mut model, data) = model_and_data(&recipe, &device)?;
+        let stop = interrupt::listen()?;
+        // Rank 0 writes the checkpoints, and this one has to know when.
+        let checkpoint = Checkpoint::new("checkpoint").freq(recipe.fit_settings().checkpoint_freq);
+        let mut fit = recipe.fit()?.checkpoint(checkpoint).stop_handle(&stop).distributed(peers.clone());
+        if let Some(validation) = &data.validation {
+            fit = fit.validation_data(&**validation);
+        }
+        if model.fit(&*data.train, fit)?.interrupted {
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        if let Some(test) = &data.test {
+            let evaluate = Evaluate::new().batch_size(recipe.fit_settings().batch_size).stop_handle(&stop);
+            match model.evaluate_with(&**test, evaluate.distributed(peers.clone())) {
+                Err(Error::Interrupted { .. }) => return Ok(ExitCode::from(INTERRUPTED)),
+                scores => scores?,
+            };
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn lead(&self, peers: &Peers, quiet: bool) -> Result<ExitCode> {
+        let device = self.device()?;
         if self.find_lr {
             let recipe = Recipe::from_document(&self.document(None)?)?;
             find_lr::run(&recipe, &device, self.out.as_deref(), self.json, quiet)?;
             return Ok(ExitCode::SUCCESS);
         }
         let (mut recipe, mut run) = if self.resume { self.resumed()? } else { self.new_run()? };
-        if let Some(report) = run.finished()? {
+        let finished = run.finished()?;
+        if let Some(peers) = peers {
+            // Nothing is left to do for the others if the run is finished.
+            let text = if finished.is_some() { String::new() } else { recipe.to_toml()? };
+            broadcast(&**peers, Some(text.into_bytes()))?;
+        }
+        if let Some(report) = finished {
             output::note(&format!("the run in {} is finished; it is left as it is", output::shown(run.path())));
             return if self.json { output::json_text(&report) } else { Ok(()) }.map(|()| ExitCode::SUCCESS);
         }
@@ -150,7 +238,7 @@ impl Train {
 
         let stop = interrupt::listen()?;
         let begin = Instant::now();
-        let history = self.fit(&recipe, &run, &mut model, &data, &stop, quiet)?;
+        let history = self.fit(&recipe, &run, &mut model, &data, (&stop, peers), quiet)?;
         // The duration of a run that was interrupted was not measured.
         let seconds = (!self.resume).then(|| begin.elapsed().as_secs_f64());
         run.keep();
@@ -160,7 +248,13 @@ impl Train {
             return Ok(self.interrupted(&run));
         }
 
-        let evaluate = || Evaluate::new().batch_size(recipe.fit_settings().batch_size).stop_handle(&stop);
+        let evaluate = || {
+            let evaluate = Evaluate::new().batch_size(recipe.fit_settings().batch_size).stop_handle(&stop);
+            match peers {
+                Some(peers) => evaluate.distributed(peers.clone()),
+                None => evaluate,
+            }
+        };
         let test = data.test.as_deref().map(|test| model.evaluate_with(test, evaluate()));
         if test.as_ref().is_some_and(Result::is_err) && stop.is_stopped() {
             return Ok(self.interrupted(&run));
@@ -200,7 +294,7 @@ impl Train {
         run: &RunDir,
         model: &mut Model,
         data: &Loaded,
-        stop: &StopHandle,
+        (stop, peers): (&StopHandle, &Peers),
         quiet: bool,
     ) -> Result<History> {
         let checkpoint = Checkpoint::new(run.checkpoint()).freq(recipe.fit_settings().checkpoint_freq);
@@ -208,6 +302,9 @@ impl Train {
         let mut fit = recipe.fit()?.callback(HistoryFile(run)).checkpoint(checkpoint).stop_handle(stop);
         if let Some(validation) = &data.validation {
             fit = fit.validation_data(&**validation);
+        }
+        if let Some(peers) = peers {
+            fit = fit.distributed(peers.clone());
         }
         // Added last, so that it overrides the recipe's callbacks.
         model.fit(&*data.train, if quiet { fit.callback(ProgressBar::default().verbose(0)) } else { fit })

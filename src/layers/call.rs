@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Arguments, Layer};
 use crate::activations::Activation;
+use crate::distributed::Communicator;
 use crate::error::{Error, Result};
 use crate::ops::Value;
-use crate::random::{Random, random};
+use crate::random::{Random, Rows, random};
 use crate::regularizers::Regularizer;
 
 /// A new value for a weight that the layer itself updates.
@@ -24,6 +25,11 @@ pub struct Update {
 }
 
 impl Update {
+    /// A new value for weight `weight`.
+    pub(crate) fn new(weight: usize, value: Value) -> Self {
+        Self { weight, value }
+    }
+
     /// The weight with its new value; the gradient still reaches the weight, as after an assignment.
     pub(crate) fn applied_to(&self, weight: &Value) -> Value {
         let value = self.value.clone().detach();
@@ -70,6 +76,15 @@ impl Clone for KeptStates {
 /// Path components from here on distinguish the calls of a shared layer.
 pub(crate) const FIRST_CALL: u64 = 1 << 32;
 
+/// The part of a batch that a pass computes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct BatchPart<'a> {
+    /// Its rows; no rows for a whole batch.
+    pub rows: Rows,
+    /// The ranks that compute the other parts.
+    pub peers: Option<&'a Arc<dyn Communicator>>,
+}
+
 /// One forward pass through one layer: its weights, the training mode, its random numbers, the mask; and its results
 /// besides the output: new values for weights, penalties, the mask of the output.
 ///
@@ -106,6 +121,7 @@ pub struct Call<'a> {
     pub(crate) without_loss: bool,
     /// Where stateful layers keep their states; without it they begin with zeros.
     kept: Option<&'a KeptStates>,
+    batch_part: BatchPart<'a>,
 }
 
 impl<'a> Call<'a> {
@@ -130,6 +146,7 @@ impl<'a> Call<'a> {
             skip_activity_loss: false,
             without_loss: false,
             kept: None,
+            batch_part: BatchPart::default(),
         }
     }
 
@@ -162,6 +179,7 @@ impl<'a> Call<'a> {
             mask: self.mask.clone(),
             without_loss: self.without_loss,
             kept: self.kept,
+            batch_part: self.batch_part,
             ..Call::inference(weights)
         }
     }
@@ -217,6 +235,7 @@ impl<'a> Call<'a> {
             key: [self.key.as_slice(), path].concat(),
             without_loss: self.without_loss,
             kept: self.kept,
+            batch_part: self.batch_part,
             ..Call::inference(weights)
         }
     }
@@ -230,6 +249,17 @@ impl<'a> Call<'a> {
     #[must_use]
     pub(crate) fn keeping(self, states: &'a KeptStates) -> Self {
         Call { kept: Some(states), ..self }
+    }
+
+    /// For this part of a batch.
+    #[must_use]
+    pub(crate) fn for_part(self, batch_part: BatchPart<'a>) -> Self {
+        Call { batch_part, ..self }
+    }
+
+    /// The ranks that compute the other parts of the batch, if any.
+    pub(crate) fn peers(&self) -> Option<&'a Arc<dyn Communicator>> {
+        self.batch_part.peers
     }
 
     /// The layer's path in the model, the same for all calls of a shared layer.
@@ -341,13 +371,18 @@ impl<'a> Call<'a> {
     /// They are a function of the seed, the step, the layer's place in the model and the number of earlier requests in
     /// this pass, and so the same when a run is repeated or resumed. In inference mode they are the same in each pass.
     pub fn rng(&mut self, seed: Option<u64>) -> Random {
+        self.rng_for(seed, true)
+    }
+
+    /// As [`rng`](Self::rng), for draws `by_rows` or for all rows at once.
+    pub(crate) fn rng_for(&mut self, seed: Option<u64>, by_rows: bool) -> Random {
         let mut key = self.key.clone();
         if let (Some(first), Some(seed)) = (key.first_mut(), seed) {
             *first = seed;
         }
         key.push(self.draws);
         self.draws += 1;
-        random(&key)
+        random(&key).of_part(if by_rows { self.batch_part.rows } else { Rows::default() })
     }
 
     /// Sets a new value for one of the layer's weights; it takes effect after the pass, before the optimizer's step.

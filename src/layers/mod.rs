@@ -92,8 +92,8 @@ pub use self::augmentation::{
     RandomRotation, RandomSaturation, RandomSharpness, RandomShear, RandomTranslation, RandomZoom, Solarization,
 };
 pub use self::built_in::{BuiltIn, Example, ExampleOfSeveral};
+pub(crate) use self::call::{BatchPart, FIRST_CALL, KeptStates, LayerPath};
 pub use self::call::{Call, Update};
-pub(crate) use self::call::{FIRST_CALL, KeptStates, LayerPath};
 pub use self::convolution::{
     Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
     SeparableConv1D, SeparableConv2D,
@@ -287,7 +287,6 @@ const NEUTRAL: &[(&str, IsNeutral)] = &[
     ("renorm", is_false),
     ("renorm_clipping", serde_json::Value::is_null),
     ("renorm_momentum", serde_json::Value::is_number),
-    ("synchronized", is_false),
     ("rms_scaling", is_false),
     // Choices of the implementation, which do not change the result.
     ("flash_attention", |value| value.is_boolean() || value.is_null()),
@@ -554,6 +553,12 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     /// Whether each batch begins with the final states of the previous one: Keras's `stateful`. Such a layer reads them
     /// by [`Call::kept_states`] and sets them by [`Call::keep_states`]; a wrapper asks the layer inside.
     fn is_stateful(&self) -> bool {
+        false
+    }
+
+    /// Whether a forward pass in [distributed](crate::distributed) training exchanges values with the other ranks, so
+    /// that each of them needs a sample; by default it does not.
+    fn is_synchronized(&self) -> bool {
         false
     }
 

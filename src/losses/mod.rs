@@ -49,7 +49,7 @@ pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
 pub use list::{LossArgument, names, register};
 pub(crate) use list::{from_class, is_built_in, without_late};
 pub use reduction::Reduction;
-pub(crate) use reduction::spread;
+pub(crate) use reduction::{Divisor, Reduced, spread};
 pub(crate) use regression::cosines;
 pub use regression::{
     CosineSimilarity, Huber, LogCosh, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError,
@@ -88,6 +88,13 @@ pub trait Loss: LossObject + Debug + Send + Sync {
     /// Whether a mask of the output's steps selects the losses that count. A loss that returns one number for all steps
     /// of a sample, and whose targets select them, ignores masks.
     fn heeds_mask(&self) -> bool {
+        true
+    }
+
+    /// Whether the loss of a sample is the same whatever else is in the batch, for outputs of `rank` dimensions. One
+    /// number for a whole batch cannot be computed in parts, as in [distributed](crate::distributed) training.
+    fn is_by_sample(&self, rank: usize) -> bool {
+        let _ = rank;
         true
     }
 

@@ -35,6 +35,35 @@ impl<'de> Deserialize<'de> for Reduction {
     }
 }
 
+/// A sum of losses, before it is divided.
+pub(crate) struct Reduced {
+    /// The weighted sum, one element.
+    pub total: Value,
+    /// What it is divided by.
+    pub divisor: Divisor,
+}
+
+/// What a sum of losses is divided by.
+pub(crate) enum Divisor {
+    /// Nothing.
+    One,
+    /// The number of losses.
+    Count(f32),
+    /// The sum of weights, or the number of those that count; one element.
+    Sum(Value),
+}
+
+impl Reduced {
+    /// The quotient; 0 / 0 is 0.
+    pub fn divided(self) -> Value {
+        match self.divisor {
+            Divisor::One => self.total,
+            Divisor::Count(count) => self.total.mul_scalar(1.0 / count),
+            Divisor::Sum(sum) => self.total / (sum.clone() + sum.equal_scalar(0.0)),
+        }
+    }
+}
+
 impl Reduction {
     /// Reduces the losses, with optional weights and an optional mask of those that count (1 or 0).
     ///
@@ -44,6 +73,11 @@ impl Reduction {
     /// # Errors
     /// [`Error::Data`] for incompatible weights.
     pub fn reduce(self, losses: Value, weights: Option<&Value>, counted: Option<&Value>) -> Result<Value> {
+        self.summed(losses, weights, counted).map(Reduced::divided)
+    }
+
+    /// As [`reduce`](Self::reduce), before the division.
+    pub(crate) fn summed(self, losses: Value, weights: Option<&Value>, counted: Option<&Value>) -> Result<Reduced> {
         // A loss of the whole batch is repeated for each weight.
         let most = [weights, counted].into_iter().flatten().max_by_key(|weights| weights.len());
         let losses = match most {
@@ -64,13 +98,13 @@ impl Reduction {
             Some(weights) => (losses * weights.clone()).sum(),
             None => losses.sum(),
         };
-        let without_zero = |divisor: Value| divisor.clone() + divisor.equal_scalar(0.0);
-        Ok(match (self, weights, counted) {
-            (Self::Sum, ..) => total,
-            (Self::MeanWithSampleWeight, Some(weights), _) => total / without_zero(weights.sum()),
-            (_, _, Some(counted)) => total / without_zero(counted.sum()),
-            _ => total.mul_scalar(1.0 / count),
-        })
+        let divisor = match (self, weights, counted) {
+            (Self::Sum, ..) => Divisor::One,
+            (Self::MeanWithSampleWeight, Some(weights), _) => Divisor::Sum(weights.sum()),
+            (_, _, Some(counted)) => Divisor::Sum(counted.sum()),
+            _ => Divisor::Count(count),
+        };
+        Ok(Reduced { total, divisor })
     }
 }
 

@@ -13,6 +13,11 @@ fn total(value: Value, axis: &Option<Axes>) -> Result<Value> {
     }
 }
 
+/// Whether sums over these axes keep the samples apart.
+fn keeps_samples(axis: &Option<Axes>, rank: usize) -> bool {
+    axis.as_ref().and_then(|axes| axes.of_rank(rank).ok()).is_some_and(|axes| !axes.contains(&0))
+}
+
 crate::describe! {
     /// `1 − 2·Σ(y_true · y_pred) / (Σ y_true + Σ y_pred)`: one number for the batch, or one for each position outside
     /// of `axis`.
@@ -31,6 +36,10 @@ impl Loss for Dice {
         let both = total(y_true.clone() * y_pred.clone(), &self.axis)?;
         let sizes = total(y_true, &self.axis)? + total(y_pred, &self.axis)?;
         Ok(one_minus(both.mul_scalar(2.0) / sizes.add_scalar(EPSILON)))
+    }
+
+    fn is_by_sample(&self, rank: usize) -> bool {
+        keeps_samples(&self.axis, rank)
     }
 
     fn reduction(&self) -> Reduction {
@@ -63,6 +72,10 @@ impl Loss for Tversky {
         let wrong = total(one_minus(y_true) * y_pred, &self.axis)?;
         let sizes = both.clone() + missed.mul_scalar(self.alpha) + wrong.mul_scalar(self.beta);
         Ok(one_minus(both / sizes.add_scalar(EPSILON)))
+    }
+
+    fn is_by_sample(&self, rank: usize) -> bool {
+        keeps_samples(&self.axis, rank)
     }
 
     fn reduction(&self) -> Reduction {

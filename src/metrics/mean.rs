@@ -138,6 +138,16 @@ impl<F: MeanFunction> Metric for Mean<F> {
         Ok(Some([vec![self.count], self.total.state()?, self.weight.state()?].concat()))
     }
 
+    fn sums(&self) -> Result<Option<Vec<f64>>> {
+        Ok(Some(vec![self.count + self.weight.read_one()?, self.total.read_one()?]))
+    }
+
+    fn set_sums(&mut self, sums: &[f64]) {
+        if let [count, total] = *sums {
+            (self.count, self.weight, self.total) = (count, Total::default(), Total::of(vec![total]));
+        }
+    }
+
     fn restore(&mut self, state: &[f64], device: &Device) -> Result<()> {
         let [count, rest @ ..] = state else {
             return Err(Error::Syntax("the state of a mean is truncated".to_owned()));

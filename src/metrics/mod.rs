@@ -120,6 +120,21 @@ pub trait Metric: Debug + Send + Sync {
         Ok(())
     }
 
+    /// The sums over samples of which the result is a function; `None`, the default, if it is not one of sums: such a
+    /// metric cannot be used in [distributed](crate::distributed) training, where each rank sums over its own samples.
+    /// The list may be empty before the first batch.
+    ///
+    /// # Errors
+    /// As [`result`](Self::result).
+    fn sums(&self) -> Result<Option<Vec<f64>>> {
+        Ok(None)
+    }
+
+    /// Replaces the sums, by those over the samples of all ranks.
+    fn set_sums(&mut self, sums: &[f64]) {
+        let _ = sums;
+    }
+
     /// Refuses invalid arguments.
     ///
     /// # Errors

@@ -62,6 +62,14 @@ impl<F: MeanFunction> Metric for Sum<F> {
         self.total.state().map(Some)
     }
 
+    fn sums(&self) -> Result<Option<Vec<f64>>> {
+        self.total.read().map(Some)
+    }
+
+    fn set_sums(&mut self, sums: &[f64]) {
+        self.total = Total::of(sums.to_vec());
+    }
+
     fn restore(&mut self, state: &[f64], device: &Device) -> Result<()> {
         self.total.restore(state, device)?;
         one_number(&self.name, [&self.total])

@@ -136,6 +136,14 @@ impl<M: SumMetric> Metric for Summed<M> {
         self.total.state().map(Some)
     }
 
+    fn sums(&self) -> Result<Option<Vec<f64>>> {
+        self.total.read().map(Some)
+    }
+
+    fn set_sums(&mut self, sums: &[f64]) {
+        self.total = Total::of(sums.to_vec());
+    }
+
     fn restore(&mut self, state: &[f64], device: &Device) -> Result<()> {
         self.total.restore(state, device)?;
         match self.total.width().filter(|width| !self.metric.can_have(*width)) {

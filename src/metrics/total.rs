@@ -115,6 +115,11 @@ impl Total {
         Ok(rest)
     }
 
+    /// A total of these sums.
+    pub(crate) fn of(sums: Vec<f64>) -> Self {
+        Self { carried: sums, ..Self::default() }
+    }
+
     /// The single sum; 0 before the first batch. Waits for the device.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use super::plan::{Plan, Prepared, Purpose, Step};
 use super::stage::Head;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{Call, KeptStates, Layer, Update, WeightSpec, in_layer};
+use crate::layers::{BatchPart, Call, KeptStates, Layer, Update, WeightSpec, in_layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -208,6 +208,18 @@ impl Model {
         mode: Mode,
         skip_final: &[bool],
     ) -> Result<Forward> {
+        self.pass_of_part(inputs, weights, mode, skip_final, BatchPart::default())
+    }
+
+    /// As [`pass`](Self::pass), for a part of a batch.
+    pub(crate) fn pass_of_part(
+        &self,
+        inputs: Vec<Value>,
+        weights: &[Vec<Value>],
+        mode: Mode,
+        skip_final: &[bool],
+        part: BatchPart<'_>,
+    ) -> Result<Forward> {
         let training = mode != Mode::Inference;
         let observed = self.admit_values(&inputs, training)?;
         let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), observed })?;
@@ -216,7 +228,7 @@ impl Model {
         }
         let rows = rows_of(&inputs);
         let weights = Weights { by_layer: weights, by_step: None, moved: BTreeMap::new() };
-        let forward = execute(&plan, inputs, Vec::new(), &mut self.root(mode), weights, None)?;
+        let forward = execute(&plan, inputs, Vec::new(), &mut self.root(mode).for_part(part), weights, None)?;
         check_rows(rows, &forward)?;
         Ok(forward)
     }

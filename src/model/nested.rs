@@ -126,6 +126,10 @@ impl Layer for Model {
         self.layers.iter().any(|layer| layer.is_stateful())
     }
 
+    fn is_synchronized(&self) -> bool {
+        self.layers.iter().any(|layer| layer.is_synchronized())
+    }
+
     fn call_count(&self) -> usize {
         let inside = self.layers.iter().map(|layer| layer.call_count()).enumerate();
         let all = inside.map(|(index, count)| count.saturating_mul(self.graph.call_count(index)));

@@ -307,6 +307,10 @@ impl Layer for Sequential {
         self.model.is_stateful()
     }
 
+    fn is_synchronized(&self) -> bool {
+        self.model.is_synchronized()
+    }
+
     fn call_count(&self) -> usize {
         self.model.call_count()
     }

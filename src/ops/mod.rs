@@ -20,6 +20,7 @@ mod embedding;
 mod layer_norm;
 mod optimizer;
 mod pool;
+mod rank_sum;
 mod recurrent;
 mod resize;
 mod softmax;
@@ -53,6 +54,7 @@ pub(crate) use optimizer::{
 #[doc(hidden)]
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
 pub(crate) use pool::{PoolKind, global_pool, pool, pool_bins};
+pub(crate) use rank_sum::rank_sum;
 pub(crate) use recurrent::{Cell, Steps, fast_recurrent};
 pub use resize::Interpolation;
 pub(crate) use resize::{resize_axis, resize_len};

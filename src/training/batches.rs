@@ -13,6 +13,7 @@ use rand::seq::SliceRandom;
 
 use super::fitted::{Fitted, FittedOutput, Staged};
 use crate::datasets::{Cells, Column, Field, Source};
+use crate::distributed::{Communicator, part};
 use crate::error::{Error, Result};
 use crate::model::Feed;
 use crate::ops::buffer;
@@ -86,6 +87,29 @@ impl BatchOrder {
     /// Batches in an epoch.
     pub fn steps(&self) -> usize {
         self.steps_per_epoch.unwrap_or_else(|| self.batches_in_a_pass())
+    }
+
+    /// The number of samples of a step.
+    pub fn samples_of(&self, epoch: usize, step: usize) -> usize {
+        let batch = epoch.saturating_mul(self.steps()).saturating_add(step);
+        let place = batch % self.batches_in_a_pass().max(1);
+        self.batch_size.min(self.samples.len().saturating_sub(place.saturating_mul(self.batch_size)))
+    }
+
+    /// As [`batches`](Self::batches), the part of each that a rank computes, if there are several.
+    pub fn parts<'a>(
+        &self,
+        epoch: usize,
+        first: usize,
+        peers: Option<&'a dyn Communicator>,
+    ) -> impl Iterator<Item = Vec<usize>> + Send + use<'a> {
+        self.batches(epoch, first).map(move |batch| match peers {
+            Some(peers) => {
+                let (first, count) = part(peers, batch.len());
+                batch[first..][..count].to_vec()
+            }
+            None => batch,
+        })
     }
 
     /// The samples of an epoch's batches, from step `first` on. If an epoch has fewer (or more) steps than a pass over
@@ -224,6 +248,9 @@ pub(super) fn gather<S: Source + ?Sized>(
     staged: Option<&Staged>,
     indices: Vec<usize>,
 ) -> Result<HostBatch> {
+    if indices.is_empty() {
+        return Ok(HostBatch { indices, x: Vec::new(), feeds: None, y: Vec::new(), weights: Vec::new() });
+    }
     let length = |shape: &[usize]| {
         let numbers = shape.iter().try_fold(indices.len(), |product, size| product.checked_mul(*size));
         numbers.ok_or_else(|| {

@@ -90,6 +90,17 @@ impl Keeper {
         }
     }
 
+    /// Whether a checkpoint is due by the clock.
+    pub fn is_timed(&self) -> bool {
+        matches!(self.checkpoint.freq, CheckpointFreq::Seconds(_))
+    }
+
+    /// Another rank has written the checkpoint that was due.
+    pub fn passed(&mut self) {
+        self.since = Instant::now();
+        self.batches = 0;
+    }
+
     /// Writes the run's state, unless it was already written or has weights that are not finite.
     pub fn write(&mut self, snapshot: &mut Snapshot) -> Result<()> {
         if self.written == Some(snapshot.position) {

@@ -2,15 +2,18 @@
 
 use std::cell::OnceCell;
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
 use super::StopHandle;
 use super::batches::{BatchOrder, for_each_batch, values_ahead};
 use super::fitted::Fitted;
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
+use super::shard::Shard;
 use super::trackers::Trackers;
 use crate::callbacks::{Callback, Params, Results};
 use crate::datasets::Source;
+use crate::distributed::Communicator;
 use crate::error::{Error, Result};
 use crate::metrics::Score;
 use crate::model::Model;
@@ -54,6 +57,7 @@ pub struct Evaluate<'a> {
     verbose: Option<Verbosity>,
     callbacks: Vec<Box<dyn Callback + 'a>>,
     stop: StopHandle,
+    peers: Option<Arc<dyn Communicator>>,
 }
 
 impl<'a> Evaluate<'a> {
@@ -90,6 +94,14 @@ impl<'a> Evaluate<'a> {
         self.stop = handle.clone();
         self
     }
+
+    /// Evaluates together with other processes, each of which computes a part of every batch; see
+    /// [`distributed`](crate::distributed). All ranks get the same scores.
+    #[must_use]
+    pub fn distributed(mut self, communicator: Arc<dyn Communicator>) -> Self {
+        self.peers = Some(communicator);
+        self
+    }
 }
 
 /// Refuses an empty data set.
@@ -106,6 +118,7 @@ pub(super) struct Evaluation<'a, S: Source + ?Sized> {
     batch_size: usize,
     fitted: Fitted,
     trackers: Trackers,
+    peers: Option<Arc<dyn Communicator>>,
 }
 
 impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
@@ -118,7 +131,17 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         let rows = data.len().min(batch_size);
         model.admit_fed(&fitted.batch(rows), false, values_ahead(rows, &fitted))?;
         let trackers = Trackers::new(compiled, &fitted)?;
-        Ok(Self { data, batch_size, fitted, trackers })
+        Ok(Self { data, batch_size, fitted, trackers, peers: None })
+    }
+
+    /// Together with other ranks, if any.
+    pub fn with(mut self, model: &Model, peers: Option<Arc<dyn Communicator>>) -> Result<Self> {
+        if peers.is_some() {
+            model.check_distributed(&self.fitted)?;
+            self.trackers.check_distributed()?;
+        }
+        self.peers = peers;
+        Ok(self)
     }
 
     /// Refuses invalid targets, if they are in memory.
@@ -139,26 +162,39 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         let samples = range.len();
         let plan = BatchOrder { samples: range, batch_size: self.batch_size, steps_per_epoch: None, shuffle: None };
         let mut left = plan.steps();
-        if stop.is_stopped() {
+        let peers = self.peers.clone();
+        if stop.is_stopped() && peers.is_none() {
             return Ok(None);
         }
         hooks.call(model, None, None, |callback, context| callback.on_test_begin(context))?;
         progress.begin(Some(plan.steps()));
         let staged = self.fitted.staged.clone();
-        for_each_batch(self.data, staged.as_deref(), plan.batches(0, 0), |index, host| {
+        for_each_batch(self.data, staged.as_deref(), plan.parts(0, 0, peers.as_deref()), |index, host| {
             hooks.call(model, None, None, |callback, context| callback.on_test_batch_begin(context, index))?;
-            let batch = model.upload(host, &self.fitted)?;
-            let outcome = model.test_step(&batch)?;
-            self.trackers.update(&batch, &outcome)?;
-            let read = || self.trackers.results().map(|results| results.into_iter().collect());
-            let results = Results { read: &read, known: OnceCell::new(), loss: &outcome.loss };
-            hooks.call(model, None, Some(&results), |callback, context| callback.on_test_batch_end(context, index))?;
+            let shard = peers.as_ref().map(|peers| Shard::new(peers, plan.samples_of(0, index), stop.is_stopped()));
+            if let Some(shard) = shard.as_ref().filter(|shard| shard.rows.count == 0) {
+                shard.divisors(&vec![0.0; self.fitted.outputs.len()])?;
+            } else {
+                let batch = model.upload(host, &self.fitted)?;
+                let outcome = model.test_step(&batch, shard.as_ref())?;
+                let whole = shard.as_ref().map_or(batch.samples, |shard| shard.samples);
+                self.trackers.update_part(&batch, &outcome, whole)?;
+                let read = || self.trackers.results().map(|results| results.into_iter().collect());
+                let results = Results { read: &read, known: OnceCell::new(), loss: &outcome.loss };
+                hooks.call(model, None, Some(&results), |callback, context| {
+                    callback.on_test_batch_end(context, index)
+                })?;
+            }
             progress.step(index + 1, &[]);
             left -= 1;
-            Ok(if stop.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            let stops = shard.map_or_else(|| stop.is_stopped(), |shard| shard.stops());
+            Ok(if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         if left > 0 {
             return Ok(None);
+        }
+        if let Some(peers) = &peers {
+            self.trackers = self.trackers.merged(&**peers)?;
         }
         let results = self.trackers.results()?;
         progress.end(&results);
@@ -183,8 +219,18 @@ impl Model {
     /// # Errors
     /// As [`evaluate`](Self::evaluate); [`Error::Interrupted`] if a [`StopHandle`] has stopped it.
     pub fn evaluate_with<S: Source + ?Sized>(&self, data: &S, evaluate: Evaluate<'_>) -> Result<Scores> {
+        let peers = evaluate.peers.clone();
+        let scores = self.evaluated(data, evaluate);
+        if let (Err(error), Some(peers)) = (&scores, peers) {
+            peers.fail(error);
+        }
+        scores
+    }
+
+    fn evaluated<S: Source + ?Sized>(&self, data: &S, evaluate: Evaluate<'_>) -> Result<Scores> {
         let verbosity = evaluate.verbose.unwrap_or(Verbosity::Silent);
         let evaluation = Evaluation::new(self, data, evaluate.batch_size.unwrap_or_else(|| self.default_batch_size()))?;
+        let evaluation = evaluation.with(self, evaluate.peers)?;
         evaluation.check(self)?;
         self.check_batches(data.len(), evaluation.batch_size)?;
         // Builds the weights first, so that the copy shares them.

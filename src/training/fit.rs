@@ -1,11 +1,14 @@
 //! `fit`: the training loop.
 
+use std::sync::Arc;
+
 use super::class_weight::ClassWeight;
 use super::evaluate::check_not_empty;
 use super::progress::Verbosity;
 use super::{Checkpoint, StopHandle, ValidationFreq};
 use crate::callbacks::Callback;
 use crate::datasets::{IntoSamples, Samples, Source};
+use crate::distributed::Communicator;
 use crate::error::{Error, Result};
 
 /// The arguments of [`Model::fit`](crate::Model::fit), with Keras's names and defaults.
@@ -26,6 +29,7 @@ pub struct Fit<'a> {
     pub(super) stop: StopHandle,
     pub(super) class_weight: Option<ClassWeight>,
     pub(super) sample_weight: Option<Result<Samples>>,
+    pub(super) peers: Option<Arc<dyn Communicator>>,
 }
 
 impl<'a> Fit<'a> {
@@ -167,6 +171,15 @@ impl<'a> Fit<'a> {
     #[must_use]
     pub fn stop_handle(mut self, handle: &StopHandle) -> Self {
         self.stop = handle.clone();
+        self
+    }
+
+    /// Trains together with other processes, each of which computes a part of every batch; see
+    /// [`distributed`](crate::distributed). `batch_size` is that of the whole batch. All ranks pass the same arguments;
+    /// the seed and the weights are those of rank 0.
+    #[must_use]
+    pub fn distributed(mut self, communicator: Arc<dyn Communicator>) -> Self {
+        self.peers = Some(communicator);
         self
     }
 

@@ -16,13 +16,21 @@ pub(super) struct Hooks<'f> {
     messages: Vec<String>,
     /// The epoch whose weights were restored last.
     pub restored_epoch: Option<usize>,
+    /// Whether none was left out.
+    is_complete: bool,
 }
 
 impl<'f> Hooks<'f> {
     /// Checks the callbacks' arguments.
     pub fn new(callbacks: Vec<Box<dyn Callback + 'f>>, params: Params) -> Result<Self> {
         callbacks.iter().try_for_each(|callback| callback.check())?;
-        Ok(Self { callbacks, params, stopped: None, messages: Vec::new(), restored_epoch: None })
+        Ok(Self { callbacks, params, stopped: None, messages: Vec::new(), restored_epoch: None, is_complete: true })
+    }
+
+    /// Leaves out the callbacks that write, as on all ranks but 0.
+    pub fn without_writers(&mut self) {
+        self.callbacks.retain(|callback| !callback.writes());
+        self.is_complete = false;
     }
 
     pub fn is_empty(&self) -> bool {
@@ -83,7 +91,7 @@ impl<'f> Hooks<'f> {
                 None => tracing::warn!("the checkpoint has no state of `{name}`, which starts from its initial state"),
             }
         }
-        if let Some(names) = listed(&states) {
+        if let Some(names) = listed(&states).filter(|_| self.is_complete) {
             tracing::warn!("the checkpoint has states of callbacks that this run does not have: {names}");
         }
         Ok(())

@@ -28,6 +28,7 @@ mod predict;
 mod predict_all;
 pub mod progress;
 mod run;
+mod shard;
 mod snapshot;
 mod step;
 mod trackers;

@@ -116,7 +116,7 @@ impl Model {
             return Err(Error::argument("class_weight", "none outside training; or sample_weight", "class weights"));
         }
         let (batch, fitted) = self.whole_batch("test_on_batch", Dataset::new(x, y)?, arguments)?;
-        let outcome = self.test_step(&batch)?;
+        let outcome = self.test_step(&batch, None)?;
         self.scores(&batch, &fitted, &outcome)
     }
 

@@ -1,9 +1,10 @@
 //! The training loop.
 
 use std::cell::OnceCell;
+use std::hash::{DefaultHasher, Hasher};
 use std::mem;
 use std::ops::ControlFlow;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use super::batches::{BatchOrder, HostBatch, for_each_batch, values_ahead};
@@ -13,14 +14,17 @@ use super::fitted::Fitted;
 use super::hooks::Hooks;
 use super::optimizer_state::{self, array};
 use super::progress::{Progress, Verbosity};
+use super::shard::Shard;
 use super::snapshot::{DataSums, Order, Position, Snapshot};
 use super::step::{Fault, Outcome};
 use super::trackers::{Kept, Trackers};
 use super::{Fit, History};
 use crate::callbacks::{Callback, Context, Logs, Params, Results};
 use crate::datasets::{Source, Weighted, split_index};
+use crate::distributed::{Communicator, agree, broadcast, gather, halves};
 use crate::error::{Error, Result};
 use crate::kernels;
+use crate::layers::Layer;
 use crate::metrics::Score;
 use crate::model::Model;
 use crate::ops::{self, Value};
@@ -50,11 +54,15 @@ impl Model {
     /// anything is trained; [`Error::Argument`] for invalid arguments; [`Error::NonFinite`] when the loss is NaN or
     /// infinite; any error of a callback.
     pub fn fit<S: Source + ?Sized>(&mut self, data: &S, mut fit: Fit<'_>) -> Result<History> {
-        fit.check(data.len())?;
-        match fit.sample_weight.take() {
+        let peers = fit.peers.clone();
+        let checked = fit.check(data.len()).and_then(|()| match fit.sample_weight.take() {
             Some(weights) => self.fit_checked(&Weighted::new(&data, weights?)?, fit),
             None => self.fit_checked(data, fit),
+        });
+        if let (Err(error), Some(peers)) = (&checked, peers) {
+            peers.fail(error);
         }
+        checked
     }
 
     fn fit_checked<S: Source + ?Sized>(&mut self, data: &S, fit: Fit<'_>) -> Result<History> {
@@ -81,6 +89,62 @@ impl Model {
     }
 }
 
+/// Refuses ranks with other data or arguments than rank 0, and gives all the weights and the seed of rank 0; returns the
+/// seed.
+fn begin_together<S: Source + ?Sized>(
+    model: &mut Model,
+    data: &S,
+    fit: &Fit<'_>,
+    seed: u64,
+    fitted: &Fitted,
+    peers: &dyn Communicator,
+) -> Result<u64> {
+    model.check_distributed(fitted)?;
+    let samples = match fit.validation_split {
+        split if split > 0.0 => split_index(data.len(), split)?,
+        _ => data.len(),
+    };
+    let batch_size = fit.batch_size.unwrap_or_else(|| model.default_batch_size());
+    let smallest = match samples % batch_size {
+        0 => batch_size.min(samples),
+        rest => rest,
+    };
+    if model.is_synchronized() && smallest < peers.size() {
+        let expected =
+            format!("batches of at least {} samples, as a layer is synchronized over the ranks", peers.size());
+        return Err(Error::data("the last batch", expected, format!("one of {smallest}")));
+    }
+    let number = |number: Option<usize>| number.map_or(-1.0, |number| number as f64);
+    let arguments = [
+        number(fit.epochs),
+        number(fit.batch_size),
+        number(fit.steps_per_epoch),
+        fit.validation_split,
+        number(fit.validation_data.map(Source::len)),
+        number(Some(fit.initial_epoch)),
+        f64::from(u8::from(fit.keep_order)),
+        model.count_params()? as f64,
+    ];
+    agree(peers, "the model or the arguments of `fit`", &arguments)?;
+    agree(peers, "the number of samples", &[data.len() as f64])?;
+    if let Some(sum) = data.fingerprint()? {
+        agree(peers, "the training data", &halves(sum))?;
+    }
+    let seed = broadcast(peers, Some(seed.to_le_bytes().to_vec()))?;
+    let seed = seed.try_into().map(u64::from_le_bytes).unwrap_or_default();
+    let mut weights = model.get_weights()?;
+    for weight in &mut weights {
+        let mut numbers: Vec<f32> = match peers.rank() {
+            0 => weight.iter().copied().collect(),
+            _ => vec![0.0; weight.len()],
+        };
+        peers.all_reduce(&mut numbers)?;
+        weight.iter_mut().zip(numbers).for_each(|(weight, number)| *weight = number);
+    }
+    model.set_weights(&weights)?;
+    Ok(seed)
+}
+
 /// One call of `fit`.
 pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
     model: &'a mut Model,
@@ -101,13 +165,20 @@ pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
     /// The number of samples trained on, and the seconds it took.
     trained: usize,
     seconds: f64,
+    /// The ranks that train together, and whether one of them is to stop.
+    peers: Option<Arc<dyn Communicator>>,
+    peers_stop: bool,
 }
 
 impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     pub fn new(model: &'a mut Model, data: &'a S, mut fit: Fit<'f>, fitted: Fitted) -> Result<Self> {
         let train =
             if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
-        let seed = fit.seed.unwrap_or(model.seed());
+        let peers = fit.peers.take();
+        let mut seed = fit.seed.unwrap_or(model.seed());
+        if let Some(peers) = &peers {
+            seed = begin_together(model, data, &fit, seed, &fitted, &**peers)?;
+        }
         let plan = BatchOrder {
             samples: 0..train,
             batch_size: fit.batch_size.unwrap_or_else(|| model.default_batch_size()),
@@ -122,13 +193,23 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             batch_size: plan.batch_size,
             ..Params::default()
         };
-        let hooks = Hooks::new(mem::take(&mut fit.callbacks), params)?;
+        let mut hooks = Hooks::new(mem::take(&mut fit.callbacks), params)?;
+        if peers.as_ref().is_some_and(|peers| peers.rank() > 0) {
+            hooks.without_writers();
+        }
         let checkpoints = fit.checkpoint.take().into_iter().chain(hooks.iter().filter_map(Callback::backup));
         let keepers: Vec<Keeper> = checkpoints.map(Keeper::new).collect();
         keepers.iter().try_for_each(|keeper| keeper.checkpoint().check())?;
+        let trackers = Trackers::new(model.expect_compiled("fit")?, &fitted)?;
+        if peers.is_some() {
+            trackers.check_distributed()?;
+        }
         Ok(Self {
-            trackers: Trackers::new(model.expect_compiled("fit")?, &fitted)?,
-            progress: hooks.progress(fit.verbose),
+            trackers,
+            progress: match peers.as_ref().is_some_and(|peers| peers.rank() > 0) {
+                true => Progress::new(Verbosity::Silent),
+                false => hooks.progress(fit.verbose),
+            },
             model,
             data,
             fit,
@@ -142,7 +223,27 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             history: History::default(),
             trained: 0,
             seconds: 0.0,
+            peers,
+            peers_stop: false,
         })
+    }
+
+    /// Whether the run is to stop here: because of its handle or, together with other ranks, because of any of theirs.
+    fn is_stopped(&self) -> bool {
+        if self.peers.is_some() { self.peers_stop } else { self.fit.stop.is_stopped() }
+    }
+
+    /// Settles between epochs whether a rank is to stop, and whether a callback of one has stopped training.
+    fn settle(&mut self) -> Result<()> {
+        let Some(peers) = &self.peers else { return Ok(()) };
+        let flag = |is_set: bool| f64::from(u8::from(is_set));
+        let own = [flag(self.fit.stop.is_stopped()), flag(self.hooks.stopped.is_some())];
+        let all = gather(&**peers, &own)?;
+        self.peers_stop |= all.iter().any(|flags| flags[0] > 0.0);
+        if let Some(rank) = all.iter().position(|flags| flags[1] > 0.0) {
+            self.hooks.stopped.get_or_insert_with(|| format!("a callback of rank {rank} has stopped training"));
+        }
+        Ok(())
     }
 
     pub fn run(mut self) -> Result<History> {
@@ -161,14 +262,17 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         if let Some(states) = states {
             self.hooks.restore(states)?;
         }
-        if !self.is_over(position) {
+        if !self.is_over(position) && self.peers.as_ref().is_none_or(|peers| peers.rank() == 0) {
             self.keepers.iter().try_for_each(Keeper::prepare)?;
         }
+        self.settle()?;
         while !self.is_over(position) {
-            if !self.fit.stop.is_stopped() {
+            if !self.is_stopped() {
                 position = self.train_epoch(position)?;
             }
-            if self.fit.stop.is_stopped() && !self.is_over(position) {
+            self.settle()?;
+            if self.is_stopped() && !self.is_over(position) {
+                self.fit.stop.stop();
                 self.hooks.params.interrupted = true;
                 self.call(|callback, context| callback.on_interrupt(context))?;
                 self.keep(position, |_| true)?;
@@ -204,14 +308,19 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         // No batches are left in an epoch that a callback has stopped.
         let rest = if self.hooks.stopped.is_some() && first > 0 { steps } else { first };
         let staged = self.fitted.staged.clone();
-        for_each_batch(data, staged.as_deref(), self.plan.batches(epoch, rest), |index, host| {
+        let peers = self.peers.clone();
+        for_each_batch(data, staged.as_deref(), self.plan.parts(epoch, rest, peers.as_deref()), |index, host| {
             self.train_batch(first + index, host)?;
             step = first + index + 1;
             let position = Position { epoch, step };
             self.keep(position, |keeper| keeper.is_due(false) && step < steps)?;
-            let stops = self.fit.stop.is_stopped() || self.hooks.stopped.is_some();
+            let stops = self.is_stopped() || (self.hooks.stopped.is_some() && self.peers.is_none());
             Ok(if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
+        if self.is_stopped() && step < steps {
+            // Settles a callback's wish on one rank to stop, too.
+            self.settle()?;
+        }
         self.seconds += begin.elapsed().as_secs_f64();
         if (step < steps && self.hooks.stopped.is_none()) || !self.end_epoch(epoch, step)? {
             // Interrupted: the epoch is resumed by a later run.
@@ -224,13 +333,32 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
 
     fn train_batch(&mut self, index: usize, mut host: HostBatch) -> Result<()> {
         self.call(|callback, context| callback.on_train_batch_begin(context, index))?;
+        let peers = self.peers.clone();
+        let shard = peers.as_ref().map(|peers| {
+            let stops = self.fit.stop.is_stopped() || self.hooks.stopped.is_some();
+            Shard::new(peers, self.plan.samples_of(self.hooks.params.epoch, index), stops)
+        });
+        if host.indices.is_empty()
+            && let Some(shard) = &shard
+        {
+            self.trained += shard.samples;
+            self.model.train_step_with(shard, None, self.seed)?;
+            self.peers_stop |= shard.stops();
+            self.progress.step(index + 1, &[]);
+            return Ok(());
+        }
         if let Some(weights) = &self.fit.class_weight {
             weights.weigh(&mut host, &self.fitted)?;
         }
         let batch = self.model.upload(host, &self.fitted)?;
-        let outcome = self.model.train_step(&batch, self.seed)?;
-        self.trained += batch.samples;
-        self.trackers.update(&batch, &outcome)?;
+        let (outcome, whole) = match &shard {
+            Some(shard) => (self.model.train_step_with(shard, Some(&batch), self.seed)?, shard.samples),
+            None => (Some(self.model.train_step(&batch, self.seed)?), batch.samples),
+        };
+        let Some(outcome) = outcome else { return Ok(()) };
+        self.peers_stop |= shard.is_some_and(|shard| shard.stops());
+        self.trained += whole;
+        self.trackers.update_part(&batch, &outcome, whole)?;
         let Outcome { loss, fault, .. } = outcome;
         batch.x.into_iter().for_each(ops::recycle);
         if !self.hooks.is_empty() {
@@ -258,6 +386,10 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
 
     /// Validation, callbacks and history after an epoch of `steps` batches; `false` if the validation was interrupted.
     fn end_epoch(&mut self, epoch: usize, steps: usize) -> Result<bool> {
+        if let Some(peers) = self.peers.clone() {
+            self.trackers = self.trackers.merged(&*peers)?;
+            self.check_weights(&*peers)?;
+        }
         let mut logs: Logs = self.results(steps.saturating_sub(1))?.into_iter().collect();
         if self.fit.validation_freq.is_due(epoch) {
             let Some(scores) = self.validate()? else { return Ok(false) };
@@ -291,17 +423,28 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     fn validate(&mut self) -> Result<Option<Vec<(String, Score)>>> {
         let (quiet, data, batch_size) = (Progress::new(Verbosity::Silent), self.data, self.plan.batch_size);
         let stop = &self.fit.stop;
+        let peers = self.peers.clone();
         let scores = if let Some(validation) = self.fit.validation_data {
-            let evaluation = Evaluation::new(self.model, validation, batch_size)?;
+            let evaluation = Evaluation::new(self.model, validation, batch_size)?.with(self.model, peers)?;
             evaluation.run(self.model, 0..validation.len(), quiet, &mut self.hooks, stop)?
         } else {
             let rest = self.plan.samples.end..data.len();
             if rest.is_empty() {
                 return Ok(Some(Vec::new()));
             }
-            Evaluation::new(self.model, data, batch_size)?.run(self.model, rest, quiet, &mut self.hooks, stop)?
+            let evaluation = Evaluation::new(self.model, data, batch_size)?.with(self.model, peers)?;
+            evaluation.run(self.model, rest, quiet, &mut self.hooks, stop)?
         };
         Ok(scores.map(|scores| scores.logs().collect()))
+    }
+
+    /// Refuses weights that differ between ranks.
+    fn check_weights(&self, peers: &dyn Communicator) -> Result<()> {
+        let mut hash = DefaultHasher::new();
+        for weight in self.model.get_weights()? {
+            weight.iter().for_each(|number| hash.write_u32(number.to_bits()));
+        }
+        agree(peers, "the weights after an epoch", &halves(hash.finish()))
     }
 
     fn call(&mut self, hook: impl FnMut(&mut dyn Callback, &mut Context<'_>) -> Result<()>) -> Result<()> {
@@ -314,12 +457,32 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
 
     /// Writes the checkpoints that are `due`.
     fn keep(&mut self, position: Position, mut due: impl FnMut(&mut Keeper) -> bool) -> Result<()> {
-        let due: Vec<usize> =
+        let mut due: Vec<usize> =
             self.keepers.iter_mut().enumerate().filter_map(|(index, keeper)| due(keeper).then_some(index)).collect();
+        let peers = self.peers.clone();
+        if let Some(peers) = &peers
+            && self.keepers.iter().any(Keeper::is_timed)
+        {
+            // Rank 0 has the clock.
+            let mut flags = vec![0.0; self.keepers.len()];
+            if peers.rank() == 0 {
+                due.iter().for_each(|index| flags[*index] = 1.0);
+            }
+            peers.all_reduce_f64(&mut flags)?;
+            due = (0..flags.len()).filter(|index| flags[*index] > 0.0).collect();
+        }
         if due.is_empty() {
             return Ok(());
         }
-        let trackers = if position.step == 0 { None } else { self.trackers.state()? };
+        let trackers = match &peers {
+            _ if position.step == 0 => None,
+            Some(peers) => self.trackers.merged(&**peers)?.state()?,
+            None => self.trackers.state()?,
+        };
+        if peers.is_some_and(|peers| peers.rank() > 0) {
+            due.into_iter().for_each(|index| self.keepers[index].passed());
+            return Ok(());
+        }
         if position.step > 0 && trackers.is_none() {
             tracing::warn!("a metric cannot be kept in the middle of an epoch: no checkpoint there");
             return Ok(());
@@ -388,6 +551,25 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
 
     /// The state to resume from, if there is one, and whether changes are accepted.
     fn saved(&self) -> Result<Option<(Snapshot, bool)>> {
+        let Some(peers) = &self.peers else { return self.own_saved() };
+        let own = if peers.rank() == 0 { self.own_saved()? } else { None };
+        let bytes = own.as_ref().map(|(snapshot, _)| snapshot.to_bytes()).transpose()?;
+        let accepts = own.as_ref().is_some_and(|(_, accepts)| *accepts);
+        let bytes = broadcast(&**peers, bytes)?;
+        let accepts = broadcast(&**peers, Some(vec![u8::from(accepts)]))? == [1];
+        match own {
+            Some(own) => Ok(Some(own)),
+            None if bytes.is_empty() => Ok(None),
+            None => {
+                let mut snapshot = Snapshot::from_bytes(bytes)?;
+                // Rank 0 has the sums so far of all ranks.
+                snapshot.trackers = snapshot.trackers.map(|_| Vec::new());
+                Ok(Some((snapshot, accepts)))
+            }
+        }
+    }
+
+    fn own_saved(&self) -> Result<Option<(Snapshot, bool)>> {
         for keeper in &self.keepers {
             if let Some(snapshot) = checkpoint::load(keeper.checkpoint())? {
                 return Ok(Some((snapshot, keeper.checkpoint().accept_changes)));
@@ -438,7 +620,8 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             Ok((path, values.collect::<Result<_>>()?))
         });
         self.model.set_states(states.collect::<Result<_>>()?);
-        if let Some(trackers) = snapshot.trackers.filter(|_| snapshot.position.step > 0) {
+        let restores = self.peers.as_ref().is_none_or(|peers| peers.rank() == 0);
+        if let Some(trackers) = snapshot.trackers.filter(|_| snapshot.position.step > 0 && restores) {
             self.trackers.restore(&trackers, accept_changes, &device)?;
         }
         self.history = snapshot.history;

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::formats::atomic::write_atomically;
 use crate::formats::keras::{check_members, open_archive, parse_json, read_member, too_large};
-use crate::formats::regular::open_file;
+use crate::formats::regular::{Content, open_file};
 use crate::layers::LayerPath;
 
 const STATE: &str = "state.json";
@@ -103,6 +103,16 @@ impl Snapshot {
 
     /// Writes the file, atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
+        let bytes = self.to_bytes().map_err(|error| match error {
+            Error::Io { source, .. } => Error::Io { action: "write", path: path.to_owned(), source },
+            error => error,
+        })?;
+        write_atomically(path, |file| file.write_all(&bytes).map_err(Error::io("write", path)))
+    }
+
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let path = Path::new("a checkpoint");
         let mut numbers = Numbers::default();
         let state = self.to_json(&mut numbers);
         let mut archive = ZipWriter::new(Cursor::new(Vec::with_capacity(numbers.bytes.len() + 4096)));
@@ -114,8 +124,7 @@ impl Snapshot {
             archive.write_all(&numbers.bytes)
         };
         fill().map_err(Error::io("write", path))?;
-        let bytes = archive.finish().map_err(|error| Error::io("write", path)(error.into()))?.into_inner();
-        write_atomically(path, |file| file.write_all(&bytes).map_err(Error::io("write", path)))
+        Ok(archive.finish().map_err(|error| Error::io("write", path)(error.into()))?.into_inner())
     }
 
     fn to_json(&self, numbers: &mut Numbers) -> Json {
@@ -194,6 +203,17 @@ impl Snapshot {
     /// # Errors
     /// [`Error::Io`], [`Error::Broken`] for a file that is damaged or of another kind.
     pub fn read(path: &Path) -> Result<Self> {
+        let (opened, length) = open_file(path)?;
+        Self::read_from(path, opened, length)
+    }
+
+    /// As [`read`](Self::read), from the file's bytes.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
+        let length = bytes.len() as u64;
+        Self::read_from(Path::new("the checkpoint of rank 0"), bytes, length)
+    }
+
+    fn read_from(path: &Path, opened: impl Into<Content>, length: u64) -> Result<Self> {
         let file = path.display().to_string();
         let broken = |at: &str, reason: &dyn std::fmt::Display| Error::broken(&file, at, reason);
         let limits = Limits {
@@ -203,7 +223,6 @@ impl Snapshot {
             expansion: 1,
             ..Limits::default()
         };
-        let (opened, length) = open_file(path)?;
         if length > limits.file_bytes {
             return Err(too_large(path, limits.file_bytes));
         }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::batches::HostBatch;
 use super::fitted::{Fitted, FittedOutput, Staged};
+use super::shard::{Flat, Shard};
 use crate::compile::Goal;
 use crate::datasets::{Source, places};
 use crate::error::{Error, Result};
-use crate::layers::Update;
-use crate::losses::{Loss, spread};
+use crate::layers::{BatchPart, Update};
+use crate::losses::{Divisor, Loss, Reduced, spread};
 use crate::model::{Forward, Mode, Model, weight_name};
 use crate::ops::Value;
 use crate::optimizers::Variable;
@@ -39,12 +40,37 @@ pub(super) fn accepted_form(expected: &Shape, sample: &[usize]) -> Option<Vec<us
     forms.into_iter().find(|form| expected.accepts(&[&[1], *form].concat())).map(<[usize]>::to_vec)
 }
 
-/// The loss of one output.
-fn output_loss(loss: &dyn Loss, y: &Value, forward: &Forward, index: usize, weights: Option<&Value>) -> Result<Value> {
+/// The loss of one output, before it is divided by the number of losses.
+fn output_loss(
+    loss: &dyn Loss,
+    y: &Value,
+    forward: &Forward,
+    index: usize,
+    weights: Option<&Value>,
+) -> Result<Reduced> {
     let losses = loss.call(y, &forward.outputs[index])?;
     let mask = masked(forward.masks[index].as_ref().filter(|_| loss.heeds_mask()), &losses)?;
     let counted = both(loss.counted(y, &losses)?, mask, &losses)?;
-    loss.reduction().reduce(losses, weights, counted.as_ref())
+    loss.reduction().summed(losses, weights, counted.as_ref())
+}
+
+/// Each sum divided by what all ranks together divide it by: their sum over the ranks is the loss of the whole batch.
+fn divided(sums: Vec<Option<Reduced>>, shard: Option<&Shard<'_>>) -> Result<Vec<Option<Value>>> {
+    let Some(shard) = shard else {
+        return Ok(sums.into_iter().map(|reduced| reduced.map(Reduced::divided)).collect());
+    };
+    let own = |reduced: &Option<Reduced>| match reduced.as_ref().map(|reduced| &reduced.divisor) {
+        Some(&Divisor::Count(count)) => Ok(f64::from(count)),
+        Some(Divisor::Sum(sum)) => sum.clone().detach().to_scalar().map(f64::from),
+        Some(Divisor::One) | None => Ok(0.0),
+    };
+    let all = shard.divisors(&sums.iter().map(own).collect::<Result<Vec<_>>>()?)?;
+    let part = |(reduced, divisor): (Option<Reduced>, f64)| {
+        let Reduced { total, divisor: own } = reduced?;
+        let is_whole = matches!(own, Divisor::One) || divisor == 0.0;
+        Some(if is_whole { total } else { total.mul_scalar((1.0 / divisor) as f32) })
+    };
+    Ok(sums.into_iter().zip(all).map(part).collect())
 }
 
 /// A mask of the model's output for its losses.
@@ -86,15 +112,20 @@ pub(super) struct Outcome {
     pub fault: Option<Fault>,
 }
 
-/// What a batch leaves for the weights.
+/// The result of a batch, before the weights are changed.
 struct Gradients {
+    changes: Changes,
+    outcome: Outcome,
+}
+
+/// What a batch leaves for the weights.
+struct Changes {
     /// The layer and index of each weight that may be trained.
     trainable: Vec<(usize, usize)>,
     /// Their gradients.
     gradients: Vec<Value>,
     /// New values that layers give to their weights, by layer.
     updates: Vec<(usize, Update)>,
-    outcome: Outcome,
 }
 
 /// A loss that is infinite or NaN, and its origin.
@@ -234,13 +265,17 @@ impl Model {
         batch: &Batch,
         forward: &Forward,
         weights: &[Vec<Value>],
+        shard: Option<&Shard<'_>>,
     ) -> Result<(Value, Vec<Value>)> {
         let goals = self.expect_compiled("a loss")?.goals();
         let (mut total, mut single) = (None::<Value>, Vec::new());
-        for (index, loss) in losses.iter().enumerate() {
-            let (Some(loss), Some(y)) = (loss, &batch.y[index]) else { continue };
-            let value = output_loss(&**loss, y, forward, index, batch.sample_weights[index].as_ref());
-            let mut value = value.map_err(|error| goals[index].named(error))?;
+        let summed = losses.iter().enumerate().map(|(index, loss)| {
+            let (Some(loss), Some(y)) = (loss, &batch.y[index]) else { return Ok(None) };
+            let sum = output_loss(&**loss, y, forward, index, batch.sample_weights[index].as_ref());
+            sum.map(Some).map_err(|error| goals[index].named(error))
+        });
+        for (index, value) in divided(summed.collect::<Result<_>>()?, shard)?.into_iter().enumerate() {
+            let Some(mut value) = value else { continue };
             single.push(value.clone().detach());
             let weight = goals[index].weight;
             if weight != 1.0 {
@@ -258,11 +293,8 @@ impl Model {
         if single.len() < 2 {
             single.clear();
         }
-        for penalty in &forward.penalties {
-            total = total + penalty.clone();
-        }
-        for penalty in self.weight_penalties(weights, &forward.updates)? {
-            total = total + penalty;
+        for penalty in forward.penalties.iter().cloned().chain(self.weight_penalties(weights, &forward.updates)?) {
+            total = total + shard.map_or(penalty.clone(), |shard| penalty.mul_scalar(shard.share()));
         }
         Ok((total, single))
     }
@@ -282,13 +314,86 @@ impl Model {
 
     /// Trains on one batch.
     pub(super) fn train_step(&mut self, batch: &Batch, seed: u64) -> Result<Outcome> {
-        let gradients = self.gradients(batch, seed)?;
+        let gradients = self.gradients(batch, seed, None)?;
         self.apply_step(gradients)
+    }
+
+    /// Trains on one batch together with other ranks. Without a batch, this rank has no samples of it, and there is no
+    /// outcome.
+    pub(super) fn train_step_with(
+        &mut self,
+        shard: &Shard<'_>,
+        batch: Option<&Batch>,
+        seed: u64,
+    ) -> Result<Option<Outcome>> {
+        let own = batch.map(|batch| self.gradients(batch, seed, Some(shard))).transpose()?;
+        if own.is_none() {
+            shard.divisors(&vec![0.0; self.expect_compiled("train")?.goals().len()])?;
+        }
+        let (gradients, outcome) = self.exchanged(shard, own)?;
+        self.apply_all(gradients)?;
+        Ok(outcome)
+    }
+
+    /// Sums gradients over all ranks, and averages the new values that layers gave to their weights over the ranks
+    /// that have samples.
+    fn exchanged(&self, shard: &Shard<'_>, own: Option<Gradients>) -> Result<(Changes, Option<Outcome>)> {
+        let (mut trainable, mut others) = (Vec::new(), Vec::new());
+        let specs = self.weight_specs("train")?;
+        let weights = self.layer_weights("train")?;
+        for (layer, (weights, specs)) in weights.iter().zip(specs).enumerate() {
+            for (index, (weight, spec)) in weights.iter().zip(specs).enumerate() {
+                let list = if self.is_trainable(layer, spec) { &mut trainable } else { &mut others };
+                list.push(((layer, index), weight.value.clone().detach()));
+            }
+        }
+        let mut flat = Flat::default();
+        let (changes, outcome) = own.map(|own| (own.changes, own.outcome)).unzip();
+        for (index, (_, weight)) in trainable.iter().enumerate() {
+            match &changes {
+                Some(changes) => flat.push(&changes.gradients[index])?,
+                None => flat.push_zeros(weight),
+            }
+        }
+        let updates = changes.map_or_else(Vec::new, |changes: Changes| changes.updates);
+        for (place, weight) in &others {
+            let is_it = |(layer, update): &&(usize, Update)| (*layer, update.weight) == *place;
+            match updates.iter().rfind(is_it) {
+                Some((_, update)) => {
+                    flat.push_number(1.0);
+                    flat.push(&update.value)?;
+                }
+                None => {
+                    flat.push_number(0.0);
+                    flat.push_zeros(weight);
+                }
+            }
+        }
+        let is_faulty = outcome.as_ref().is_some_and(|outcome: &Outcome| outcome.fault.is_some());
+        flat.push_number(f32::from(u8::from(is_faulty)));
+        flat.exchange(&**shard.peers)?;
+        let gradients = trainable.iter().map(|(_, weight)| flat.next(weight)).collect::<Result<_>>()?;
+        let mut updates = Vec::new();
+        for ((layer, weight), value) in others {
+            let (ranks, sum) = (flat.next_number(), flat.next(&value)?);
+            if ranks > 0.0 {
+                let value = if ranks > 1.0 { sum.mul_scalar(1.0 / ranks) } else { sum };
+                updates.push((layer, Update::new(weight, value)));
+            }
+        }
+        let mut outcome = outcome;
+        if flat.next_number() > 0.0
+            && let Some(outcome) = outcome.as_mut().filter(|_| !is_faulty)
+        {
+            outcome.fault = Some(Fault { loss: f32::NAN, place: Some("it is so on another rank".to_owned()) });
+        }
+        let trainable = trainable.into_iter().map(|(place, _)| place).collect();
+        Ok((Changes { trainable, gradients, updates }, outcome))
     }
 
     /// Loss, predictions and gradients of one batch. The model stays as it is, but for the states of stateful layers:
     /// several devices can each compute a part of a batch.
-    fn gradients(&self, batch: &Batch, seed: u64) -> Result<Gradients> {
+    fn gradients(&self, batch: &Batch, seed: u64, shard: Option<&Shard<'_>>) -> Result<Gradients> {
         let compiled = self.expect_compiled("train")?;
         let step = compiled.state.iterations;
         let (losses, skip) = self.effective_losses(batch)?;
@@ -310,8 +415,9 @@ impl Model {
         }
 
         let mode = Mode::Training { seed, step };
-        let forward = self.pass(batch.x.clone(), &values, mode, &skip)?;
-        let (total, loss_values) = self.total_loss(&losses, batch, &forward, &values)?;
+        let part = shard.map_or_else(BatchPart::default, Shard::of_batch);
+        let forward = self.pass_of_part(batch.x.clone(), &values, mode, &skip, part)?;
+        let (total, loss_values) = self.total_loss(&losses, batch, &forward, &values, shard)?;
         let fault = self.fault(&total, batch, &values, mode, &skip)?;
         let scale = self.expect_compiled("train")?.optimizer.base().loss_scale_factor;
         let mut gradients = match scale {
@@ -329,17 +435,22 @@ impl Model {
         let y_pred = self.predictions(forward.outputs, &skip)?;
         let masks = forward.masks.into_iter().map(|mask| mask.map(Value::detach)).collect();
         let outcome = Outcome { loss: total.detach(), losses: loss_values, y_pred, masks, fault };
-        Ok(Gradients { trainable, gradients, updates: forward.updates, outcome })
+        Ok(Gradients { changes: Changes { trainable, gradients, updates: forward.updates }, outcome })
     }
 
-    /// Applies what a batch has left: the new values that layers gave their weights, then the optimizer's step.
+    /// Applies what a batch has left.
     fn apply_step(&mut self, step: Gradients) -> Result<Outcome> {
+        self.apply_all(step.changes)?;
+        Ok(step.outcome)
+    }
+
+    /// Applies the new values that layers gave their weights, then the optimizer's step.
+    fn apply_all(&mut self, changes: Changes) -> Result<()> {
         let weights = self.layer_weights_mut("train")?;
-        for (layer, update) in step.updates {
+        for (layer, update) in changes.updates {
             weights[layer][update.weight].value = update.value.detach();
         }
-        self.apply(&step.trainable, step.gradients)?;
-        Ok(step.outcome)
+        self.apply(&changes.trainable, changes.gradients)
     }
 
     /// Checks the loss, on the CPU only, where reading it does not wait; if it is infinite or NaN, the batch is
@@ -447,11 +558,11 @@ impl Model {
     }
 
     /// Loss and predictions of one batch, outside training.
-    pub(super) fn test_step(&self, batch: &Batch) -> Result<Outcome> {
+    pub(super) fn test_step(&self, batch: &Batch, shard: Option<&Shard<'_>>) -> Result<Outcome> {
         let (losses, skip) = self.effective_losses(batch)?;
         let weights = self.plain_weights()?;
         let forward = self.infer(batch.x.clone(), &skip)?;
-        let (loss, losses) = self.total_loss(&losses, batch, &forward, &weights)?;
+        let (loss, losses) = self.total_loss(&losses, batch, &forward, &weights, shard)?;
         let y_pred = self.predictions(forward.outputs, &skip)?;
         Ok(Outcome { loss, losses, y_pred, masks: forward.masks, fault: None })
     }

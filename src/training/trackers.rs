@@ -8,6 +8,7 @@ use serde_json::json;
 use super::fitted::{Fitted, FittedOutput};
 use super::step::{Batch, Outcome};
 use crate::compile::{Compiled, Goal};
+use crate::distributed::{Communicator, gather};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, spread};
 use crate::metrics::{Metric, MetricArgument, Score, Total};
@@ -90,10 +91,15 @@ impl Trackers {
 
     /// Adds a batch with the outcome of its step.
     pub fn update(&mut self, batch: &Batch, outcome: &Outcome) -> Result<()> {
+        self.update_part(batch, outcome, batch.samples)
+    }
+
+    /// As [`update`](Self::update), for a part of a batch of `whole` samples: its loss is a summand of that batch's.
+    pub fn update_part(&mut self, batch: &Batch, outcome: &Outcome, whole: usize) -> Result<()> {
         let losses = std::iter::once(&outcome.loss).chain(&outcome.losses);
         for (total, loss) in self.losses.iter_mut().zip(losses) {
             // Weighted by the batch size: the last batch can be smaller.
-            total.add(loss.clone().mul_scalar(batch.samples as f32))?;
+            total.add(loss.clone().mul_scalar(whole as f32))?;
         }
         self.samples += batch.samples;
         let mut names = self.kinds[self.losses.len()..].iter().map(|kind| kind.name.as_str());
@@ -114,6 +120,56 @@ impl Trackers {
             }
         }
         Ok(())
+    }
+
+    /// Refuses metrics that cannot be merged over ranks.
+    pub fn check_distributed(&self) -> Result<()> {
+        let names = self.kinds[self.losses.len()..].iter().map(|kind| &kind.name);
+        for (metric, name) in self.all_metrics().zip(names) {
+            if metric.sums()?.is_none() {
+                let what = format!("the metric {name} in distributed training");
+                return Err(Error::unsupported(what, "metrics with `Metric::sums`"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The losses and metrics over the samples of all ranks.
+    pub fn merged(&self, peers: &dyn Communicator) -> Result<Self> {
+        let mut own: Vec<Vec<f64>> = vec![vec![self.samples as f64]];
+        own.extend(self.losses.iter().map(|total| Ok(vec![total.read_one()?])).collect::<Result<Vec<_>>>()?);
+        own.extend(
+            self.all_metrics().map(|metric| Ok(metric.sums()?.unwrap_or_default())).collect::<Result<Vec<_>>>()?,
+        );
+        // A rank without samples may not know how many sums there are.
+        let lengths: Vec<f64> = own.iter().map(|sums| sums.len() as f64).collect();
+        let longest = gather(peers, &lengths)?.into_iter().reduce(|mut most, lengths| {
+            most.iter_mut().zip(lengths).for_each(|(most, length)| *most = most.max(length));
+            most
+        });
+        for (sums, length) in own.iter_mut().zip(longest.unwrap_or_default()) {
+            sums.resize(length as usize, 0.0);
+        }
+        let mut all = own.concat();
+        peers.all_reduce_f64(&mut all)?;
+        let mut rest = &all[..];
+        let mut sums = own.iter().map(|sums| {
+            let (sums, after) = rest.split_at(sums.len());
+            rest = after;
+            sums
+        });
+        let samples = sums.next().and_then(<[f64]>::first).copied().unwrap_or_default() as usize;
+        let mut merged = Self {
+            losses: Vec::with_capacity(self.losses.len()),
+            samples,
+            metrics: self.metrics.clone(),
+            weighted: self.weighted.clone(),
+            kinds: self.kinds.clone(),
+        };
+        merged.losses.extend(sums.by_ref().take(self.losses.len()).map(|sums| Total::of(sums.to_vec())));
+        let metrics = merged.metrics.iter_mut().chain(&mut merged.weighted).flatten();
+        metrics.zip(sums).for_each(|(metric, sums)| metric.set_sums(sums));
+        Ok(merged)
     }
 
     /// The loss so far. Waits for the device.

@@ -2,6 +2,7 @@
 
 mod backends;
 mod callbacks;
+mod distributed;
 mod fit;
 mod interrupted;
 mod own_classes;

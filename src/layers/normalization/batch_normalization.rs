@@ -1,7 +1,10 @@
 //! `BatchNormalization`: normalizes each channel to mean 0 and variance 1 over the batch.
 
+use std::sync::Arc;
+
 use crate::activations::Activation;
 use crate::constraints::Constraint;
+use crate::distributed::Communicator;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::kernels::batch_norm::{Affine, BatchNorm, Prepared};
@@ -61,6 +64,9 @@ crate::describe! {
         beta_constraint: Option<Constraint> = None,
         /// The constraint on the factor.
         gamma_constraint: Option<Constraint> = None,
+        /// Whether mean and variance are those of the whole batch where several processes each compute a part of it
+        /// ([`distributed`](crate::distributed)); by default they are those of the part.
+        synchronized: bool = false,
     }
 }
 
@@ -100,7 +106,7 @@ impl BatchNormalization {
             let [mean, variance] = self.statistics();
             return ops::normalize_by(input, &weights[mean], &weights[variance], by);
         }
-        if call.mask.is_some() {
+        if call.mask.is_some() || self.ranks(call).is_some() {
             return None;
         }
         let normalized = ops::normalize_batch(input, by)?;
@@ -147,6 +153,46 @@ impl BatchNormalization {
         let affine = Affine { gamma: gamma.as_deref(), beta: beta.as_deref() };
         let prepared = Prepared::new(&sizes, &mean?, &variance?, affine, epilogue.inside());
         Some(FrozenNormalization { prepared, epilogue, channels, len: input.iter().product() }.into())
+    }
+
+    /// The ranks over which mean and variance are taken, if there are several.
+    fn ranks<'a>(&self, call: &Call<'a>) -> Option<&'a Arc<dyn Communicator>> {
+        call.peers().filter(|_| self.synchronized)
+    }
+
+    /// Mean and variance over the parts of all ranks, as Keras computes them: from the sums of values and squares.
+    fn synchronized_moments(
+        &self,
+        input: &Value,
+        axis: usize,
+        mask: Option<&Value>,
+        ranks: &Arc<dyn Communicator>,
+    ) -> Result<(Value, Value)> {
+        let sizes = input.sizes();
+        let channels = sizes[axis];
+        let sum = |value: Value| {
+            let others = (0..sizes.len()).filter(|other| *other != axis);
+            others.fold(value, |value, other| value.sum_axis(other)).reshape(&[channels])
+        };
+        let (input, count) = match mask {
+            Some(mask) => {
+                let mask = mask.clone().reshape(&[&sizes[..sizes.len() - 1], &[1]].concat())?.expand(&sizes);
+                (input.clone() * mask.clone(), sum(mask)?)
+            }
+            None => {
+                let count = input.len() / channels.max(1);
+                (input.clone(), Value::full(&[channels], count as f32, &input.device())?)
+            }
+        };
+        let sums = Value::concat(vec![sum(input.clone())?, sum(input.square())?, count], 0)?;
+        let sums = ops::rank_sum(&sums, ranks)?;
+        let mut row = vec![1; sizes.len()];
+        row[axis] = channels;
+        let part = |index: usize| sums.clone().narrow(0, index * channels, channels).reshape(&row);
+        let count = part(2)?.detach().clamp_min(EPSILON);
+        let mean = part(0)? / count.clone();
+        let variance = (part(1)? / count - mean.clone().square()).clamp_min(0.0);
+        Ok((mean, variance))
     }
 
     /// Mean and variance of the batch per channel, with the input's rank.
@@ -198,6 +244,10 @@ impl Layer for BatchNormalization {
         true
     }
 
+    fn is_synchronized(&self) -> bool {
+        self.synchronized
+    }
+
     fn absorb(&self, next: &dyn Layer, _: bool) -> Option<Box<dyn Fused>> {
         Some(Box::new(FusedNormalization { norm: self.clone(), activation: next.as_activation()? }))
     }
@@ -226,7 +276,10 @@ impl Layer for BatchNormalization {
         let mut row = vec![1; sizes.len()];
         row[axis] = channels;
         let (mean, variance) = if call.trainable() {
-            let (mean, variance) = self.batch_moments(&input, axis, call.mask.as_ref())?;
+            let (mean, variance) = match self.ranks(call) {
+                Some(ranks) => self.synchronized_moments(&input, axis, call.mask.as_ref(), ranks)?,
+                None => self.batch_moments(&input, axis, call.mask.as_ref())?,
+            };
             self.follow(call, mean.clone().reshape(&[channels])?, variance.clone().reshape(&[channels])?);
             (mean, variance)
         } else {
@@ -294,6 +347,8 @@ impl Fused for FusedNormalization {
 }
 
 impl BuiltIn for BatchNormalization {
+    const LATE: &'static [(&'static str, &'static str)] = &[("synchronized", "false")];
+
     fn renew(config: &mut crate::config::Config, _: bool) {
         // Keras 2 wrote a list of one axis.
         if let Some(axis) = config.get_mut("axis")

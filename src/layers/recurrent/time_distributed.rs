@@ -70,6 +70,10 @@ impl Layer for TimeDistributed {
         true
     }
 
+    fn is_synchronized(&self) -> bool {
+        self.layer.layer().is_synchronized()
+    }
+
     fn check_values(&self, values: &[f32]) -> Result<bool> {
         self.layer.layer().check_values(values)
     }

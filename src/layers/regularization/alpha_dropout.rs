@@ -1,6 +1,6 @@
 //! `AlphaDropout`: dropout that preserves mean and variance, for networks with `selu`.
 
-use super::{check_noise_shape, check_rate, kept, noise_sizes};
+use super::{check_noise_shape, check_rate, is_for_whole_batch, kept, noise_sizes};
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
@@ -69,7 +69,8 @@ impl Layer for AlphaDropout {
         }
         let sizes = input.sizes();
         let noise = noise_sizes(self.noise_shape.as_deref(), &sizes)?;
-        let kept = kept(&noise, 1.0 - self.rate, &mut call.rng(self.seed), &input)?;
+        let mut rng = call.rng_for(self.seed, !is_for_whole_batch(self.noise_shape.as_deref()));
+        let kept = kept(&noise, 1.0 - self.rate, &mut rng, &input)?;
         // a · (x where kept, else the saturation) + b has the mean and variance of x.
         let a = ((1.0 - self.rate) * (1.0 + self.rate * SATURATION * SATURATION)).powf(-0.5);
         let b = -a * SATURATION * self.rate;

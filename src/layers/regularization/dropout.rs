@@ -1,6 +1,6 @@
 //! `Dropout`: drops random features in training.
 
-use super::{check_noise_shape, check_rate, drop_out, noise_sizes};
+use super::{check_noise_shape, check_rate, drop_out, is_for_whole_batch, noise_sizes};
 use crate::error::Result;
 use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
@@ -62,7 +62,8 @@ impl Layer for Dropout {
             return Ok(input);
         }
         let noise = noise_sizes(self.noise_shape.as_deref(), &input.sizes())?;
-        drop_out(input, &noise, self.rate, &mut call.rng(self.seed))
+        let rng = &mut call.rng_for(self.seed, !is_for_whole_batch(self.noise_shape.as_deref()));
+        drop_out(input, &noise, self.rate, rng)
     }
 }
 

@@ -41,6 +41,11 @@ fn check_noise_shape(noise_shape: Option<&[Option<usize>]>, input: &Shape) -> Re
     Err(Error::argument("noise_shape", format!("sizes of {input} or 1"), Shape::new(noise)))
 }
 
+/// Whether a random mask is drawn once for all samples.
+fn is_for_whole_batch(noise_shape: Option<&[Option<usize>]>) -> bool {
+    noise_shape.and_then(|noise| noise.first()) == Some(&Some(1))
+}
+
 /// The sizes of the random mask for an input of these sizes: those of `noise_shape`, or the input's for `None`.
 fn noise_sizes(noise_shape: Option<&[Option<usize>]>, sizes: &[usize]) -> Result<Vec<usize>> {
     let Some(noise) = noise_shape else { return Ok(sizes.to_vec()) };
@@ -59,13 +64,23 @@ fn check_noise(noise: &[usize], sizes: &[usize]) -> Result<()> {
 /// Random values that are 1 with probability `keep`, else 0.
 fn kept(sizes: &[usize], keep: f32, rng: &mut Random, input: &Value) -> Result<Value> {
     let mut mask = vec![0.0; sizes.iter().product()];
+    skip_rows(rng, sizes, &input.sizes());
     rng.choose(keep, 1.0, &mut mask);
     Value::from_vec(mask, sizes, &input.device())
+}
+
+/// Passes over the draws of the rows of the batch before those of an input of these sizes. A mask that is drawn once for
+/// the whole batch has no rows.
+fn skip_rows(rng: &mut Random, noise: &[usize], sizes: &[usize]) {
+    if noise.first() == sizes.first() {
+        rng.skip_rows(noise.iter().product());
+    }
 }
 
 /// The factors of dropout: 0 with probability `rate`, otherwise scaled to preserve the expected sum.
 pub(super) fn dropout_factors(sizes: &[usize], rate: f32, rng: &mut Random, device: &Device) -> Result<Value> {
     let mut factors = ops::buffer(sizes.iter().product());
+    rng.skip_rows(factors.len());
     match 1.0 - rate {
         keep if keep > 0.0 => rng.choose(keep, 1.0 / keep, &mut factors),
         _ => factors.fill(0.0),
@@ -81,12 +96,16 @@ pub(super) fn drop_out(input: Value, noise: &[usize], rate: f32, rng: &mut Rando
     }
     let sizes = input.sizes();
     check_noise(noise, &sizes)?;
-    let factors = dropout_factors(noise, rate, rng, &input.device())?;
+    let mut factors = ops::buffer(noise.iter().product());
+    skip_rows(rng, noise, &sizes);
+    rng.choose(1.0 - rate, 1.0 / (1.0 - rate), &mut factors);
+    let factors = Value::from_vec(factors, noise, &input.device())?;
     Ok(input * if noise == sizes { factors } else { factors.expand(&sizes) })
 }
 
 /// Normally distributed values of the input's sizes.
 fn normal(input: &Value, mean: f32, stddev: f32, rng: &mut Random) -> Result<Value> {
+    (0..rng.draws_before(input.len())).for_each(|_| _ = rng.normal(mean, stddev));
     let draw = |_| rng.normal(mean, stddev);
     Value::from_vec((0..input.len()).map(draw).collect(), &input.sizes(), &input.device())
 }

@@ -1,0 +1,114 @@
+//! The part of a batch that a rank computes in distributed training, and what the ranks exchange.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use crate::distributed::{Communicator, part};
+use crate::error::{Error, Result};
+use crate::layers::{BatchPart, Layer};
+use crate::model::Model;
+use crate::ops::Value;
+use crate::random::Rows;
+
+use super::fitted::Fitted;
+
+/// A rank's part of a batch.
+#[derive(Debug)]
+pub(super) struct Shard<'a> {
+    pub peers: &'a Arc<dyn Communicator>,
+    /// The number of samples of the whole batch.
+    pub samples: usize,
+    /// The rank's own rows of it.
+    pub rows: Rows,
+    /// Whether this rank is to stop after this batch; after the exchange whether any is.
+    stops: Cell<bool>,
+}
+
+impl<'a> Shard<'a> {
+    /// This rank's part of a batch of `samples` samples.
+    pub fn new(peers: &'a Arc<dyn Communicator>, samples: usize, stops: bool) -> Self {
+        let (first, count) = part(&**peers, samples);
+        Self { peers, samples, rows: Rows { first, count }, stops: Cell::new(stops) }
+    }
+
+    /// The sums over all ranks of what the losses of the outputs are divided by. It is the one exchange of each batch
+    /// before the gradients, and settles whether the ranks stop.
+    pub fn divisors(&self, own: &[f64]) -> Result<Vec<f64>> {
+        let mut numbers = [own, &[f64::from(u8::from(self.stops.get()))]].concat();
+        self.peers.all_reduce_f64(&mut numbers)?;
+        self.stops.set(numbers.pop().is_some_and(|stops| stops > 0.0));
+        Ok(numbers)
+    }
+
+    /// Whether a rank is to stop, after [`divisors`](Self::divisors).
+    pub fn stops(&self) -> bool {
+        self.stops.get()
+    }
+
+    /// The part of the samples that is this rank's own: the weight of penalties, which each rank adds.
+    pub fn share(&self) -> f32 {
+        (self.rows.count as f64 / self.samples.max(1) as f64) as f32
+    }
+
+    /// The part for a forward pass.
+    pub fn of_batch(&self) -> BatchPart<'a> {
+        BatchPart { rows: self.rows, peers: Some(self.peers) }
+    }
+}
+
+/// The numbers of a step as one list, for one exchange.
+#[derive(Debug, Default)]
+pub(super) struct Flat {
+    numbers: Vec<f32>,
+    read: usize,
+}
+
+impl Flat {
+    pub fn push(&mut self, value: &Value) -> Result<()> {
+        self.numbers.extend(value.to_vec()?);
+        Ok(())
+    }
+
+    pub fn push_number(&mut self, number: f32) {
+        self.numbers.push(number);
+    }
+
+    /// As many zeros as the value has numbers.
+    pub fn push_zeros(&mut self, value: &Value) {
+        self.numbers.resize(self.numbers.len() + value.len(), 0.0);
+    }
+
+    /// Replaces the numbers by their sums over all ranks.
+    pub fn exchange(&mut self, peers: &dyn Communicator) -> Result<()> {
+        peers.all_reduce(&mut self.numbers)
+    }
+
+    /// The next numbers, in the order in which they were pushed, as a value like `like`.
+    pub fn next(&mut self, like: &Value) -> Result<Value> {
+        let numbers = self.numbers[self.read..][..like.len()].to_vec();
+        self.read += numbers.len();
+        Value::from_vec(numbers, &like.sizes(), &like.device())
+    }
+
+    pub fn next_number(&mut self) -> f32 {
+        self.read += 1;
+        self.numbers[self.read - 1]
+    }
+}
+
+impl Model {
+    /// Refuses models that cannot be trained in parts of batches.
+    pub(super) fn check_distributed(&self, fitted: &Fitted) -> Result<()> {
+        if self.is_stateful() {
+            return Err(Error::unsupported("distributed training of stateful layers", "layers without `stateful`"));
+        }
+        for (goal, output) in self.expect_compiled("distributed training")?.goals().iter().zip(&fitted.outputs) {
+            let loss = goal.loss.as_ref().filter(|_| output.place.is_some());
+            if let Some(loss) = loss.filter(|loss| !loss.is_by_sample(output.output.rank())) {
+                let what = format!("distributed training with `{}` over whole batches", loss.class_name());
+                return Err(goal.named(Error::unsupported(what, "losses of single samples, as with an `axis`")));
+            }
+        }
+        Ok(())
+    }
+}
