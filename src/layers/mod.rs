@@ -51,6 +51,7 @@ mod list;
 mod operation;
 mod output_memory;
 mod spec;
+mod windows;
 mod wrapped;
 
 pub mod activation;

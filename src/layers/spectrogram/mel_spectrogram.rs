@@ -264,8 +264,7 @@ impl Layer for MelSpectrogram {
         let signal = signal.reshape(&[batch, samples + 2 * half, 1])?;
         let tables = self.tables(&KEPT)?;
         let kernel = Value::from_vec(tables.kernel.clone(), &[self.fft_length, 1, 2 * frequencies], &device)?;
-        let geometry =
-            ConvGeometry { strides: vec![self.sequence_stride], dilation: vec![1], pads: vec![(0, 0)], groups: 1 };
+        let geometry = ConvGeometry { strides: [self.sequence_stride], dilation: [1], pads: [(0, 0)], groups: 1 };
         let sides = ops::conv(signal, kernel, None, &geometry)?;
         let side = |first: usize| sides.clone().narrow(2, first, frequencies).square();
         let mut power = side(0) + side(frequencies);

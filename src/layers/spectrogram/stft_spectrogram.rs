@@ -215,8 +215,7 @@ impl Layer for STFTSpectrogram {
         };
         let signals = signals.reshape(&[batch * channels, samples, 1])?;
         let (before, after, frames) = self.frames(samples);
-        let geometry =
-            ConvGeometry { strides: vec![self.step()], dilation: vec![1], pads: vec![(before, after)], groups: 1 };
+        let geometry = ConvGeometry { strides: [self.step()], dilation: [1], pads: [(before, after)], groups: 1 };
         let frequencies = self.frequencies();
         let side = |index: usize| -> Result<Value> {
             let side = ops::conv(signals.clone(), call.weight(index), None, &geometry)?;
