@@ -33,7 +33,7 @@ pub struct Context<'a> {
     /// The model.
     pub model: &'a mut Model,
     params: Params,
-    results: Option<&'a Results<'a>>,
+    results: Option<&'a BatchResults<'a>>,
     given: Option<Logs>,
     history: Option<&'a History>,
     stopped: Option<String>,
@@ -42,7 +42,7 @@ pub struct Context<'a> {
 }
 
 /// Loss and metrics after a batch, read from the device on first use.
-pub(crate) struct Results<'a> {
+pub(crate) struct BatchResults<'a> {
     pub read: &'a dyn Fn() -> Result<Logs>,
     pub known: OnceCell<Logs>,
     pub loss: &'a Value,
@@ -69,7 +69,7 @@ impl<'a> Context<'a> {
         self
     }
 
-    pub(crate) fn with_results(mut self, results: &'a Results<'a>) -> Self {
+    pub(crate) fn with_results(mut self, results: &'a BatchResults<'a>) -> Self {
         self.results = Some(results);
         self
     }

@@ -13,11 +13,11 @@ use brasa::{Error, Model, Result};
 use clap::{Args, ValueHint};
 use serde_json::json;
 
-use super::answers::{Answer, Format, Shown, Writer, stdout_name};
+use super::answers::{Answer, AnswerWriter, Format, Shown, stdout_name};
 use super::compute::Compute;
 use super::help::{DATA, examples};
 use super::inputs::{Inputs, rows};
-use super::model_file::{Known, model_file};
+use super::model_file::{DataOverrides, model_file};
 use super::{needs_weights, output};
 
 /// Predict what a model makes of pictures, tables and arrays.
@@ -67,7 +67,7 @@ pub struct Predict {
     top: Option<NonZeroUsize>,
 
     #[command(flatten)]
-    known: Known,
+    known: DataOverrides,
 
     /// Of a table without a known one: whether the first line names the columns (default: that is recognised).
     #[arg(long, value_name = "true|false", help_heading = DATA)]
@@ -91,7 +91,7 @@ pub struct Predict {
 
 /// The counts of inputs written and of failures among them.
 #[derive(Default)]
-struct Written {
+struct PredictionCounts {
     inputs: usize,
     wrong: usize,
 }
@@ -206,7 +206,7 @@ impl Predict {
             (Some(path), None) => return self.to_array(model, &mut inputs, path, quiet).map(|()| ExitCode::SUCCESS),
             (Some(path), Some(format)) => write_atomically(path, |file| {
                 let mut file = std::io::BufWriter::new(file);
-                self.answers(model, &mut inputs, Writer::new(&shown, format, false, path, &mut file)?, quiet)
+                self.answers(model, &mut inputs, AnswerWriter::new(&shown, format, false, path, &mut file)?, quiet)
             })?,
             (None, format) => {
                 let format = format.unwrap_or(Format::Text);
@@ -214,7 +214,7 @@ impl Predict {
                 self.answers(
                     model,
                     &mut inputs,
-                    Writer::new(&shown, format, false, stdout_name(), &mut stdout)?,
+                    AnswerWriter::new(&shown, format, false, stdout_name(), &mut stdout)?,
                     quiet,
                 )?
             }
@@ -239,9 +239,15 @@ impl Predict {
         Ok(ExitCode::FAILURE)
     }
 
-    fn answers(&self, model: &Model, inputs: &mut Inputs, mut writer: Writer<'_>, quiet: bool) -> Result<Written> {
+    fn answers(
+        &self,
+        model: &Model,
+        inputs: &mut Inputs,
+        mut writer: AnswerWriter<'_>,
+        quiet: bool,
+    ) -> Result<PredictionCounts> {
         let text_to_terminal = self.output.is_none() && writer.is_text();
-        let mut written = Written::default();
+        let mut written = PredictionCounts::default();
         self.batches(model, inputs, quiet, |name, outputs| {
             written.inputs += 1;
             let output = match outputs {

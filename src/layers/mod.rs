@@ -113,7 +113,7 @@ pub use self::normalization::{
     BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, SpectralNormalization,
     UnitNormalization,
 };
-pub(crate) use self::operation::{Kind, Operation, tensors};
+pub(crate) use self::operation::{Operation, ValueKind, tensors};
 pub use self::output_memory::OutputMemory;
 pub use self::pooling::{
     AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D, AdaptiveMaxPooling1D,

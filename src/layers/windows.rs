@@ -1,7 +1,7 @@
 //! Windows along the spatial dimensions of a convolution or a pooling.
 
 use crate::error::Result;
-use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
+use crate::shape::{DataFormat, Padding, Shape, SlidingWindow, Spatial, count_windows};
 
 /// The names of the spatial dimensions, by their number.
 pub(super) const DIMENSIONS: [&[&str]; 3] = [&["steps"], &["rows", "columns"], &["depth", "rows", "columns"]];
@@ -16,8 +16,8 @@ pub(super) struct Windows<const N: usize> {
 }
 
 impl<const N: usize> Windows<N> {
-    pub fn window(&self, dimension: usize) -> Window {
-        Window {
+    pub fn window(&self, dimension: usize) -> SlidingWindow {
+        SlidingWindow {
             size: self.size.0[dimension],
             stride: self.strides.0[dimension],
             dilation: self.dilation_rate.0[dimension],

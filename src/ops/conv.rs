@@ -13,7 +13,7 @@ use super::weighted::weighted_gradients;
 use super::{PoolGeometry, Value};
 use crate::error::Result;
 use crate::kernels;
-use crate::kernels::window::Window;
+use crate::kernels::window::WindowGeometry;
 
 /// 2-D convolution in Keras's layout, with an activation at the end.
 ///
@@ -94,8 +94,8 @@ fn conv2d_max_pool2d(
     }
     let block = kernels::conv2d::Pooled { conv, activation, pool };
     match bias {
-        Some(bias) => run(&Block(block), [input, kernel, bias]),
-        None => run(&Block(block), [input, kernel]),
+        Some(bias) => run(&PooledConv(block), [input, kernel, bias]),
+        None => run(&PooledConv(block), [input, kernel]),
     }
 }
 
@@ -112,14 +112,19 @@ fn sizes(input: &Value, kernel: &Value, geometry: &ConvGeometry<2>) -> Option<ke
 }
 
 /// A kernel's windows over a batch of images; `None` if not even one fits.
-pub(crate) fn window(batch: usize, input: [usize; 2], size: [usize; 2], geometry: &ConvGeometry<2>) -> Option<Window> {
+pub(crate) fn window(
+    batch: usize,
+    input: [usize; 2],
+    size: [usize; 2],
+    geometry: &ConvGeometry<2>,
+) -> Option<WindowGeometry> {
     let count = |dimension: usize| {
         let (before, after) = geometry.pads[dimension];
         let span = size[dimension].checked_sub(1)?.checked_mul(geometry.dilation[dimension])?.checked_add(1)?;
         let room = input[dimension].checked_add(before)?.checked_add(after)?.checked_sub(span)?;
         Some(room.checked_div(geometry.strides[dimension])? + 1)
     };
-    let window = Window {
+    let window = WindowGeometry {
         batch,
         input,
         output: [count(0)?, count(1)?],
@@ -139,7 +144,7 @@ struct Conv {
 }
 
 impl<const N: usize> Kernel<N> for Conv {
-    type Kept = ();
+    type Saved = ();
     const NEEDS_OUTPUT: bool = true;
 
     fn output_sizes(&self) -> Vec<usize> {
@@ -159,7 +164,7 @@ impl<const N: usize> Kernel<N> for Conv {
         gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N] {
-        let known = kernels::activation::Output { activation: self.activation, y: output };
+        let known = kernels::activation::ActivationOutput { activation: self.activation, y: output };
         weighted_gradients(self.conv.filters, inputs, wanted, |dx, dw, db| {
             kernels::conv2d::backward(&self.conv, inputs[0], inputs[1], Some(known), gradient, dx, dw, db);
         })
@@ -168,11 +173,11 @@ impl<const N: usize> Kernel<N> for Conv {
 
 /// A convolution with its activation and pooling, as an operation on input, kernel and optional bias.
 #[derive(Clone, Debug)]
-struct Block(kernels::conv2d::Pooled);
+struct PooledConv(kernels::conv2d::Pooled);
 
-impl<const N: usize> Kernel<N> for Block {
+impl<const N: usize> Kernel<N> for PooledConv {
     /// The position of each output's maximum, in one byte.
-    type Kept = Arc<Vec<u8>>;
+    type Saved = Arc<Vec<u8>>;
     const NEEDS_OUTPUT: bool = true;
 
     fn output_sizes(&self) -> Vec<usize> {
@@ -180,7 +185,7 @@ impl<const N: usize> Kernel<N> for Block {
         vec![pool.batch, pool.output[0], pool.output[1], self.0.conv.filters]
     }
 
-    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Kept {
+    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Saved {
         let mut positions = vec![0; if keep { output.len() } else { 0 }];
         let bias = inputs.get(2).copied();
         kernels::conv2d::pooled_forward(&self.0, inputs[0], inputs[1], bias, output, &mut positions);
@@ -191,7 +196,7 @@ impl<const N: usize> Kernel<N> for Block {
         &self,
         inputs: [&[f32]; N],
         output: &[f32],
-        positions: &Self::Kept,
+        positions: &Self::Saved,
         gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N] {

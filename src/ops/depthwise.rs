@@ -90,7 +90,7 @@ struct Convolution {
 }
 
 impl<const N: usize> Kernel<N> for Convolution {
-    type Kept = ();
+    type Saved = ();
     const NEEDS_OUTPUT: bool = true;
 
     fn output_sizes(&self) -> Vec<usize> {

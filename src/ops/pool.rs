@@ -10,7 +10,7 @@ use super::buffers::buffer;
 use super::conv_geometry::{flat, in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
 use crate::error::{Error, Result};
-use crate::kernels::window::Window;
+use crate::kernels::window::WindowGeometry;
 use crate::kernels::{average_pool, pool as max_pool};
 use crate::shape::check_count;
 
@@ -47,7 +47,7 @@ impl<const N: usize> PoolGeometry<N> {
 
 impl PoolGeometry<2> {
     /// The window over a batch of images; `None` if not even one fits.
-    pub(crate) fn window(&self, batch: usize, input: [usize; 2]) -> Option<Window> {
+    pub(crate) fn window(&self, batch: usize, input: [usize; 2]) -> Option<WindowGeometry> {
         let count = |dimension: usize| {
             let (before, after) = self.pads[dimension];
             let length = input[dimension].checked_add(before)?.checked_add(after)?;
@@ -64,7 +64,7 @@ impl PoolGeometry<2> {
             (end - first, pad - first)
         };
         let ([rows, above], [columns, left]) = (<[usize; 2]>::from(inside(0)), <[usize; 2]>::from(inside(1)));
-        let window = Window {
+        let window = WindowGeometry {
             batch,
             input,
             output,
@@ -92,7 +92,7 @@ impl PoolGeometry<2> {
         }
     }
 
-    fn over(&self, input: &Value) -> Option<(Window, usize)> {
+    fn over(&self, input: &Value) -> Option<(WindowGeometry, usize)> {
         let [batch, rows, columns, channels] = <[usize; 4]>::try_from(input.sizes()).ok()?;
         Some((self.window(batch, [rows, columns])?, channels))
     }
@@ -107,7 +107,7 @@ impl PoolGeometry<2> {
 /// [`Error::Shape`](crate::Error::Shape) for another rank, or images in which no window fits.
 pub fn max_pool2d(input: Value, geometry: &PoolGeometry<2>) -> Result<Value> {
     if let Some((window, channels)) = geometry.over(&input)
-        && let Some(output) = run(&Max { window, channels }, [&input])
+        && let Some(output) = run(&MaxPool { window, channels }, [&input])
     {
         recycle(input);
         return Ok(output);
@@ -133,7 +133,7 @@ pub fn max_pool2d(input: Value, geometry: &PoolGeometry<2>) -> Result<Value> {
 /// [`Error::Shape`](crate::Error::Shape) for another rank, or images in which no window fits.
 pub fn average_pool2d(input: Value, geometry: &PoolGeometry<2>) -> Result<Value> {
     if let Some((window, channels)) = geometry.over(&input)
-        && let Some(output) = run(&Average { window, channels }, [&input])
+        && let Some(output) = run(&AveragePool { window, channels }, [&input])
     {
         recycle(input);
         return Ok(output);
@@ -151,8 +151,8 @@ pub fn average_pool2d(input: Value, geometry: &PoolGeometry<2>) -> Result<Value>
 }
 
 #[derive(Clone, Debug)]
-struct Max {
-    window: Window,
+struct MaxPool {
+    window: WindowGeometry,
     channels: usize,
 }
 
@@ -163,8 +163,8 @@ enum Positions {
     Words(Arc<Vec<u32>>),
 }
 
-impl Kernel<1> for Max {
-    type Kept = Positions;
+impl Kernel<1> for MaxPool {
+    type Saved = Positions;
     const NEEDS_OUTPUT: bool = false;
 
     fn output_sizes(&self) -> Vec<usize> {
@@ -208,13 +208,13 @@ impl Kernel<1> for Max {
 }
 
 #[derive(Clone, Debug)]
-struct Average {
-    window: Window,
+struct AveragePool {
+    window: WindowGeometry,
     channels: usize,
 }
 
-impl Kernel<1> for Average {
-    type Kept = ();
+impl Kernel<1> for AveragePool {
+    type Saved = ();
     const NEEDS_OUTPUT: bool = false;
 
     fn output_sizes(&self) -> Vec<usize> {
@@ -302,12 +302,12 @@ pub(crate) fn global_pool(value: Value, kind: PoolKind, space: usize) -> Result<
     let sizes = value.sizes();
     let cells = sizes[1..=space].iter().product();
     // The kernel sees all cells as one window over one row of an image.
-    let window = Window::valid(sizes[0], [1, cells], [1, cells.max(1)], [1, 1]);
+    let window = WindowGeometry::valid(sizes[0], [1, cells], [1, cells.max(1)], [1, 1]);
     let channels = sizes[space + 1];
     let row = value.clone().reshape(&[sizes[0], 1, cells, channels])?;
     let pooled = match kind {
-        PoolKind::Max => run(&Max { window, channels }, [&row]),
-        PoolKind::Average => run(&Average { window, channels }, [&row]),
+        PoolKind::Max => run(&MaxPool { window, channels }, [&row]),
+        PoolKind::Average => run(&AveragePool { window, channels }, [&row]),
     };
     drop(row);
     match pooled {

@@ -1,9 +1,9 @@
 //! Convolutions as steps of a predictor.
 
 use crate::activations::Activation;
-use crate::kernels::conv2d::{Conv2d, Prepared};
+use crate::kernels::conv2d::{Conv2d, PreparedConv};
 use crate::kernels::depthwise;
-use crate::kernels::window::Window;
+use crate::kernels::window::WindowGeometry;
 use crate::layers::core::FrozenDense;
 use crate::layers::{Epilogue, Freezing, Frozen, FrozenStep};
 use crate::ops::{self, ConvGeometry, PoolGeometry};
@@ -58,25 +58,25 @@ impl<const N: usize> Freezable<'_, N> {
         if pool.is_some() && !matches!(epilogue, Epilogue::Each(kernel) if kernel.gradient_needs_only_output()) {
             return None;
         }
-        let prepared = Prepared::new(&conv, &kernel, bias.as_deref(), epilogue.inside(), pool)?;
+        let prepared = PreparedConv::new(&conv, &kernel, bias.as_deref(), epilogue.inside(), pool)?;
         Some(FrozenConv { prepared, epilogue, filters }.into())
     }
 
     /// A depthwise convolution, with `multiplier` kernels per channel.
     pub fn depthwise(&self, freezing: &Freezing<'_>, multiplier: usize) -> Option<Frozen> {
         let ([height, width, channels], size, geometry) = self.flat(freezing.input()?)?;
-        let window: Window = ops::window(1, [height, width], size, &geometry)?;
+        let window: WindowGeometry = ops::window(1, [height, width], size, &geometry)?;
         let conv = depthwise::Depthwise { window, channels, multiplier };
         let epilogue = Epilogue::of(self.activation)?;
         let (kernel, bias) = (freezing.weight(self.kernel)?, self.bias(freezing)?);
-        let prepared = depthwise::Prepared::new(&conv, &kernel, bias.as_deref(), epilogue.inside())?;
+        let prepared = depthwise::PreparedDepthwise::new(&conv, &kernel, bias.as_deref(), epilogue.inside())?;
         Some(FrozenDepthwise { prepared, epilogue, filters: channels.checked_mul(multiplier)? }.into())
     }
 }
 
 #[derive(Debug)]
 struct FrozenConv {
-    prepared: Prepared,
+    prepared: PreparedConv,
     epilogue: Epilogue,
     filters: usize,
 }
@@ -94,7 +94,7 @@ impl FrozenStep for FrozenConv {
 
 #[derive(Debug)]
 struct FrozenDepthwise {
-    prepared: depthwise::Prepared,
+    prepared: depthwise::PreparedDepthwise,
     epilogue: Epilogue,
     filters: usize,
 }

@@ -20,7 +20,7 @@ use crate::layers::windows::Windows;
 use crate::layers::{Call, WeightSpec};
 use crate::ops::ConvGeometry;
 use crate::regularizers::Regularizer;
-use crate::shape::{DataFormat, Padding, Shape, Window};
+use crate::shape::{DataFormat, Padding, Shape, SlidingWindow};
 
 /// Items that all convolutions have, for `$n` spatial dimensions.
 macro_rules! convolution_items {
@@ -68,7 +68,7 @@ impl<const N: usize> Windows<N> {
 
     /// The output's shape, with `channels` channels.
     fn output(&self, input: &Shape, channels: usize) -> Result<Shape> {
-        let windows: [Window; N] = std::array::from_fn(|dimension| self.window(dimension));
+        let windows: [SlidingWindow; N] = std::array::from_fn(|dimension| self.window(dimension));
         check_borders(self.data_format.to_channels_last(input).sizes(), &windows, self.padding)?;
         self.output_shape(input, Some(channels))
     }
@@ -138,7 +138,7 @@ const MAX_RATIO: usize = 4;
 /// copied into its padding.
 ///
 /// `sizes` are those of a batch of images, channels last.
-fn check_borders(sizes: &[Option<usize>], windows: &[Window], padding: Padding) -> Result<()> {
+fn check_borders(sizes: &[Option<usize>], windows: &[SlidingWindow], padding: Padding) -> Result<()> {
     let channels = sizes.last().copied().flatten().unwrap_or(1);
     let (mut own, mut padded) = (channels, channels);
     for (size, window) in sizes[1..].iter().zip(windows) {

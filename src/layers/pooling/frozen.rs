@@ -1,6 +1,6 @@
 //! Pooling as a step of a predictor.
 
-use crate::kernels::window::Window;
+use crate::kernels::window::WindowGeometry;
 use crate::kernels::{average_pool, pool};
 use crate::layers::windows::Windows;
 use crate::layers::{Freezing, Frozen, FrozenStep};
@@ -11,7 +11,7 @@ use crate::shape::DataFormat;
 #[derive(Debug)]
 struct FrozenPool {
     kind: PoolKind,
-    window: Window,
+    window: WindowGeometry,
     channels: usize,
 }
 
@@ -35,7 +35,7 @@ pub(super) fn windows<const N: usize>(freezing: &Freezing<'_>, kind: PoolKind, o
 pub(super) fn global(freezing: &Freezing<'_>, kind: PoolKind, format: DataFormat) -> Option<Frozen> {
     let (channels, space) = freezing.input()?.split_last()?;
     let cells = space.iter().product();
-    let window = Window::valid(1, [1, cells], [1, cells], [1, 1]);
+    let window = WindowGeometry::valid(1, [1, cells], [1, cells], [1, 1]);
     (format == DataFormat::ChannelsLast).then(|| FrozenPool { kind, window, channels: *channels }.into())
 }
 
