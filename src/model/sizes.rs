@@ -224,7 +224,7 @@ impl Model {
         self.admit_for(inputs, if training { AdmittedUse::Training } else { AdmittedUse::Outputs }, extra)
     }
 
-    fn admit_for(&self, inputs: &[Vec<usize>], mode: Purpose, extra: usize) -> Result<()> {
+    fn admit_for(&self, inputs: &[Vec<usize>], mode: AdmittedUse, extra: usize) -> Result<()> {
         // The outputs of the host stage are known only with the data.
         if inputs.is_empty() {
             return Ok(());
