@@ -28,6 +28,20 @@ pub struct Params {
     pub interrupted: bool,
 }
 
+impl Params {
+    /// Those of a run that begins: `epochs` epochs of `steps` batches of `batch_size` samples.
+    ///
+    /// ```
+    /// use brasa::callbacks::Params;
+    /// let mut params = Params::new(5, 100, 32);
+    /// params.epoch = 1;
+    /// assert_eq!((params.epochs, params.initial_epoch), (5, 0));
+    /// ```
+    pub fn new(epochs: usize, steps: usize, batch_size: usize) -> Self {
+        Self { epochs, steps, batch_size, ..Self::default() }
+    }
+}
+
 /// The view that a callback has of a run: the model, the numbers so far, and a way to stop.
 pub struct Context<'a> {
     /// The model.
