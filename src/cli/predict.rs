@@ -16,7 +16,7 @@ use serde_json::json;
 use super::answers::{Answer, AnswerWriter, Format, Shown, stdout_name};
 use super::compute::Compute;
 use super::help::{DATA, examples};
-use super::inputs::{Inputs, rows};
+use super::inputs::{InputReader, rows};
 use super::model_file::{DataOverrides, model_file};
 use super::{needs_weights, output};
 
@@ -190,7 +190,7 @@ impl Predict {
         let arguments = self.input.as_ref().map_or(&self.inputs[..], std::slice::from_ref);
         let mut inputs = match model.takes_texts() == [true] {
             true => self.texts(arguments),
-            false => Inputs::find(arguments, model, self.invert, &csv)?,
+            false => InputReader::find(arguments, model, self.invert, &csv)?,
         };
         output::notes(&inputs.notes);
         let wrong = inputs.has_wrong;
@@ -242,7 +242,7 @@ impl Predict {
     fn answers(
         &self,
         model: &Model,
-        inputs: &mut Inputs,
+        inputs: &mut InputReader,
         mut writer: AnswerWriter<'_>,
         quiet: bool,
     ) -> Result<PredictionCounts> {
@@ -269,7 +269,7 @@ impl Predict {
     }
 
     /// Writes all outputs as one array; any failed input is an error.
-    fn to_array(&self, model: &Model, inputs: &mut Inputs, path: &Path, quiet: bool) -> Result<()> {
+    fn to_array(&self, model: &Model, inputs: &mut InputReader, path: &Path, quiet: bool) -> Result<()> {
         let mut values = Vec::new();
         let mut count = 0;
         self.batches(model, inputs, quiet, |_, outputs| {
@@ -293,7 +293,7 @@ impl Predict {
     }
 
     /// The texts that the arguments name.
-    fn texts(&self, arguments: &[PathBuf]) -> Inputs {
+    fn texts(&self, arguments: &[PathBuf]) -> InputReader {
         let mut texts = Vec::new();
         for path in arguments {
             match load_texts(path, self.column.as_deref()) {
@@ -301,14 +301,14 @@ impl Predict {
                 Err(error) => texts.push((path.display().to_string(), Err(error))),
             }
         }
-        Inputs::of_texts(texts)
+        InputReader::of_texts(texts)
     }
 
     /// Passes the outputs for each input, in order, to `each`.
     fn batches(
         &self,
         model: &Model,
-        inputs: &mut Inputs,
+        inputs: &mut InputReader,
         quiet: bool,
         mut each: impl FnMut(String, Result<Vec<f32>>) -> Result<()>,
     ) -> Result<()> {

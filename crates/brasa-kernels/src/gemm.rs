@@ -6,6 +6,25 @@
 //! With the two tables swapped it is the gradient of the weights, and with evenly spaced offsets an ordinary matrix
 //! product. Loops are blocked in the manner of GotoBLAS and BLIS; the microkernel keeps a tile of C in registers while
 //! it runs along k.
+//!
+//! # From a call to a microkernel
+//!
+//! [`product`] checks all offsets, asks [`simd::level`] for the processor's instruction set (detected at the first query)
+//! and takes that level's table of microkernels, `Microkernels::of` in `tiles.rs`: a function for each height of a tile,
+//! wide and narrow. All are instances of the one `tile` there, compiled for AVX-512, AVX2 or the target's baseline.
+//! Blocks of `DEPTH` steps and `HEIGHT` rows follow; `panel` takes the columns a tile's width at a time and guards the
+//! end of B, `columns` cuts the rows into tiles of nearly equal height. Threads are the callers' matter: each calls
+//! [`product`] for rows or columns of its own.
+//!
+//! # What limits it
+//!
+//! Multiply-adds, where there are rows enough. With AVX-512 the highest wide tile has 10 × 32 sums in 20 of the 32
+//! registers: each step loads two vectors of B and 10 values of A for 20 multiply-adds, so that two of these a cycle keep
+//! the units busy, and each sum waits for its predecessor no longer than its turn takes. AVX2 has 6 × 16 sums in 12 of 16
+//! registers. Where rows are few, each value of B that is loaded serves few sums, and loading limits; a single row
+//! ([`line()`], a product of a vector and a matrix) runs at the speed of memory. Edge tiles compute their full width, so
+//! that columns just above a multiple of the narrow width cost most. `cargo bench --bench kernels` prints rates beside
+//! [`super::peak`]'s.
 
 use super::panels::panels_len;
 use super::simd;
@@ -101,8 +120,8 @@ pub fn product(
     }
 }
 
-/// One row of a product with all columns of a matrix in panels of so many rows, on the calling thread: the sums of
-/// [`product`], bit for bit, at the speed of memory. `start` is what they start from, zero if absent.
+/// One row of a product (GEMV) with all columns of a matrix in panels of so many rows, on the calling thread: the sums
+/// of [`product`], bit for bit, at the speed of memory. `start` is what they start from, zero if absent.
 ///
 /// # Panics
 /// If a slice is too short.

@@ -54,7 +54,8 @@ impl Microkernels {
         if left > self.narrow.width { &self.wide } else { &self.narrow }
     }
 
-    /// Heights and widths were chosen by measurement: the accumulators fill the level's registers.
+    /// Those of a level: the runtime dispatch of the matrix product. Heights and widths, at the end of this file, were
+    /// chosen by measurement: the accumulators fill the level's registers.
     pub fn of(level: Level) -> &'static Microkernels {
         match level {
             #[cfg(target_arch = "x86_64")]
