@@ -150,7 +150,7 @@ impl Serve {
             (Some(certificates), Some(key)) => Some(Tls::from_files(certificates, key)?),
             _ => None,
         };
-        let device = self.compute.device()?;
+        let device = self.compute.device_for_others()?;
         let server = Server::new(options)?;
         for (name, version, path) in models {
             let (device, known) = (device.clone(), self.known.clone());
