@@ -279,7 +279,7 @@ fn requests_that_would_each_fill_the_memory_are_refused_or_take_turns() {
     model.add(Input::new((None, None, 1)).name("x")).unwrap();
     model.add(UpSampling2D::new(16)).unwrap().add(GlobalMaxPooling2D::new()).unwrap();
     model.save(&path).unwrap();
-    let options = ["--listen", "127.0.0.1:0", "--quiet", "--workers", "4", "--memory-limit", "200MB"];
+    let options = ["--listen", "127.0.0.1:0", "--quiet", "--workers", "4", "--memory-limit", "300MB"];
     let program = Program::start(&[&[path.to_str().unwrap()][..], &options].concat());
     let ask = |side: usize| {
         let head = json!({ "inputs": [{ "name": "x", "shape": [1, side, side, 1], "datatype": "UINT8",
@@ -289,7 +289,7 @@ fn requests_that_would_each_fill_the_memory_are_refused_or_take_turns() {
         let length = [("Inference-Header-Content-Length", &*head.len().to_string())];
         Client::to(&program.address).ask("POST", "/v2/models/wide/infer", &length, &body)
     };
-    // 131 MB each: one at a time has room, and none is refused.
+    // 250 MB each: one at a time has room, and none is refused.
     std::thread::scope(|scope| {
         (0..6).for_each(|_| drop(scope.spawn(|| assert_eq!(ask(350).good()["outputs"][0]["data"], json!([7.0])))));
     });
