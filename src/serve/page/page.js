@@ -161,7 +161,7 @@ function showAnswer(answer) {
     track.firstChild.style.transform = "scaleX(" + Math.min(1, Math.max(0, one.probability ?? 0)) + ")";
     share.textContent = one.probability === null ? "–" : (one.probability * 100).toFixed(1) + " %";
   });
-  byId("best").textContent = name(first) + ", " + ((first.probability ?? 0) * 100).toFixed(0) + " %";
+  byId("best").textContent = name(first) + ", " + ((first.probability ?? 0) * 100).toFixed(1) + " %";
   say(name(first) + ", " + ((first.probability ?? 0) * 100).toFixed(0) + " percent");
 }
 
