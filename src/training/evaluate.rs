@@ -11,7 +11,7 @@ use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
 use super::shard::Shard;
 use super::trackers::Trackers;
-use crate::callbacks::{Callback, Params, Results};
+use crate::callbacks::{BatchResults, Callback, Params};
 use crate::datasets::Source;
 use crate::distributed::Communicator;
 use crate::error::{Error, Result};
@@ -180,7 +180,7 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
                 let whole = shard.as_ref().map_or(batch.samples, |shard| shard.samples);
                 self.trackers.update_part(&batch, &outcome, whole)?;
                 let read = || self.trackers.results().map(|results| results.into_iter().collect());
-                let results = Results { read: &read, known: OnceCell::new(), loss: &outcome.loss };
+                let results = BatchResults { read: &read, known: OnceCell::new(), loss: &outcome.loss };
                 hooks.call(model, None, Some(&results), |callback, context| {
                     callback.on_test_batch_end(context, index)
                 })?;

@@ -96,10 +96,10 @@ pub(super) struct Batch {
 }
 
 /// The loss to compute for each output, if any.
-type Losses = Vec<Option<Box<dyn Loss>>>;
+type OutputLosses = Vec<Option<Box<dyn Loss>>>;
 
 /// The result of a step: the loss of the batch with its penalties, and the predictions.
-pub(super) struct Outcome {
+pub(super) struct StepResult {
     /// The loss that is minimised: the weighted sum of the losses, and penalties.
     pub loss: Value,
     /// The unweighted loss of each output that has one, if there are several.
@@ -109,13 +109,13 @@ pub(super) struct Outcome {
     /// The mask of each output over its steps; `None` without a mask.
     pub masks: Vec<Option<Value>>,
     /// A loss that is infinite or NaN, if it can be read without waiting.
-    pub fault: Option<Fault>,
+    pub fault: Option<NonFiniteLoss>,
 }
 
 /// The result of a batch, before the weights are changed.
 struct Gradients {
     changes: Changes,
-    outcome: Outcome,
+    outcome: StepResult,
 }
 
 /// What a batch leaves for the weights.
@@ -129,7 +129,7 @@ struct Changes {
 }
 
 /// A loss that is infinite or NaN, and its origin.
-pub(super) struct Fault {
+pub(super) struct NonFiniteLoss {
     pub loss: f32,
     pub place: Option<String>,
 }
@@ -246,7 +246,7 @@ impl Model {
     }
 
     /// The loss to compute for each output with targets, and whether the output's last activation is fused into it.
-    fn effective_losses(&self, batch: &Batch) -> Result<(Losses, Vec<bool>)> {
+    fn effective_losses(&self, batch: &Batch) -> Result<(OutputLosses, Vec<bool>)> {
         let effective = |(index, goal): (usize, &Goal)| {
             let Some(loss) = goal.loss.as_ref().filter(|_| batch.y[index].is_some()) else { return (None, false) };
             match self.final_activation_of(index).and_then(|activation| loss.before_activation(activation)) {
@@ -313,7 +313,7 @@ impl Model {
     }
 
     /// Trains on one batch.
-    pub(super) fn train_step(&mut self, batch: &Batch, seed: u64) -> Result<Outcome> {
+    pub(super) fn train_step(&mut self, batch: &Batch, seed: u64) -> Result<StepResult> {
         let gradients = self.gradients(batch, seed, None)?;
         self.apply_step(gradients)
     }
@@ -325,7 +325,7 @@ impl Model {
         shard: &Shard<'_>,
         batch: Option<&Batch>,
         seed: u64,
-    ) -> Result<Option<Outcome>> {
+    ) -> Result<Option<StepResult>> {
         let own = batch.map(|batch| self.gradients(batch, seed, Some(shard))).transpose()?;
         if own.is_none() {
             shard.divisors(&vec![0.0; self.expect_compiled("train")?.goals().len()])?;
@@ -337,7 +337,7 @@ impl Model {
 
     /// Sums gradients over all ranks, and averages the new values that layers gave to their weights over the ranks
     /// that have samples.
-    fn exchanged(&self, shard: &Shard<'_>, own: Option<Gradients>) -> Result<(Changes, Option<Outcome>)> {
+    fn exchanged(&self, shard: &Shard<'_>, own: Option<Gradients>) -> Result<(Changes, Option<StepResult>)> {
         let (mut trainable, mut others) = (Vec::new(), Vec::new());
         let specs = self.weight_specs("train")?;
         let weights = self.layer_weights("train")?;
@@ -369,7 +369,7 @@ impl Model {
                 }
             }
         }
-        let is_faulty = outcome.as_ref().is_some_and(|outcome: &Outcome| outcome.fault.is_some());
+        let is_faulty = outcome.as_ref().is_some_and(|outcome: &StepResult| outcome.fault.is_some());
         flat.push_number(f32::from(u8::from(is_faulty)));
         flat.exchange(&**shard.peers)?;
         let gradients = trainable.iter().map(|(_, weight)| flat.next(weight)).collect::<Result<_>>()?;
@@ -385,7 +385,7 @@ impl Model {
         if flat.next_number() > 0.0
             && let Some(outcome) = outcome.as_mut().filter(|_| !is_faulty)
         {
-            outcome.fault = Some(Fault { loss: f32::NAN, place: Some("it is so on another rank".to_owned()) });
+            outcome.fault = Some(NonFiniteLoss { loss: f32::NAN, place: Some("it is so on another rank".to_owned()) });
         }
         let trainable = trainable.into_iter().map(|(place, _)| place).collect();
         Ok((Changes { trainable, gradients, updates }, outcome))
@@ -434,12 +434,12 @@ impl Model {
             .collect::<Result<_>>()?;
         let y_pred = self.predictions(forward.outputs, &skip)?;
         let masks = forward.masks.into_iter().map(|mask| mask.map(Value::detach)).collect();
-        let outcome = Outcome { loss: total.detach(), losses: loss_values, y_pred, masks, fault };
+        let outcome = StepResult { loss: total.detach(), losses: loss_values, y_pred, masks, fault };
         Ok(Gradients { changes: Changes { trainable, gradients, updates: forward.updates }, outcome })
     }
 
     /// Applies what a batch has left.
-    fn apply_step(&mut self, step: Gradients) -> Result<Outcome> {
+    fn apply_step(&mut self, step: Gradients) -> Result<StepResult> {
         self.apply_all(step.changes)?;
         Ok(step.outcome)
     }
@@ -462,7 +462,7 @@ impl Model {
         weights: &[Vec<Value>],
         mode: Mode,
         skip: &[bool],
-    ) -> Result<Option<Fault>> {
+    ) -> Result<Option<NonFiniteLoss>> {
         if !total.is_on_cpu() {
             return Ok(None);
         }
@@ -479,7 +479,7 @@ impl Model {
                 if !weight.is_finite()? {
                     let place =
                         format!("the step before has made the weights of layer `{}` infinite or NaN", layer.name());
-                    return Ok(Some(Fault { loss, place: Some(place) }));
+                    return Ok(Some(NonFiniteLoss { loss, place: Some(place) }));
                 }
             }
         }
@@ -487,7 +487,7 @@ impl Model {
             Some((name, class)) => format!("layer `{name}` ({class}) is the first whose output is not finite"),
             None => "the outputs of all layers are finite, their loss is not".to_owned(),
         };
-        Ok(Some(Fault { loss, place: Some(place) }))
+        Ok(Some(NonFiniteLoss { loss, place: Some(place) }))
     }
 
     /// Passes the gradients to the optimizer.
@@ -558,13 +558,13 @@ impl Model {
     }
 
     /// Loss and predictions of one batch, outside training.
-    pub(super) fn test_step(&self, batch: &Batch, shard: Option<&Shard<'_>>) -> Result<Outcome> {
+    pub(super) fn test_step(&self, batch: &Batch, shard: Option<&Shard<'_>>) -> Result<StepResult> {
         let (losses, skip) = self.effective_losses(batch)?;
         let weights = self.plain_weights()?;
         let forward = self.infer(batch.x.clone(), &skip)?;
         let (loss, losses) = self.total_loss(&losses, batch, &forward, &weights, shard)?;
         let y_pred = self.predictions(forward.outputs, &skip)?;
-        Ok(Outcome { loss, losses, y_pred, masks: forward.masks, fault: None })
+        Ok(StepResult { loss, losses, y_pred, masks: forward.masks, fault: None })
     }
 
     /// All weights, detached, by layer.
