@@ -47,6 +47,7 @@ FLOORS = [
     "config",
     "random",
     "memory",
+    "distributed",
     "error",
     "text",
 ]
