@@ -33,7 +33,7 @@ impl RankSum {
 }
 
 impl Kernel<1> for RankSum {
-    type Kept = ();
+    type Saved = ();
     const NEEDS_OUTPUT: bool = false;
 
     fn output_sizes(&self) -> Vec<usize> {
