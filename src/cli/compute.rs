@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use brasa::Result;
-use brasa::backend::{Backend, Kind, use_pool, use_threads};
+use brasa::backend::{Backend, BackendKind, use_pool, use_threads};
 use brasa::burn::tensor::Device;
 use brasa::memory;
 use clap::Args;
@@ -71,7 +71,7 @@ impl Compute {
             None => Backend::from_environment()?,
         };
         let (backend, device) = requested.resolve()?;
-        if requested.kind() == Kind::Auto {
+        if requested.kind() == BackendKind::Auto {
             super::output::note(&format!("auto: computing on {backend}"));
         }
         tracing::info!("computing on {backend} ({device:?})");

@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::compute::Compute;
 use super::help::examples;
-use super::model_file::{Known, model_file};
+use super::model_file::{DataOverrides, model_file};
 use super::{needs_weights, output};
 
 /// Serve models over HTTP, with a page to try them.
@@ -37,7 +37,7 @@ pub struct Serve {
     listen: Vec<String>,
 
     #[command(flatten)]
-    known: Known,
+    known: DataOverrides,
 
     #[command(flatten)]
     compute: Compute,

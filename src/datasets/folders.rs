@@ -67,3 +67,23 @@ pub(super) fn check_apart(folder: &Path, classes: &[(String, PathBuf)]) -> Resul
     let expected = "a folder for each class, with files of its own";
     Err(Error::data(format!("folder `{}`", folder.display()), expected, refused))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees_are_distinguished_from_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |path: &str| fs::create_dir_all(folder.path().join(path)).unwrap();
+        make("train/cat");
+        make("Val/cat");
+        let [train, validation, test] = is_tree(folder.path()).unwrap().unwrap();
+        assert!(train.unwrap().ends_with("train") && validation.unwrap().ends_with("Val") && test.is_none());
+        make("plane");
+        assert!(is_tree(folder.path()).unwrap().is_none());
+        let classes = tempfile::tempdir().unwrap();
+        fs::create_dir_all(classes.path().join("test")).unwrap();
+        assert!(is_tree(classes.path()).unwrap().is_none(), "a class may be called so");
+    }
+}

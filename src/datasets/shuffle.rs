@@ -16,3 +16,14 @@ fn split_mix(state: &mut u64) -> u64 {
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first number of the authors' reference program for this seed.
+    #[test]
+    fn numbers_are_those_of_the_reference_program() {
+        assert_eq!(split_mix(&mut 1_234_567), 6_457_827_717_110_365_317);
+    }
+}

@@ -51,6 +51,7 @@ mod list;
 mod operation;
 mod output_memory;
 mod spec;
+mod windows;
 mod wrapped;
 
 pub mod activation;
@@ -112,7 +113,7 @@ pub use self::normalization::{
     BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, SpectralNormalization,
     UnitNormalization,
 };
-pub(crate) use self::operation::{Kind, Operation, tensors};
+pub(crate) use self::operation::{Operation, ValueKind, tensors};
 pub use self::output_memory::OutputMemory;
 pub use self::pooling::{
     AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D, AdaptiveMaxPooling1D,

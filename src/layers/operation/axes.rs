@@ -3,14 +3,14 @@
 use super::argument::Described;
 use super::elementwise::by_element;
 use super::rules::{axes, axis, one, only, spread};
-use super::{Entry, Function, Kind, Made, NN, NUMPY, total};
+use super::{Function, FunctionResult, NN, NUMPY, OperationEntry, ValueKind, total};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::ops::{ElementWise, Value};
+use crate::ops::Value;
 use crate::shape::Shape;
 
 #[derive(Clone, Debug, PartialEq)]
-enum What {
+enum AxisFunction {
     Softmax,
     LogSoftmax,
     /// An activation along the last axis, moved to another axis.
@@ -25,18 +25,18 @@ enum What {
 
 #[derive(Clone, Debug)]
 struct Along {
-    what: What,
+    what: AxisFunction,
     /// `None` for all axes.
     axes: Option<Vec<isize>>,
 }
 
-fn along(described: &mut Described, what: What) -> Made {
+fn along(described: &mut Described, what: AxisFunction) -> FunctionResult {
     described.expect_count(1)?;
     // `null` means all axes, a missing argument the last.
-    let is_given = described.config.contains_key("axis") || what == What::Cumsum;
+    let is_given = described.config.contains_key("axis") || what == AxisFunction::Cumsum;
     let default = if is_given { None } else { Some(vec![-1]) };
     let axes = described.integers("axis")?.or(default);
-    let several = matches!(what, What::Softmax | What::LogSoftmax | What::Normalize { .. });
+    let several = matches!(what, AxisFunction::Softmax | AxisFunction::LogSoftmax | AxisFunction::Normalize { .. });
     if !several && axes.as_ref().is_none_or(|axes| axes.len() != 1) {
         return Err(described.unsupported("a number of axes other than 1", "one `axis`"));
     }
@@ -46,16 +46,16 @@ fn along(described: &mut Described, what: What) -> Made {
     Ok(Box::new(Along { what, axes }))
 }
 
-pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NN, "Softmax", |given| along(given, What::Softmax)),
-    Entry::new(NN, "LogSoftmax", |given| along(given, What::LogSoftmax)),
-    Entry::new(NN, "Sparsemax", |given| along(given, What::Activation(Activation::Sparsemax))),
-    Entry::new(NN, "Glu", |given| along(given, What::Activation(Activation::Glu))),
-    Entry::new(NN, "Normalize", normalize),
-    Entry::new(NUMPY, "Cumsum", |given| along(given, What::Cumsum)),
+pub(super) const ENTRIES: &[OperationEntry] = &[
+    OperationEntry::new(NN, "Softmax", |given| along(given, AxisFunction::Softmax)),
+    OperationEntry::new(NN, "LogSoftmax", |given| along(given, AxisFunction::LogSoftmax)),
+    OperationEntry::new(NN, "Sparsemax", |given| along(given, AxisFunction::Activation(Activation::Sparsemax))),
+    OperationEntry::new(NN, "Glu", |given| along(given, AxisFunction::Activation(Activation::Glu))),
+    OperationEntry::new(NN, "Normalize", normalize),
+    OperationEntry::new(NUMPY, "Cumsum", |given| along(given, AxisFunction::Cumsum)),
 ];
 
-fn normalize(described: &mut Described) -> Made {
+fn normalize(described: &mut Described) -> FunctionResult {
     let order: u32 = described.take("order")?.unwrap_or(2);
     if !(1..=64).contains(&order) {
         return Err(Error::argument("order", "a whole number from 1 to 64", order));
@@ -64,7 +64,7 @@ fn normalize(described: &mut Described) -> Made {
     if !epsilon.is_finite() || epsilon < 0.0 {
         return Err(Error::argument("epsilon", "a number of at least 0", epsilon));
     }
-    along(described, What::Normalize { order, epsilon })
+    along(described, AxisFunction::Normalize { order, epsilon })
 }
 
 impl Along {
@@ -91,7 +91,7 @@ impl Function for Along {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let input = only(inputs)?;
         let axes = self.axes(input.rank())?;
-        if self.what != What::Activation(Activation::Glu) {
+        if self.what != AxisFunction::Activation(Activation::Glu) {
             return Ok(vec![input.clone()]);
         }
         let mut sizes = input.sizes().to_vec();
@@ -104,10 +104,10 @@ impl Function for Along {
         }
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
         match self.what {
-            What::Cumsum => Ok(Kind::number(inputs)),
-            _ => Ok(Kind::Float),
+            AxisFunction::Cumsum => Ok(ValueKind::number(inputs)),
+            _ => Ok(ValueKind::Float),
         }
     }
 
@@ -116,29 +116,23 @@ impl Function for Along {
     }
 
     fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
-        struct Cumulative(usize);
-        impl ElementWise for Cumulative {
-            fn apply<const D: usize>(&self, tensor: burn::tensor::Tensor<D>) -> burn::tensor::Tensor<D> {
-                tensor.cumsum(self.0)
-            }
-        }
         let value = one(inputs)?;
         let sizes = value.sizes();
         let axes = self.axes(sizes.len())?;
         Ok(vec![match (&self.what, &axes[..]) {
-            (What::Softmax, [axis]) => value.softmax(*axis),
-            (What::LogSoftmax, [axis]) => value.log_softmax(*axis),
-            (What::Softmax, axes) => {
+            (AxisFunction::Softmax, [axis]) => value.softmax(*axis),
+            (AxisFunction::LogSoftmax, [axis]) => value.log_softmax(*axis),
+            (AxisFunction::Softmax, axes) => {
                 let powers = (value.clone() - spread(largest(&value, axes), &sizes)?).exp();
                 let all = sum(powers.clone(), axes);
                 powers / spread(all, &sizes)?
             }
-            (What::LogSoftmax, axes) => {
+            (AxisFunction::LogSoftmax, axes) => {
                 let shifted = value.clone() - spread(largest(&value, axes), &sizes)?;
                 let all = sum(shifted.clone().exp(), axes).log();
                 shifted - spread(all, &sizes)?
             }
-            (What::Activation(activation), axes) => {
+            (AxisFunction::Activation(activation), axes) => {
                 let last = sizes.len() - 1;
                 let order: Vec<usize> = (0..=last)
                     .map(|at| {
@@ -153,13 +147,13 @@ impl Function for Along {
                     .collect();
                 activation.apply(value.permute(&order))?.permute(&order)
             }
-            (What::Normalize { order: 2, epsilon }, axes) => {
+            (AxisFunction::Normalize { order: 2, epsilon }, axes) => {
                 let norm = super::elementwise::rsqrt(sum(value.clone().square(), axes));
                 let most = if *epsilon > 0.0 { epsilon.recip() } else { f32::INFINITY };
                 let norm = super::pairs::minimum(norm.clone(), Value::full(&norm.sizes(), most, &norm.device())?);
                 value * spread(norm, &sizes)?
             }
-            (What::Normalize { order, epsilon }, axes) => {
+            (AxisFunction::Normalize { order, epsilon }, axes) => {
                 let order = *order as f32;
                 let norm = match order {
                     1.0 => sum(value.clone().abs(), axes),
@@ -168,7 +162,7 @@ impl Function for Along {
                 let norm = super::pairs::maximum(norm.clone(), Value::full(&norm.sizes(), *epsilon, &norm.device())?);
                 value / spread(norm, &sizes)?
             }
-            (What::Cumsum, axes) => value.map(Cumulative(axes[0])),
+            (AxisFunction::Cumsum, axes) => value.cumsum(axes[0]),
         }])
     }
 }

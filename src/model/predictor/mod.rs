@@ -12,7 +12,7 @@ use self::general::General;
 pub(crate) use self::program::Program;
 use super::Model;
 use super::as_model::nested_model;
-use super::plan::{Prepared, Purpose};
+use super::plan::{PreparedPlan, Purpose};
 use super::stage::{Feed, Head, Stage};
 use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result};
@@ -195,7 +195,7 @@ impl Model {
             if !self.has_room_for(weights.saturating_mul(2)) {
                 return Ok(None);
             }
-            Ok(Program::new(&Prepared::new(plan, &own)?).map(Arc::new))
+            Ok(Program::new(&PreparedPlan::new(plan, &own)?).map(Arc::new))
         })
     }
 }

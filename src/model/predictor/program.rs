@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::kernels::{huge_pages, parallel};
 use crate::layers::{Freezing, Frozen, FrozenStep};
 use crate::memory::check_room;
-use crate::model::plan::{Prepared, Step};
+use crate::model::plan::{PlanStep, PreparedPlan};
 use crate::ops;
 
 /// Maximal number of inputs of a step.
@@ -106,7 +106,7 @@ impl Layout {
 
 impl Program {
     /// The compiled form of a plan, if all its steps have one and all sizes are known.
-    pub(super) fn new(prepared: &Prepared) -> Option<Self> {
+    pub(super) fn new(prepared: &PreparedPlan) -> Option<Self> {
         let plan = &*prepared.plan;
         let sizes: Vec<Vec<usize>> =
             plan.shapes.iter().map(|shape| shape.known_sample().ok()).collect::<Option<_>>()?;
@@ -388,7 +388,7 @@ fn checked_len(sizes: &[usize]) -> Option<usize> {
 }
 
 /// The compiled form of a step, if it has one.
-fn freeze(step: &Step, weights: &[ops::Value], sizes: &[Vec<usize>]) -> Option<Frozen> {
+fn freeze(step: &PlanStep, weights: &[ops::Value], sizes: &[Vec<usize>]) -> Option<Frozen> {
     if step.outputs != 1 || !step.masks.is_empty() || !step.arguments.is_empty() {
         return None;
     }
