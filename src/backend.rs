@@ -201,6 +201,25 @@ const MOST_THREADS: usize = 1024;
 /// if the calling thread belongs to another pool, or if the threads cannot be started: then the program can no longer
 /// compute.
 pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
+    make_pool(threads, true)
+}
+
+/// As [`use_threads`], without the calling thread: for programs in which several threads predict, such as a server's. If
+/// the calling thread of `use_threads` waits for something else, a pool with it has a thread that does nothing.
+///
+/// ```
+/// brasa::backend::use_pool(None)?;
+/// assert_eq!(rayon::current_thread_index(), None);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`use_threads`].
+pub fn use_pool(threads: Option<NonZeroUsize>) -> Result<()> {
+    make_pool(threads, false)
+}
+
+fn make_pool(threads: Option<NonZeroUsize>, with_caller: bool) -> Result<()> {
     let from_environment = || std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok();
     let processors = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let threads = threads.or_else(from_environment).map_or_else(processors, NonZeroUsize::get);
@@ -214,7 +233,7 @@ pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     // In a pool of the calling thread alone, nothing would run the work it waits for.
-    let pool = if threads > 1 { pool.use_current_thread() } else { pool };
+    let pool = if with_caller && threads > 1 { pool.use_current_thread() } else { pool };
     pool.build_global()
         .map_err(|error| Error::argument("threads", "a pool not made before, of threads that can be started", error))
 }

@@ -224,6 +224,18 @@ impl Model {
         self.admit_for(inputs, if training { AdmittedUse::Training } else { AdmittedUse::Outputs }, extra)
     }
 
+    /// Upper bound of the values in memory, beside the weights, when outputs are computed for batches of these sizes.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] for a layer that rejects its inputs' shapes.
+    pub(super) fn values_for(&self, inputs: &[&[usize]]) -> Result<usize> {
+        let shape = |sizes: &&[usize]| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+        let shapes: Vec<Shape> = inputs.iter().map(shape).collect();
+        let held = held_behind(self, &Head::of(self), &shapes, false)?;
+        let results = held.outputs.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
+        Ok(held.values.saturating_add(results))
+    }
+
     fn admit_for(&self, inputs: &[Vec<usize>], mode: AdmittedUse, extra: usize) -> Result<()> {
         // The outputs of the host stage are known only with the data.
         if inputs.is_empty() {

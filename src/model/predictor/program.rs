@@ -2,6 +2,7 @@
 
 use crossbeam_queue::ArrayQueue;
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::{Error, Result};
 use crate::kernels::{huge_pages, parallel};
@@ -45,6 +46,12 @@ struct Arena {
     buffers: Vec<Vec<f32>>,
 }
 
+impl Arena {
+    fn values(&self) -> usize {
+        self.buffers.iter().map(Vec::len).sum()
+    }
+}
+
 /// A compiled model.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -59,6 +66,8 @@ pub(crate) struct Program {
     /// Floating-point operations per sample.
     operations: usize,
     arenas: ArrayQueue<Arena>,
+    /// Values in all arenas, in the free list or not.
+    held: AtomicUsize,
 }
 
 /// Assignment of a plan's values to places.
@@ -204,12 +213,37 @@ impl Program {
             block: (BLOCK / sample.max(1)).clamp(1, MOST_SAMPLES),
             buffers: layout.buffers,
             arenas: ArrayQueue::new(MOST_KEPT),
+            held: AtomicUsize::new(0),
         })
     }
 
     /// Values per sample of each output.
     pub fn output_lens(&self) -> impl Iterator<Item = usize> {
         self.outputs.iter().map(|(len, _)| *len)
+    }
+
+    /// Values in the buffers and outputs of a call, and how many of them a call would allocate now, if no other took the
+    /// buffers that are free.
+    pub fn values_for(&self, samples: usize) -> (usize, usize) {
+        let arenas = match self.threads_for(samples) {
+            (threads, Some(part)) => threads.saturating_mul(part),
+            (_, None) => samples.min(self.block),
+        };
+        let sum = |lens: &mut dyn Iterator<Item = usize>| lens.fold(0, usize::saturating_add);
+        let buffers = sum(&mut self.buffers.iter().copied()).saturating_mul(arenas);
+        let outputs = sum(&mut self.output_lens()).saturating_mul(samples);
+        let more = buffers.saturating_sub(self.held.load(Ordering::Relaxed)).saturating_add(outputs);
+        (buffers.saturating_add(outputs), more)
+    }
+
+    /// The threads that compute a batch, and the samples of a part if it is split between them.
+    fn threads_for(&self, samples: usize) -> (usize, Option<usize>) {
+        let threads = parallel::threads_for(self.operations.saturating_mul(samples));
+        if threads == 1 || samples < threads {
+            return (threads, None);
+        }
+        let parts = (threads * samples.div_ceil(threads * self.block)).min(samples);
+        (threads, Some(samples.div_ceil(parts)))
     }
 
     /// Computes a batch, whose samples are contiguous in each input and each output.
@@ -228,10 +262,10 @@ impl Program {
                 format!("{samples} samples of inputs of {:?} values and outputs of {outputs:?}", self.inputs);
             return Err(Error::shape(expected, "other numbers of values"));
         }
-        let threads = parallel::threads_for(self.operations.saturating_mul(samples));
-        if threads > 1 && samples >= threads {
-            return self.run_shared(inputs, samples, outputs, threads);
-        }
+        let threads = match self.threads_for(samples) {
+            (threads, Some(part)) => return self.run_shared(inputs, samples, outputs, (threads, part)),
+            (threads, None) => threads,
+        };
         self.with_arena(samples.min(self.block), |arena| {
             for first in (0..samples).step_by(self.block) {
                 let count = self.block.min(samples - first);
@@ -240,10 +274,14 @@ impl Program {
         })
     }
 
-    /// As [`run`](Self::run), with the samples split between threads.
-    fn run_shared(&self, inputs: &[&[f32]], samples: usize, outputs: &mut [&mut [f32]], threads: usize) -> Result<()> {
-        let parts = (threads * samples.div_ceil(threads * self.block)).min(samples);
-        let part = samples.div_ceil(parts);
+    /// As [`run`](Self::run), with the samples split between threads in parts.
+    fn run_shared(
+        &self,
+        inputs: &[&[f32]],
+        samples: usize,
+        outputs: &mut [&mut [f32]],
+        (threads, part): (usize, usize),
+    ) -> Result<()> {
         let mut tasks: Vec<(usize, Vec<&mut [f32]>)> =
             (0..samples).step_by(part).map(|first| (first, Vec::with_capacity(outputs.len()))).collect();
         for (values, (len, _)) in outputs.iter_mut().zip(&self.outputs) {
@@ -261,11 +299,20 @@ impl Program {
     /// Calls `work` with an arena for `samples` samples.
     fn with_arena(&self, samples: usize, work: impl FnOnce(&mut Arena)) -> Result<()> {
         let mut arena = self.arenas.pop().unwrap_or_default();
-        self.grow(&mut arena, samples)?;
+        if let Err(error) = self.grow(&mut arena, samples) {
+            self.keep(arena);
+            return Err(error);
+        }
         work(&mut arena);
-        // If the free list is full, the arena is dropped.
-        drop(self.arenas.push(arena));
+        self.keep(arena);
         Ok(())
+    }
+
+    /// Puts an arena into the free list; if that is full, it is dropped.
+    fn keep(&self, arena: Arena) {
+        if let Err(arena) = self.arenas.push(arena) {
+            self.held.fetch_sub(arena.values(), Ordering::Relaxed);
+        }
     }
 
     fn grow(&self, arena: &mut Arena, samples: usize) -> Result<()> {
@@ -277,6 +324,7 @@ impl Program {
         arena.buffers.resize_with(self.buffers.len(), Vec::new);
         let all = self.buffers.iter().fold(0usize, |all, len| all.saturating_add(wanted(len)));
         check_room("the buffers of a prediction", all)?;
+        let before = arena.values();
         for (buffer, len) in arena.buffers.iter_mut().zip(&self.buffers) {
             if buffer.len() < wanted(len) {
                 // Free it before allocating the next.
@@ -284,6 +332,7 @@ impl Program {
                 *buffer = huge_pages::zeros(wanted(len));
             }
         }
+        self.held.fetch_add(arena.values().saturating_sub(before), Ordering::Relaxed);
         Ok(())
     }
 
