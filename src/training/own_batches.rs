@@ -33,6 +33,7 @@ pub struct Batches<'a, S: ?Sized> {
 /// not come out even. [`shuffle`](Batches::shuffle) shuffles them.
 ///
 /// ```
+/// use brasa::losses::Loss;
 /// use brasa::model::Mode;
 /// use brasa::prelude::*;
 /// use brasa::training::batches;
@@ -40,7 +41,7 @@ pub struct Batches<'a, S: ?Sized> {
 /// let data = Dataset::new(&ndarray::Array2::<f32>::ones((10, 3)), vec![1.0f32; 10])?;
 /// let mut model = Sequential::new();
 /// model.add(Dense::new(1).input_shape(3))?.compile(Compile::new(SGD::new(0.01), "mse"))?;
-/// let (loss, mut step) = (losses::MeanSquaredError::default(), 0);
+/// let (loss, mut step) = (MeanSquaredError::default(), 0);
 /// for epoch in 0..2 {
 ///     for batch in batches(&data, 4, model.device())?.shuffle(1, epoch) {
 ///         let batch = batch?;
