@@ -7,7 +7,7 @@ use brasa::distributed::{Communicator, threads};
 use brasa::metrics::AUC;
 use brasa::ndarray::{Array, ArrayD};
 use brasa::prelude::*;
-use brasa::training::{Checkpoint, Evaluate, StopHandle};
+use brasa::training::{Checkpoint, Evaluate, History, StopHandle};
 use brasa::{Error, Result};
 
 /// The communicator of a rank.
@@ -212,13 +212,14 @@ fn masks_weights_and_accumulation_are_those_of_the_whole_batch() {
 fn several_outputs_and_losses_are_summed_over_the_ranks() -> Result<()> {
     let x = Array::from_shape_vec((10, 3), numbers(30, 2)).unwrap();
     let (a, b) = (numbers(10, 3), numbers(10, 4));
-    let data = Dataset::new(&x, (a, b))?;
+    let data = Dataset::new(&x, [("a", a), ("b", b)])?;
     compare(
         |rank| {
             let input = Input::new(3).symbol();
             let hidden = Dense::new(5).activation("tanh").call(&input)?;
             let outputs = [Dense::new(1).name("a").call(&hidden)?, Dense::new(1).name("b").call(&hidden)?];
-            let mut model = Model::new([&input], outputs.each_ref())?.with_seed(4);
+            let mut model = Model::new([&input], outputs.each_ref())?;
+            model.set_seed(4);
             model.compile(Compile::new("adam", ["mse", "mae"]).loss_weights([1.0, 0.25]))?;
             let history = model.fit(&data, with_ranks(quiet().epochs(2).batch_size(4), rank))?;
             Ok((model, history))
@@ -290,7 +291,7 @@ fn callbacks_agree_and_only_the_first_rank_writes() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("best.keras");
     let results = on_ranks(3, |rank| {
-        let mut stopping = EarlyStopping::default().monitor("loss").baseline(0.0f32).patience(1usize);
+        let mut stopping = EarlyStopping::default().monitor("loss").baseline(0.0f64).patience(1usize);
         let checkpoint = ModelCheckpoint::new(path.to_str().unwrap());
         let fit = quiet().epochs(9).batch_size(4).callback(&mut stopping).callback(checkpoint);
         network(false).fit(&data, fit.distributed(rank)).unwrap()
