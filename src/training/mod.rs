@@ -17,6 +17,7 @@ mod checkpoint;
 mod class_weight;
 mod evaluate;
 mod fit;
+mod fit_stream;
 mod fitted;
 mod hooks;
 mod lr_finder;
@@ -30,6 +31,7 @@ pub mod progress;
 mod run;
 mod snapshot;
 mod step;
+mod streaming;
 mod trackers;
 mod validation_freq;
 
