@@ -37,6 +37,12 @@ mod npy_file;
 mod npz;
 mod number;
 mod one_hot;
+#[cfg(feature = "parquet")]
+mod parquet;
+#[cfg(any(feature = "parquet", test))]
+mod parquet_header;
+#[cfg(feature = "csv")]
+mod parquet_name;
 #[cfg(feature = "images")]
 mod pixels;
 mod ranged;
