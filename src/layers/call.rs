@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Arguments, Layer};
+use super::{Arguments, Layer, SampleKeys, Streams};
 use crate::activations::Activation;
 use crate::distributed::Communicator;
 use crate::error::{Error, Result};
@@ -122,6 +122,8 @@ pub struct Call<'a> {
     /// Where stateful layers keep their states; without it they begin with zeros.
     kept: Option<&'a KeptStates>,
     batch_part: BatchPart<'a>,
+    /// The samples of the batch, where they are known.
+    samples: Option<Arc<SampleKeys>>,
 }
 
 impl<'a> Call<'a> {
@@ -147,6 +149,7 @@ impl<'a> Call<'a> {
             without_loss: false,
             kept: None,
             batch_part: BatchPart::default(),
+            samples: None,
         }
     }
 
@@ -180,6 +183,7 @@ impl<'a> Call<'a> {
             without_loss: self.without_loss,
             kept: self.kept,
             batch_part: self.batch_part,
+            samples: self.samples.clone(),
             ..Call::inference(weights)
         }
     }
@@ -236,6 +240,7 @@ impl<'a> Call<'a> {
             without_loss: self.without_loss,
             kept: self.kept,
             batch_part: self.batch_part,
+            samples: self.samples.clone(),
             ..Call::inference(weights)
         }
     }
@@ -260,6 +265,12 @@ impl<'a> Call<'a> {
     /// The ranks that compute the other parts of the batch, if any.
     pub(crate) fn peers(&self) -> Option<&'a Arc<dyn Communicator>> {
         self.batch_part.peers
+    }
+
+    /// With these samples in the batch.
+    #[must_use]
+    pub(crate) fn of_samples(self, samples: SampleKeys) -> Self {
+        Call { samples: Some(Arc::new(samples)), ..self }
     }
 
     /// The layer's path in the model, the same for all calls of a shared layer.
@@ -376,13 +387,24 @@ impl<'a> Call<'a> {
 
     /// As [`rng`](Self::rng), for draws `by_rows` or for all rows at once.
     pub(crate) fn rng_for(&mut self, seed: Option<u64>, by_rows: bool) -> Random {
+        let part = if by_rows { self.batch_part.rows } else { Rows::default() };
+        random(&self.next_key(seed)).of_part(part)
+    }
+
+    /// As [`rng`](Self::rng), a stream for the batch and one for each of its images, which depends on the sample alone
+    /// where the samples are known.
+    pub(crate) fn streams(&mut self, seed: Option<u64>) -> Streams {
+        Streams::new(self.next_key(seed), self.samples.clone())
+    }
+
+    fn next_key(&mut self, seed: Option<u64>) -> Vec<u64> {
         let mut key = self.key.clone();
         if let (Some(first), Some(seed)) = (key.first_mut(), seed) {
             *first = seed;
         }
         key.push(self.draws);
         self.draws += 1;
-        random(&key).of_part(if by_rows { self.batch_part.rows } else { Rows::default() })
+        key
     }
 
     /// Sets a new value for one of the layer's weights; it takes effect after the pass, before the optimizer's step.

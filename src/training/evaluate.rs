@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use super::StopHandle;
-use super::batches::{BatchOrder, for_each_batch, values_ahead};
+use super::batches::{BatchOrder, Loader, default_workers, values_ahead};
 use super::fitted::Fitted;
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
@@ -129,7 +129,7 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         let compiled = model.expect_compiled("evaluate")?;
         let fitted = model.fit_shapes(data, "evaluate")?;
         let rows = data.len().min(batch_size);
-        model.admit_fed(&fitted.batch(rows), false, values_ahead(rows, &fitted))?;
+        model.admit_fed(&fitted.batch(rows), false, values_ahead(rows, &fitted, default_workers(), None)?)?;
         let trackers = Trackers::new(compiled, &fitted)?;
         Ok(Self { data, batch_size, fitted, trackers, peers: None })
     }
@@ -168,8 +168,8 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         }
         hooks.call(model, None, None, |callback, context| callback.on_test_begin(context))?;
         progress.begin(Some(plan.steps()));
-        let staged = self.fitted.staged.clone();
-        for_each_batch(self.data, staged.as_deref(), plan.parts(0, 0, peers.as_deref()), |index, host| {
+        let loader = Loader::new(self.data, &self.fitted);
+        loader.for_each(plan.parts(0, 0, peers.as_deref()), |index, host| {
             hooks.call(model, None, None, |callback, context| callback.on_test_batch_begin(context, index))?;
             let shard = peers.as_ref().map(|peers| Shard::new(peers, plan.samples_of(0, index), stop.is_stopped()));
             if let Some(shard) = shard.as_ref().filter(|shard| shard.rows.count == 0) {

@@ -2,7 +2,7 @@
 
 use super::{part_of_aspect_ratio, resizing_len, with_size};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
+use crate::layers::{BuiltIn, Call, Layer, OutputMemory, Preparation};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -68,6 +68,10 @@ impl Layer for CenterCrop {
 
     fn output_memory(&self) -> OutputMemory {
         OutputMemory::Part
+    }
+
+    fn preparation(&self) -> Preparation {
+        Preparation::Possible
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Argument, also_argument};
 use crate::error::{Error, Result};
 use crate::kernels::merge;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, copied};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, Preparation, copied};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -122,6 +122,10 @@ impl Layer for Rescaling {
         });
         let fits = [factors.len(), summands.len()] == [width; 2];
         fits.then(|| FrozenRescaling { factors, summands, len: input.iter().product() }.into())
+    }
+
+    fn preparation(&self) -> Preparation {
+        Preparation::Possible
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -3,7 +3,7 @@
 use super::center_crop::crop_to_ratio;
 use super::{resizing_len, scaled, with_size};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Layer, Preparation};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -89,6 +89,10 @@ impl Layer for Resizing {
             image[2] = image[2].saturating_add(columns.saturating_mul(2));
         }
         Ok(resizing_len(&image, [self.height, self.width], &self.interpolation))
+    }
+
+    fn preparation(&self) -> Preparation {
+        Preparation::Possible
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

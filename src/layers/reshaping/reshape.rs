@@ -1,7 +1,7 @@
 //! `Reshape`: reshapes each sample.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer, OutputMemory, check_rank};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer, OutputMemory, Preparation, check_rank};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -65,6 +65,10 @@ impl Layer for Reshape {
 
     fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
         Some(Frozen::Same)
+    }
+
+    fn preparation(&self) -> Preparation {
+        Preparation::Possible
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
