@@ -190,7 +190,7 @@ impl<'a, S: Source + ?Sized> Loader<'a, S> {
     fn load(&self, batch: BatchSamples) -> Result<HostBatch> {
         let BatchSamples { number, pass, samples } = batch;
         let mut host = gather(self.source, self.staged.as_deref(), samples)?;
-        if let Some(augmented) = &self.augmented {
+        if let Some(augmented) = self.augmented.as_ref().filter(|_| !host.indices.is_empty()) {
             let keys = SampleKeys { pass, samples: host.indices.clone() };
             let x = std::mem::take(&mut host.x);
             host.images = Some(augmented.run(x, host.feeds.take(), number, keys)?);
