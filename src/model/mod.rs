@@ -38,6 +38,7 @@ mod sizes;
 mod stage;
 pub mod summary;
 mod symbol;
+mod timing;
 mod weight;
 mod weights;
 
@@ -53,5 +54,6 @@ pub use predictor::Predictor;
 pub use sequential::Sequential;
 pub(crate) use stage::{Feed, Stage};
 pub use symbol::{CallLayer, IntoSymbols, SharedLayer, Symbol};
+pub use timing::LayerTime;
 pub use weight::Weight;
 pub(crate) use weight::weight_name;
