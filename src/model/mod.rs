@@ -27,6 +27,8 @@ mod functional;
 mod graph;
 mod module;
 mod nested;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod order;
 mod pixels;
 mod plan;

@@ -3,7 +3,7 @@
 use super::images::Images;
 use super::{Change, channels, factor::ValueRange, on_host, scratch};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::Value;
 use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
@@ -99,6 +99,10 @@ impl Layer for Equalization {
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
         Ok(scratch(input, training, 0))
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        Ok(vec![to.input()])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -1,7 +1,10 @@
 //! `Pipeline`: a sequence of layers without weights.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, HasCommon, Layer, RandomBrightness, RandomFlip, Resizing, WeightSpec, Wrapped};
+use crate::layers::{
+    Arguments, BuiltIn, Call, Edge, Exporting, HasCommon, Layer, RandomBrightness, RandomFlip, Resizing, WeightSpec,
+    Wrapped,
+};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -102,6 +105,16 @@ impl Layer for Pipeline {
             Ok(())
         })?;
         Ok(most)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let (mut edge, mut shape) = (to.input(), to.shape().clone());
+        for layer in &self.layers {
+            let after = layer.layer().checked_output(&shape)?;
+            edge = to.part(layer.layer(), vec![edge], vec![shape], &Arguments::new(), &[])?[0];
+            shape = after;
+        }
+        Ok(vec![edge])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::layers::preprocessing::{part_of_aspect_ratio, resizing_len, with_size};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -78,6 +78,15 @@ impl Layer for RandomCrop {
             return Ok(0);
         }
         Ok(resizing_len(&image, [self.height, self.width], &Interpolation::Bilinear))
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let sizes = self.data_format.to_channels_last(to.shape()).sizes()[1..3].to_vec();
+        if sizes == [Some(self.height), Some(self.width)] {
+            return Ok(vec![to.input()]);
+        }
+        let expected = format!("images of {} × {} in inference, where nothing is cropped", self.height, self.width);
+        Err(Error::shape(expected, to.shape()))
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

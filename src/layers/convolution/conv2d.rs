@@ -2,12 +2,12 @@
 
 use super::frozen::{Freezable, Pooling};
 use super::fused::{self, Fusible};
-use super::{check_borders, padded_len};
+use super::{Windows, check_borders, onnx_kernel, padded_len};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Fused, Layer, MaxPooling2D, WeightSpec};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Fused, Layer, MaxPooling2D, WeightSpec};
 use crate::ops::{self, Conv2dGeometry, ConvGeometry, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
@@ -196,6 +196,18 @@ impl Layer for Conv2D {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         self.frozen(None, freezing)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let windows = Windows {
+            kernel_size: self.kernel_size,
+            strides: self.strides,
+            dilation_rate: self.dilation_rate,
+            padding: self.padding,
+            data_format: self.data_format,
+        };
+        let (kernel, bias) = (onnx_kernel(to.weight(0)?, 2), to.weight_if(self.use_bias, 1)?);
+        windows.onnx(to, kernel, bias, self.groups, &self.activation)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -4,8 +4,10 @@ use super::argument::Described;
 use super::axes::{largest, sum};
 use super::pairs::truth;
 use super::rules::{axes, one, only, spread};
-use super::{Entry, Function, Kind, MATH, Made, NUMPY, total};
+use super::{Entry, Exported, Function, Kind, MATH, Made, NUMPY, total};
 use crate::error::{Error, Result};
+use crate::formats::onnx::Element;
+use crate::layers::{Edge, Exporting};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -155,6 +157,53 @@ impl Function for Reduction {
 
     fn takes_nothing(&self) -> bool {
         matches!(self.what, What::Sum | What::Mean | What::Prod | What::CountNonzero)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let (x, shape) = (given.edges[0], &given.shapes[0]);
+        let axes = self.axes(shape.rank())?;
+        if axes.is_empty() {
+            return Ok(None);
+        }
+        let reduced = match self.what {
+            What::Sum => to.reduce("ReduceSum", x, &axes, self.keepdims),
+            What::Mean => to.reduce("ReduceMean", x, &axes, self.keepdims),
+            What::Max => to.reduce("ReduceMax", x, &axes, self.keepdims),
+            What::Min => to.reduce("ReduceMin", x, &axes, self.keepdims),
+            What::Prod => to.reduce("ReduceProd", x, &axes, self.keepdims),
+            What::Logsumexp => to.reduce("ReduceLogSumExp", x, &axes, self.keepdims),
+            What::Var | What::Std => {
+                let mean = to.reduce("ReduceMean", x, &axes, true);
+                let deviation = to.sub(x, mean);
+                let squares = to.mul(deviation, deviation);
+                let variance = to.reduce("ReduceMean", squares, &axes, self.keepdims);
+                if self.what == What::Std { to.op("Sqrt", &[variance], vec![]) } else { variance }
+            }
+            What::Argmax | What::Argmin => {
+                let ([axis], Some(_)) = (&axes[..], &self.axes) else { return Ok(None) };
+                let operator = if self.what == What::Argmax { "ArgMax" } else { "ArgMin" };
+                let attributes = vec![("axis", (*axis as i64).into()), ("keepdims", i64::from(self.keepdims).into())];
+                let place = to.op(operator, &[x], attributes);
+                to.cast(place, Element::Float)
+            }
+            What::Any | What::All | What::CountNonzero => {
+                let truth = to.truth(x);
+                let truth = to.cast(truth, Element::Float);
+                let operator = match self.what {
+                    What::Any => "ReduceMax",
+                    What::All => "ReduceMin",
+                    _ => "ReduceSum",
+                };
+                to.reduce(operator, truth, &axes, self.keepdims)
+            }
+        };
+        Ok(Some(vec![match self.initial {
+            None => reduced,
+            Some(initial) => {
+                let initial = to.number(initial);
+                to.op(if self.what == What::Max { "Max" } else { "Min" }, &[reduced, initial], vec![])
+            }
+        }]))
     }
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {

@@ -1,8 +1,8 @@
 //! `GlobalAveragePooling2D`: the mean of each channel over the whole image.
 
-use super::frozen;
+use super::{frozen, onnx_global};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::{self, PoolKind, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -50,6 +50,10 @@ impl Layer for GlobalAveragePooling2D {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         frozen::global(freezing, PoolKind::Average, self.data_format)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        Ok(vec![onnx_global(to, PoolKind::Average, 2, self.data_format, self.keepdims)])
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

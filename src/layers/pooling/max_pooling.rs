@@ -2,7 +2,7 @@
 
 use super::{Pool, frozen};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::{PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 
@@ -48,6 +48,10 @@ macro_rules! pooling {
                 let pool = self.pool();
                 let geometry = |[_, steps]: [usize; 2]| pool.of_line(steps);
                 frozen::windows(freezing, PoolKind::Max, self.data_format, geometry)
+            }
+
+            fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+                self.pool().onnx(to, "MaxPool")
             }
 
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

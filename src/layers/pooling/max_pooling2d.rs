@@ -2,7 +2,7 @@
 
 use super::{Pool, frozen};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::{self, PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 
@@ -63,6 +63,10 @@ impl Layer for MaxPooling2D {
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         let geometry = |[rows, columns]: [usize; 2]| Some(self.pool().geometry(rows, columns));
         frozen::windows(freezing, PoolKind::Max, self.data_format, geometry)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        self.pool().onnx(to, "MaxPool")
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -22,8 +22,9 @@ pub use global_pooling::{
 pub use max_pooling::{MaxPooling1D, MaxPooling3D};
 pub use max_pooling2d::MaxPooling2D;
 
-use super::convolution::DIMENSIONS;
+use super::convolution::{DIMENSIONS, Windows};
 use crate::error::Result;
+use crate::layers::{Edge, Exporting};
 use crate::ops::{self, PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
 
@@ -81,4 +82,55 @@ impl Pool<2> {
             pads: [self.window(0).pads(rows, self.padding), self.window(1).pads(columns, self.padding)],
         }
     }
+}
+
+impl<const N: usize> Pool<N> {
+    /// The pooling as an ONNX operator.
+    fn onnx(&self, to: &mut Exporting<'_>, operator: &'static str) -> Result<Vec<Edge>> {
+        let windows = Windows {
+            kernel_size: self.pool_size,
+            strides: self.strides,
+            dilation_rate: Spatial([1; N]),
+            padding: self.padding,
+            data_format: self.data_format,
+        };
+        let mut attributes = windows.onnx_attributes(to.shape());
+        // `AveragePool` has none in this version.
+        attributes.retain(|(name, _)| *name != "dilations");
+        let input = to.channels_first(to.input(), self.data_format, N + 2);
+        let output = to.op(operator, &[input], attributes);
+        Ok(vec![to.from_channels_first(output, self.data_format, N + 2)])
+    }
+}
+
+/// The ONNX operator of a reduction.
+fn onnx_reduction(kind: PoolKind) -> &'static str {
+    match kind {
+        PoolKind::Max => "ReduceMax",
+        PoolKind::Average => "ReduceMean",
+    }
+}
+
+/// A pooling over all cells of `n` dimensions.
+fn onnx_global(to: &mut Exporting<'_>, kind: PoolKind, n: usize, format: DataFormat, keepdims: bool) -> Edge {
+    let first = if format == DataFormat::ChannelsFirst { 2 } else { 1 };
+    let axes: Vec<usize> = (first..first + n).collect();
+    to.reduce(onnx_reduction(kind), to.input(), &axes, keepdims)
+}
+
+/// A pooling into this number of bins along each dimension.
+fn onnx_bins(to: &mut Exporting<'_>, kind: PoolKind, bins: &[usize], format: DataFormat) -> Result<Vec<Edge>> {
+    let first = if format == DataFormat::ChannelsFirst { 2 } else { 1 };
+    let sizes = to.known(to.shape())?;
+    let mut value = to.input();
+    for (dimension, bins) in bins.iter().enumerate() {
+        let (axis, length) = (first + dimension, sizes[first + dimension - 1]);
+        let mut parts = Vec::with_capacity(*bins);
+        for (start, end) in ops::bins(length, *bins) {
+            let part = to.slice(value, axis, start, Some(end));
+            parts.push(to.reduce(onnx_reduction(kind), part, &[axis], true));
+        }
+        value = to.concat(&parts, axis);
+    }
+    Ok(vec![value])
 }
