@@ -173,7 +173,7 @@ mod tests {
 
         let mut closure = Sequential::new();
         closure.add(Lambda::new(Ok).input_shape(2)).unwrap();
-        assert!(refusal(&closure).contains("(Lambda): unsupported: Lambda in ONNX"), "{}", refusal(&closure));
+        assert!(refusal(&closure).contains("(Lambda): not supported: Lambda in ONNX"), "{}", refusal(&closure));
 
         let mut words = Sequential::new();
         words.add(Input::new(1).dtype("string")).unwrap();
