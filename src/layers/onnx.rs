@@ -280,7 +280,7 @@ impl<'a> Exporting<'a> {
     }
 
     /// A value with the channels first as `format` has them.
-    pub fn from_channels_first(&mut self, x: Edge, format: DataFormat, rank: usize) -> Edge {
+    pub fn restore_first(&mut self, x: Edge, format: DataFormat, rank: usize) -> Edge {
         if format == DataFormat::ChannelsFirst {
             return x;
         }
@@ -291,13 +291,13 @@ impl<'a> Exporting<'a> {
     /// A value in `format` with the channels last.
     pub(crate) fn channels_last(&mut self, x: Edge, format: DataFormat, rank: usize) -> Edge {
         match format {
-            DataFormat::ChannelsFirst => self.from_channels_first(x, DataFormat::ChannelsLast, rank),
+            DataFormat::ChannelsFirst => self.restore_first(x, DataFormat::ChannelsLast, rank),
             _ => x,
         }
     }
 
     /// A value with the channels last as `format` has them.
-    pub(crate) fn from_channels_last(&mut self, x: Edge, format: DataFormat, rank: usize) -> Edge {
+    pub(crate) fn restore_last(&mut self, x: Edge, format: DataFormat, rank: usize) -> Edge {
         match format {
             DataFormat::ChannelsFirst => self.channels_first(x, DataFormat::ChannelsLast, rank),
             _ => x,

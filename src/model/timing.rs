@@ -17,6 +17,9 @@ use crate::shape::Shape;
 /// Layers whose weights are used at each step of a sequence.
 const RECURRENT: [&str; 5] = ["LSTM", "GRU", "SimpleRNN", "Bidirectional", "RNN"];
 
+/// The sizes and the values of each input.
+type Inputs = (Vec<Vec<usize>>, Vec<Vec<f32>>);
+
 /// What a step of a model takes: a layer's, or that of several layers which are computed together.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerTime {
@@ -125,7 +128,7 @@ impl Model {
     }
 
     /// The sizes and the values of inputs, checked.
-    fn timed_inputs(&self, inputs: &[ArrayViewD<'_, f32>]) -> Result<(Vec<Vec<usize>>, Vec<Vec<f32>>)> {
+    fn timed_inputs(&self, inputs: &[ArrayViewD<'_, f32>]) -> Result<Inputs> {
         if self.stage().is_some() {
             return Err(Error::unsupported("times of a model of texts", "models of numbers"));
         }
@@ -258,7 +261,7 @@ fn products(step: &Step, inputs: &[&Shape], weights: &[Value]) -> Option<usize> 
         let output = step.layer.output_shape(input).ok()?;
         let channels = match class.starts_with("Depthwise") {
             true => kernels().next()?.sizes().iter().rev().take(2).product(),
-            false => kernels().last()?.sizes().last().copied()?,
+            false => kernels().next_back()?.sizes().last().copied()?,
         };
         places_of(&output.with_batch(samples), channels)
     };

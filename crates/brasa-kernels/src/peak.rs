@@ -18,10 +18,13 @@ const TRIES: usize = 5;
 const LONG: f64 = 0.02;
 
 /// `sums = sums · factors + factors`.
+///
+/// Indices, as without link-time optimisation (the development profile) iterators keep it from being vectorized.
+#[allow(clippy::needless_range_loop)]
 #[inline(always)]
 fn step<I: Isa, const W: usize>(sums: &mut [f32; W], factors: &[f32; W]) {
-    for (sum, factor) in sums.iter_mut().zip(factors) {
-        *sum = I::mul_add(*sum, *factor, *factor);
+    for index in 0..W {
+        sums[index] = I::mul_add(sums[index], factors[index], factors[index]);
     }
 }
 

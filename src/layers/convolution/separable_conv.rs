@@ -160,7 +160,7 @@ macro_rules! separable_convolution {
                 let mut inputs = vec![inner, pointwise];
                 inputs.extend(bias.map(|bias| to.constant("bias", bias)));
                 let output = to.op("Conv", &inputs, vec![]);
-                let output = to.from_channels_first(output, self.data_format, $n + 2);
+                let output = to.restore_first(output, self.data_format, $n + 2);
                 to.activated(&self.activation, output)
             }
 
