@@ -19,7 +19,7 @@ use brasa_kernels::rnn::{
     LstmMemory, OutputGradient, Recurrent, WeightGradients, Weights, lstm_backward, lstm_forward,
 };
 use brasa_kernels::softmax::{Targets, cross_entropy};
-use brasa_kernels::window::Window;
+use brasa_kernels::window::WindowGeometry;
 use brasa_kernels::{peak, pool};
 use criterion::{Criterion, Throughput};
 use rayon::prelude::*;
@@ -141,10 +141,10 @@ fn numbers(count: usize) -> Vec<f32> {
 }
 
 /// A window that keeps an image's size (strides of 1), or divides it by its strides.
-fn same(batch: usize, side: usize, size: usize, stride: usize) -> Window {
+fn same(batch: usize, side: usize, size: usize, stride: usize) -> WindowGeometry {
     let output = side.div_ceil(stride);
     let pad = ((output - 1) * stride + size).saturating_sub(side) / 2;
-    Window {
+    WindowGeometry {
         batch,
         input: [side; 2],
         output: [output; 2],
@@ -158,8 +158,8 @@ fn same(batch: usize, side: usize, size: usize, stride: usize) -> Window {
 /// Convolution 5×5, relu and pooling 2×2: the notebook's two blocks.
 fn notebook(kernels: &mut Kernels, batch: usize) {
     for (name, side, channels, filters) in [("block 1", 28, 1, 32), ("block 2", 12, 32, 64)] {
-        let window = Window::valid(batch, [side; 2], [5; 2], [1; 2]);
-        let pool = Window::valid(batch, window.output, [2; 2], [2; 2]);
+        let window = WindowGeometry::valid(batch, [side; 2], [5; 2], [1; 2]);
+        let pool = WindowGeometry::valid(batch, window.output, [2; 2], [2; 2]);
         let conv = Conv2d { window, channels, filters, groups: 1 };
         let block = Pooled { conv, activation: Activation::Relu, pool };
         let (x, w, bias) = (numbers(conv.input_len()), numbers(conv.weights_len()), numbers(filters));
@@ -237,7 +237,7 @@ fn dense_layer(kernels: &mut Kernels) {
 }
 
 fn max_pooling(kernels: &mut Kernels) {
-    let (window, channels) = (Window::valid(BATCH, [32; 2], [2; 2], [2; 2]), 32);
+    let (window, channels) = (WindowGeometry::valid(BATCH, [32; 2], [2; 2], [2; 2]), 32);
     let x = numbers(BATCH * window.image_len(channels));
     let mut y = vec![0.0; BATCH * window.pixels() * channels];
     let mut positions = vec![0_u8; y.len()];

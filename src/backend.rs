@@ -18,7 +18,7 @@ pub const BACKEND_VARIABLE: &str = "BRASA_BACKEND";
 /// A kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Kind {
+pub enum BackendKind {
     /// A GPU if one is found, else the CPU.
     Auto,
     /// A GPU through wgpu; never a software adapter.
@@ -37,7 +37,7 @@ pub enum Kind {
     Cuda,
 }
 
-impl Kind {
+impl BackendKind {
     /// The concrete backends: all but `Auto` and `Gpu`, which choose among them.
     const DEVICES: [Self; 6] = [Self::Flex, Self::Ndarray, Self::Wgpu, Self::Vulkan, Self::Metal, Self::Cuda];
 
@@ -87,21 +87,22 @@ impl Kind {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Backend {
-    kind: Kind,
+    kind: BackendKind,
     index: Option<usize>,
 }
 
 impl Default for Backend {
     /// The fastest CPU backend of this build, or its GPU backend if it has no other.
     fn default() -> Self {
-        let kind = [Kind::Flex, Kind::Ndarray, Kind::Gpu].into_iter().find(|kind| kind.is_compiled());
-        Self { kind: kind.unwrap_or(Kind::Auto), index: None }
+        let kind =
+            [BackendKind::Flex, BackendKind::Ndarray, BackendKind::Gpu].into_iter().find(|kind| kind.is_compiled());
+        Self { kind: kind.unwrap_or(BackendKind::Auto), index: None }
     }
 }
 
 impl Backend {
     /// The kind of device.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> BackendKind {
         self.kind
     }
 
@@ -133,19 +134,19 @@ impl Backend {
     /// As [`device`](Self::device).
     pub fn resolve(&self) -> Result<(Self, Device)> {
         match self.kind {
-            Kind::Auto => {
-                let gpus = [Kind::Cuda, Kind::Metal, Kind::Vulkan, Kind::Wgpu].into_iter();
+            BackendKind::Auto => {
+                let gpus = [BackendKind::Cuda, BackendKind::Metal, BackendKind::Vulkan, BackendKind::Wgpu].into_iter();
                 let found =
                     gpus.filter(|kind| kind.is_compiled()).find_map(|kind| self.hardware(kind).ok()?.resolve().ok());
                 found.map_or_else(|| cpu().resolve(), Ok)
             }
-            Kind::Gpu if self.kind.is_compiled() => self.hardware(Kind::Wgpu)?.resolve(),
+            BackendKind::Gpu if self.kind.is_compiled() => self.hardware(BackendKind::Wgpu)?.resolve(),
             _ => Ok((*self, self.open()?)),
         }
     }
 
     /// The device of a GPU backend: the one with this backend's index, else the first.
-    fn hardware(&self, kind: Kind) -> Result<Self> {
+    fn hardware(&self, kind: BackendKind) -> Result<Self> {
         let found = catch_unwind(|| list(kind)).unwrap_or_default();
         match choose(&found, self.index) {
             Ok(index) => Ok(Self { kind, index: Some(index).filter(|index| self.index.is_some() || *index > 0) }),
@@ -156,10 +157,10 @@ impl Backend {
     fn open(&self) -> Result<Device> {
         match self.kind {
             kind if !kind.is_compiled() => {
-                let feature = if kind == Kind::Gpu { Kind::Wgpu } else { kind };
+                let feature = if kind == BackendKind::Gpu { BackendKind::Wgpu } else { kind };
                 Err(self.unavailable(format!("this build does not have it (cargo feature `{}`)", feature.name())))
             }
-            Kind::Flex | Kind::Ndarray if self.index.is_some_and(|index| index > 0) => {
+            BackendKind::Flex | BackendKind::Ndarray if self.index.is_some_and(|index| index > 0) => {
                 Err(self.unavailable("there is one processor, `:0`".into()))
             }
             kind => match catch_unwind(AssertUnwindSafe(|| open(kind, self.index))) {
@@ -200,6 +201,25 @@ const MOST_THREADS: usize = 1024;
 /// if the calling thread belongs to another pool, or if the threads cannot be started: then the program can no longer
 /// compute.
 pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
+    make_pool(threads, true)
+}
+
+/// As [`use_threads`], without the calling thread: for programs in which several threads predict, such as a server's. If
+/// the calling thread of `use_threads` waits for something else, a pool with it has a thread that does nothing.
+///
+/// ```
+/// brasa::backend::use_pool(None)?;
+/// assert_eq!(rayon::current_thread_index(), None);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`use_threads`].
+pub fn use_pool(threads: Option<NonZeroUsize>) -> Result<()> {
+    make_pool(threads, false)
+}
+
+fn make_pool(threads: Option<NonZeroUsize>, with_caller: bool) -> Result<()> {
     let from_environment = || std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok();
     let processors = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let threads = threads.or_else(from_environment).map_or_else(processors, NonZeroUsize::get);
@@ -213,14 +233,14 @@ pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
     }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     // In a pool of the calling thread alone, nothing would run the work it waits for.
-    let pool = if threads > 1 { pool.use_current_thread() } else { pool };
+    let pool = if with_caller && threads > 1 { pool.use_current_thread() } else { pool };
     pool.build_global()
         .map_err(|error| Error::argument("threads", "a pool not made before, of threads that can be started", error))
 }
 
 /// Chooses a GPU among the devices of a backend and returns its index, or a message that says why none was found.
-fn choose(found: &[Found], index: Option<usize>) -> Result<usize, String> {
-    let software = |device: &Found| {
+fn choose(found: &[FoundDevice], index: Option<usize>) -> Result<usize, String> {
+    let software = |device: &FoundDevice| {
         let (name, index) = (&device.name, device.index);
         format!("`{name}` computes on the processor, far slower than `cpu`; `wgpu:{index}` selects it anyway")
     };
@@ -239,7 +259,7 @@ fn choose(found: &[Found], index: Option<usize>) -> Result<usize, String> {
 }
 
 fn cpu() -> Backend {
-    let kind = if Kind::Flex.is_compiled() { Kind::Flex } else { Kind::Ndarray };
+    let kind = if BackendKind::Flex.is_compiled() { BackendKind::Flex } else { BackendKind::Ndarray };
     Backend { kind, index: None }
 }
 
@@ -256,7 +276,7 @@ fn found() -> Vec<String> {
 /// A device that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Found {
+pub struct FoundDevice {
     /// Its index among the devices of its kind.
     pub index: usize,
     /// The name it reports.
@@ -265,8 +285,8 @@ pub struct Found {
     pub software: bool,
 }
 
-impl Found {
-    fn new(kind: Kind, index: usize, name: String) -> Self {
+impl FoundDevice {
+    fn new(kind: BackendKind, index: usize, name: String) -> Self {
         Self { index, software: kind.is_gpu() && is_software(&name), name }
     }
 }
@@ -278,28 +298,28 @@ fn is_software(name: &str) -> bool {
 }
 
 /// The backends of this build, with the devices found for each.
-pub fn devices() -> Vec<(Kind, Vec<Found>)> {
-    let compiled = Kind::DEVICES.into_iter().filter(|kind| kind.is_compiled());
+pub fn devices() -> Vec<(BackendKind, Vec<FoundDevice>)> {
+    let compiled = BackendKind::DEVICES.into_iter().filter(|kind| kind.is_compiled());
     compiled.map(|kind| (kind, catch_unwind(|| list(kind)).unwrap_or_default())).collect()
 }
 
 #[allow(unused_variables)]
-fn list(kind: Kind) -> Vec<Found> {
+fn list(kind: BackendKind) -> Vec<FoundDevice> {
     if !kind.is_gpu() {
         let threads = rayon::current_num_threads();
-        return vec![Found::new(kind, 0, format!("CPU, {threads} threads"))];
+        return vec![FoundDevice::new(kind, 0, format!("CPU, {threads} threads"))];
     }
     #[cfg(feature = "wgpu")]
     {
         use burn::tensor::DeviceType;
         let device_type = match kind {
-            Kind::Wgpu => DeviceType::Wgpu,
+            BackendKind::Wgpu => DeviceType::Wgpu,
             #[cfg(feature = "vulkan")]
-            Kind::Vulkan => DeviceType::Vulkan,
+            BackendKind::Vulkan => DeviceType::Vulkan,
             #[cfg(feature = "metal")]
-            Kind::Metal => DeviceType::Metal,
+            BackendKind::Metal => DeviceType::Metal,
             #[cfg(feature = "cuda")]
-            Kind::Cuda => DeviceType::Cuda,
+            BackendKind::Cuda => DeviceType::Cuda,
             _ => return Vec::new(),
         };
         let devices = Device::enumerate(device_type).into_vec();
@@ -308,7 +328,7 @@ fn list(kind: Kind) -> Vec<Found> {
             .enumerate()
             .map(|(index, device)| {
                 let name = catch_unwind(AssertUnwindSafe(|| device.identity())).ok().flatten();
-                Found::new(
+                FoundDevice::new(
                     kind,
                     index,
                     name.map_or_else(|| format!("{device:?}"), |identity| identity.name.to_string()),
@@ -321,15 +341,15 @@ fn list(kind: Kind) -> Vec<Found> {
 }
 
 #[allow(unused_variables, clippy::unnecessary_wraps)]
-fn open(kind: Kind, index: Option<usize>) -> Result<Device, String> {
+fn open(kind: BackendKind, index: Option<usize>) -> Result<Device, String> {
     match kind {
         #[cfg(feature = "flex")]
-        Kind::Flex => Ok(Device::flex()),
+        BackendKind::Flex => Ok(Device::flex()),
         #[cfg(feature = "ndarray")]
         #[allow(deprecated)] // Deprecated in Burn for flex; kept as long as Burn has it.
-        Kind::Ndarray => Ok(Device::ndarray()),
+        BackendKind::Ndarray => Ok(Device::ndarray()),
         #[cfg(feature = "wgpu")]
-        Kind::Wgpu | Kind::Vulkan | Kind::Metal | Kind::Cuda => {
+        BackendKind::Wgpu | BackendKind::Vulkan | BackendKind::Metal | BackendKind::Cuda => {
             let devices = list(kind).len();
             let index = index.unwrap_or(0);
             if index >= devices {
@@ -342,16 +362,16 @@ fn open(kind: Kind, index: Option<usize>) -> Result<Device, String> {
 }
 
 #[cfg(feature = "wgpu")]
-fn open_gpu(kind: Kind, index: usize) -> Result<Device, String> {
+fn open_gpu(kind: BackendKind, index: usize) -> Result<Device, String> {
     use burn::tensor::DeviceType;
     let kind = match kind {
-        Kind::Wgpu => DeviceType::Wgpu,
+        BackendKind::Wgpu => DeviceType::Wgpu,
         #[cfg(feature = "vulkan")]
-        Kind::Vulkan => DeviceType::Vulkan,
+        BackendKind::Vulkan => DeviceType::Vulkan,
         #[cfg(feature = "metal")]
-        Kind::Metal => DeviceType::Metal,
+        BackendKind::Metal => DeviceType::Metal,
         #[cfg(feature = "cuda")]
-        Kind::Cuda => DeviceType::Cuda,
+        BackendKind::Cuda => DeviceType::Cuda,
         _ => return Err("this build does not have it".into()),
     };
     let device = Device::enumerate(kind).into_vec().into_iter().nth(index);
@@ -385,10 +405,10 @@ impl FromStr for Backend {
         let kind = match word {
             "cpu" => cpu().kind,
             word => {
-                let words = [Kind::Auto, Kind::Gpu].into_iter().chain(Kind::DEVICES);
+                let words = [BackendKind::Auto, BackendKind::Gpu].into_iter().chain(BackendKind::DEVICES);
                 let kind = words.clone().find(|kind| kind.name() == word);
                 kind.ok_or_else(|| {
-                    Error::unknown("backend", word, std::iter::once("cpu").chain(words.map(Kind::name)))
+                    Error::unknown("backend", word, std::iter::once("cpu").chain(words.map(BackendKind::name)))
                 })?
             }
         };
@@ -404,7 +424,7 @@ mod tests {
     fn words_and_indices() {
         let parse = |name: &str| name.parse::<Backend>();
         assert_eq!(parse("wgpu:1").unwrap().to_string(), "wgpu:1");
-        assert_eq!(parse("gpu").unwrap().kind(), Kind::Gpu);
+        assert_eq!(parse("gpu").unwrap().kind(), BackendKind::Gpu);
         assert_eq!(parse("gpu:2").unwrap().to_string(), "gpu:2");
         assert!(parse("wgpu:x").is_err());
         assert!(parse("flexx").unwrap_err().to_string().contains("did you mean `flex`?"));
@@ -415,9 +435,9 @@ mod tests {
         assert!(is_software("llvmpipe (LLVM 15.0.6, 256 bits)") && is_software("SwiftShader Device"));
         assert!(is_software("Microsoft Basic Render Driver"));
         assert!(!is_software("NVIDIA H100 80GB HBM3") && !is_software("CPU, 2 threads"));
-        let found = |names: &[&str]| -> Vec<Found> {
+        let found = |names: &[&str]| -> Vec<FoundDevice> {
             let names = names.iter().enumerate();
-            names.map(|(index, name)| Found::new(Kind::Wgpu, index, (*name).to_owned())).collect()
+            names.map(|(index, name)| FoundDevice::new(BackendKind::Wgpu, index, (*name).to_owned())).collect()
         };
         let both = found(&["llvmpipe (LLVM 15.0.6, 256 bits)", "NVIDIA H100 80GB HBM3"]);
         assert_eq!((choose(&both, None), choose(&both, Some(1))), (Ok(1), Ok(1)));
@@ -434,7 +454,7 @@ mod tests {
     fn a_missing_device_is_an_error_that_lists_the_devices_found() {
         let error = "flex:7".parse::<Backend>().unwrap().device().unwrap_err().to_string();
         assert!(error.contains("flex:7") && error.contains("flex:0"), "{error}");
-        if !Kind::Cuda.is_compiled() {
+        if !BackendKind::Cuda.is_compiled() {
             let error = "cuda".parse::<Backend>().unwrap().device().unwrap_err().to_string();
             assert!(error.contains("cargo feature `cuda`"), "{error}");
         }

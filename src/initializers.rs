@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::memory;
 use crate::random::stream;
 
-pub use stft::Window;
+pub use stft::WindowFunction;
 
 describe_enum! {
     /// An initializer of a weight.
@@ -125,7 +125,7 @@ describe_enum! {
             /// `real` or `imag`.
             side: String = "real".into(),
             /// The window; `None` is a rectangular one.
-            window: Option<Window> = Some(Window::Name("hann".into())),
+            window: Option<WindowFunction> = Some(WindowFunction::Name("hann".into())),
             /// The normalization of the kernel: by the root of the window's sum of squares (`density`), by its sum
             /// (`spectrum`), or none.
             scaling: Option<String> = Some("density".into()),
@@ -190,12 +190,12 @@ impl Initializer {
                 }
                 scaled(*scale, fan(mode)?, shape(distribution)?, seed)
             }
-            Self::GlorotUniform { seed } => scaled(1.0, Fan::Average, Shape::Uniform, seed),
-            Self::GlorotNormal { seed } => scaled(1.0, Fan::Average, Shape::TruncatedNormal, seed),
-            Self::HeUniform { seed } => scaled(2.0, Fan::In, Shape::Uniform, seed),
-            Self::HeNormal { seed } => scaled(2.0, Fan::In, Shape::TruncatedNormal, seed),
-            Self::LecunUniform { seed } => scaled(1.0, Fan::In, Shape::Uniform, seed),
-            Self::LecunNormal { seed } => scaled(1.0, Fan::In, Shape::TruncatedNormal, seed),
+            Self::GlorotUniform { seed } => scaled(1.0, Fan::Average, DistributionKind::Uniform, seed),
+            Self::GlorotNormal { seed } => scaled(1.0, Fan::Average, DistributionKind::TruncatedNormal, seed),
+            Self::HeUniform { seed } => scaled(2.0, Fan::In, DistributionKind::Uniform, seed),
+            Self::HeNormal { seed } => scaled(2.0, Fan::In, DistributionKind::TruncatedNormal, seed),
+            Self::LecunUniform { seed } => scaled(1.0, Fan::In, DistributionKind::Uniform, seed),
+            Self::LecunNormal { seed } => scaled(1.0, Fan::In, DistributionKind::TruncatedNormal, seed),
             Self::Orthogonal { gain, seed } => orthogonal(sizes, *gain, &mut rng(seed))?,
             Self::Identity { gain } => identity(sizes, *gain)?,
             Self::STFT { side, window, scaling, periodic } => {
@@ -251,28 +251,28 @@ fn fan(mode: &str) -> Result<Fan> {
 }
 
 #[derive(Clone, Copy)]
-enum Shape {
+enum DistributionKind {
     TruncatedNormal,
     Normal,
     Uniform,
 }
 
-fn shape(distribution: &str) -> Result<Shape> {
+fn shape(distribution: &str) -> Result<DistributionKind> {
     match distribution.to_lowercase().as_str() {
-        "normal" | "truncated_normal" => Ok(Shape::TruncatedNormal),
-        "untruncated_normal" => Ok(Shape::Normal),
-        "uniform" => Ok(Shape::Uniform),
+        "normal" | "truncated_normal" => Ok(DistributionKind::TruncatedNormal),
+        "untruncated_normal" => Ok(DistributionKind::Normal),
+        "uniform" => Ok(DistributionKind::Uniform),
         other => Err(Error::unknown("distribution", other, ["truncated_normal", "untruncated_normal", "uniform"])),
     }
 }
 
 /// Values of the given variance.
-fn draw_scaled(variance: f32, shape: Shape, count: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+fn draw_scaled(variance: f32, shape: DistributionKind, count: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     match shape {
         // The standard deviation of a normal distribution truncated at two is 0.8796… of the original one.
-        Shape::TruncatedNormal => truncated_normal(0.0, variance.sqrt() / 0.879_625_7, count, rng),
-        Shape::Normal => normal(0.0, variance.sqrt(), count, rng),
-        Shape::Uniform => {
+        DistributionKind::TruncatedNormal => truncated_normal(0.0, variance.sqrt() / 0.879_625_7, count, rng),
+        DistributionKind::Normal => normal(0.0, variance.sqrt(), count, rng),
+        DistributionKind::Uniform => {
             let limit = (3.0 * variance).sqrt();
             uniform(-limit, limit, count, rng)
         }

@@ -14,7 +14,7 @@ pub(crate) use self::count::{check_count, check_rank, count};
 pub use self::data_format::DataFormat;
 pub use self::spatial::{Borders, PoolStrides, Spatial};
 pub(crate) use self::window::count_windows;
-pub use self::window::{Padding, Window};
+pub use self::window::{Padding, SlidingWindow};
 use crate::error::{Error, Result};
 
 /// A shape as Keras prints it: the batch first, `None` for an unknown size.

@@ -28,12 +28,26 @@ pub struct Params {
     pub interrupted: bool,
 }
 
+impl Params {
+    /// Those of a run that begins: `epochs` epochs of `steps` batches of `batch_size` samples.
+    ///
+    /// ```
+    /// use brasa::callbacks::Params;
+    /// let mut params = Params::new(5, 100, 32);
+    /// params.epoch = 1;
+    /// assert_eq!((params.epochs, params.initial_epoch), (5, 0));
+    /// ```
+    pub fn new(epochs: usize, steps: usize, batch_size: usize) -> Self {
+        Self { epochs, steps, batch_size, ..Self::default() }
+    }
+}
+
 /// The view that a callback has of a run: the model, the numbers so far, and a way to stop.
 pub struct Context<'a> {
     /// The model.
     pub model: &'a mut Model,
     params: Params,
-    results: Option<&'a Results<'a>>,
+    results: Option<&'a BatchResults<'a>>,
     given: Option<Logs>,
     history: Option<&'a History>,
     stopped: Option<String>,
@@ -42,7 +56,7 @@ pub struct Context<'a> {
 }
 
 /// Loss and metrics after a batch, read from the device on first use.
-pub(crate) struct Results<'a> {
+pub(crate) struct BatchResults<'a> {
     pub read: &'a dyn Fn() -> Result<Logs>,
     pub known: OnceCell<Logs>,
     pub loss: &'a Value,
@@ -69,7 +83,7 @@ impl<'a> Context<'a> {
         self
     }
 
-    pub(crate) fn with_results(mut self, results: &'a Results<'a>) -> Self {
+    pub(crate) fn with_results(mut self, results: &'a BatchResults<'a>) -> Self {
         self.results = Some(results);
         self
     }

@@ -13,7 +13,7 @@ use crate::text::column_name;
 crate::describe! {
     /// Writes a row of loss and metrics after each epoch: Keras's `CSVLogger`. The columns are those of the first
     /// epoch, sorted, and `NA` stands for a missing value. A metric of several numbers is a list: `[0.5, 1.0]`.
-    pub callback struct CSVLogger keeps Table {
+    pub callback struct CSVLogger keeps LogTable {
         /// The file.
         filename: String,
         /// The separator between columns, one character.
@@ -25,7 +25,7 @@ crate::describe! {
 
 /// The state between epochs.
 #[derive(Clone, Debug, Default)]
-pub struct Table {
+pub struct LogTable {
     columns: Option<Vec<String>>,
     header: bool,
     /// The length of the file with the rows so far.
@@ -88,7 +88,7 @@ impl Callback for CSVLogger {
         // A resumed run keeps its rows.
         let anew = !self.append && !context.params().resumed;
         let first_epoch = context.params().initial_epoch;
-        self.state = Table { columns: None, header: !self.append || length == 0, length, anew, first_epoch };
+        self.state = LogTable { columns: None, header: !self.append || length == 0, length, anew, first_epoch };
         // Fails early if the file cannot be written.
         OpenOptions::new().append(true).create(true).open(path).map_err(Error::io("open", path))?;
         Ok(())

@@ -13,7 +13,7 @@ crate::describe! {
     /// use brasa::callbacks::EarlyStopping;
     /// let stopping = EarlyStopping::default().patience(3usize).restore_best_weights(true);
     /// ```
-    pub callback struct EarlyStopping keeps Waiting {
+    pub callback struct EarlyStopping keeps EarlyStoppingState {
         /// The name of the watched loss or metric.
         monitor: String = "val_loss".to_owned(),
         /// The smallest change that counts as an improvement.
@@ -35,7 +35,7 @@ crate::describe! {
 
 /// The state between epochs.
 #[derive(Clone, Debug, Default)]
-pub struct Waiting {
+pub struct EarlyStoppingState {
     direction: Option<Direction>,
     wait: usize,
     stopped_epoch: Option<usize>,
@@ -75,7 +75,7 @@ impl Callback for EarlyStopping {
 
     fn on_train_begin(&mut self, context: &mut Context<'_>) -> Result<()> {
         let direction = self.mode.direction(&self.monitor, context)?;
-        self.state = Waiting { direction: Some(direction), ..Waiting::default() };
+        self.state = EarlyStoppingState { direction: Some(direction), ..EarlyStoppingState::default() };
         Ok(())
     }
 

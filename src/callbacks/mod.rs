@@ -81,7 +81,7 @@ use crate::ops::Value;
 
 pub use backup_and_restore::BackupAndRestore;
 pub use checkpoint::{Checkpoint, CheckpointFreq};
-pub(crate) use context::Results;
+pub(crate) use context::BatchResults;
 pub use context::{Context, Params};
 #[cfg(feature = "csv")]
 pub use csv_logger::CSVLogger;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::early_stopping::finite;
 use super::monitor::{Direction, Mode, watched};
-use super::save_freq::{Batches, SaveFreq};
-use super::template::{Number, fill};
+use super::save_freq::{BatchCounter, SaveFreq};
+use super::template::{FormattedNumber, fill};
 use super::{Callback, CallbackState, Context, Logs};
 use crate::error::{Error, Result};
 
@@ -49,7 +49,7 @@ pub struct Saving {
     direction: Option<Direction>,
     /// Unlike in other callbacks it is kept from one `fit` to the next, as in Keras.
     best: Option<f64>,
-    batches: Batches,
+    batches: BatchCounter,
     saved: Option<PathBuf>,
 }
 
@@ -100,9 +100,9 @@ impl ModelCheckpoint {
 
     fn save(&mut self, context: &mut Context<'_>, epoch: usize, batch: Option<usize>, logs: &Logs) -> Result<()> {
         let find = |name: &str| match (name, batch) {
-            ("epoch", _) => Some(Number::Integer(epoch as i64 + 1)),
-            ("batch", Some(batch)) if logs.get("batch").is_none() => Some(Number::Integer(batch as i64 + 1)),
-            _ => logs.get(name).map(Number::Float),
+            ("epoch", _) => Some(FormattedNumber::Integer(epoch as i64 + 1)),
+            ("batch", Some(batch)) if logs.get("batch").is_none() => Some(FormattedNumber::Integer(batch as i64 + 1)),
+            _ => logs.get(name).map(FormattedNumber::Float),
         };
         let path = PathBuf::from(fill(&self.filepath, find).map_err(|error| match error {
             Error::UnknownName { name, .. } if logs.score(&name).is_some() => {
@@ -148,7 +148,10 @@ impl Callback for ModelCheckpoint {
             return Err(Error::argument("filepath", expected, &self.filepath));
         }
         // Whether the names exist is known only with the logs, but the syntax can be checked now.
-        fill(&self.filepath, |name| Some(if name == "epoch" { Number::Integer(1) } else { Number::Any })).map(|_| ())
+        fill(&self.filepath, |name| {
+            Some(if name == "epoch" { FormattedNumber::Integer(1) } else { FormattedNumber::Any })
+        })
+        .map(|_| ())
     }
 
     fn on_train_begin(&mut self, context: &mut Context<'_>) -> Result<()> {
@@ -183,7 +186,7 @@ impl Callback for ModelCheckpoint {
 
     fn restore(&mut self, mut state: CallbackState) -> Result<()> {
         self.state.best = state.take_number("best")?;
-        self.state.batches = Batches::take(&mut state)?;
+        self.state.batches = BatchCounter::take(&mut state)?;
         Ok(())
     }
 }

@@ -58,12 +58,12 @@ impl<'de> Deserialize<'de> for SaveFreq {
 
 /// Counts batches as Keras does.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Batches {
+pub(super) struct BatchCounter {
     seen: usize,
     last: Option<usize>,
 }
 
-impl Batches {
+impl BatchCounter {
     /// Whether to save after this batch.
     pub fn due(&mut self, freq: &SaveFreq, batch: usize) -> bool {
         let SaveFreq::Batches(every) = freq else { return false };

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 
 /// A number to format.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Number {
+pub(super) enum FormattedNumber {
     Integer(i64),
     Float(f64),
     /// Of unknown kind: accepts every format.
@@ -15,7 +15,7 @@ pub(super) enum Number {
 ///
 /// # Errors
 /// [`Error::UnknownName`] for a name that `find` does not know, [`Error::Argument`] for an invalid format.
-pub(super) fn fill(template: &str, find: impl Fn(&str) -> Option<Number>) -> Result<String> {
+pub(super) fn fill(template: &str, find: impl Fn(&str) -> Option<FormattedNumber>) -> Result<String> {
     let wrong = |expected: &str| Error::argument("filepath", expected, format!("`{template}`"));
     let mut text = String::new();
     let mut rest = template;
@@ -41,7 +41,7 @@ pub(super) fn fill(template: &str, find: impl Fn(&str) -> Option<Number>) -> Res
 }
 
 /// Formats a number by `[0][width][.precision][d|f|e|%]`.
-fn show(number: Number, format: &str) -> Option<String> {
+fn show(number: FormattedNumber, format: &str) -> Option<String> {
     let (format, kind) = match format.char_indices().next_back() {
         Some((at, kind)) if kind.is_ascii_alphabetic() || kind == '%' => (&format[..at], Some(kind)),
         _ => (format, None),
@@ -55,12 +55,12 @@ fn show(number: Number, format: &str) -> Option<String> {
     }
     let digits = precision.unwrap_or(6);
     let plain = match (number, kind) {
-        (Number::Any, None | Some('d' | 'f' | 'e' | '%')) => String::new(),
-        (Number::Integer(integer), None | Some('d')) if precision.is_none() => integer.to_string(),
-        (Number::Integer(integer), Some('f' | 'e' | '%')) => {
-            return show(Number::Float(integer as f64), format_of(format, kind)?.as_str());
+        (FormattedNumber::Any, None | Some('d' | 'f' | 'e' | '%')) => String::new(),
+        (FormattedNumber::Integer(integer), None | Some('d')) if precision.is_none() => integer.to_string(),
+        (FormattedNumber::Integer(integer), Some('f' | 'e' | '%')) => {
+            return show(FormattedNumber::Float(integer as f64), format_of(format, kind)?.as_str());
         }
-        (Number::Float(float), _) if !float.is_finite() => {
+        (FormattedNumber::Float(float), _) if !float.is_finite() => {
             if float.is_nan() {
                 "nan".into()
             } else if float > 0.0 {
@@ -69,9 +69,9 @@ fn show(number: Number, format: &str) -> Option<String> {
                 "-inf".into()
             }
         }
-        (Number::Float(float), Some('f')) => format!("{float:.digits$}"),
-        (Number::Float(float), Some('%')) => format!("{:.digits$}%", float * 100.0),
-        (Number::Float(float), Some('e')) => {
+        (FormattedNumber::Float(float), Some('f')) => format!("{float:.digits$}"),
+        (FormattedNumber::Float(float), Some('%')) => format!("{:.digits$}%", float * 100.0),
+        (FormattedNumber::Float(float), Some('e')) => {
             // Python writes the exponent with a sign and at least two digits.
             let text = format!("{float:.digits$e}");
             let (mantissa, exponent) = text.split_once('e')?;
@@ -79,7 +79,7 @@ fn show(number: Number, format: &str) -> Option<String> {
             let sign = if exponent < 0 { '-' } else { '+' };
             format!("{mantissa}e{sign}{:02}", exponent.abs())
         }
-        (Number::Float(float), None) if precision.is_none() => format!("{float:?}"),
+        (FormattedNumber::Float(float), None) if precision.is_none() => format!("{float:?}"),
         _ => return None,
     };
     Some(match plain.strip_prefix('-') {
@@ -100,9 +100,9 @@ mod tests {
 
     fn filled(template: &str) -> Option<String> {
         let find = |name: &str| match name {
-            "epoch" => Some(Number::Integer(7)),
-            "val_loss" => Some(Number::Float(0.12345)),
-            "small" => Some(Number::Float(-0.000_012_5)),
+            "epoch" => Some(FormattedNumber::Integer(7)),
+            "val_loss" => Some(FormattedNumber::Float(0.12345)),
+            "small" => Some(FormattedNumber::Float(-0.000_012_5)),
             _ => None,
         };
         fill(template, find).ok()

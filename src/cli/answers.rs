@@ -190,7 +190,7 @@ impl Shown {
 }
 
 /// Writes answers as they arrive.
-pub struct Writer<'a> {
+pub struct AnswerWriter<'a> {
     shown: &'a Shown,
     format: Format,
     /// The destination's name in messages.
@@ -200,7 +200,7 @@ pub struct Writer<'a> {
     count: usize,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> AnswerWriter<'a> {
     /// Starts writing to a sink.
     ///
     /// # Errors
@@ -298,7 +298,7 @@ mod tests {
     fn written(shown: &Shown, format: Format, answers: &[Answer]) -> String {
         let mut bytes = Vec::new();
         let with_truth = answers.iter().any(|answer| answer.truth.is_some());
-        let mut writer = Writer::new(shown, format, with_truth, Path::new("x"), &mut bytes).unwrap();
+        let mut writer = AnswerWriter::new(shown, format, with_truth, Path::new("x"), &mut bytes).unwrap();
         answers.iter().for_each(|answer| writer.write(answer).unwrap());
         writer.finish().unwrap();
         String::from_utf8(bytes).unwrap()

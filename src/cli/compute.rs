@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use brasa::Result;
-use brasa::backend::{Backend, Kind, use_threads};
+use brasa::backend::{Backend, BackendKind, use_pool, use_threads};
 use brasa::burn::tensor::Device;
 use brasa::memory;
 use clap::Args;
@@ -46,19 +46,32 @@ impl Compute {
         self.open().map(|(_, device)| device)
     }
 
+    /// As [`device`](Self::device), for computing on other threads than the calling one.
+    ///
+    /// # Errors
+    /// As [`device`](Self::device).
+    pub fn device_for_others(&self) -> Result<Device> {
+        use_pool(self.threads)?;
+        self.opened().map(|(_, device)| device)
+    }
+
     /// The device and its backend.
     ///
     /// # Errors
     /// As [`device`](Self::device).
     pub fn open(&self) -> Result<(Backend, Device)> {
-        memory::set_limit(self.memory_limit);
         use_threads(self.threads)?;
+        self.opened()
+    }
+
+    fn opened(&self) -> Result<(Backend, Device)> {
+        memory::set_limit(self.memory_limit);
         let requested = match self.backend {
             Some(backend) => backend,
             None => Backend::from_environment()?,
         };
         let (backend, device) = requested.resolve()?;
-        if requested.kind() == Kind::Auto {
+        if requested.kind() == BackendKind::Auto {
             super::output::note(&format!("auto: computing on {backend}"));
         }
         tracing::info!("computing on {backend} ({device:?})");

@@ -14,10 +14,10 @@ use brasa::{Error, Model, Result};
 use clap::{Args, ValueEnum, ValueHint};
 use serde_json::{Value as Json, json};
 
-use super::answers::{Answer, Format, Shown, Writer};
+use super::answers::{Answer, AnswerWriter, Format, Shown};
 use super::compute::Compute;
 use super::help::{DATA, DATA_SETS, examples, offering};
-use super::model_file::{Known, data_of_run, model_file};
+use super::model_file::{DataOverrides, data_of_run, model_file};
 use super::table::Table;
 use super::{needs_weights, output};
 
@@ -51,10 +51,10 @@ pub struct Evaluate {
 
     /// Which part of the data (default: the test part if there is one, else that to validate with, else all).
     #[arg(long, value_enum, value_name = "NAME", help_heading = DATA)]
-    split: Option<Split>,
+    split: Option<DataSplit>,
 
     #[command(flatten)]
-    known: Known,
+    known: DataOverrides,
 
     /// Leave out pictures that cannot be decoded.
     #[arg(long, help_heading = DATA)]
@@ -78,7 +78,7 @@ pub struct Evaluate {
 
 /// A part of the data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Split {
+pub enum DataSplit {
     /// What is trained on.
     Train,
     /// What is validated with.
@@ -88,7 +88,7 @@ pub enum Split {
     Test,
 }
 
-impl Split {
+impl DataSplit {
     pub fn name(self) -> &'static str {
         match self {
             Self::Train => "train",
@@ -242,25 +242,25 @@ fn note_table(model: &Model, given: &Table) {
 }
 
 /// The requested part of the data, else the most informative one, with the names of its samples.
-fn part(loaded: Loaded, data: &Data, split: Option<Split>) -> Result<(Split, Box<dyn Source>, Vec<String>)> {
+fn part(loaded: Loaded, data: &Data, split: Option<DataSplit>) -> Result<(DataSplit, Box<dyn Source>, Vec<String>)> {
     let [train, validation, test] = loaded.names;
     let held_back = data.validation_split > 0.0 && loaded.validation.is_none();
     let split = match split {
         Some(split) => split,
-        None if loaded.test.is_some() => Split::Test,
-        None if loaded.validation.is_some() || held_back => Split::Validation,
-        None => Split::Train,
+        None if loaded.test.is_some() => DataSplit::Test,
+        None if loaded.validation.is_some() || held_back => DataSplit::Validation,
+        None => DataSplit::Train,
     };
     let absent = || {
         let expected = format!("data with a part `{}`", split.name());
         Err(Error::argument("--split", expected, "data without one"))
     };
     let (source, names) = match split {
-        Split::Test => match loaded.test {
+        DataSplit::Test => match loaded.test {
             Some(source) => (source, test),
             None => return absent(),
         },
-        Split::Validation => match loaded.validation {
+        DataSplit::Validation => match loaded.validation {
             Some(source) => (source, validation),
             None if held_back => {
                 let index = split_index(loaded.train.len(), data.validation_split)?;
@@ -269,12 +269,12 @@ fn part(loaded: Loaded, data: &Data, split: Option<Split>) -> Result<(Split, Box
             }
             None => return absent(),
         },
-        Split::Train if held_back => {
+        DataSplit::Train if held_back => {
             let index = split_index(loaded.train.len(), data.validation_split)?;
             let names = train.into_iter().take(index).collect();
             (Box::new(Part::new(loaded.train, ..index)?) as Box<dyn Source>, names)
         }
-        Split::Train => (loaded.train, train),
+        DataSplit::Train => (loaded.train, train),
     };
     Ok((split, source, names))
 }
@@ -296,7 +296,7 @@ fn write_answers(
     let y_width = data.y_shape().iter().fold(1, |count: usize, size| count.saturating_mul(*size));
     write_atomically(path, |file| {
         let mut file = std::io::BufWriter::new(file);
-        let mut writer = Writer::new(&shown, format, true, path, &mut file)?;
+        let mut writer = AnswerWriter::new(&shown, format, true, path, &mut file)?;
         for start in (0..data.len()).step_by(batch_size) {
             let indices: Vec<usize> = (start..data.len().min(start + batch_size)).collect();
             let (x, y) = read_samples(data, &indices)?;
@@ -349,14 +349,14 @@ fn scores_to_json(names: &[String], scores: impl Fn(usize) -> ([Option<f64>; 3],
 const MOST_REMEMBERED: usize = 1 << 30;
 
 /// A sample's input and target, once read.
-type Kept = Option<Box<[f32]>>;
+type CachedSample = Option<Box<[f32]>>;
 
 /// A source that caches its samples, if all of them fit.
 struct Remembering<S> {
     source: S,
     width: usize,
     /// `None` if they do not fit.
-    kept: Option<Mutex<Vec<Kept>>>,
+    kept: Option<Mutex<Vec<CachedSample>>>,
 }
 
 impl<S: Source> Remembering<S> {

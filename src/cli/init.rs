@@ -23,11 +23,11 @@ use super::train::BUILT_IN;
 ))]
 pub struct Init {
     #[command(subcommand)]
-    what: What,
+    what: InitKind,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum InitKind {
     /// For a folder with a folder of pictures for each class, or with folders train, val and test of such folders.
     Images(Images),
     /// For a table: what its columns hold is looked at.
@@ -102,10 +102,10 @@ struct Written {
 impl Init {
     pub fn run(self) -> Result<()> {
         match self.what {
-            What::Images(images) => images.written.write("images.toml", &images.recipe()?),
-            What::Table(table) => table.written.write("table.toml", &table.recipe()?),
-            What::Text(text) => text.written.write("text.toml", &text.recipe()?),
-            What::Mnist(written) => written.write("mnist.toml", BUILT_IN.1),
+            InitKind::Images(images) => images.written.write("images.toml", &images.recipe()?),
+            InitKind::Table(table) => table.written.write("table.toml", &table.recipe()?),
+            InitKind::Text(text) => text.written.write("text.toml", &text.recipe()?),
+            InitKind::Mnist(written) => written.write("mnist.toml", BUILT_IN.1),
         }
     }
 }
@@ -225,7 +225,7 @@ const MOST_CLASSES: usize = 20;
 
 /// The use of a column.
 #[derive(PartialEq)]
-enum Use {
+enum ColumnUse {
     Numbers,
     Categories,
     LeftOut(&'static str),
@@ -249,9 +249,9 @@ impl Table {
         let mut gaps = Vec::new();
         for column in others() {
             match use_of(column, rows) {
-                Use::LeftOut(why) => left_out.push((column, why)),
+                ColumnUse::LeftOut(why) => left_out.push((column, why)),
                 kind if column.gaps > 0 => {
-                    let rule = if kind == Use::Numbers { "mean" } else { "category" };
+                    let rule = if kind == ColumnUse::Numbers { "mean" } else { "category" };
                     gaps.push(format!("{} = \"{rule}\"", quoted(&column.name)));
                 }
                 _ => {}
@@ -264,7 +264,7 @@ impl Table {
         if left_out.len() + 1 == columns.len() {
             return Err(Error::data(format!("`{}`", self.path.display()), "a column that can be an input", "none"));
         }
-        let goal = Goal::of(&columns[target])?;
+        let goal = TargetKind::of(&columns[target])?;
         let mut text = format!("# {rows} rows; the target is {}.\n", goal.words(&columns[target]));
         for (column, why) in &left_out {
             let _ = writeln!(text, "# Left out: {}, {why}.", comment(&column.name));
@@ -324,7 +324,7 @@ impl Text {
         }
         let (text, target) = (&columns[text], &columns[target]);
         let rows = text.numbers + text.texts + text.gaps;
-        let goal = Goal::of(target)?;
+        let goal = TargetKind::of(target)?;
         let head = format!(
             "# {rows} texts; the target is {}.\n\n[data]\ndataset = \"csv\"\npath = {path}\ntext = {}\ntarget = {}\n\
              # The rows are mixed before the last fifth of them is held back.\nsplit_seed = 1\nvalidation_split = 0.2\n",
@@ -364,7 +364,7 @@ impl Text {
             classes = names.len(),
             names = comment(&names.join(", ")),
         );
-        Ok(of_texts(&head, &Goal::Classes(names.len()), folder.len()))
+        Ok(of_texts(&head, &TargetKind::Classes(names.len()), folder.len()))
     }
 }
 
@@ -376,7 +376,7 @@ fn length_of(column: &ColumnProfile) -> f64 {
 }
 
 /// A recipe that learns from which words are in a text, and which pairs of them.
-fn of_texts(head: &str, goal: &Goal, count: usize) -> String {
+fn of_texts(head: &str, goal: &TargetKind, count: usize) -> String {
     let batch_size = if count <= 2000 { 8 } else { 32 };
     format!(
         "{head}\n# Each text becomes a row of 0 and 1: which words it has, and which pairs of neighbouring words.\n\
@@ -390,29 +390,29 @@ fn of_texts(head: &str, goal: &Goal, count: usize) -> String {
 }
 
 /// The use of an input column.
-fn use_of(column: &ColumnProfile, rows: usize) -> Use {
+fn use_of(column: &ColumnProfile, rows: usize) -> ColumnUse {
     match () {
-        () if column.numbers == 0 && column.texts == 0 => Use::LeftOut("which is empty"),
-        () if column.unreadable => Use::LeftOut("dates, or numbers that are written in another way"),
-        () if column.numbers > 0 && column.texts > 0 => Use::LeftOut("both numbers and texts"),
-        () if column.different == 1 && column.gaps == 0 => Use::LeftOut("which is the same in all rows"),
-        () if column.texts == 0 && column.counts_up => Use::LeftOut("the numbers of the rows"),
-        () if column.texts == 0 => Use::Numbers,
+        () if column.numbers == 0 && column.texts == 0 => ColumnUse::LeftOut("which is empty"),
+        () if column.unreadable => ColumnUse::LeftOut("dates, or numbers that are written in another way"),
+        () if column.numbers > 0 && column.texts > 0 => ColumnUse::LeftOut("both numbers and texts"),
+        () if column.different == 1 && column.gaps == 0 => ColumnUse::LeftOut("which is the same in all rows"),
+        () if column.texts == 0 && column.counts_up => ColumnUse::LeftOut("the numbers of the rows"),
+        () if column.texts == 0 => ColumnUse::Numbers,
         () if column.different > MOST_CATEGORIES || 2 * column.different > rows.max(4) => {
-            Use::LeftOut("texts that hardly two rows share")
+            ColumnUse::LeftOut("texts that hardly two rows share")
         }
-        () => Use::Categories,
+        () => ColumnUse::Categories,
     }
 }
 
 /// The kind of target.
-enum Goal {
+enum TargetKind {
     Classes(usize),
     Binary,
     Number { mean: f64, variance: f64 },
 }
 
-impl Goal {
+impl TargetKind {
     fn of(target: &ColumnProfile) -> Result<Self> {
         let whole_from_zero = target.whole && target.values.len() <= MOST_CLASSES && {
             let numbers = target.values.keys().filter_map(|value| value.parse::<f64>().ok());

@@ -19,7 +19,7 @@ const STDIN: &str = "-";
 const MOST_STDIN: u64 = 8 << 30;
 
 /// An input: its name, and its numbers or the error.
-pub struct Input {
+pub struct NamedInput {
     pub name: String,
     pub values: Result<Vec<f32>>,
 }
@@ -28,7 +28,7 @@ pub struct Input {
 pub type NamedText = (String, Result<String>);
 
 /// A source of inputs.
-enum Place {
+enum InputSource {
     Picture { name: String, path: PathBuf },
     Array { name: String, rows: Box<dyn Rows>, next: usize },
     Table { name: String, rows: Box<TableRows>, window: Option<Series>, silent: bool },
@@ -44,8 +44,8 @@ struct Series {
 }
 
 /// All inputs in order.
-pub struct Inputs {
-    places: VecDeque<Place>,
+pub struct InputReader {
+    places: VecDeque<InputSource>,
     reader: ReadImage,
     width: usize,
     pixels: PixelRange,
@@ -66,7 +66,7 @@ pub struct Inputs {
     _stdin: Option<NamedTempFile>,
 }
 
-impl Inputs {
+impl InputReader {
     /// Text inputs, for a model of texts.
     pub fn of_texts(texts: Vec<NamedText>) -> Self {
         Self {
@@ -131,17 +131,17 @@ impl Inputs {
                         places.push_back(opener.open(path.display().to_string(), &path, &mut notes));
                     }
                 }
-                Err(error) => places.push_back(Place::Wrong { name: argument.display().to_string(), error }),
+                Err(error) => places.push_back(InputSource::Wrong { name: argument.display().to_string(), error }),
             }
         }
-        let has_pictures = places.iter().any(|place| matches!(place, Place::Picture { .. }));
-        let has_tables = places.iter().any(|place| matches!(place, Place::Table { .. }));
-        let has_wrong = places.iter().any(|place| matches!(place, Place::Wrong { .. }));
+        let has_pictures = places.iter().any(|place| matches!(place, InputSource::Picture { .. }));
+        let has_tables = places.iter().any(|place| matches!(place, InputSource::Table { .. }));
+        let has_wrong = places.iter().any(|place| matches!(place, InputSource::Wrong { .. }));
         let shape = if has_pictures { shape? } else { shape.unwrap_or((1, 1, 1)) };
         let counted = places.iter().map(|place| match place {
-            Place::Picture { .. } | Place::Wrong { .. } => Some(1),
-            Place::Array { rows, .. } => Some(rows.len()),
-            Place::Table { .. } => None,
+            InputSource::Picture { .. } | InputSource::Wrong { .. } => Some(1),
+            InputSource::Array { rows, .. } => Some(rows.len()),
+            InputSource::Table { .. } => None,
         });
         let count = counted.sum::<Option<usize>>();
         let reader = ReadImage::new(shape).pixels(pixels);
@@ -162,15 +162,17 @@ impl Inputs {
     }
 
     /// The next inputs in order, `most` at most; empty at the end.
-    pub fn batch(&mut self, most: usize) -> Vec<Input> {
+    pub fn batch(&mut self, most: usize) -> Vec<NamedInput> {
         let mut batch = Vec::new();
         while batch.len() < most && !self.places.is_empty() {
             let pictures = self.places.iter().take(most - batch.len());
-            let pictures = pictures.take_while(|place| matches!(place, Place::Picture { .. })).count();
+            let pictures = pictures.take_while(|place| matches!(place, InputSource::Picture { .. })).count();
             if pictures > 0 {
-                let places: Vec<Place> = self.places.drain(..pictures).collect();
+                let places: Vec<InputSource> = self.places.drain(..pictures).collect();
                 batch.par_extend(places.par_iter().filter_map(|place| match place {
-                    Place::Picture { name, path } => Some(Input { values: self.picture(path), name: name.clone() }),
+                    InputSource::Picture { name, path } => {
+                        Some(NamedInput { values: self.picture(path), name: name.clone() })
+                    }
                     _ => None,
                 }));
                 continue;
@@ -194,15 +196,15 @@ impl Inputs {
     }
 }
 
-impl Place {
+impl InputSource {
     /// The next input of this place.
-    fn next(&mut self, width: usize) -> Option<Input> {
+    fn next(&mut self, width: usize) -> Option<NamedInput> {
         match self {
             Self::Picture { .. } => None,
             Self::Wrong { name, error } => {
                 let error = std::mem::replace(error, Error::Syntax(String::new()));
                 // Reported once.
-                let input = Input { name: std::mem::take(name), values: Err(error) };
+                let input = NamedInput { name: std::mem::take(name), values: Err(error) };
                 (!input.name.is_empty()).then_some(input)
             }
             Self::Array { name, rows, next } => {
@@ -219,7 +221,7 @@ impl Place {
                     let expected = format!("{width} numbers a sample, as the model takes");
                     Err(Error::data(format!("`{name}`"), expected, format!("{own} of shape {:?}", rows.sample_shape())))
                 };
-                Some(Input { name: format!("{name}[{index}]"), values })
+                Some(NamedInput { name: format!("{name}[{index}]"), values })
             }
             Self::Table { name, rows, window, silent } => match of_table(name, rows, window.as_mut()) {
                 Some(input) => {
@@ -234,7 +236,7 @@ impl Place {
                     };
                     let received = window.as_ref().map_or(0, |series| series.rows.len());
                     let error = Error::data(format!("the table `{name}`"), expected, received);
-                    Some(Input { name: name.clone(), values: Err(error) })
+                    Some(NamedInput { name: name.clone(), values: Err(error) })
                 }
                 None => None,
             },
@@ -243,21 +245,21 @@ impl Place {
 }
 
 /// The next input of a table.
-fn of_table(name: &str, rows: &mut TableRows, mut window: Option<&mut Series>) -> Option<Input> {
+fn of_table(name: &str, rows: &mut TableRows, mut window: Option<&mut Series>) -> Option<NamedInput> {
     loop {
         let (line, values) = rows.next()?;
         let name = format!("{name}:{line}");
         match (values, &mut window) {
             (Ok(row), Some(series)) => match series.push(row) {
-                Some(values) => return Some(Input { name, values: Ok(values) }),
+                Some(values) => return Some(NamedInput { name, values: Ok(values) }),
                 None => continue,
             },
             (Err(error), Some(series)) => {
                 // No window spans a broken row.
                 series.rows.clear();
-                return Some(Input { name, values: Err(error) });
+                return Some(NamedInput { name, values: Err(error) });
             }
-            (values, None) => return Some(Input { name, values }),
+            (values, None) => return Some(NamedInput { name, values }),
         }
     }
 }
@@ -290,18 +292,18 @@ struct Opener<'a> {
 }
 
 impl Opener<'_> {
-    fn open(&self, name: String, path: &Path, notes: &mut Vec<String>) -> Place {
+    fn open(&self, name: String, path: &Path, notes: &mut Vec<String>) -> InputSource {
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
         let opened = match extension.as_deref() {
             Some("csv" | "tsv" | "tab") => self.table(&name, path, notes),
-            Some("npy") => rows(path).map(|rows| Place::Array { name: name.clone(), rows, next: 0 }),
-            Some("npz") => samples(path).map(|rows| Place::Array { name: name.clone(), rows, next: 0 }),
-            _ => return Place::Picture { name, path: path.to_owned() },
+            Some("npy") => rows(path).map(|rows| InputSource::Array { name: name.clone(), rows, next: 0 }),
+            Some("npz") => samples(path).map(|rows| InputSource::Array { name: name.clone(), rows, next: 0 }),
+            _ => return InputSource::Picture { name, path: path.to_owned() },
         };
-        opened.unwrap_or_else(|error| Place::Wrong { name, error })
+        opened.unwrap_or_else(|error| InputSource::Wrong { name, error })
     }
 
-    fn table(&self, name: &str, path: &Path, notes: &mut Vec<String>) -> Result<Place> {
+    fn table(&self, name: &str, path: &Path, notes: &mut Vec<String>) -> Result<InputSource> {
         let width = self.width.unwrap_or(0);
         let window = self.info.and_then(|info| info.window);
         // In a window each row is one step.
@@ -310,7 +312,7 @@ impl Opener<'_> {
         let rows = Box::new(csv.rows(path, columns)?);
         notes.extend(rows.note().map(str::to_owned));
         let window = window.map(|window| Series { window, rows: VecDeque::new(), wait: 0 });
-        Ok(Place::Table { name: name.to_owned(), rows, window, silent: true })
+        Ok(InputSource::Table { name: name.to_owned(), rows, window, silent: true })
     }
 }
 

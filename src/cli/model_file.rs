@@ -49,7 +49,7 @@ pub fn data_of_run(model: &Path) -> Option<Data> {
 
 /// What the command line says of a model's data, in place of what the model's file says.
 #[derive(Args, Clone, Debug, Default)]
-pub struct Known {
+pub struct DataOverrides {
     /// The names of the classes, in the order of their numbers: a,b,c, or a file with one a line (default: those that
     /// the model knows).
     #[arg(long, value_name = "A,B,C|FILE", value_hint = ValueHint::FilePath, help_heading = DATA)]
@@ -62,7 +62,7 @@ pub struct Known {
     pub pixels: Option<PixelRange>,
 }
 
-impl Known {
+impl DataOverrides {
     /// The names of the classes, if given.
     ///
     /// # Errors

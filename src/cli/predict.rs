@@ -13,11 +13,11 @@ use brasa::{Error, Model, Result};
 use clap::{Args, ValueHint};
 use serde_json::json;
 
-use super::answers::{Answer, Format, Shown, Writer, stdout_name};
+use super::answers::{Answer, AnswerWriter, Format, Shown, stdout_name};
 use super::compute::Compute;
 use super::help::{DATA, examples};
-use super::inputs::{Inputs, rows};
-use super::model_file::{Known, model_file};
+use super::inputs::{InputReader, rows};
+use super::model_file::{DataOverrides, model_file};
 use super::{needs_weights, output};
 
 /// Predict what a model makes of pictures, tables and arrays.
@@ -67,7 +67,7 @@ pub struct Predict {
     top: Option<NonZeroUsize>,
 
     #[command(flatten)]
-    known: Known,
+    known: DataOverrides,
 
     /// Of a table without a known one: whether the first line names the columns (default: that is recognised).
     #[arg(long, value_name = "true|false", help_heading = DATA)]
@@ -91,7 +91,7 @@ pub struct Predict {
 
 /// The counts of inputs written and of failures among them.
 #[derive(Default)]
-struct Written {
+struct PredictionCounts {
     inputs: usize,
     wrong: usize,
 }
@@ -190,7 +190,7 @@ impl Predict {
         let arguments = self.input.as_ref().map_or(&self.inputs[..], std::slice::from_ref);
         let mut inputs = match model.takes_texts() == [true] {
             true => self.texts(arguments),
-            false => Inputs::find(arguments, model, self.invert, &csv)?,
+            false => InputReader::find(arguments, model, self.invert, &csv)?,
         };
         output::notes(&inputs.notes);
         let wrong = inputs.has_wrong;
@@ -206,7 +206,7 @@ impl Predict {
             (Some(path), None) => return self.to_array(model, &mut inputs, path, quiet).map(|()| ExitCode::SUCCESS),
             (Some(path), Some(format)) => write_atomically(path, |file| {
                 let mut file = std::io::BufWriter::new(file);
-                self.answers(model, &mut inputs, Writer::new(&shown, format, false, path, &mut file)?, quiet)
+                self.answers(model, &mut inputs, AnswerWriter::new(&shown, format, false, path, &mut file)?, quiet)
             })?,
             (None, format) => {
                 let format = format.unwrap_or(Format::Text);
@@ -214,7 +214,7 @@ impl Predict {
                 self.answers(
                     model,
                     &mut inputs,
-                    Writer::new(&shown, format, false, stdout_name(), &mut stdout)?,
+                    AnswerWriter::new(&shown, format, false, stdout_name(), &mut stdout)?,
                     quiet,
                 )?
             }
@@ -239,9 +239,15 @@ impl Predict {
         Ok(ExitCode::FAILURE)
     }
 
-    fn answers(&self, model: &Model, inputs: &mut Inputs, mut writer: Writer<'_>, quiet: bool) -> Result<Written> {
+    fn answers(
+        &self,
+        model: &Model,
+        inputs: &mut InputReader,
+        mut writer: AnswerWriter<'_>,
+        quiet: bool,
+    ) -> Result<PredictionCounts> {
         let text_to_terminal = self.output.is_none() && writer.is_text();
-        let mut written = Written::default();
+        let mut written = PredictionCounts::default();
         self.batches(model, inputs, quiet, |name, outputs| {
             written.inputs += 1;
             let output = match outputs {
@@ -263,7 +269,7 @@ impl Predict {
     }
 
     /// Writes all outputs as one array; any failed input is an error.
-    fn to_array(&self, model: &Model, inputs: &mut Inputs, path: &Path, quiet: bool) -> Result<()> {
+    fn to_array(&self, model: &Model, inputs: &mut InputReader, path: &Path, quiet: bool) -> Result<()> {
         let mut values = Vec::new();
         let mut count = 0;
         self.batches(model, inputs, quiet, |_, outputs| {
@@ -287,7 +293,7 @@ impl Predict {
     }
 
     /// The texts that the arguments name.
-    fn texts(&self, arguments: &[PathBuf]) -> Inputs {
+    fn texts(&self, arguments: &[PathBuf]) -> InputReader {
         let mut texts = Vec::new();
         for path in arguments {
             match load_texts(path, self.column.as_deref()) {
@@ -295,14 +301,14 @@ impl Predict {
                 Err(error) => texts.push((path.display().to_string(), Err(error))),
             }
         }
-        Inputs::of_texts(texts)
+        InputReader::of_texts(texts)
     }
 
     /// Passes the outputs for each input, in order, to `each`.
     fn batches(
         &self,
         model: &Model,
-        inputs: &mut Inputs,
+        inputs: &mut InputReader,
         quiet: bool,
         mut each: impl FnMut(String, Result<Vec<f32>>) -> Result<()>,
     ) -> Result<()> {

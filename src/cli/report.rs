@@ -15,7 +15,7 @@ pub(super) const REPORT: &str = "report.html";
 const MOST_TRAINED: usize = 10_000;
 
 /// The results of a run.
-pub struct Outcome<'a> {
+pub struct RunResults<'a> {
     pub recipe: &'a Recipe,
     pub model: &'a Model,
     pub data: &'a Loaded,
@@ -26,7 +26,7 @@ pub struct Outcome<'a> {
     pub stop: &'a StopHandle,
 }
 
-impl Outcome<'_> {
+impl RunResults<'_> {
     /// Writes the page into the run's directory, and returns its path.
     ///
     /// # Errors

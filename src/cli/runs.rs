@@ -29,11 +29,11 @@ const MOST_BYTES: u64 = 1 << 20;
 ))]
 pub struct Runs {
     #[command(subcommand)]
-    command: Option<What>,
+    command: Option<RunsAction>,
 }
 
 #[derive(Debug, Subcommand)]
-enum What {
+enum RunsAction {
     /// The runs in a folder, the newest last: epochs, scores, and whether they are finished.
     List(List),
     /// The run with the best score.
@@ -68,7 +68,7 @@ struct Best {
     /// Whether the least or the greatest is the best (default: the least of losses and errors, the greatest of
     /// accuracies and the like).
     #[arg(long, value_enum, value_name = "MODE")]
-    mode: Option<Mode>,
+    mode: Option<Better>,
 
     /// Print one JSON document.
     #[arg(long)]
@@ -88,7 +88,7 @@ struct Compare {
 }
 
 /// A run read from its directory.
-struct Run {
+struct RunEntry {
     path: PathBuf,
     curves: Curves,
     /// The report, if the run is finished.
@@ -99,14 +99,14 @@ impl Runs {
     pub fn run(self) -> Result<()> {
         match self.command {
             None => List { folder: "runs".into(), json: false }.run(),
-            Some(What::List(list)) => list.run(),
-            Some(What::Best(best)) => best.run(),
-            Some(What::Compare(compare)) => compare.run(),
+            Some(RunsAction::List(list)) => list.run(),
+            Some(RunsAction::Best(best)) => best.run(),
+            Some(RunsAction::Compare(compare)) => compare.run(),
         }
     }
 }
 
-impl Run {
+impl RunEntry {
     fn read(path: &Path) -> Result<Self> {
         let report = finished_in(path)?.and_then(|text| serde_json::from_str(&text).ok());
         Ok(Self { path: path.to_owned(), curves: Curves::read(path)?, report })
@@ -130,7 +130,7 @@ impl Run {
     }
 
     /// The best value of a metric over the epochs, with its epoch from 0.
-    fn best(&self, metric: &str, mode: Mode) -> Option<(usize, f64)> {
+    fn best(&self, metric: &str, mode: Better) -> Option<(usize, f64)> {
         let values = self.curves.values.get(metric)?;
         let known = values.iter().zip(&self.curves.epochs).filter_map(|(value, epoch)| Some((*epoch, (*value)?)));
         let known = known.filter(|(_, value)| value.is_finite());
@@ -148,7 +148,7 @@ impl Run {
     }
 
     fn json(&self) -> Json {
-        let (metric, best) = (self.main_metric(), self.best(self.main_metric(), Mode::Min));
+        let (metric, best) = (self.main_metric(), self.best(self.main_metric(), Better::Min));
         json!({
             "run": self.path.display().to_string(),
             "epochs": self.curves.epochs.len(),
@@ -160,7 +160,7 @@ impl Run {
 
     fn line(&self) -> String {
         let metric = self.main_metric();
-        let best = self.best(metric, Mode::Min);
+        let best = self.best(metric, Better::Min);
         let best = best.map(|(epoch, value)| format!("{metric} {value:.4} (epoch {})", epoch + 1)).unwrap_or_default();
         let test = self.test().map(|scores| {
             let metrics = scores.get("metrics").and_then(Json::as_object).into_iter().flatten();
@@ -200,14 +200,14 @@ fn laid_out(parts: &[String], columns: usize) -> String {
 
 /// Which of two values is the better one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Mode {
+enum Better {
     /// The least.
     Min,
     /// The greatest.
     Max,
 }
 
-impl Mode {
+impl Better {
     fn better(self, one: f64, other: f64) -> bool {
         match self {
             Self::Min => one < other,
@@ -250,9 +250,9 @@ fn class_named<'a>(settings: &'a Json, name: &str) -> Option<&'a str> {
 
 impl List {
     fn run(self) -> Result<()> {
-        let runs = Run::all(&self.folder)?;
+        let runs = RunEntry::all(&self.folder)?;
         if self.json {
-            return output::json(&runs.iter().map(Run::json).collect());
+            return output::json(&runs.iter().map(RunEntry::json).collect());
         }
         if runs.is_empty() {
             return output::line(format!("no runs in `{}`", output::shown(&self.folder)));
@@ -263,13 +263,13 @@ impl List {
 
 impl Best {
     fn run(self) -> Result<()> {
-        let runs = Run::all(&self.folder)?;
+        let runs = RunEntry::all(&self.folder)?;
         let default = if runs.iter().any(|run| run.main_metric() == "val_loss") { "val_loss" } else { "loss" };
         let metric = self.metric.as_deref().unwrap_or(default);
-        let with = |run: &&Run| run.curves.values.contains_key(metric);
+        let with = |run: &&RunEntry| run.curves.values.contains_key(metric);
         let recipe = runs.iter().find(with).and_then(|run| Document::read(run.path.join(CONFIG)).ok());
-        let mode = self.mode.or_else(|| Mode::of(metric, recipe.as_ref()));
-        let scored = |mode: Mode| {
+        let mode = self.mode.or_else(|| Better::of(metric, recipe.as_ref()));
+        let scored = |mode: Better| {
             let scored = runs.iter().filter_map(|run| Some((run, run.best(metric, mode)?)));
             scored.reduce(|best, one| if mode.better(one.1.1, best.1.1) { one } else { best })
         };
@@ -297,13 +297,13 @@ impl Best {
 
 impl Compare {
     fn run(self) -> Result<()> {
-        let runs = self.runs.iter().map(|path| Run::read(path)).collect::<Result<Vec<_>>>()?;
-        let recipe = |run: &Run| read_text(&run.path.join(CONFIG), MOST_BYTES);
+        let runs = self.runs.iter().map(|path| RunEntry::read(path)).collect::<Result<Vec<_>>>()?;
+        let recipe = |run: &RunEntry| read_text(&run.path.join(CONFIG), MOST_BYTES);
         let first = recipe(&runs[0])?;
         let changes = runs[1..].iter().map(|run| Ok(differences(&first, &recipe(run)?)));
         let changes = changes.collect::<Result<Vec<_>>>()?;
         if self.json {
-            let with = |(run, changes): (&Run, &Vec<String>)| {
+            let with = |(run, changes): (&RunEntry, &Vec<String>)| {
                 let mut json = run.json();
                 json["changes"] = json!(changes);
                 json
@@ -342,12 +342,12 @@ mod tests {
         let recipe = "[compile]\nloss = \"mse\"\n[[compile.metrics]]\nclass_name = \"AUC\"\nname = \"roc\"\n\
                       [[compile.metrics]]\nclass_name = \"FalsePositives\"\nname = \"alarms\"\n";
         let recipe = Document::parse("r.toml", recipe).unwrap();
-        let of = |metric: &str| Mode::of(metric, Some(&recipe));
+        let of = |metric: &str| Better::of(metric, Some(&recipe));
         let less =
             ["val_loss", "mae", "logcosh", "val_huber", "kld", "false_negatives", "head_mse", "price_loss", "alarms"];
-        assert!(less.iter().all(|metric| of(metric) == Some(Mode::Min)));
+        assert!(less.iter().all(|metric| of(metric) == Some(Better::Min)));
         let more = ["val_accuracy", "auc_1", "head_auc", "true_positives", "val_roc", "head_mean_io_u"];
-        assert!(more.iter().all(|metric| of(metric) == Some(Mode::Max)));
-        assert_eq!((of("steps"), Mode::of("roc", None)), (None, None));
+        assert!(more.iter().all(|metric| of(metric) == Some(Better::Max)));
+        assert_eq!((of("steps"), Better::of("roc", None)), (None, None));
     }
 }

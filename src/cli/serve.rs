@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::compute::Compute;
 use super::help::examples;
-use super::model_file::{Known, model_file};
+use super::model_file::{DataOverrides, model_file};
 use super::{needs_weights, output};
 
 /// Serve models over HTTP, with a page to try them.
@@ -37,7 +37,7 @@ pub struct Serve {
     listen: Vec<String>,
 
     #[command(flatten)]
-    known: Known,
+    known: DataOverrides,
 
     #[command(flatten)]
     compute: Compute,
@@ -150,7 +150,7 @@ impl Serve {
             (Some(certificates), Some(key)) => Some(Tls::from_files(certificates, key)?),
             _ => None,
         };
-        let device = self.compute.device()?;
+        let device = self.compute.device_for_others()?;
         let server = Server::new(options)?;
         for (name, version, path) in models {
             let (device, known) = (device.clone(), self.known.clone());
@@ -246,13 +246,35 @@ impl Serve {
             max_inputs: self.limits.max_inputs.get(),
             timeout: self.limits.timeout,
             client_timeout: self.limits.client_timeout,
-            max_connections: self.limits.max_connections.get(),
+            max_connections: connections(self.limits.max_connections.get()),
             drain_timeout: self.drain_timeout,
             watch: self.watch,
             api_keys,
             access_log: !quiet && !self.access.no_access_log,
         })
     }
+}
+
+/// Files that may be open beside connections: models that are loaded, listeners, standard streams.
+const OTHER_FILES: u64 = 128;
+
+/// Raises the limit of open files as far as the system allows it, since a connection is one and many systems begin with
+/// 1024; returns the connections that it leaves, up to those that are wanted. More would wait in vain, and no new model
+/// could be opened.
+#[cfg(unix)]
+fn connections(wanted: usize) -> usize {
+    let files = u64::try_from(wanted).unwrap_or(u64::MAX).saturating_add(OTHER_FILES);
+    let Ok(limit) = rlimit::increase_nofile_limit(files) else { return wanted };
+    let left = usize::try_from(limit.saturating_sub(OTHER_FILES).max(limit / 2)).unwrap_or(usize::MAX);
+    if left < wanted {
+        output::note(&format!("up to {left} connections at once: the system allows {limit} open files (`ulimit -n`)"));
+    }
+    wanted.min(left.max(1))
+}
+
+#[cfg(not(unix))]
+fn connections(wanted: usize) -> usize {
+    wanted
 }
 
 /// Signals to the process.

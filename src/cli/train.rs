@@ -18,9 +18,9 @@ use super::compute::Compute;
 use super::evaluate::to_json;
 use super::help::{DATA, RUN, TRAINING, examples};
 use super::interrupt::{self, INTERRUPTED};
-use super::model_file::{Known, model_file};
+use super::model_file::{DataOverrides, model_file};
 use super::prepared::model_and_data;
-use super::report::Outcome;
+use super::report::RunResults;
 use super::run_dir::{HistoryFile, RunDir};
 use super::table::Table;
 use super::{find_lr, output};
@@ -59,7 +59,7 @@ pub struct Train {
     table: Table,
 
     #[command(flatten)]
-    known: Known,
+    known: DataOverrides,
 
     /// Leave out pictures that cannot be decoded, which are refused otherwise before training begins.
     #[arg(long, help_heading = DATA)]
@@ -166,7 +166,7 @@ impl Train {
             return Ok(self.interrupted(&run));
         }
         let scores = test.transpose()?;
-        let outcome = Outcome {
+        let outcome = RunResults {
             recipe: &recipe,
             model: &model,
             data: &data,
@@ -183,7 +183,7 @@ impl Train {
             }
             output::note(&format!("no report: {error}"));
         }
-        let report = Report { history, seconds, scores, run: &run };
+        let report = TrainingResults { history, seconds, scores, run: &run };
         let json = report.json();
         run.set_finished(Some(&json))?;
         if self.json {
@@ -370,14 +370,14 @@ fn quoted(path: &std::path::Path) -> String {
 }
 
 /// The results of a training.
-struct Report<'a> {
+struct TrainingResults<'a> {
     history: History,
     seconds: Option<f64>,
     scores: Option<Scores>,
     run: &'a RunDir,
 }
 
-impl Report<'_> {
+impl TrainingResults<'_> {
     /// The scores of the epoch whose weights were restored: those of validation, or of training if there are none.
     fn restored(&self, epoch: usize) -> Vec<(&str, Score)> {
         let history = &self.history;

@@ -148,7 +148,7 @@ impl Compile {
 
     /// Reads the arguments from a file, and returns the parts that could not be read: metrics, and unknown arguments.
     /// Optimizer and loss are required.
-    pub(crate) fn read(mut config: Config) -> (Result<Self>, Vec<Unread>) {
+    pub(crate) fn read(mut config: Config) -> (Result<Self>, Vec<UnreadPart>) {
         const KEYS: &[&str] = &["optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"];
         // Keras's execution settings, which do not change results.
         for key in ["run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"] {
@@ -166,11 +166,11 @@ impl Compile {
             metrics_from_json(given, &mut |given| {
                 let part =
                     format!("{} {}", if key == "metrics" { "metric" } else { "weighted metric" }, called(&given));
-                MetricArgument::from_json(given).map_err(|error| left_out.push(Unread { part, error })).ok()
+                MetricArgument::from_json(given).map_err(|error| left_out.push(UnreadPart { part, error })).ok()
             })
         };
         let (metrics, weighted_metrics) = (metrics("metrics"), metrics("weighted_metrics"));
-        left_out.extend(config.keys().map(|unknown| Unread {
+        left_out.extend(config.keys().map(|unknown| UnreadPart {
             part: format!("argument `{unknown}`"),
             error: Error::unknown("argument", unknown, KEYS),
         }));
@@ -200,7 +200,7 @@ fn check_count(argument: &str, count: usize) -> Result<()> {
 
 /// A part of `compile` that could not be read.
 #[derive(Debug)]
-pub(crate) struct Unread {
+pub(crate) struct UnreadPart {
     /// The part.
     pub part: String,
     /// Why it could not be read.

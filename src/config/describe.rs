@@ -1,7 +1,7 @@
 //! Descriptions that have arguments: `describe!`.
 
-/// Declares a description: a struct whose fields are Keras's arguments, each with its default, a builder method, and
-/// its place in the config.
+/// Declares a description: a struct whose public fields are Keras's arguments, each with its default, a builder method,
+/// and its place in the config.
 ///
 /// A field is `name: Type = default`; one without a default is required. With `layer` before `struct` the description
 /// is a layer's and also has the arguments of every layer ([`Common`](crate::layers::Common)); with `optimizer` it is
@@ -18,6 +18,7 @@
 ///     }
 /// }
 /// let scale = Scale::default().initial(2.0);
+/// assert_eq!(scale.initial, 2.0);
 /// ```
 #[macro_export]
 macro_rules! describe {
@@ -31,7 +32,7 @@ macro_rules! describe {
         #[derive(Clone, Debug)]
         $vis struct $name {
             common: $crate::layers::Common,
-            $( $(#[$doc])* $field: $type, )*
+            $( $(#[$doc])* pub $field: $type, )*
         }
 
         impl $crate::layers::HasCommon for $name {
@@ -59,7 +60,7 @@ macro_rules! describe {
         #[derive(Clone, Debug)]
         $vis struct $name {
             base: $crate::optimizers::Base,
-            $( $(#[$doc])* $field: $type, )*
+            $( $(#[$doc])* pub $field: $type, )*
         }
 
         impl $crate::optimizers::HasBase for $name {
@@ -93,7 +94,7 @@ macro_rules! describe {
         #[derive(Clone, Debug)]
         $vis struct $name {
             state: $state,
-            $( $(#[$doc])* $field: $type, )*
+            $( $(#[$doc])* pub $field: $type, )*
         }
 
         $crate::describe!(@items $name [$($class)?] [state: Default::default(),] $( [$(#[$doc])*] $field : $type = [$($default)?], )*);
@@ -107,8 +108,9 @@ macro_rules! describe {
     ) => {
         $(#[$outer])*
         #[derive(Clone, Debug)]
+        #[non_exhaustive]
         $vis struct $name {
-            $( $(#[$doc])* $field: $type, )*
+            $( $(#[$doc])* pub $field: $type, )*
         }
 
         $crate::describe!(@items $name [$($class)?] [] $( [$(#[$doc])*] $field : $type = [$($default)?], )*);

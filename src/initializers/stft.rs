@@ -29,40 +29,40 @@ const NAMES: [&str; 14] = [
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 #[non_exhaustive]
-pub enum Window {
+pub enum WindowFunction {
     /// A function without parameters, such as `hann`.
     Name(String),
     /// A number for each sample.
     Values(Vec<f32>),
 }
 
-impl From<&str> for Window {
+impl From<&str> for WindowFunction {
     fn from(name: &str) -> Self {
         Self::Name(name.to_owned())
     }
 }
 
-impl From<Vec<f32>> for Window {
+impl From<Vec<f32>> for WindowFunction {
     fn from(values: Vec<f32>) -> Self {
         Self::Values(values)
     }
 }
 
-also_argument!(&str => Window, Vec<f32> => Window);
+also_argument!(&str => WindowFunction, Vec<f32> => WindowFunction);
 
-impl crate::config::Argument<Option<Window>> for &str {
-    fn into_argument(self) -> Option<Window> {
+impl crate::config::Argument<Option<WindowFunction>> for &str {
+    fn into_argument(self) -> Option<WindowFunction> {
         Some(self.into())
     }
 }
 
-impl crate::config::Argument<Option<Window>> for Vec<f32> {
-    fn into_argument(self) -> Option<Window> {
+impl crate::config::Argument<Option<WindowFunction>> for Vec<f32> {
+    fn into_argument(self) -> Option<WindowFunction> {
         Some(self.into())
     }
 }
 
-impl Window {
+impl WindowFunction {
     /// Refuses an unknown name, and any number of values but `length`.
     pub(crate) fn check(&self, length: usize) -> Result<()> {
         match self {
@@ -131,7 +131,7 @@ fn weight(name: &str, sample: f64, length: f64) -> f64 {
 pub(super) fn stft(
     sizes: &[usize],
     side: &str,
-    window: Option<&Window>,
+    window: Option<&WindowFunction>,
     scaling: Option<&str>,
     periodic: bool,
 ) -> Result<Vec<f32>> {

@@ -52,6 +52,7 @@ mod onnx;
 mod operation;
 mod output_memory;
 mod spec;
+mod windows;
 mod wrapped;
 
 pub mod activation;
@@ -116,7 +117,7 @@ pub use self::normalization::{
 };
 pub use self::onnx::Exporting;
 pub(crate) use self::onnx::onnx_resize_axis;
-pub(crate) use self::operation::{Kind, Operation, tensors};
+pub(crate) use self::operation::{Operation, ValueKind, tensors};
 pub use self::output_memory::OutputMemory;
 pub use self::pooling::{
     AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D, AdaptiveMaxPooling1D,

@@ -165,14 +165,14 @@ impl<L: Layer + 'static> Argument<Option<Wrapped>> for L {
 
 impl Serialize for Wrapped {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_newtype_struct(CHECKED, &Written(self))
+        serializer.serialize_newtype_struct(CHECKED, &SerializedLayer(self))
     }
 }
 
 /// A layer to be serialized on demand.
-struct Written<'a>(&'a Wrapped);
+struct SerializedLayer<'a>(&'a Wrapped);
 
-impl Serialize for Written<'_> {
+impl Serialize for SerializedLayer<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         to_keras(self.0.layer()).map_err(serde::ser::Error::custom)?.serialize(serializer)
     }

@@ -65,7 +65,8 @@ pub(crate) const EPSILON: f32 = 1e-7;
 pub trait Loss: LossObject + Debug + Send + Sync {
     /// The loss of each sample (and position, for outputs of more than one dimension).
     ///
-    /// To compute a loss use [`call`](#method.call), which checks the targets.
+    /// To compute a loss use [`value`](Self::value), or [`call`](#method.call) for that of each sample: they check the
+    /// targets.
     ///
     /// # Shapes
     /// `y_pred` the model's output, `y_true` of a shape accepted by [`check_shape`](Self::check_shape), or of the
@@ -75,6 +76,32 @@ pub trait Loss: LossObject + Debug + Send + Sync {
     /// # Errors
     /// [`Error::Shape`] for incompatible targets.
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value>;
+
+    /// The loss of a batch, reduced to one element: Keras's `loss(y_true, y_pred)`.
+    ///
+    /// ```
+    /// use brasa::Value;
+    /// use brasa::losses::{Loss, MeanSquaredError};
+    ///
+    /// let device = brasa::burn::tensor::Device::flex();
+    /// let y_true = Value::from_vec(vec![0.0, 1.0], &[2, 1], &device)?;
+    /// let y_pred = Value::from_vec(vec![1.0, 1.0], &[2, 1], &device)?;
+    /// assert_eq!(MeanSquaredError::default().value(&y_true, &y_pred)?.to_scalar()?, 0.5);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Shapes
+    /// `y_true` (batch, …) as in the data, `y_pred` (batch, …) the model's output → one element.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for targets of a wrong shape, and the errors of the loss itself.
+    fn value(&self, y_true: &Value, y_pred: &Value) -> Result<Value> {
+        self.check()?;
+        let y_true = match_shapes(y_true, y_pred, |target, output| self.check_shape(target, output))?;
+        let losses = self.losses(y_true.clone(), y_pred.clone())?;
+        let counted = self.counted(&y_true, &losses)?;
+        self.reduction().reduce(losses, None, counted.as_ref())
+    }
 
     /// Which of the losses count, 1 or 0 each; by default all. Ignored losses do not count in the divisor either.
     ///

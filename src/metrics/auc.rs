@@ -1,7 +1,7 @@
 //! `AUC`: the area under a curve over all thresholds.
 
 use super::SumMetric;
-use super::confusion::{Counting, Counts, check_count_of_thresholds, check_thresholds};
+use super::confusion::{Counting, ThresholdCounts, check_count_of_thresholds, check_thresholds};
 use super::summed::ratio;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
@@ -93,7 +93,7 @@ impl AUC {
         Counting { edges, by_label: self.multi_label, label_weights, ..counting }
     }
 
-    fn area(&self, counts: &Counts) -> f64 {
+    fn area(&self, counts: &ThresholdCounts) -> f64 {
         let (curve, summation) =
             (self.curve_kind().unwrap_or(Curve::Roc), self.summation().unwrap_or(Summation::Interpolation));
         if curve == Curve::Pr && summation == Summation::Interpolation {
@@ -122,7 +122,7 @@ impl AUC {
 
 /// The area under the precision-recall curve, with true and false positives interpolated linearly between two
 /// thresholds, unlike their ratio.
-fn interpolated_precision(counts: &Counts) -> f64 {
+fn interpolated_precision(counts: &ThresholdCounts) -> f64 {
     let found = |i: usize| counts.true_positives[i] + counts.false_positives[i];
     let stretch = |i: usize| {
         let gained = counts.true_positives[i] - counts.true_positives[i + 1];
@@ -136,7 +136,7 @@ fn interpolated_precision(counts: &Counts) -> f64 {
 }
 
 /// Recall gain and precision gain at each threshold.
-fn gains(counts: &Counts) -> (Vec<f64>, Vec<f64>) {
+fn gains(counts: &ThresholdCounts) -> (Vec<f64>, Vec<f64>) {
     let scale = ratio(counts.positives, counts.negatives);
     let pairs = counts.true_positives.iter().zip(&counts.false_positives);
     pairs
@@ -163,7 +163,7 @@ impl SumMetric for AUC {
     }
 
     fn results(&self, sums: &[f64]) -> Vec<f64> {
-        let labels = Counts::from_sums(sums, self.counting().edges.len());
+        let labels = ThresholdCounts::from_sums(sums, self.counting().edges.len());
         let areas: Vec<f64> = labels.iter().map(|counts| self.area(counts)).collect();
         let weights = match &self.label_weights {
             Some(weights) if self.multi_label => weights.iter().map(|weight| f64::from(*weight)).collect(),
@@ -174,7 +174,7 @@ impl SumMetric for AUC {
     }
 
     fn can_have(&self, sums: usize) -> bool {
-        Counts::are_of(sums, self.counting().edges.len())
+        ThresholdCounts::are_of(sums, self.counting().edges.len())
     }
 
     fn check(&self) -> Result<()> {

@@ -169,31 +169,25 @@ fn only_top_k(y_pred: Value, k: usize) -> Value {
             x.sort_descending(D - 1).narrow(D - 1, self.0.min(size) - 1, 1)
         }
     }
-    struct Cumulative;
-    impl ElementWise for Cumulative {
-        fn apply<const D: usize>(&self, x: burn::tensor::Tensor<D>) -> burn::tensor::Tensor<D> {
-            x.cumsum(D - 1)
-        }
-    }
     let (last, sizes) = (y_pred.rank() - 1, y_pred.sizes());
     let smallest = y_pred.clone().map(Largest(k)).expand(&sizes);
     let above = y_pred.clone().greater(smallest.clone());
     let room = one_minus(above.clone().sum_axis(last)).add_scalar(k as f32 - 0.5).expand(&sizes);
     let equal = y_pred.clone().equal(smallest);
-    let chosen = above + equal.clone() * room.greater(equal.map(Cumulative));
+    let chosen = above + equal.clone() * room.greater(equal.cumsum(last));
     y_pred * chosen.clone() + one_minus(chosen).mul_scalar(EXCLUDED)
 }
 
 /// The counts of one label at each threshold.
 #[derive(Clone, Debug)]
-pub(super) struct Counts {
+pub(super) struct ThresholdCounts {
     pub true_positives: Vec<f64>,
     pub false_positives: Vec<f64>,
     pub positives: f64,
     pub negatives: f64,
 }
 
-impl Counts {
+impl ThresholdCounts {
     /// The counts of each label, from the sums of [`Counting`].
     pub fn from_sums(sums: &[f64], thresholds: usize) -> Vec<Self> {
         let one = |label: &[f64]| {

@@ -1,7 +1,7 @@
 //! The best of one rate under a constraint on another, over even thresholds.
 
 use super::SumMetric;
-use super::confusion::{Counting, Counts, check_count_of_thresholds};
+use super::confusion::{Counting, ThresholdCounts, check_count_of_thresholds};
 use crate::error::{Error, Result};
 use crate::ops::Value;
 
@@ -38,18 +38,18 @@ macro_rules! constrained {
             }
 
             fn results(&self, sums: &[f64]) -> Vec<f64> {
-                let (constrained, wanted): (fn(&Counts) -> Vec<f64>, fn(&Counts) -> Vec<f64>) = ($constrained, $wanted);
-                let best = |counts: &Counts| {
+                let (constrained, wanted): (fn(&ThresholdCounts) -> Vec<f64>, fn(&ThresholdCounts) -> Vec<f64>) = ($constrained, $wanted);
+                let best = |counts: &ThresholdCounts| {
                     let pairs = constrained(counts).into_iter().zip(wanted(counts));
                     // Compared in float32 as in Keras: a rate of 0.6 is at least 0.6.
                     let enough = pairs.filter(|(rate, _)| *rate as f32 >= self.$bound);
                     enough.fold(0.0, |best, (_, wanted)| f64::max(best, wanted))
                 };
-                Counts::from_sums(sums, self.num_thresholds).iter().map(best).collect()
+                ThresholdCounts::from_sums(sums, self.num_thresholds).iter().map(best).collect()
             }
 
             fn can_have(&self, sums: usize) -> bool {
-                Counts::are_of(sums, self.num_thresholds)
+                ThresholdCounts::are_of(sums, self.num_thresholds)
             }
 
             fn check(&self) -> Result<()> {
@@ -65,17 +65,17 @@ macro_rules! constrained {
 
 constrained! {
     /// The highest sensitivity TP / (TP + FN) where the specificity TN / (TN + FP) is at least this.
-    SensitivityAtSpecificity, specificity, Counts::specificities, Counts::recalls
+    SensitivityAtSpecificity, specificity, ThresholdCounts::specificities, ThresholdCounts::recalls
 }
 constrained! {
     /// The highest specificity TN / (TN + FP) where the sensitivity TP / (TP + FN) is at least this.
-    SpecificityAtSensitivity, sensitivity, Counts::recalls, Counts::specificities
+    SpecificityAtSensitivity, sensitivity, ThresholdCounts::recalls, ThresholdCounts::specificities
 }
 constrained! {
     /// The highest precision TP / (TP + FP) where the recall TP / (TP + FN) is at least this.
-    PrecisionAtRecall, recall, Counts::recalls, Counts::precisions
+    PrecisionAtRecall, recall, ThresholdCounts::recalls, ThresholdCounts::precisions
 }
 constrained! {
     /// The highest recall TP / (TP + FN) where the precision TP / (TP + FP) is at least this.
-    RecallAtPrecision, precision, Counts::precisions, Counts::recalls
+    RecallAtPrecision, precision, ThresholdCounts::precisions, ThresholdCounts::recalls
 }

@@ -1,7 +1,7 @@
 //! Confusion counts as metrics.
 
 use super::SumMetric;
-use super::confusion::{Counting, Counts, Thresholds, check_thresholds};
+use super::confusion::{Counting, ThresholdCounts, Thresholds, check_thresholds};
 use crate::error::Result;
 use crate::ops::Value;
 
@@ -26,13 +26,13 @@ macro_rules! count {
 
             fn results(&self, sums: &[f64]) -> Vec<f64> {
                 let thresholds = self.thresholds.as_ref().map_or(1, |thresholds| thresholds.to_vec().len());
-                let number: fn(&Counts, usize) -> f64 = $number;
-                let counts = Counts::from_sums(sums, thresholds);
+                let number: fn(&ThresholdCounts, usize) -> f64 = $number;
+                let counts = ThresholdCounts::from_sums(sums, thresholds);
                 counts.iter().flat_map(|counts| (0..thresholds).map(|i| number(counts, i))).collect()
             }
 
             fn can_have(&self, sums: usize) -> bool {
-                Counts::are_of(sums, self.thresholds.as_ref().map_or(1, |thresholds| thresholds.to_vec().len()))
+                ThresholdCounts::are_of(sums, self.thresholds.as_ref().map_or(1, |thresholds| thresholds.to_vec().len()))
             }
 
             fn is_list(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::shape::{Shape, check_count};
 const MAX_CLASSES: usize = 4096;
 
 /// Shared by the family.
-struct Table {
+struct Confusions {
     classes: usize,
     ignore_class: Option<isize>,
     sparse_y_true: bool,
@@ -23,7 +23,7 @@ struct Table {
     whole: bool,
 }
 
-impl Table {
+impl Confusions {
     /// The confusion table: true classes by predicted ones.
     fn sums(&self, metric: &str, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value> {
         let classes_of = |value: Value, sparse: bool| {
@@ -115,9 +115,9 @@ macro_rules! iou {
         }
 
         impl $name {
-            fn table(&self) -> Table {
+            fn table(&self) -> Confusions {
                 let $own = self;
-                Table { whole: self.dtype.starts_with("int"), ..$table }
+                Confusions { whole: self.dtype.starts_with("int"), ..$table }
             }
 
             fn ids(&self) -> Vec<usize> {
@@ -160,7 +160,7 @@ macro_rules! iou {
 /// The table of a metric whose fields have Keras's names.
 macro_rules! table {
     ($own:ident, $sparse_y_true:expr) => {
-        Table {
+        Confusions {
             classes: $own.num_classes,
             ignore_class: $own.ignore_class,
             sparse_y_true: $sparse_y_true,
@@ -249,7 +249,7 @@ iou! {
         threshold: f32 = 0.5,
     }, |own| {
         let _ = own;
-        Table { classes: 2, ignore_class: None, sparse_y_true: true, sparse_y_pred: true, axis: -1, whole: true }
+        Confusions { classes: 2, ignore_class: None, sparse_y_true: true, sparse_y_pred: true, axis: -1, whole: true }
     }, own.target_class_ids.clone()
 }
 

@@ -18,13 +18,13 @@ use crate::shape::Shape;
 type Maker = fn(Config) -> Result<Box<dyn Metric>>;
 
 /// A metric's class, its arguments, and its constructor.
-type Entry = (&'static str, &'static [&'static str], Maker);
+type MetricEntry = (&'static str, &'static [&'static str], Maker);
 
 /// Declares the list, and the conversion of each of its metrics to an argument.
 macro_rules! metrics {
     (means: $($mean:ident),* ; sums: $($sum:ident),* $(;)?) => {
         /// All built-in metrics that are not also losses. To add one, add its description and a name here.
-        const LIST: &[Entry] = &[$(mean::<$mean>(),)* $(sum::<$sum>()),*];
+        const LIST: &[MetricEntry] = &[$(mean::<$mean>(),)* $(sum::<$sum>()),*];
 
         $(
             impl From<$mean> for MetricArgument {
@@ -44,14 +44,14 @@ macro_rules! metrics {
     };
 }
 
-const fn mean<F: MeanFunction + Configure>() -> Entry {
+const fn mean<F: MeanFunction + Configure>() -> MetricEntry {
     (F::CLASS_NAME, F::ARGUMENTS, |mut config| {
         let name = take_name::<F>(&mut config);
         Ok(Box::new(Mean::of(F::from_config(config)?).named(name)))
     })
 }
 
-const fn sum<M: SumMetric>() -> Entry {
+const fn sum<M: SumMetric>() -> MetricEntry {
     (M::CLASS_NAME, M::ARGUMENTS, |mut config| {
         let name = take_name::<M>(&mut config);
         Ok(Box::new(Summed::new(M::from_config(config)?).named(name)))
@@ -72,7 +72,7 @@ metrics! {
         IoU, MeanIoU, OneHotIoU, OneHotMeanIoU, BinaryIoU, RootMeanSquaredError, R2Score;
 }
 
-static OWN: Register<Entry> = Register::new();
+static OWN: Register<MetricEntry> = Register::new();
 
 /// Registers a custom metric, a mean over samples, by its class name and its snake case, so that files and recipes can
 /// load it and `compile` accepts the name. A metric made of it by [`Mean::of`] is serialized with its arguments.

@@ -1,7 +1,7 @@
 //! Precision and recall.
 
 use super::SumMetric;
-use super::confusion::{Counting, Counts, Thresholds, check_thresholds};
+use super::confusion::{Counting, ThresholdCounts, Thresholds, check_thresholds};
 use crate::error::{Error, Result};
 use crate::ops::Value;
 
@@ -32,12 +32,12 @@ macro_rules! precision {
 
             fn results(&self, sums: &[f64]) -> Vec<f64> {
                 let thresholds = self.thresholds.as_ref().map_or(1, |thresholds| thresholds.to_vec().len());
-                let results: fn(&Counts) -> Vec<f64> = $results;
-                Counts::from_sums(sums, thresholds).iter().flat_map(results).collect()
+                let results: fn(&ThresholdCounts) -> Vec<f64> = $results;
+                ThresholdCounts::from_sums(sums, thresholds).iter().flat_map(results).collect()
             }
 
             fn can_have(&self, sums: usize) -> bool {
-                Counts::are_of(sums, self.thresholds.as_ref().map_or(1, |thresholds| thresholds.to_vec().len()))
+                ThresholdCounts::are_of(sums, self.thresholds.as_ref().map_or(1, |thresholds| thresholds.to_vec().len()))
             }
 
             fn is_list(&self) -> bool {
@@ -56,9 +56,9 @@ macro_rules! precision {
 
 precision! {
     /// The fraction of predicted positives that are positive: TP / (TP + FP).
-    Precision, Counts::precisions
+    Precision, ThresholdCounts::precisions
 }
 precision! {
     /// The fraction of positives that are predicted: TP / (TP + FN).
-    Recall, Counts::recalls
+    Recall, ThresholdCounts::recalls
 }

@@ -7,7 +7,7 @@ const REMEMBERED: usize = 16;
 
 /// The purpose for which a batch is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
+pub(super) enum AdmittedUse {
     Outputs,
     /// The outputs, and their loss and metrics.
     Scores,
@@ -16,7 +16,7 @@ pub(super) enum Use {
 
 /// The batch sizes that are known to fit.
 #[derive(Debug, Default)]
-pub(super) struct Admitted(Mutex<Vec<(Vec<usize>, Use)>>);
+pub(super) struct Admitted(Mutex<Vec<(Vec<usize>, AdmittedUse)>>);
 
 impl Clone for Admitted {
     fn clone(&self) -> Self {
@@ -25,11 +25,11 @@ impl Clone for Admitted {
 }
 
 impl Admitted {
-    fn with<T>(&self, look: impl FnOnce(&mut Vec<(Vec<usize>, Use)>) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut Vec<(Vec<usize>, AdmittedUse)>) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub fn has(&self, sizes: &[usize], mode: Use) -> bool {
+    pub fn has(&self, sizes: &[usize], mode: AdmittedUse) -> bool {
         // A batch fits if a larger one does.
         let covers = |own: &[usize]| match (own, sizes) {
             ([batch, own @ ..], [wanted, sizes @ ..]) => batch >= wanted && own == sizes,
@@ -38,7 +38,7 @@ impl Admitted {
         self.with(|known| known.iter().any(|(own, known)| covers(own) && *known == mode))
     }
 
-    pub fn remember(&self, sizes: &[usize], mode: Use) {
+    pub fn remember(&self, sizes: &[usize], mode: AdmittedUse) {
         if self.has(sizes, mode) {
             return;
         }

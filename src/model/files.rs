@@ -34,7 +34,7 @@ pub use self::contents::{Contents, StoredWeight};
 pub use self::load_options::LoadWeights;
 pub(crate) use self::older::read_model;
 
-use self::contents::Opened;
+use self::contents::ModelFile;
 use super::Model;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
@@ -151,12 +151,12 @@ impl Model {
         self.write_to_file(path, &self.whole(format)?)
     }
 
-    fn write_to_file(&self, path: &Path, written: &Written) -> Result<()> {
+    fn write_to_file(&self, path: &Path, written: &FileContent) -> Result<()> {
         write_atomically(path, |file| written.write(file, path))
     }
 
     /// What a file of a form holds of the model.
-    fn whole(&self, format: FileFormat) -> Result<Written> {
+    fn whole(&self, format: FileFormat) -> Result<FileContent> {
         if format != FileFormat::Json {
             self.input_shape()?;
         }
@@ -167,39 +167,39 @@ impl Model {
         let mut object = model.to_keras()?;
         let room = |object: &Json| check_readable(&to_python_json(object));
         Ok(match format {
-            FileFormat::WeightsH5 => Written::WeightsH5(model.weight_tree()?),
+            FileFormat::WeightsH5 => FileContent::WeightsH5(model.weight_tree()?),
             FileFormat::LegacyH5 => {
                 room(&object)?;
-                Written::LegacyH5(Box::new(model.legacy_model(object)?))
+                FileContent::LegacyH5(Box::new(model.legacy_model(object)?))
             }
             FileFormat::Safetensors => {
                 room(&object)?;
                 let mut texts = vec![(safetensors::CONFIG, to_python_json(&object))];
                 texts.extend(model.data_info().to_json().map(|info| (safetensors::INFO, to_python_json(&info))));
-                Written::Safetensors(model.safetensors()?, texts)
+                FileContent::Safetensors(model.safetensors()?, texts)
             }
             FileFormat::Json => {
                 model.check_without_weights()?;
                 room(&object)?;
-                Written::Json(to_python_json(&object))
+                FileContent::Json(to_python_json(&object))
             }
             FileFormat::Keras => {
                 let metadata = json!({ "keras_version": KERAS_VERSION, "date_saved": now() });
                 let mut weights = model.weight_tree()?;
                 vocabularies::move_out(&model, &mut object, &mut weights, "")?;
                 room(&object)?;
-                Written::Keras { metadata, object, info: model.data_info().to_json(), weights }
+                FileContent::Keras { metadata, object, info: model.data_info().to_json(), weights }
             }
         })
     }
 
     /// What a file of a form holds of the weights alone; `path` is what messages call it.
-    fn weights_alone(&self, format: Result<FileFormat>, path: &Path) -> Result<Written> {
+    fn weights_alone(&self, format: Result<FileFormat>, path: &Path) -> Result<FileContent> {
         self.input_shape()?;
         match format {
-            Ok(FileFormat::WeightsH5) => Ok(Written::WeightsH5(self.weight_tree()?)),
-            Ok(FileFormat::LegacyH5) => Ok(Written::LegacyH5(Box::new(self.legacy_model(Json::Null)?))),
-            Ok(FileFormat::Safetensors) => Ok(Written::Safetensors(self.safetensors()?, Vec::new())),
+            Ok(FileFormat::WeightsH5) => Ok(FileContent::WeightsH5(self.weight_tree()?)),
+            Ok(FileFormat::LegacyH5) => Ok(FileContent::LegacyH5(Box::new(self.legacy_model(Json::Null)?))),
+            Ok(FileFormat::Safetensors) => Ok(FileContent::Safetensors(self.safetensors()?, Vec::new())),
             _ => Err(wrong_ending(path, "`.weights.h5`, `.h5` or `.safetensors` (`save` saves the whole model)")),
         }
     }
@@ -279,7 +279,7 @@ impl Model {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_with(path: impl AsRef<Path>, device: Option<&Device>, limits: &Limits) -> Result<Self> {
-        Self::of_opened(Opened::open(path.as_ref(), limits)?, device, limits)
+        Self::of_opened(ModelFile::open(path.as_ref(), limits)?, device, limits)
     }
 
     /// Loads a model as [`load`](Self::load) does, of the bytes of a file, such as those of `include_bytes!` or of an
@@ -309,10 +309,10 @@ impl Model {
         device: Option<&Device>,
         limits: &Limits,
     ) -> Result<Self> {
-        Self::of_opened(Opened::of_bytes(bytes.into(), format, limits)?, device, limits)
+        Self::of_opened(ModelFile::of_bytes(bytes.into(), format, limits)?, device, limits)
     }
 
-    fn of_opened(mut opened: Opened, device: Option<&Device>, limits: &Limits) -> Result<Self> {
+    fn of_opened(mut opened: ModelFile, device: Option<&Device>, limits: &Limits) -> Result<Self> {
         let mut model = opened.model()?;
         model.set_memory_limit(limits.memory_bytes);
         if let Some(device) = device {
@@ -333,7 +333,7 @@ impl Model {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_architecture(path: impl AsRef<Path>) -> Result<Self> {
-        Opened::open(path.as_ref(), &Limits::default())?.model()
+        ModelFile::open(path.as_ref(), &Limits::default())?.model()
     }
 
     /// Loads the weights from a file saved by Brasa or Keras (`.keras`, `.weights.h5`, `.h5`, `.safetensors`), and the
@@ -367,7 +367,7 @@ fn check_readable(config: &str) -> Result<()> {
 
 /// What is written into a file.
 #[allow(clippy::large_enum_variant)] // There is one at a time.
-enum Written {
+enum FileContent {
     Keras { metadata: Json, object: Json, info: Option<Json>, weights: WeightTree },
     WeightsH5(WeightTree),
     LegacyH5(Box<LegacyModel>),
@@ -375,7 +375,7 @@ enum Written {
     Json(String),
 }
 
-impl Written {
+impl FileContent {
     /// Writes it; `path` is what messages call the file.
     fn write(&self, sink: &mut (impl Write + Seek), path: &Path) -> Result<()> {
         match self {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Model;
 use super::as_model::nested_model;
 use super::graph::{positional_shapes, shapes_of};
-use super::plan::{Plan, Prepared, Purpose, Step};
+use super::plan::{Plan, PlanStep, PreparedPlan, Purpose};
 use super::stage::Head;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
@@ -44,10 +44,10 @@ pub(crate) struct Forward {
 }
 
 /// Called with each step and its first output.
-type Observer<'a> = &'a mut dyn FnMut(&Step, &Value) -> Result<()>;
+type Observer<'a> = &'a mut dyn FnMut(&PlanStep, &Value) -> Result<()>;
 
 /// The weights of a pass.
-struct Weights<'a> {
+struct PassWeights<'a> {
     by_layer: &'a [Vec<Value>],
     /// Those of each step, if they were prepared.
     by_step: Option<&'a [Vec<Value>]>,
@@ -55,8 +55,8 @@ struct Weights<'a> {
     moved: BTreeMap<(usize, usize), Value>,
 }
 
-impl Weights<'_> {
-    fn of(&self, index: usize, step: &Step) -> Cow<'_, [Value]> {
+impl PassWeights<'_> {
+    fn of(&self, index: usize, step: &PlanStep) -> Cow<'_, [Value]> {
         if let Some(prepared) = self.by_step {
             return Cow::Borrowed(&prepared[index]);
         }
@@ -82,7 +82,7 @@ fn execute(
     inputs: Vec<Value>,
     masks: Vec<Option<Value>>,
     root: &mut Call<'_>,
-    mut weights: Weights<'_>,
+    mut weights: PassWeights<'_>,
     mut observer: Option<Observer<'_>>,
 ) -> Result<Forward> {
     let mut values: Vec<Option<Value>> = inputs.into_iter().map(Some).collect();
@@ -156,7 +156,7 @@ fn check_rows(rows: Option<usize>, forward: &Forward) -> Result<()> {
     }
 }
 
-impl Step {
+impl PlanStep {
     pub(super) fn run(&self, mut inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let outputs = match (&self.fused, inputs.len()) {
             (Some(fused), 1) => vec![fused.forward(inputs.remove(0), call)?],
@@ -212,10 +212,10 @@ impl Model {
         let observed = self.admit_values(&inputs, training)?;
         let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), observed })?;
         if !training {
-            return self.run_prepared(&Prepared::new(plan, weights)?, inputs, &mut self.root(Mode::Inference));
+            return self.run_prepared(&PreparedPlan::new(plan, weights)?, inputs, &mut self.root(Mode::Inference));
         }
         let rows = rows_of(&inputs);
-        let weights = Weights { by_layer: weights, by_step: None, moved: BTreeMap::new() };
+        let weights = PassWeights { by_layer: weights, by_step: None, moved: BTreeMap::new() };
         let forward = execute(&plan, inputs, Vec::new(), &mut self.root(mode), weights, None)?;
         check_rows(rows, &forward)?;
         Ok(forward)
@@ -246,7 +246,7 @@ impl Model {
         root.without_loss = true;
         let forward = if self.admit_values(&inputs, false)? {
             let plan = self.plan(&Purpose { training: false, skip_final: skip, observed: true })?;
-            self.run_prepared(&Prepared::new(plan, &self.plain_weights()?)?, inputs, &mut root)
+            self.run_prepared(&PreparedPlan::new(plan, &self.plain_weights()?)?, inputs, &mut root)
         } else {
             self.run_prepared(&*self.prepared(&skip)?, inputs, &mut root)
         };
@@ -278,16 +278,16 @@ impl Model {
         Ok(inputs.iter().any(Value::is_empty))
     }
 
-    fn prepared(&self, skip_final: &[bool]) -> Result<Arc<Prepared>> {
+    fn prepared(&self, skip_final: &[bool]) -> Result<Arc<PreparedPlan>> {
         self.plans.prepared(skip_final, || {
             let purpose = Purpose { training: false, skip_final: skip_final.to_vec(), observed: false };
-            Prepared::new(self.plan(&purpose)?, &self.plain_weights()?)
+            PreparedPlan::new(self.plan(&purpose)?, &self.plain_weights()?)
         })
     }
 
-    fn run_prepared(&self, prepared: &Prepared, inputs: Vec<Value>, root: &mut Call<'_>) -> Result<Forward> {
+    fn run_prepared(&self, prepared: &PreparedPlan, inputs: Vec<Value>, root: &mut Call<'_>) -> Result<Forward> {
         let rows = rows_of(&inputs);
-        let weights = Weights { by_layer: &[], by_step: Some(&prepared.weights), moved: BTreeMap::new() };
+        let weights = PassWeights { by_layer: &[], by_step: Some(&prepared.weights), moved: BTreeMap::new() };
         let forward = execute(&prepared.plan, inputs, Vec::new(), root, weights, None)?;
         check_rows(rows, &forward)?;
         Ok(forward)
@@ -318,8 +318,8 @@ impl Model {
             [] => vec![call.mask.take()],
             masks => masks.to_vec(),
         };
-        let prepared = if purpose.training { None } else { Some(Prepared::new(plan.clone(), &weights)?.weights) };
-        let own = Weights { by_layer: &weights, by_step: prepared.as_deref(), moved: BTreeMap::new() };
+        let prepared = if purpose.training { None } else { Some(PreparedPlan::new(plan.clone(), &weights)?.weights) };
+        let own = PassWeights { by_layer: &weights, by_step: prepared.as_deref(), moved: BTreeMap::new() };
         let forward = execute(&plan, inputs, masks, call, own, None)?;
         let mut firsts = Vec::with_capacity(weights.len());
         weights.iter().fold(0, |first, weights| {
@@ -346,13 +346,13 @@ impl Model {
         let training = mode != Mode::Inference;
         let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), observed: true })?;
         let mut found = None;
-        let mut observer = |step: &Step, output: &Value| {
+        let mut observer = |step: &PlanStep, output: &Value| {
             if found.is_none() && !output.is_finite()? {
                 found = Some((step.layer.name().to_owned(), step.layer.class_name()));
             }
             Ok(())
         };
-        let weights = Weights { by_layer: weights, by_step: None, moved: BTreeMap::new() };
+        let weights = PassWeights { by_layer: weights, by_step: None, moved: BTreeMap::new() };
         // This pass's changes of states are discarded.
         let states = self.kept.clone();
         let mut root = self.root(mode).keeping(&states);

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use super::Model;
 use super::core::{Built, CallCount, check_calls, check_name, rules, same_weights};
 use super::form::{Form, Functional};
-use super::graph::{Graph, Node, Slot};
+use super::graph::{Graph, Node, ValueId};
 use super::order::{Vertex, order};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
@@ -23,7 +23,7 @@ impl Model {
 
     /// The names of the outputs, in order: those of the layers that produce them.
     pub fn output_names(&self) -> Vec<String> {
-        let name = |slot: &Slot| match (self.graph.producer(*slot), &self.functional) {
+        let name = |slot: &ValueId| match (self.graph.producer(*slot), &self.functional) {
             (Some(node), _) => self.layers[node.layer].name().to_owned(),
             (None, Some(functional)) => self.layers[functional.inputs[*slot]].name().to_owned(),
             (None, None) => self.name().to_owned(),
@@ -134,7 +134,7 @@ impl Description {
         model.common.name = Some(self.name);
         let mut graph = Graph::new(self.inputs.len());
         // The first output slot of each call.
-        let mut slots: Vec<Option<Slot>> = vec![None; self.calls.len()];
+        let mut slots: Vec<Option<ValueId>> = vec![None; self.calls.len()];
         let mut built = Built { shapes: Vec::new(), specs: vec![Vec::new(); layers.len()], weights: OnceLock::new() };
         let mut counts = vec![1; self.calls.len()];
         check_calls(self.outputs.len(), "outputs of a model")?;

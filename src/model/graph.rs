@@ -4,7 +4,7 @@ use crate::layers::Arguments;
 use crate::shape::Shape;
 
 /// The index of a value that flows between calls: the model's inputs first, then the outputs of each call in order.
-pub(crate) type Slot = usize;
+pub(crate) type ValueId = usize;
 
 /// One call of a layer. A shared layer has several.
 #[derive(Clone, Debug)]
@@ -16,20 +16,20 @@ pub(crate) struct Node {
     /// The call's number in Keras, in order of creation, not of execution.
     pub number: usize,
     /// Its input values.
-    pub inputs: Vec<Slot>,
+    pub inputs: Vec<ValueId>,
     /// The masks that replace those of its inputs; empty if none are given.
-    pub masks: Vec<Option<Slot>>,
+    pub masks: Vec<Option<ValueId>>,
     /// Its other arguments.
     pub arguments: Arguments,
     /// Its first output; the others follow consecutively.
-    pub output: Slot,
+    pub output: ValueId,
     /// The number of its outputs.
     pub outputs: usize,
 }
 
 impl Node {
     /// A call of a layer of one output.
-    pub fn new(layer: usize, inputs: Vec<Slot>) -> Self {
+    pub fn new(layer: usize, inputs: Vec<ValueId>) -> Self {
         Self {
             layer,
             call: 0,
@@ -43,12 +43,12 @@ impl Node {
     }
 
     /// All values used, in the order in which Keras lists them.
-    pub fn in_order(&self) -> Vec<Slot> {
+    pub fn in_order(&self) -> Vec<ValueId> {
         self.arguments.in_order(&self.inputs, &self.masks)
     }
 
     /// All values used.
-    pub fn uses(&self) -> impl Iterator<Item = Slot> {
+    pub fn uses(&self) -> impl Iterator<Item = ValueId> {
         self.inputs.iter().copied().chain(self.masks.iter().copied().flatten())
     }
 }
@@ -58,7 +58,7 @@ impl Node {
 pub(crate) struct Graph {
     inputs: usize,
     nodes: Vec<Node>,
-    outputs: Vec<Slot>,
+    outputs: Vec<ValueId>,
     /// By layer: its first call and the number of its calls.
     calls: Vec<(usize, usize)>,
 }
@@ -80,12 +80,12 @@ impl Graph {
     }
 
     /// The values that are the model's outputs.
-    pub fn outputs(&self) -> &[Slot] {
+    pub fn outputs(&self) -> &[ValueId] {
         &self.outputs
     }
 
     /// Sets the model's outputs.
-    pub fn set_outputs(&mut self, outputs: Vec<Slot>) {
+    pub fn set_outputs(&mut self, outputs: Vec<ValueId>) {
         self.outputs = outputs;
     }
 
@@ -95,7 +95,7 @@ impl Graph {
     }
 
     /// Adds a call, whose index and outputs follow those before it; returns its first output.
-    pub fn call(&mut self, node: Node) -> Slot {
+    pub fn call(&mut self, node: Node) -> ValueId {
         let (call, output) = (self.count_call(node.layer), self.slots());
         self.nodes.push(Node { call, output, ..node });
         output
@@ -156,18 +156,18 @@ impl Graph {
     }
 
     /// The call that produces a value; `None` for an input.
-    pub fn producer(&self, slot: Slot) -> Option<&Node> {
+    pub fn producer(&self, slot: ValueId) -> Option<&Node> {
         self.nodes.get(self.index_of(slot)?)
     }
 
     /// The index of that call.
-    pub fn index_of(&self, slot: Slot) -> Option<usize> {
+    pub fn index_of(&self, slot: ValueId) -> Option<usize> {
         let index = self.nodes.partition_point(|node| node.output + node.outputs <= slot);
         self.nodes.get(index).filter(|node| node.output <= slot).map(|_| index)
     }
 
     /// The number of uses of a value, by calls and as an output of the model.
-    pub fn uses(&self, slot: Slot) -> usize {
+    pub fn uses(&self, slot: ValueId) -> usize {
         let used = self.nodes.iter().flat_map(Node::uses).chain(self.outputs.iter().copied());
         used.filter(|used| *used == slot).count()
     }

@@ -53,6 +53,7 @@ pub use forward::Mode;
 pub(crate) use functional::name_layers;
 pub(crate) use nested::{class_keys, container_keys};
 pub use predictor::Predictor;
+pub(crate) use predictor::Room;
 pub use sequential::Sequential;
 pub(crate) use stage::{Feed, Stage};
 pub use symbol::{CallLayer, IntoSymbols, SharedLayer, Symbol};

@@ -14,7 +14,7 @@ pub(super) struct Vertex {
 
 /// The orders of a graph.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Order {
+pub(super) struct GraphOrder {
     /// The operations in the order of `model.layers`.
     pub operations: Vec<usize>,
     /// The calls in topological order.
@@ -28,22 +28,22 @@ pub(super) struct Order {
 /// An operation's depth is the longest path from it to an output. Operations are sorted by decreasing depth, those of
 /// equal depth in the order in which a depth-first traversal from the outputs first reaches them. Unused `inputs` have
 /// depth 0 and come first there. `None` if there is a cycle.
-pub(super) fn order(vertices: &[Vertex], inputs: &[usize], outputs: &[usize]) -> Option<Order> {
+pub(super) fn order(vertices: &[Vertex], inputs: &[usize], outputs: &[usize]) -> Option<GraphOrder> {
     let operations = vertices.iter().map(|vertex| vertex.operation + 1).max().unwrap_or(0);
     let mut met: Vec<Option<usize>> = vec![None; operations];
     let mut count = 0;
     // Iterative depth-first traversal: the call, and the next of its parents to visit.
-    let mut state = vec![State::New; vertices.len()];
+    let mut state = vec![Visit::New; vertices.len()];
     let mut left = Vec::new();
     for output in outputs {
         let mut way: Vec<(usize, usize)> = Vec::new();
-        if state[*output] == State::New {
+        if state[*output] == Visit::New {
             way.push((*output, 0));
         }
         while let Some((call, next)) = way.last_mut() {
             let vertex = &vertices[*call];
             if *next == 0 {
-                state[*call] = State::Open;
+                state[*call] = Visit::Open;
                 if met[vertex.operation].is_none() {
                     met[vertex.operation] = Some(count);
                     count += 1;
@@ -53,13 +53,13 @@ pub(super) fn order(vertices: &[Vertex], inputs: &[usize], outputs: &[usize]) ->
                 Some(parent) => {
                     *next += 1;
                     match state[*parent] {
-                        State::New => way.push((*parent, 0)),
-                        State::Open => return None,
-                        State::Done => {}
+                        Visit::New => way.push((*parent, 0)),
+                        Visit::Open => return None,
+                        Visit::Done => {}
                     }
                 }
                 None => {
-                    state[*call] = State::Done;
+                    state[*call] = Visit::Done;
                     left.push(*call);
                     way.pop();
                 }
@@ -102,7 +102,7 @@ pub(super) fn order(vertices: &[Vertex], inputs: &[usize], outputs: &[usize]) ->
     }
     used.sort_by_key(|(operation, met)| (Reverse(depth_of_operation[*operation]), *met));
     written.sort_by_key(|call| Reverse(depths[*call]));
-    Some(Order {
+    Some(GraphOrder {
         operations: used.into_iter().map(|(operation, _)| operation).collect(),
         depths: written.iter().map(|call| depths[*call].unwrap_or(0)).collect(),
         calls: written,
@@ -110,7 +110,7 @@ pub(super) fn order(vertices: &[Vertex], inputs: &[usize], outputs: &[usize]) ->
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Visit {
     New,
     Open,
     Done,

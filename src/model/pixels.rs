@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::as_model::nested_model;
-use super::{Model, graph::Slot};
+use super::{Model, graph::ValueId};
 use crate::datasets::PixelRange;
 use crate::layers::Layer;
 
@@ -30,7 +30,7 @@ impl Model {
 
     fn pixels_of_layers(&self) -> PixelRange {
         // From the first input through layers that keep the range, as long as each value has a single use.
-        let mut slot: Slot = 0;
+        let mut slot: ValueId = 0;
         for node in self.graph.nodes() {
             if node.inputs != [slot] {
                 continue;

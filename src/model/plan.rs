@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::graph::Slot;
+use super::graph::ValueId;
 use crate::error::Result;
 use crate::layers::{Arguments, Fused, Layer, in_layer};
 use crate::ops::Value;
@@ -32,7 +32,7 @@ pub(super) struct WeightRange {
 
 /// A step: a call of one layer, or of several fused ones.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct PlanStep {
     /// The layer, or the first of the fused ones.
     pub layer: Box<dyn Layer>,
     pub fused: Option<Box<dyn Fused>>,
@@ -50,17 +50,17 @@ pub(super) struct Step {
     pub trainable: bool,
     pub skip_final: bool,
     /// Its inputs, each with whether this is the last use.
-    pub inputs: Vec<(Slot, bool)>,
+    pub inputs: Vec<(ValueId, bool)>,
     /// Masks given in place of those of the inputs.
-    pub masks: Vec<Option<(Slot, bool)>>,
+    pub masks: Vec<Option<(ValueId, bool)>>,
     pub arguments: Arguments,
-    pub output: Slot,
+    pub output: ValueId,
     pub outputs: usize,
 }
 
-impl Step {
+impl PlanStep {
     /// All slots that it reads.
-    pub fn uses(&self) -> impl Iterator<Item = Slot> {
+    pub fn uses(&self) -> impl Iterator<Item = ValueId> {
         self.inputs.iter().chain(self.masks.iter().flatten()).map(|(slot, _)| *slot)
     }
 
@@ -73,25 +73,25 @@ impl Step {
 /// The steps of a forward pass.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlanStep>,
     pub slots: usize,
     /// Number of slots that are fed: the first ones.
     pub feeds: usize,
     /// The shape of each slot's value.
     pub shapes: Vec<Shape>,
-    pub outputs: Vec<Slot>,
+    pub outputs: Vec<ValueId>,
 }
 
 /// A plan for inference with the weights of each step, folded where steps fold them.
 #[derive(Debug)]
-pub(crate) struct Prepared {
+pub(crate) struct PreparedPlan {
     pub(super) plan: Arc<Plan>,
     pub(super) weights: Vec<Vec<Value>>,
 }
 
-impl Prepared {
+impl PreparedPlan {
     pub(super) fn new(plan: Arc<Plan>, weights: &[Vec<Value>]) -> Result<Self> {
-        let prepare = |step: &Step| {
+        let prepare = |step: &PlanStep| {
             let own: Vec<Value> = step.weights.iter().flat_map(|range| range.of(weights)).cloned().collect();
             let prepared = match &step.fused {
                 Some(fused) => in_layer(&*step.layer, fused.prepare(&own))?,

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 
 use super::Model;
 use super::as_model::nested_model;
-use super::graph::{Slot, positional_shapes};
-use super::plan::{Plan, Purpose, Step, WeightRange};
+use super::graph::{ValueId, positional_shapes};
+use super::plan::{Plan, PlanStep, Purpose, WeightRange};
 use super::stage::Head;
 use crate::error::Result;
 use crate::layers::{FIRST_CALL, in_layer, is_trainable};
 use crate::shape::Shape;
 
 /// A model's calls with nested models inlined.
-struct Flat {
-    steps: Vec<Step>,
+struct Inlined {
+    steps: Vec<PlanStep>,
     slots: usize,
     /// The shape of each slot's value.
     shapes: Vec<Shape>,
@@ -22,7 +22,7 @@ struct Flat {
 }
 
 /// The place of a model in the outermost one.
-struct Place<'a> {
+struct Nesting<'a> {
     key: &'a [u64],
     trainable: bool,
     /// The layer of the outermost model that the model is, and the first of its weights there; `None` for the
@@ -30,23 +30,23 @@ struct Place<'a> {
     weights: Option<(usize, usize)>,
 }
 
-impl Flat {
+impl Inlined {
     /// Appends a model's calls on the values `inputs`, which are fed behind its `head`; returns its outputs.
     fn inline(
         &mut self,
         model: &Model,
         head: &Head,
-        inputs: &[Slot],
+        inputs: &[ValueId],
         shapes: &[Shape],
-        place: &Place<'_>,
-    ) -> Result<Vec<Slot>> {
+        place: &Nesting<'_>,
+    ) -> Result<Vec<ValueId>> {
         let graph = model.graph();
         let inner = model.propagate_behind(head, shapes)?;
         self.is_empty |= inner.iter().any(|shape| shape.sample().contains(&Some(0)));
         // Values on the host alone are used by no step.
-        let fed = |slot: Slot| head.place(slot).map_or(Slot::MAX, |place| inputs[place]);
-        let mut slots: Vec<Slot> = (0..graph.inputs()).map(fed).collect();
-        let shapes_of = |slots: &[Slot]| slots.iter().map(|slot| inner[*slot].clone()).collect::<Vec<Shape>>();
+        let fed = |slot: ValueId| head.place(slot).map_or(ValueId::MAX, |place| inputs[place]);
+        let mut slots: Vec<ValueId> = (0..graph.inputs()).map(fed).collect();
+        let shapes_of = |slots: &[ValueId]| slots.iter().map(|slot| inner[*slot].clone()).collect::<Vec<Shape>>();
         // The weights of a nested model are contiguous, in the order of its layers.
         let mut first = place.weights.map_or(0, |(_, first)| first);
         let mut weights = Vec::with_capacity(model.all_layers().len());
@@ -68,7 +68,7 @@ impl Flat {
                 continue;
             }
             let layer = &*model.all_layers()[node.layer];
-            let inputs: Vec<Slot> = node.inputs.iter().map(|slot| slots[*slot]).collect();
+            let inputs: Vec<ValueId> = node.inputs.iter().map(|slot| slots[*slot]).collect();
             let mut key = [place.key, &[model.number_of(node.layer)]].concat();
             if node.call > 0 {
                 key.push(FIRST_CALL + node.call as u64);
@@ -76,7 +76,7 @@ impl Flat {
             let own = weights[node.layer];
             let trainable = place.trainable && is_trainable(layer);
             if let Some(nested) = nested_model(layer).filter(|_| node.arguments.is_empty() && node.masks.is_empty()) {
-                let place = Place { key: &key, trainable, weights: Some((own.layer, own.first)) };
+                let place = Nesting { key: &key, trainable, weights: Some((own.layer, own.first)) };
                 let outputs = self.inline(nested, &Head::none(nested), &inputs, &shapes_of(&node.inputs), &place)?;
                 slots.extend(outputs);
                 continue;
@@ -85,7 +85,7 @@ impl Flat {
             self.slots += node.outputs;
             self.shapes.extend_from_slice(&inner[node.output..node.output + node.outputs]);
             slots.extend(output..self.slots);
-            self.steps.push(Step {
+            self.steps.push(PlanStep {
                 layer: layer.boxed_clone(),
                 fused: None,
                 names: vec![layer.name().to_owned()],
@@ -109,9 +109,10 @@ impl Flat {
 impl Plan {
     /// The plan for a model fed with these shapes behind its head.
     pub fn new(model: &Model, head: &Head, shapes: &[Shape], purpose: &Purpose) -> Result<Self> {
-        let inputs: Vec<Slot> = (0..shapes.len()).collect();
-        let mut flat = Flat { steps: Vec::new(), slots: inputs.len(), shapes: shapes.to_vec(), is_empty: false };
-        let outputs = flat.inline(model, head, &inputs, shapes, &Place { key: &[], trainable: true, weights: None })?;
+        let inputs: Vec<ValueId> = (0..shapes.len()).collect();
+        let mut flat = Inlined { steps: Vec::new(), slots: inputs.len(), shapes: shapes.to_vec(), is_empty: false };
+        let outputs =
+            flat.inline(model, head, &inputs, shapes, &Nesting { key: &[], trainable: true, weights: None })?;
         let is_empty = flat.is_empty;
         let mut plan = Self { steps: flat.steps, slots: flat.slots, feeds: inputs.len(), shapes: flat.shapes, outputs };
         for (slot, _) in plan.outputs.iter().zip(&purpose.skip_final).filter(|(_, skip)| **skip) {
@@ -141,10 +142,10 @@ impl Plan {
     /// Fuses each step with those that follow, as long as it absorbs them.
     fn fuse(&mut self, training: bool) {
         let mut uses = vec![0usize; self.slots];
-        for slot in self.steps.iter().flat_map(Step::uses).chain(self.outputs.iter().copied()) {
+        for slot in self.steps.iter().flat_map(PlanStep::uses).chain(self.outputs.iter().copied()) {
             uses[slot] += 1;
         }
-        let mut steps: Vec<Option<Step>> = std::mem::take(&mut self.steps).into_iter().map(Some).collect();
+        let mut steps: Vec<Option<PlanStep>> = std::mem::take(&mut self.steps).into_iter().map(Some).collect();
         let mut user = vec![None; self.slots];
         for (index, step) in steps.iter().enumerate() {
             for (slot, _) in step.iter().flat_map(|step| &step.inputs) {
@@ -155,7 +156,7 @@ impl Plan {
             let Some(mut step) = steps[index].take() else { continue };
             while step.outputs == 1 && uses[step.output] == 1 && !step.skip_final && step.is_plain() {
                 let Some(next) = user[step.output] else { break };
-                let fits = |next: &Step| {
+                let fits = |next: &PlanStep| {
                     let plain = next.masks.is_empty() && next.arguments.is_empty();
                     // In training, the updates by a call of a shared layer reach its other calls.
                     let alone = !training || (!step.shared && !next.shared);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::plan::{Plan, Prepared, Purpose};
+use super::plan::{Plan, PreparedPlan, Purpose};
 use super::predictor::Program;
 use crate::error::Result;
 
@@ -11,7 +11,7 @@ use crate::error::Result;
 #[derive(Default)]
 pub(super) struct Plans {
     made: Mutex<Vec<(Purpose, Arc<Plan>)>>,
-    prepared: Mutex<Vec<(Vec<bool>, Arc<Prepared>)>>,
+    prepared: Mutex<Vec<(Vec<bool>, Arc<PreparedPlan>)>>,
     /// The compiled form for prediction, if it was requested and there is one.
     program: Mutex<Option<Option<Arc<Program>>>>,
 }
@@ -29,10 +29,10 @@ impl Plans {
     }
 
     /// The weights prepared for inference, made now if they were not yet, without holding the lock.
-    pub fn prepared(&self, skip: &[bool], make: impl FnOnce() -> Result<Prepared>) -> Result<Arc<Prepared>> {
+    pub fn prepared(&self, skip: &[bool], make: impl FnOnce() -> Result<PreparedPlan>) -> Result<Arc<PreparedPlan>> {
         let prepared = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
         let find =
-            |made: &[(Vec<bool>, Arc<Prepared>)]| made.iter().find(|(own, _)| own == skip).map(|own| own.1.clone());
+            |made: &[(Vec<bool>, Arc<PreparedPlan>)]| made.iter().find(|(own, _)| own == skip).map(|own| own.1.clone());
         if let Some(own) = find(&prepared()) {
             return Ok(own);
         }

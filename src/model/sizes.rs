@@ -2,7 +2,7 @@
 //! rejected before anything is allocated.
 
 use super::Model;
-use super::admitted::Use;
+use super::admitted::AdmittedUse;
 use super::graph::{Node, shapes_of};
 use super::stage::Head;
 use crate::error::{Error, Result};
@@ -170,7 +170,7 @@ fn checked(
 
 /// Bytes of weights, gradients and optimizer state.
 #[derive(Clone, Copy, Debug, Default)]
-struct Parameters {
+struct ParameterBytes {
     /// The total.
     bytes: u64,
     /// The part that is already allocated.
@@ -215,16 +215,28 @@ impl Model {
     /// As [`admit_all`](Self::admit_all), for a batch with targets: loss and metrics need several copies of the
     /// outputs, in training and elsewhere. `ahead` values of prefetched batches are in memory at the same time.
     pub(crate) fn admit_fed(&self, inputs: &[Vec<usize>], training: bool, ahead: usize) -> Result<()> {
-        self.admit_for(inputs, if training { Use::Training } else { Use::Scores }, ahead)
+        self.admit_for(inputs, if training { AdmittedUse::Training } else { AdmittedUse::Scores }, ahead)
     }
 
     /// Rejects batches of these sizes, one for each input, if an activation would exceed the largest buffer, or the
     /// computation the memory limit; `extra` is the number of further values. Free of cost for sizes admitted before.
     pub(crate) fn admit_all(&self, inputs: &[Vec<usize>], training: bool, extra: usize) -> Result<()> {
-        self.admit_for(inputs, if training { Use::Training } else { Use::Outputs }, extra)
+        self.admit_for(inputs, if training { AdmittedUse::Training } else { AdmittedUse::Outputs }, extra)
     }
 
-    fn admit_for(&self, inputs: &[Vec<usize>], mode: Use, extra: usize) -> Result<()> {
+    /// Upper bound of the values in memory, beside the weights, when outputs are computed for batches of these sizes.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] for a layer that rejects its inputs' shapes.
+    pub(super) fn values_for(&self, inputs: &[&[usize]]) -> Result<usize> {
+        let shape = |sizes: &&[usize]| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+        let shapes: Vec<Shape> = inputs.iter().map(shape).collect();
+        let held = held_behind(self, &Head::of(self), &shapes, false)?;
+        let results = held.outputs.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
+        Ok(held.values.saturating_add(results))
+    }
+
+    fn admit_for(&self, inputs: &[Vec<usize>], mode: AdmittedUse, extra: usize) -> Result<()> {
         // The outputs of the host stage are known only with the data.
         if inputs.is_empty() {
             return Ok(());
@@ -238,11 +250,11 @@ impl Model {
         let shape = |sizes: &Vec<usize>| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
         let shapes: Vec<Shape> = inputs.iter().map(shape).collect();
         shapes.iter().try_for_each(|shape| shape.check_count().map(|_| ()))?;
-        let training = mode == Use::Training;
+        let training = mode == AdmittedUse::Training;
         let held = held_behind(self, &Head::of(self), &shapes, training)?;
         let parameters = self.parameters(training);
         let results = held.outputs.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
-        let results = results.saturating_mul(if mode == Use::Outputs { 1 } else { SCORED });
+        let results = results.saturating_mul(if mode == AdmittedUse::Outputs { 1 } else { SCORED });
         let activations = bytes_of(held.values.saturating_add(results).saturating_add(extra) as u64);
         let (needed, made) = (parameters.bytes.saturating_add(activations), parameters.made);
         let Some((most, what)) = self.too_little_for(needed, made, self.is_on_cpu()) else {
@@ -330,9 +342,9 @@ impl Model {
     }
 
     /// Weights, and in training their gradients and the optimizer's state.
-    fn parameters(&self, training: bool) -> Parameters {
-        let Some(built) = self.built.get() else { return Parameters::default() };
-        let mut found = Parameters::default();
+    fn parameters(&self, training: bool) -> ParameterBytes {
+        let Some(built) = self.built.get() else { return ParameterBytes::default() };
+        let mut found = ParameterBytes::default();
         let (mut all, mut learned, mut slots, mut largest, mut penalties) = (0u64, 0u64, 0u64, 0u64, 0u64);
         let compiled = self.compiled.as_ref().filter(|_| training);
         for (index, specs) in built.specs.iter().enumerate() {

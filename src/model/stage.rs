@@ -3,7 +3,7 @@
 
 use super::Model;
 use super::as_model::nested_model;
-use super::graph::Slot;
+use super::graph::ValueId;
 use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result};
 use crate::layers::{Layer, Takes, in_layer};
@@ -19,7 +19,7 @@ pub(super) struct Head {
     /// Whether each call runs on the host.
     on_host: Vec<bool>,
     /// The values fed to the device: the model's inputs, or outputs of host calls.
-    pub feeds: Vec<Slot>,
+    pub feeds: Vec<ValueId>,
 }
 
 impl Head {
@@ -67,7 +67,7 @@ impl Head {
     }
 
     /// The index of a value among those fed to the device.
-    pub fn place(&self, slot: Slot) -> Option<usize> {
+    pub fn place(&self, slot: ValueId) -> Option<usize> {
         self.feeds.binary_search(&slot).ok()
     }
 }
@@ -84,13 +84,13 @@ pub(crate) struct Feed {
 #[derive(Debug)]
 struct HostCall {
     layer: Box<dyn Layer>,
-    inputs: Vec<Slot>,
-    output: Slot,
+    inputs: Vec<ValueId>,
+    output: ValueId,
 }
 
 /// The expected form of an input.
 #[derive(Debug)]
-struct Wanted {
+struct ExpectedInput {
     name: String,
     dtype: Option<String>,
 }
@@ -98,9 +98,9 @@ struct Wanted {
 /// The host calls of a model.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    inputs: Vec<Wanted>,
+    inputs: Vec<ExpectedInput>,
     calls: Vec<HostCall>,
-    feeds: Vec<Slot>,
+    feeds: Vec<ValueId>,
     slots: usize,
 }
 
@@ -120,7 +120,7 @@ impl Stage {
         });
         let calls = calls.collect();
         let inputs = model.input_keys().into_iter().zip(model.input_dtypes());
-        let inputs = inputs.map(|(name, dtype)| Wanted { name, dtype: dtype.map(str::to_owned) }).collect();
+        let inputs = inputs.map(|(name, dtype)| ExpectedInput { name, dtype: dtype.map(str::to_owned) }).collect();
         Some(Self { inputs, calls, feeds: head.feeds, slots: graph.slots() })
     }
 
@@ -136,7 +136,7 @@ impl Stage {
             let output = call.layer.on_host().map(|host| host.transform(&inputs)).transpose();
             values[call.output] = in_layer(&*call.layer, output)?;
         }
-        let feed = |slot: &Slot| {
+        let feed = |slot: &ValueId| {
             let column = values[*slot].take().ok_or_else(|| Error::shape("a value for each input", "none"))?;
             let sizes = column.shape().to_vec();
             let numbers = column.into_floats();
@@ -150,7 +150,7 @@ impl Stage {
     }
 }
 
-impl Wanted {
+impl ExpectedInput {
     /// The values of an input, converted to its dtype.
     fn take(&self, column: Column) -> Result<Column> {
         let what = || format!("input `{}`", self.name);

@@ -121,21 +121,21 @@ fn listed<T: ToString>(items: &[T]) -> String {
 /// A parameter count and its size in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Params {
+pub struct ParamCount {
     /// The number of values.
     pub count: usize,
     /// The number of bytes.
     pub bytes: usize,
 }
 
-impl Params {
+impl ParamCount {
     /// `count` numbers of 4 bytes each.
     pub fn float32(count: usize) -> Self {
         Self { count, bytes: count.saturating_mul(4) }
     }
 }
 
-impl Params {
+impl ParamCount {
     /// The size with its unit, of which the smallest is called `bytes`: `3.25 KB`.
     fn size(self, bytes: &'static str) -> String {
         let mut size = self.bytes as f64;
@@ -151,7 +151,7 @@ impl Params {
     }
 }
 
-impl std::ops::Add for Params {
+impl std::ops::Add for ParamCount {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -190,14 +190,14 @@ impl FromStr for Style {
 ///
 /// ```
 /// use brasa::Shape;
-/// use brasa::model::summary::{Params, Row, Summary};
+/// use brasa::model::summary::{ParamCount, Row, Summary};
 ///
 /// let mut row = Row::default();
 /// row.name = "dense".into();
 /// row.class_name = "Dense".into();
 /// row.output_shapes = vec![Shape::batch_of(10)];
 /// row.params = 10_250;
-/// let summary = Summary::new("sequential", vec![row], Params::float32(10_250), Params::default());
+/// let summary = Summary::new("sequential", vec![row], ParamCount::float32(10_250), ParamCount::default());
 /// let text = summary.to_string();
 /// assert!(text.contains(" dense (Dense)               (None, 10)                10250     \n"));
 /// assert!(text.contains("Total params: 10,250\n"));
@@ -209,11 +209,11 @@ pub struct Summary {
     /// Its layers in order; the layers of a nested model follow it, one [`level`](Row::level) deeper.
     pub rows: Vec<Row>,
     /// All trainable parameters.
-    pub trainable: Params,
+    pub trainable: ParamCount,
     /// All others: statistics, and those of frozen layers.
-    pub non_trainable: Params,
+    pub non_trainable: ParamCount,
     /// The optimizer's state, once created. Only [`Style::Keras3`] prints it.
-    pub optimizer: Option<Params>,
+    pub optimizer: Option<ParamCount>,
     /// The shape of a batch of inputs, if known. Shown in a diagram, not in the table.
     pub input_shape: Option<Shape>,
     /// Whether the table lists each layer's connections, as it does for models other than chains.
@@ -226,7 +226,7 @@ pub struct Summary {
 
 impl Summary {
     /// A summary in the classic style.
-    pub fn new(name: impl Into<String>, rows: Vec<Row>, trainable: Params, non_trainable: Params) -> Self {
+    pub fn new(name: impl Into<String>, rows: Vec<Row>, trainable: ParamCount, non_trainable: ParamCount) -> Self {
         Self {
             name: name.into(),
             rows,
@@ -367,7 +367,7 @@ impl fmt::Display for Summary {
 /// Fixtures of the tests of all styles.
 #[cfg(test)]
 mod fixtures {
-    use super::{Params, Row, Summary};
+    use super::{ParamCount, Row, Summary};
     use crate::shape::{IntoSample, Shape};
 
     pub fn row(name: &str, class_name: &str, sample: impl IntoSample, params: usize) -> Row {
@@ -387,7 +387,7 @@ mod fixtures {
     /// A model all of whose parameters are trainable.
     pub fn model(name: &str, rows: Vec<Row>) -> Summary {
         let count = rows.iter().filter(|row| row.level == 0).map(|row| row.params).sum();
-        Summary::new(name, rows, Params::float32(count), Params::default())
+        Summary::new(name, rows, ParamCount::float32(count), ParamCount::default())
     }
 
     /// The rows of the notebook's network, with the given suffixes of the layers' names.
@@ -429,8 +429,8 @@ mod tests {
     fn json_has_the_documented_keys() {
         let mut summary = first(2, "sequential", ["", "_1", ""]);
         summary.rows.push(unbuilt("dense", "Dense"));
-        summary.non_trainable = Params::float32(8);
-        summary.optimizer = Some(Params::float32(1_000));
+        summary.non_trainable = ParamCount::float32(8);
+        summary.optimizer = Some(ParamCount::float32(1_000));
         let expected = json!({
             "name": "sequential",
             "layers": [

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Model;
 use super::forward::Mode;
-use super::plan::{Plan, Prepared, Purpose, Step};
+use super::plan::{Plan, PlanStep, PreparedPlan, Purpose};
 use crate::error::{Error, Result};
 use crate::layers::in_layer;
 use crate::ops::{self, Value};
@@ -68,7 +68,7 @@ impl Model {
         let mut times = self.untimed(&plan, &sizes, false)?;
         let repetitions = repetitions.max(1);
         let Some(program) = self.program()? else {
-            let weights = Prepared::new(plan.clone(), &self.plain_weights()?)?.weights;
+            let weights = PreparedPlan::new(plan.clone(), &self.plain_weights()?)?.weights;
             for repetition in 0..=repetitions {
                 let inputs = self.timed_values(&sizes, &values)?;
                 self.pass_timed(&plan, &weights, inputs, Mode::Inference, |index, forward, _| {
@@ -112,7 +112,7 @@ impl Model {
         let plan = self.plan(&Purpose { training: true, skip_final, observed: false })?;
         let mut times = self.untimed(&plan, &sizes, true)?;
         let own = self.plain_weights()?;
-        let of_step = |step: &Step| step.weights.iter().flat_map(|range| range.of(&own)).cloned().collect();
+        let of_step = |step: &PlanStep| step.weights.iter().flat_map(|range| range.of(&own)).cloned().collect();
         let weights: Vec<Vec<Value>> = plan.steps.iter().map(of_step).collect();
         let repetitions = repetitions.max(1);
         for repetition in 0..=repetitions {
@@ -159,7 +159,7 @@ impl Model {
         let own = self.plain_weights()?;
         let samples = sizes[0][0];
         let shapes: Vec<Shape> = plan.shapes.iter().map(|shape| shape.with_batch(samples)).collect();
-        let of_step = |step: &Step| {
+        let of_step = |step: &PlanStep| {
             let inputs: Vec<&Shape> = step.inputs.iter().map(|(slot, _)| &shapes[*slot]).collect();
             let read: usize = inputs.iter().map(|shape| shape.known_len()).fold(0, usize::saturating_add);
             let written: usize = (step.output..step.output + step.outputs)
@@ -242,7 +242,7 @@ impl Model {
 }
 
 /// The floating-point operations of a step's products with its weights, and of attention; `None` if it has none.
-fn products(step: &Step, inputs: &[&Shape], weights: &[Value]) -> Option<usize> {
+fn products(step: &PlanStep, inputs: &[&Shape], weights: &[Value]) -> Option<usize> {
     let class = step.layer.class_name();
     let input = inputs.first()?;
     let samples = input.sizes()[0].unwrap_or(1);

@@ -238,18 +238,12 @@ fn sparsemax(value: Value) -> Value {
             x.sort_descending(D - 1)
         }
     }
-    struct Cumulative;
-    impl ElementWise for Cumulative {
-        fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
-            x.cumsum(D - 1)
-        }
-    }
     let axis = value.rank() - 1;
     let sizes = value.sizes();
     let sorted = value.clone().map(Sorted);
-    let cumulative = sorted.clone().map(Cumulative);
+    let cumulative = sorted.clone().cumsum(axis);
     let ones = sorted.clone().detach().mul_scalar(0.0).add_scalar(1.0);
-    let counts = ones.map(Cumulative);
+    let counts = ones.cumsum(axis);
     // The support: ranks k with 1 + k·z(k) > Σ of the first k.
     let support = (sorted * counts).detach().add_scalar(1.0).greater(cumulative.clone().detach());
     let size = support.clone().sum_axis(axis);
@@ -321,7 +315,7 @@ struct Elementwise {
 }
 
 impl Kernel<1> for Elementwise {
-    type Kept = ();
+    type Saved = ();
     const NEEDS_OUTPUT: bool = true;
 
     fn output_sizes(&self) -> Vec<usize> {

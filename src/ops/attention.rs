@@ -63,16 +63,16 @@ fn parts<'a>(inputs: &[&'a [f32]]) -> Parts<&'a [f32]> {
 
 /// The scores, saved for the backward pass.
 #[derive(Debug)]
-struct Memory(Vec<f32>);
+struct SavedScores(Vec<f32>);
 
-impl Drop for Memory {
+impl Drop for SavedScores {
     fn drop(&mut self) {
         give_back(std::mem::take(&mut self.0));
     }
 }
 
 impl<const N: usize> Kernel<N> for InHeads {
-    type Kept = Arc<Memory>;
+    type Saved = Arc<SavedScores>;
     const NEEDS_OUTPUT: bool = false;
 
     fn output_sizes(&self) -> Vec<usize> {
@@ -80,17 +80,17 @@ impl<const N: usize> Kernel<N> for InHeads {
         vec![batch, rows, heads, width]
     }
 
-    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], _: bool) -> Self::Kept {
+    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], _: bool) -> Self::Saved {
         let mut scores = buffer(self.sizes.scores());
         forward(&self.sizes, parts(&inputs), self.masks(&inputs), &mut scores, output);
-        Arc::new(Memory(scores))
+        Arc::new(SavedScores(scores))
     }
 
     fn backward(
         &self,
         inputs: [&[f32]; N],
         _: &[f32],
-        memory: &Self::Kept,
+        memory: &Self::Saved,
         gradient: &mut Gradient<'_>,
         _: [bool; N],
     ) -> [Option<Vec<f32>>; N] {

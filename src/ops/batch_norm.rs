@@ -12,7 +12,7 @@ use crate::kernels::batch_norm::{Affine, BatchNorm, backward, normalize, statist
 
 /// Parameters of a normalization besides mean and variance.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Normalization<'a> {
+pub(crate) struct NormalizationParameters<'a> {
     /// The learned factors, (channels).
     pub gamma: Option<&'a Value>,
     /// The learned summands, (channels).
@@ -35,7 +35,7 @@ pub(crate) struct Normalized {
 
 /// `activation(gamma · (x − mean) / √(variance + ε) + beta)` with mean and variance of the batch; `None` without a
 /// kernel.
-pub(crate) fn normalize_batch(input: &Value, by: Normalization<'_>) -> Option<Normalized> {
+pub(crate) fn normalize_batch(input: &Value, by: NormalizationParameters<'_>) -> Option<Normalized> {
     let (norm, activation) = by.kernel(input)?;
     let channels = norm.channels;
     let (mut mean, mut variance) = (vec![0.0; channels], vec![0.0; channels]);
@@ -48,7 +48,12 @@ pub(crate) fn normalize_batch(input: &Value, by: Normalization<'_>) -> Option<No
 }
 
 /// The same with a given mean and variance; `None` without a kernel, or if gradients are recorded.
-pub(crate) fn normalize_by(input: &Value, mean: &Value, variance: &Value, by: Normalization<'_>) -> Option<Value> {
+pub(crate) fn normalize_by(
+    input: &Value,
+    mean: &Value,
+    variance: &Value,
+    by: NormalizationParameters<'_>,
+) -> Option<Value> {
     let (norm, activation) = by.kernel(input)?;
     if [Some(input), by.gamma, by.beta].into_iter().flatten().any(Value::is_autodiff) {
         return None;
@@ -84,7 +89,7 @@ fn scaled(x: &[f32], factors: &[f32]) -> Vec<f32> {
     scaled
 }
 
-impl Normalization<'_> {
+impl NormalizationParameters<'_> {
     /// The sizes and the activation in the kernels' form; `None` for an activation without one.
     fn kernel(&self, input: &Value) -> Option<(BatchNorm, Fast)> {
         let activation = kernel_activation(self.activation).filter(|fast| fast.gradient_needs_only_output())?;
@@ -128,7 +133,7 @@ impl Normalize {
 }
 
 impl<const N: usize> Kernel<N> for Normalize {
-    type Kept = ();
+    type Saved = ();
     const NEEDS_OUTPUT: bool = true;
 
     fn output_sizes(&self) -> Vec<usize> {

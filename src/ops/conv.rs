@@ -7,15 +7,15 @@ use burn::tensor::ops::ConvOptions;
 
 use super::activations::Activation;
 use super::activations::kernel_activation;
-use super::conv_geometry::{Conv2dGeometry, ConvGeometry, check_conv, in_a_row, kernel_in_a_row, out_of_a_row};
+use super::conv_geometry::{ConvGeometry, check_conv, in_a_row, kernel_in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
 use super::weighted::weighted_gradients;
 use super::{PoolGeometry, Value};
 use crate::error::Result;
 use crate::kernels;
-use crate::kernels::window::Window;
+use crate::kernels::window::WindowGeometry;
 
-/// 2-D convolution in Keras's layout.
+/// 2-D convolution in Keras's layout, with an activation at the end.
 ///
 /// # Shapes
 /// input (batch, rows, columns, channels), kernel (rows, columns, channels / groups, filters), bias (filters)
@@ -23,19 +23,11 @@ use crate::kernels::window::Window;
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for sizes that do not fit each other, or would be too large.
-pub fn conv2d(input: Value, kernel: Value, bias: Option<Value>, geometry: &Conv2dGeometry) -> Result<Value> {
-    activated_conv2d(input, kernel, bias, geometry, &Activation::Linear)
-}
-
-/// As [`conv2d`], with an activation at the end.
-///
-/// # Errors
-/// As [`conv2d`].
-pub fn activated_conv2d(
+pub(super) fn activated_conv2d(
     input: Value,
     kernel: Value,
     bias: Option<Value>,
-    geometry: &Conv2dGeometry,
+    geometry: &ConvGeometry<2>,
     activation: &Activation,
 ) -> Result<Value> {
     let fused = kernel_activation(activation).filter(|activation| activation.gradient_needs_only_output());
@@ -50,13 +42,7 @@ pub fn activated_conv2d(
             return if fused.is_some() { Ok(output) } else { activation.apply(output) };
         }
     }
-    let general = ConvGeometry {
-        strides: geometry.strides.into(),
-        dilation: geometry.dilation.into(),
-        pads: geometry.pads.into(),
-        groups: geometry.groups,
-    };
-    check_conv(&input.sizes(), &kernel.sizes(), &general)?;
+    check_conv(&input.sizes(), &kernel.sizes(), geometry)?;
     let input = input.tensor::<4>()?.permute([0, 3, 1, 2]);
     let kernel = kernel.tensor::<4>()?.permute([3, 2, 0, 1]);
     let bias = bias.map(Value::tensor::<1>).transpose()?;
@@ -72,46 +58,49 @@ pub fn activated_conv2d(
 /// A convolution fused with its activation and the max pooling that follows; `None` without a kernel, for the layers to
 /// run one after the other.
 ///
-/// `pool` gives the pooling's geometry for the convolution's output rows and columns.
-pub(crate) fn conv2d_max_pool2d(
+/// `pool` gives the pooling's geometry for the rows and columns of the convolution's output, a line being one row.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) for ranks that do not fit the geometry.
+pub(crate) fn conv_max_pool<const N: usize>(
     input: &Value,
     kernel: &Value,
     bias: Option<&Value>,
-    geometry: &Conv2dGeometry,
+    geometry: &ConvGeometry<N>,
     activation: &Activation,
-    pool: impl FnOnce(usize, usize) -> Option<PoolGeometry>,
+    pool: impl FnOnce([usize; 2]) -> Option<PoolGeometry<2>>,
+) -> Result<Option<Value>> {
+    let Some(flat) = geometry.flat() else { return Ok(None) };
+    if N > 1 {
+        return Ok(conv2d_max_pool2d(input, kernel, bias, &flat, activation, pool));
+    }
+    let (row, kernel) = (in_a_row(input.clone())?, kernel_in_a_row(kernel.clone())?);
+    conv2d_max_pool2d(&row, &kernel, bias, &flat, activation, pool).map(out_of_a_row).transpose()
+}
+
+fn conv2d_max_pool2d(
+    input: &Value,
+    kernel: &Value,
+    bias: Option<&Value>,
+    geometry: &ConvGeometry<2>,
+    activation: &Activation,
+    pool: impl FnOnce([usize; 2]) -> Option<PoolGeometry<2>>,
 ) -> Option<Value> {
     let activation = kernel_activation(activation).filter(|activation| activation.gradient_needs_only_output())?;
     let conv = sizes(input, kernel, geometry)?;
-    let [rows, columns] = conv.window.output;
-    let pool = pool(rows, columns)?.window(conv.window.batch, [rows, columns])?;
+    let pool = pool(conv.window.output)?.window(conv.window.batch, conv.window.output)?;
     if pool.cells() > 255 {
         return None;
     }
     let block = kernels::conv2d::Pooled { conv, activation, pool };
     match bias {
-        Some(bias) => run(&Block(block), [input, kernel, bias]),
-        None => run(&Block(block), [input, kernel]),
+        Some(bias) => run(&PooledConv(block), [input, kernel, bias]),
+        None => run(&PooledConv(block), [input, kernel]),
     }
 }
 
-/// As [`conv2d_max_pool2d`], along a line of `(batch, steps, channels)`; `pool` gives the pooling's geometry for a
-/// single row and the convolution's output steps.
-pub(crate) fn conv1d_max_pool1d(
-    input: &Value,
-    kernel: &Value,
-    bias: Option<&Value>,
-    geometry: &ConvGeometry,
-    activation: &Activation,
-    pool: impl FnOnce(usize, usize) -> Option<PoolGeometry>,
-) -> Result<Option<Value>> {
-    let Some(geometry) = geometry.flat() else { return Ok(None) };
-    let (row, kernel) = (in_a_row(input.clone())?, kernel_in_a_row(kernel.clone())?);
-    conv2d_max_pool2d(&row, &kernel, bias, &geometry, activation, pool).map(out_of_a_row).transpose()
-}
-
 /// A convolution's sizes in the kernels' form; `None` if they are not those of one.
-fn sizes(input: &Value, kernel: &Value, geometry: &Conv2dGeometry) -> Option<kernels::conv2d::Conv2d> {
+fn sizes(input: &Value, kernel: &Value, geometry: &ConvGeometry<2>) -> Option<kernels::conv2d::Conv2d> {
     let [batch, rows, columns, channels] = <[usize; 4]>::try_from(input.sizes()).ok()?;
     let [kernel_rows, kernel_columns, group_channels, filters] = <[usize; 4]>::try_from(kernel.sizes()).ok()?;
     let groups = geometry.groups;
@@ -123,14 +112,19 @@ fn sizes(input: &Value, kernel: &Value, geometry: &Conv2dGeometry) -> Option<ker
 }
 
 /// A kernel's windows over a batch of images; `None` if not even one fits.
-pub(crate) fn window(batch: usize, input: [usize; 2], size: [usize; 2], geometry: &Conv2dGeometry) -> Option<Window> {
+pub(crate) fn window(
+    batch: usize,
+    input: [usize; 2],
+    size: [usize; 2],
+    geometry: &ConvGeometry<2>,
+) -> Option<WindowGeometry> {
     let count = |dimension: usize| {
         let (before, after) = geometry.pads[dimension];
         let span = size[dimension].checked_sub(1)?.checked_mul(geometry.dilation[dimension])?.checked_add(1)?;
         let room = input[dimension].checked_add(before)?.checked_add(after)?.checked_sub(span)?;
         Some(room.checked_div(geometry.strides[dimension])? + 1)
     };
-    let window = Window {
+    let window = WindowGeometry {
         batch,
         input,
         output: [count(0)?, count(1)?],
@@ -150,7 +144,7 @@ struct Conv {
 }
 
 impl<const N: usize> Kernel<N> for Conv {
-    type Kept = ();
+    type Saved = ();
     const NEEDS_OUTPUT: bool = true;
 
     fn output_sizes(&self) -> Vec<usize> {
@@ -170,7 +164,7 @@ impl<const N: usize> Kernel<N> for Conv {
         gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N] {
-        let known = kernels::activation::Output { activation: self.activation, y: output };
+        let known = kernels::activation::ActivationOutput { activation: self.activation, y: output };
         weighted_gradients(self.conv.filters, inputs, wanted, |dx, dw, db| {
             kernels::conv2d::backward(&self.conv, inputs[0], inputs[1], Some(known), gradient, dx, dw, db);
         })
@@ -179,11 +173,11 @@ impl<const N: usize> Kernel<N> for Conv {
 
 /// A convolution with its activation and pooling, as an operation on input, kernel and optional bias.
 #[derive(Clone, Debug)]
-struct Block(kernels::conv2d::Pooled);
+struct PooledConv(kernels::conv2d::Pooled);
 
-impl<const N: usize> Kernel<N> for Block {
+impl<const N: usize> Kernel<N> for PooledConv {
     /// The position of each output's maximum, in one byte.
-    type Kept = Arc<Vec<u8>>;
+    type Saved = Arc<Vec<u8>>;
     const NEEDS_OUTPUT: bool = true;
 
     fn output_sizes(&self) -> Vec<usize> {
@@ -191,7 +185,7 @@ impl<const N: usize> Kernel<N> for Block {
         vec![pool.batch, pool.output[0], pool.output[1], self.0.conv.filters]
     }
 
-    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Kept {
+    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Saved {
         let mut positions = vec![0; if keep { output.len() } else { 0 }];
         let bias = inputs.get(2).copied();
         kernels::conv2d::pooled_forward(&self.0, inputs[0], inputs[1], bias, output, &mut positions);
@@ -202,7 +196,7 @@ impl<const N: usize> Kernel<N> for Block {
         &self,
         inputs: [&[f32]; N],
         output: &[f32],
-        positions: &Self::Kept,
+        positions: &Self::Saved,
         gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N] {

@@ -4,68 +4,61 @@ use super::Value;
 use crate::error::{Error, Result};
 use crate::shape::check_count;
 
-/// Geometry of a kernel over an image.
+/// Geometry of a kernel over a line, an image or a volume, of `N` spatial dimensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv2dGeometry {
-    /// Steps down and across.
-    pub strides: [usize; 2],
-    /// Distance between the cells of a window, down and across.
-    pub dilation: [usize; 2],
-    /// Zero padding (above, below) and (left, right).
-    pub pads: [(usize, usize); 2],
-    /// Groups of channels.
-    pub groups: usize,
-}
-
-/// Geometry of a kernel over a line, an image or a volume, with a number for each spatial dimension.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConvGeometry {
+pub struct ConvGeometry<const N: usize> {
     /// Steps from window to window.
-    pub strides: Vec<usize>,
+    pub strides: [usize; N],
     /// Distances between the cells of a window.
-    pub dilation: Vec<usize>,
+    pub dilation: [usize; N],
     /// Zero padding before and after.
-    pub pads: Vec<(usize, usize)>,
+    pub pads: [(usize, usize); N],
     /// Groups of channels.
     pub groups: usize,
 }
 
-impl ConvGeometry {
-    /// A kernel of a single cell, over `dimensions` spatial dimensions.
-    pub(crate) fn pointwise(dimensions: usize) -> Self {
-        let ones = vec![1; dimensions];
-        Self { strides: ones.clone(), dilation: ones, pads: vec![(0, 0); dimensions], groups: 1 }
+impl<const N: usize> ConvGeometry<N> {
+    /// A kernel of a single cell.
+    pub(crate) fn pointwise() -> Self {
+        Self { strides: [1; N], dilation: [1; N], pads: [(0, 0); N], groups: 1 }
     }
 
     /// The geometry over an image, a line being one of a single row; `None` for a volume.
-    pub(crate) fn flat(&self) -> Option<Conv2dGeometry> {
-        let (strides, dilation, pads) = match (&self.strides[..], &self.dilation[..], &self.pads[..]) {
-            ([stride], [dilation], [pads]) => ([1, *stride], [1, *dilation], [(0, 0), *pads]),
-            ([s0, s1], [d0, d1], [p0, p1]) => ([*s0, *s1], [*d0, *d1], [*p0, *p1]),
-            _ => return None,
-        };
-        Some(Conv2dGeometry { strides, dilation, pads, groups: self.groups })
+    pub(crate) fn flat(&self) -> Option<ConvGeometry<2>> {
+        Some(ConvGeometry {
+            strides: flat(self.strides, 1)?,
+            dilation: flat(self.dilation, 1)?,
+            pads: flat(self.pads, (0, 0))?,
+            groups: self.groups,
+        })
+    }
+}
+
+/// One item for each dimension of an image, a line being one of a single row, for which `row` stands; `None` for a
+/// volume.
+pub(crate) fn flat<T: Copy, const N: usize>(items: [T; N], row: T) -> Option<[T; 2]> {
+    match items[..] {
+        [across] => Some([row, across]),
+        [down, across] => Some([down, across]),
+        _ => None,
     }
 }
 
 /// Refuses a convolution whose sizes overflow in Burn, or make it panic.
-pub(super) fn check_conv(input: &[usize], kernel: &[usize], geometry: &ConvGeometry) -> Result<()> {
-    let dimensions = geometry.strides.len();
+pub(super) fn check_conv<const N: usize>(input: &[usize], kernel: &[usize], geometry: &ConvGeometry<N>) -> Result<()> {
     let wrong = || {
-        let expected = format!("a convolution along {dimensions} dimensions ({geometry:?})");
+        let expected = format!("a convolution along {N} dimensions ({geometry:?})");
         Error::shape(expected, format!("an input of sizes {input:?}, a kernel of sizes {kernel:?}"))
     };
-    let lengths = [input.len(), kernel.len()] == [dimensions + 2; 2]
-        && [geometry.dilation.len(), geometry.pads.len()] == [dimensions; 2];
-    if !lengths || geometry.groups == 0 {
+    if [input.len(), kernel.len()] != [N + 2; 2] || geometry.groups == 0 {
         return Err(wrong());
     }
-    let (channels, filters) = (input[dimensions + 1], kernel[dimensions + 1]);
-    if kernel[dimensions].checked_mul(geometry.groups) != Some(channels) || !filters.is_multiple_of(geometry.groups) {
+    let (channels, filters) = (input[N + 1], kernel[N + 1]);
+    if kernel[N].checked_mul(geometry.groups) != Some(channels) || !filters.is_multiple_of(geometry.groups) {
         return Err(wrong());
     }
     let (mut padded, mut output) = (vec![input[0]], vec![input[0]]);
-    for at in 0..dimensions {
+    for at in 0..N {
         let (before, after) = geometry.pads[at];
         let length = input[1 + at].checked_add(before).and_then(|length| length.checked_add(after));
         let span = span(kernel[at], geometry.dilation[at]);

@@ -18,7 +18,12 @@ use crate::shape::check_count;
 ///
 /// # Errors
 /// [`Error::Shape`] for sizes that do not fit the geometry, or would be too large.
-pub fn conv(input: Value, kernel: Value, bias: Option<Value>, geometry: &ConvGeometry) -> Result<Value> {
+pub fn conv<const N: usize>(
+    input: Value,
+    kernel: Value,
+    bias: Option<Value>,
+    geometry: &ConvGeometry<N>,
+) -> Result<Value> {
     activated_conv(input, kernel, bias, geometry, &Activation::Linear)
 }
 
@@ -26,22 +31,22 @@ pub fn conv(input: Value, kernel: Value, bias: Option<Value>, geometry: &ConvGeo
 ///
 /// # Errors
 /// As [`conv`].
-pub fn activated_conv(
+pub fn activated_conv<const N: usize>(
     input: Value,
     kernel: Value,
     bias: Option<Value>,
-    geometry: &ConvGeometry,
+    geometry: &ConvGeometry<N>,
     activation: &Activation,
 ) -> Result<Value> {
-    match (geometry.flat(), geometry.strides.as_slice()) {
+    match geometry.flat() {
         // A line is an image of one row, for which there is a fast kernel.
-        (Some(flat), [_]) => {
+        Some(flat) if N == 1 => {
             out_of_a_row(activated_conv2d(in_a_row(input)?, kernel_in_a_row(kernel)?, bias, &flat, activation)?)
         }
-        (Some(flat), _) => activated_conv2d(input, kernel, bias, &flat, activation),
-        (None, [s0, s1, s2]) => {
-            let [d0, d1, d2] = geometry.dilation[..] else {
-                return Err(Error::shape("a dilation for each stride", format!("{:?}", geometry.dilation)));
+        Some(flat) => activated_conv2d(input, kernel, bias, &flat, activation),
+        None => {
+            let (&[s0, s1, s2], &[d0, d1, d2]) = (&geometry.strides[..], &geometry.dilation[..]) else {
+                return Err(Error::shape("one to three spatial dimensions", N));
             };
             check_conv(&input.sizes(), &kernel.sizes(), geometry)?;
             // Burn supports symmetric padding only.
@@ -52,10 +57,9 @@ pub fn activated_conv(
             let input = input.tensor::<5>()?.permute([0, 4, 1, 2, 3]);
             let kernel = kernel.tensor::<5>()?.permute([4, 3, 0, 1, 2]);
             let bias = bias.map(Value::tensor::<1>).transpose()?;
-            let options = ConvOptions::new([*s0, *s1, *s2], [0; 3], [d0, d1, d2], geometry.groups);
+            let options = ConvOptions::new([s0, s1, s2], [0; 3], [d0, d1, d2], geometry.groups);
             activation.apply(module::conv3d(input, kernel, bias, options).permute([0, 2, 3, 4, 1]).into())
         }
-        _ => Err(Error::shape("one to three spatial dimensions", geometry.strides.len())),
     }
 }
 

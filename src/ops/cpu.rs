@@ -24,7 +24,7 @@ use super::buffers::{buffer, give_back};
 /// An operation on `N` values with a hand-written gradient.
 pub(super) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
     /// Saved tensors of the forward pass for the backward pass, besides inputs and output.
-    type Kept: Clone + Debug + Send + 'static;
+    type Saved: Clone + Debug + Send + 'static;
 
     /// Whether the backward pass reads the output.
     const NEEDS_OUTPUT: bool;
@@ -33,7 +33,7 @@ pub(super) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
     fn output_sizes(&self) -> Vec<usize>;
 
     /// Computes the output, every value of which must be written; `keep` says whether a backward pass can follow.
-    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Kept;
+    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Saved;
 
     /// Computes from the output's gradient those of the inputs that are `wanted`. `output` is empty unless it is
     /// needed.
@@ -41,7 +41,7 @@ pub(super) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
         &self,
         inputs: [&[f32]; N],
         output: &[f32],
-        kept: &Self::Kept,
+        kept: &Self::Saved,
         gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N];
@@ -252,7 +252,7 @@ where
     let tensors = tensors.map(|tensor| B::contiguous(tensor.into_primitive()));
     let slices = all(tensors.each_ref().map(B::slice))?;
     let mut output = buffer(sizes.iter().product());
-    let output = match Operation(kernel.clone()).prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
+    let output = match AutodiffNode(kernel.clone()).prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prepared) => {
             let kept = kernel.forward(slices, &mut output, true);
             let output = B::from_vec(output, &sizes);
@@ -278,14 +278,14 @@ fn all<T, const N: usize>(options: [Option<T>; N]) -> Option<[T; N]> {
 
 /// A kernel as a node of Burn's autodiff graph.
 #[derive(Debug)]
-struct Operation<K>(K);
+struct AutodiffNode<K>(K);
 
 /// Saved tensors for the backward pass.
 #[derive(Debug)]
 struct State<B: Backend, K: Kernel<N>, const N: usize> {
     inputs: [FloatTensor<B>; N],
     output: Option<FloatTensor<B>>,
-    kept: K::Kept,
+    kept: K::Saved,
 }
 
 impl<B: Backend, K: Kernel<N>, const N: usize> Clone for State<B, K, N> {
@@ -294,7 +294,7 @@ impl<B: Backend, K: Kernel<N>, const N: usize> Clone for State<B, K, N> {
     }
 }
 
-impl<B: CpuBackend, K: Kernel<N>, const N: usize> Backward<B, N> for Operation<K> {
+impl<B: CpuBackend, K: Kernel<N>, const N: usize> Backward<B, N> for AutodiffNode<K> {
     type State = State<B, K, N>;
 
     fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _: &mut Checkpointer) {

@@ -56,7 +56,7 @@ struct Product {
 }
 
 impl<const N: usize> Kernel<N> for Product {
-    type Kept = ();
+    type Saved = ();
     const NEEDS_OUTPUT: bool = true;
 
     fn output_sizes(&self) -> Vec<usize> {

@@ -6,7 +6,7 @@ use super::conv::window;
 use super::conv_geometry::{in_a_row, kernel_in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
 use super::weighted::{before_activation, weighted_gradients};
-use super::{Conv2dGeometry, ConvGeometry, Value, conv};
+use super::{ConvGeometry, Value, conv};
 use crate::error::Result;
 use crate::kernels::activation::Activation as Fast;
 use crate::kernels::depthwise::{Depthwise, backward, forward};
@@ -20,23 +20,23 @@ use crate::kernels::depthwise::{Depthwise, backward, forward};
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for ranks that do not fit the geometry.
-pub(crate) fn depthwise_conv(
+pub(crate) fn depthwise_conv<const N: usize>(
     input: Value,
     kernel: Value,
     bias: Option<Value>,
-    geometry: &ConvGeometry,
+    geometry: &ConvGeometry<N>,
     activation: &Activation,
 ) -> Result<Value> {
     let fused = kernel_activation(activation).filter(|activation| activation.gradient_needs_only_output());
     let inside = fused.unwrap_or(Fast::Linear);
-    let output = match (geometry.flat(), geometry.strides.len()) {
-        (Some(flat), 1) => {
+    let output = match geometry.flat() {
+        Some(flat) if N == 1 => {
             let output =
                 fast(&in_a_row(input.clone())?, &kernel_in_a_row(kernel.clone())?, bias.as_ref(), &flat, inside);
             output.map(out_of_a_row).transpose()?
         }
-        (Some(flat), _) => fast(&input, &kernel, bias.as_ref(), &flat, inside),
-        (None, _) => None,
+        Some(flat) => fast(&input, &kernel, bias.as_ref(), &flat, inside),
+        None => None,
     };
     match output {
         Some(output) => {
@@ -48,7 +48,12 @@ pub(crate) fn depthwise_conv(
 }
 
 /// As a convolution with a group for each channel.
-fn portable(input: Value, kernel: Value, bias: Option<Value>, geometry: &ConvGeometry) -> Result<Value> {
+fn portable<const N: usize>(
+    input: Value,
+    kernel: Value,
+    bias: Option<Value>,
+    geometry: &ConvGeometry<N>,
+) -> Result<Value> {
     let sizes = kernel.sizes();
     let [window @ .., channels, multiplier] = sizes.as_slice() else { return Ok(input) };
     let kernel = kernel.reshape(&[window, &[1, channels * multiplier]].concat())?;
@@ -60,7 +65,7 @@ fn fast(
     input: &Value,
     kernel: &Value,
     bias: Option<&Value>,
-    geometry: &Conv2dGeometry,
+    geometry: &ConvGeometry<2>,
     activation: Fast,
 ) -> Option<Value> {
     let [rows, columns, channels, multiplier] = <[usize; 4]>::try_from(kernel.sizes()).ok()?;
@@ -85,7 +90,7 @@ struct Convolution {
 }
 
 impl<const N: usize> Kernel<N> for Convolution {
-    type Kept = ();
+    type Saved = ();
     const NEEDS_OUTPUT: bool = true;
 
     fn output_sizes(&self) -> Vec<usize> {

@@ -12,17 +12,17 @@ use crate::kernels::embedding::{backward, forward};
 pub(crate) fn fast_rows(numbers: &Value, table: &Value) -> Option<Value> {
     let [_, width] = <[usize; 2]>::try_from(table.sizes()).ok()?;
     let sizes = [numbers.sizes(), vec![width]].concat();
-    (width > 0).then(|| run(&Rows { sizes, width }, [numbers, table])).flatten()
+    (width > 0).then(|| run(&EmbeddingRows { sizes, width }, [numbers, table])).flatten()
 }
 
 #[derive(Clone, Debug)]
-struct Rows {
+struct EmbeddingRows {
     sizes: Vec<usize>,
     width: usize,
 }
 
-impl Kernel<2> for Rows {
-    type Kept = ();
+impl Kernel<2> for EmbeddingRows {
+    type Saved = ();
     const NEEDS_OUTPUT: bool = false;
 
     fn output_sizes(&self) -> Vec<usize> {

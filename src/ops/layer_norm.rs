@@ -23,7 +23,7 @@ pub(crate) fn fast_layer_norm(
     if width == 0 {
         return None;
     }
-    let normalized = Normalized { sizes, width, epsilon, has_gamma: gamma.is_some(), has_beta: beta.is_some() };
+    let normalized = LayerNorm { sizes, width, epsilon, has_gamma: gamma.is_some(), has_beta: beta.is_some() };
     let inputs: Vec<&Value> = [input].into_iter().chain(gamma).chain(beta).collect();
     match inputs[..] {
         [x] => run(&normalized, [x]),
@@ -35,7 +35,7 @@ pub(crate) fn fast_layer_norm(
 
 /// The operation on the input and, where present, gamma and beta.
 #[derive(Clone, Debug)]
-struct Normalized {
+struct LayerNorm {
     sizes: Vec<usize>,
     width: usize,
     epsilon: f32,
@@ -45,31 +45,31 @@ struct Normalized {
 
 /// The mean and the factor of each row, saved for the backward pass.
 #[derive(Debug)]
-struct Memory(Statistics<Vec<f32>>);
+struct SavedStatistics(Statistics<Vec<f32>>);
 
-impl Drop for Memory {
+impl Drop for SavedStatistics {
     fn drop(&mut self) {
         [&mut self.0.mean, &mut self.0.factor].into_iter().for_each(|part| give_back(std::mem::take(part)));
     }
 }
 
-impl Normalized {
+impl LayerNorm {
     fn gamma<'a>(&self, inputs: &[&'a [f32]]) -> Option<&'a [f32]> {
         self.has_gamma.then(|| inputs[1])
     }
 }
 
-impl<const N: usize> Kernel<N> for Normalized {
-    type Kept = Arc<Memory>;
+impl<const N: usize> Kernel<N> for LayerNorm {
+    type Saved = Arc<SavedStatistics>;
     const NEEDS_OUTPUT: bool = false;
 
     fn output_sizes(&self) -> Vec<usize> {
         self.sizes.clone()
     }
 
-    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], _: bool) -> Self::Kept {
+    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], _: bool) -> Self::Saved {
         let rows = output.len() / self.width;
-        let mut memory = Memory(Statistics { mean: buffer(rows), factor: buffer(rows) });
+        let mut memory = SavedStatistics(Statistics { mean: buffer(rows), factor: buffer(rows) });
         let statistics = Statistics { mean: &mut memory.0.mean[..], factor: &mut memory.0.factor[..] };
         let beta = self.has_beta.then(|| inputs[1 + usize::from(self.has_gamma)]);
         forward(self.width, self.epsilon, inputs[0], self.gamma(&inputs), beta, output, statistics);
@@ -80,7 +80,7 @@ impl<const N: usize> Kernel<N> for Normalized {
         &self,
         inputs: [&[f32]; N],
         _: &[f32],
-        memory: &Self::Kept,
+        memory: &Self::Saved,
         gradient: &mut Gradient<'_>,
         _: [bool; N],
     ) -> [Option<Vec<f32>>; N] {

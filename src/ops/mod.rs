@@ -29,13 +29,12 @@ mod weighted;
 pub use activations::Activation;
 pub(crate) use activations::kernel_activation;
 pub(crate) use attention::{Attended, fast_attention};
-pub(crate) use batch_norm::{Normalization, normalize_batch, normalize_by, scale_columns};
+pub(crate) use batch_norm::{NormalizationParameters, normalize_batch, normalize_by, scale_columns};
 pub(crate) use buffers::{buffer, drop_buffers, give_back, keep_within};
+pub(crate) use conv::{conv_max_pool, window};
 #[doc(hidden)]
-pub use conv::{activated_conv2d, conv2d};
-pub(crate) use conv::{conv1d_max_pool1d, conv2d_max_pool2d, window};
-#[doc(hidden)]
-pub use conv_geometry::{Conv2dGeometry, ConvGeometry};
+pub use conv_geometry::ConvGeometry;
+pub(crate) use conv_geometry::flat;
 #[doc(hidden)]
 pub use conv_nd::{activated_conv, conv, conv_transpose};
 #[cfg(test)]
@@ -53,7 +52,7 @@ pub(crate) use optimizer::{
 #[doc(hidden)]
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
 pub(crate) use pool::{PoolKind, bins, global_pool, pool, pool_bins};
-pub(crate) use recurrent::{Cell, Steps, fast_recurrent};
+pub(crate) use recurrent::{Recurrence, Steps, fast_recurrent};
 pub use resize::Interpolation;
 pub(crate) use resize::{nearest_cells, resize_axis, resize_len, resize_weights};
 pub(crate) use softmax::{fast_softmax, fast_sparse_cross_entropy};

@@ -7,27 +7,47 @@ use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 
 use super::Value;
 use super::buffers::buffer;
-use super::conv_geometry::{in_a_row, out_of_a_row};
+use super::conv_geometry::{flat, in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
 use crate::error::{Error, Result};
-use crate::kernels::window::Window;
+use crate::kernels::window::WindowGeometry;
 use crate::kernels::{average_pool, pool as max_pool};
 use crate::shape::check_count;
 
-/// Geometry of pooling windows over an image.
+/// Geometry of pooling windows over a line, an image or a volume, of `N` spatial dimensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PoolGeometry {
-    /// Rows and columns of the window.
-    pub pool_size: [usize; 2],
-    /// Steps down and across.
-    pub strides: [usize; 2],
-    /// Padding (above, below) and (left, right); its cells do not count.
-    pub pads: [(usize, usize); 2],
+pub struct PoolGeometry<const N: usize> {
+    /// The size of the window.
+    pub pool_size: [usize; N],
+    /// Steps from window to window.
+    pub strides: [usize; N],
+    /// Padding before and after; its cells do not count.
+    pub pads: [(usize, usize); N],
 }
 
-impl PoolGeometry {
+impl<const N: usize> PoolGeometry<N> {
+    /// The geometry over an image, a line being one of a single row; `None` for a volume.
+    pub(crate) fn flat(&self) -> Option<PoolGeometry<2>> {
+        Some(PoolGeometry {
+            pool_size: flat(self.pool_size, 1)?,
+            strides: flat(self.strides, 1)?,
+            pads: flat(self.pads, (0, 0))?,
+        })
+    }
+
+    /// The geometry along `M` of the dimensions.
+    fn along<const M: usize>(&self, first: usize) -> PoolGeometry<M> {
+        PoolGeometry {
+            pool_size: std::array::from_fn(|at| self.pool_size[first + at]),
+            strides: std::array::from_fn(|at| self.strides[first + at]),
+            pads: std::array::from_fn(|at| self.pads[first + at]),
+        }
+    }
+}
+
+impl PoolGeometry<2> {
     /// The window over a batch of images; `None` if not even one fits.
-    pub(crate) fn window(&self, batch: usize, input: [usize; 2]) -> Option<Window> {
+    pub(crate) fn window(&self, batch: usize, input: [usize; 2]) -> Option<WindowGeometry> {
         let count = |dimension: usize| {
             let (before, after) = self.pads[dimension];
             let length = input[dimension].checked_add(before)?.checked_add(after)?;
@@ -44,7 +64,7 @@ impl PoolGeometry {
             (end - first, pad - first)
         };
         let ([rows, above], [columns, left]) = (<[usize; 2]>::from(inside(0)), <[usize; 2]>::from(inside(1)));
-        let window = Window {
+        let window = WindowGeometry {
             batch,
             input,
             output,
@@ -72,7 +92,7 @@ impl PoolGeometry {
         }
     }
 
-    fn over(&self, input: &Value) -> Option<(Window, usize)> {
+    fn over(&self, input: &Value) -> Option<(WindowGeometry, usize)> {
         let [batch, rows, columns, channels] = <[usize; 4]>::try_from(input.sizes()).ok()?;
         Some((self.window(batch, [rows, columns])?, channels))
     }
@@ -85,9 +105,9 @@ impl PoolGeometry {
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for another rank, or images in which no window fits.
-pub fn max_pool2d(input: Value, geometry: &PoolGeometry) -> Result<Value> {
+pub fn max_pool2d(input: Value, geometry: &PoolGeometry<2>) -> Result<Value> {
     if let Some((window, channels)) = geometry.over(&input)
-        && let Some(output) = run(&Max { window, channels }, [&input])
+        && let Some(output) = run(&MaxPool { window, channels }, [&input])
     {
         recycle(input);
         return Ok(output);
@@ -111,9 +131,9 @@ pub fn max_pool2d(input: Value, geometry: &PoolGeometry) -> Result<Value> {
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for another rank, or images in which no window fits.
-pub fn average_pool2d(input: Value, geometry: &PoolGeometry) -> Result<Value> {
+pub fn average_pool2d(input: Value, geometry: &PoolGeometry<2>) -> Result<Value> {
     if let Some((window, channels)) = geometry.over(&input)
-        && let Some(output) = run(&Average { window, channels }, [&input])
+        && let Some(output) = run(&AveragePool { window, channels }, [&input])
     {
         recycle(input);
         return Ok(output);
@@ -131,8 +151,8 @@ pub fn average_pool2d(input: Value, geometry: &PoolGeometry) -> Result<Value> {
 }
 
 #[derive(Clone, Debug)]
-struct Max {
-    window: Window,
+struct MaxPool {
+    window: WindowGeometry,
     channels: usize,
 }
 
@@ -143,8 +163,8 @@ enum Positions {
     Words(Arc<Vec<u32>>),
 }
 
-impl Kernel<1> for Max {
-    type Kept = Positions;
+impl Kernel<1> for MaxPool {
+    type Saved = Positions;
     const NEEDS_OUTPUT: bool = false;
 
     fn output_sizes(&self) -> Vec<usize> {
@@ -188,13 +208,13 @@ impl Kernel<1> for Max {
 }
 
 #[derive(Clone, Debug)]
-struct Average {
-    window: Window,
+struct AveragePool {
+    window: WindowGeometry,
     channels: usize,
 }
 
-impl Kernel<1> for Average {
-    type Kept = ();
+impl Kernel<1> for AveragePool {
+    type Saved = ();
     const NEEDS_OUTPUT: bool = false;
 
     fn output_sizes(&self) -> Vec<usize> {
@@ -230,7 +250,7 @@ pub(crate) enum PoolKind {
 }
 
 impl PoolKind {
-    fn pool2d(self, input: Value, geometry: &PoolGeometry) -> Result<Value> {
+    fn pool2d(self, input: Value, geometry: &PoolGeometry<2>) -> Result<Value> {
         match self {
             Self::Max => max_pool2d(input, geometry),
             Self::Average => average_pool2d(input, geometry),
@@ -253,38 +273,21 @@ impl PoolKind {
 ///
 /// # Errors
 /// [`Error::Shape`] for ranks that do not fit the window.
-pub(crate) fn pool(
-    input: Value,
-    kind: PoolKind,
-    pool_size: &[usize],
-    strides: &[usize],
-    pads: &[(usize, usize)],
-) -> Result<Value> {
-    let line = |input, at: usize| {
-        let geometry =
-            PoolGeometry { pool_size: [1, pool_size[at]], strides: [1, strides[at]], pads: [(0, 0), pads[at]] };
-        kind.pool2d(in_a_row(input)?, &geometry).and_then(out_of_a_row)
-    };
-    match pool_size.len() {
-        1 => line(input, 0),
-        2 => {
-            let geometry = PoolGeometry {
-                pool_size: [pool_size[0], pool_size[1]],
-                strides: [strides[0], strides[1]],
-                pads: [pads[0], pads[1]],
-            };
-            kind.pool2d(input, &geometry)
-        }
-        3 => {
+pub(crate) fn pool<const N: usize>(input: Value, kind: PoolKind, geometry: &PoolGeometry<N>) -> Result<Value> {
+    match geometry.flat() {
+        Some(flat) if N == 1 => kind.pool2d(in_a_row(input)?, &flat).and_then(out_of_a_row),
+        Some(flat) => kind.pool2d(input, &flat),
+        None if N == 3 => {
             let [batch, depth, rows, columns, channels] = input.tensor_sizes::<5>()?;
             let images = input.reshape(&[batch * depth, rows, columns, channels])?;
-            let images = pool(images, kind, &pool_size[1..], &strides[1..], &pads[1..])?;
+            let images = pool(images, kind, &geometry.along::<2>(1))?;
             let [_, rows, columns, _] = images.tensor_sizes::<4>()?;
-            let lines = line(images.reshape(&[batch, depth, rows * columns * channels])?, 0)?;
+            let lines = images.reshape(&[batch, depth, rows * columns * channels])?;
+            let lines = pool(lines, kind, &geometry.along::<1>(0))?;
             let [_, depth, _] = lines.tensor_sizes::<3>()?;
             lines.reshape(&[batch, depth, rows, columns, channels])
         }
-        other => Err(Error::shape("one to three spatial dimensions", other)),
+        None => Err(Error::shape("one to three spatial dimensions", N)),
     }
 }
 
@@ -299,12 +302,12 @@ pub(crate) fn global_pool(value: Value, kind: PoolKind, space: usize) -> Result<
     let sizes = value.sizes();
     let cells = sizes[1..=space].iter().product();
     // The kernel sees all cells as one window over one row of an image.
-    let window = Window::valid(sizes[0], [1, cells], [1, cells.max(1)], [1, 1]);
+    let window = WindowGeometry::valid(sizes[0], [1, cells], [1, cells.max(1)], [1, 1]);
     let channels = sizes[space + 1];
     let row = value.clone().reshape(&[sizes[0], 1, cells, channels])?;
     let pooled = match kind {
-        PoolKind::Max => run(&Max { window, channels }, [&row]),
-        PoolKind::Average => run(&Average { window, channels }, [&row]),
+        PoolKind::Max => run(&MaxPool { window, channels }, [&row]),
+        PoolKind::Average => run(&AveragePool { window, channels }, [&row]),
     };
     drop(row);
     match pooled {

@@ -14,7 +14,7 @@ use crate::kernels::rnn::{
 
 /// The recurrence of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Cell {
+pub(crate) enum Recurrence {
     /// Gates i, f, g, o: `c = f·c + i·g`, `h = o · activation(c)`.
     Lstm,
     /// Gates z, r, g, with r applied after the product with the kernel of the state: `h = z·h + (1 − z)·g`.
@@ -27,7 +27,7 @@ pub(crate) enum Cell {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Steps<'a> {
     /// The recurrence of each step.
-    pub cell: Cell,
+    pub cell: Recurrence,
     /// The activation of candidates and outputs.
     pub activation: &'a Activation,
     /// The activation of the gates.
@@ -45,7 +45,7 @@ pub(crate) struct Steps<'a> {
 ///
 /// # Shapes
 /// input (batch, steps, features), kernel (features, gates · units), recurrent (units, gates · units), bias
-/// (gates · units), or (2, gates · units) for [`Cell::Gru`], states (batch, units) → (batch, units) or
+/// (gates · units), or (2, gates · units) for [`Recurrence::Gru`], states (batch, units) → (batch, units) or
 /// (batch, steps, units), states (batch, units).
 pub(crate) fn fast_recurrent(
     input: &Value,
@@ -64,7 +64,7 @@ pub(crate) fn fast_recurrent(
         return None;
     }
     let started = !initial.is_empty();
-    if (started && steps.cell == Cell::GruResetBefore) || (count == 0 && (started || steps.return_state)) {
+    if (started && steps.cell == Recurrence::GruResetBefore) || (count == 0 && (started || steps.return_state)) {
         return None;
     }
     let sequence = Sequence {
@@ -73,7 +73,7 @@ pub(crate) fn fast_recurrent(
         go_backwards: steps.go_backwards,
         return_sequences: steps.return_sequences,
         has_bias: bias.is_some(),
-        with_cells: steps.return_state && steps.cell == Cell::Lstm,
+        with_cells: steps.return_state && steps.cell == Recurrence::Lstm,
     };
     let values: Vec<&Value> = [input, kernel, recurrent].into_iter().chain(bias).chain(initial).collect();
     let output = match values[..] {
@@ -106,7 +106,7 @@ pub(crate) fn fast_recurrent(
 #[derive(Clone, Debug)]
 struct Sequence {
     sizes: Recurrent,
-    cell: Cell,
+    cell: Recurrence,
     go_backwards: bool,
     return_sequences: bool,
     has_bias: bool,
@@ -116,7 +116,7 @@ struct Sequence {
 
 /// Saved tensors of the forward pass for the backward pass.
 #[derive(Debug, Default)]
-struct Memory {
+struct SavedStates {
     /// The outputs of all steps, unless they are the output.
     h: Vec<f32>,
     gates: Vec<f32>,
@@ -124,7 +124,7 @@ struct Memory {
     others: Vec<f32>,
 }
 
-impl Drop for Memory {
+impl Drop for SavedStates {
     fn drop(&mut self) {
         [&mut self.h, &mut self.gates, &mut self.others].into_iter().for_each(|part| give_back(std::mem::take(part)));
     }
@@ -173,7 +173,7 @@ impl Sequence {
 }
 
 impl<const N: usize> Kernel<N> for Sequence {
-    type Kept = Arc<Memory>;
+    type Saved = Arc<SavedStates>;
     const NEEDS_OUTPUT: bool = true;
 
     fn output_sizes(&self) -> Vec<usize> {
@@ -183,15 +183,15 @@ impl<const N: usize> Kernel<N> for Sequence {
         }
     }
 
-    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Kept {
+    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Saved {
         let Recurrent { batch, steps, units, .. } = self.sizes;
         let all = batch * steps * units;
-        let gates = if self.cell == Cell::Lstm { 4 } else { 3 };
+        let gates = if self.cell == Recurrence::Lstm { 4 } else { 3 };
         // Without steps the state is the initial one.
         if steps == 0 {
             output.fill(0.0);
         }
-        let mut memory = Memory {
+        let mut memory = SavedStates {
             h: buffer(if self.return_sequences { 0 } else { all }),
             gates: buffer(if keep { gates * all } else { 0 }),
             others: buffer(if keep { all } else { 0 }),
@@ -204,16 +204,16 @@ impl<const N: usize> Kernel<N> for Sequence {
             let h = if self.return_sequences { &mut *output } else { &mut memory.h };
             let (gates, others) = (memory.gates.as_mut_slice(), memory.others.as_mut_slice());
             match self.cell {
-                Cell::Lstm => {
+                Recurrence::Lstm => {
                     let memory = keep.then_some(LstmMemory { gates, cells: others });
                     let initial = if let [h, c] = initial { Some((*h, *c)) } else { None };
                     lstm_forward(&self.sizes, x, &weights, initial, h, memory, self.with_cells.then_some(cells));
                 }
-                Cell::Gru => {
+                Recurrence::Gru => {
                     let memory = keep.then_some(GruMemory { gates, shares: others });
                     gru_forward(&self.sizes, x, &weights, initial.first().copied(), h, memory);
                 }
-                Cell::GruResetBefore => {
+                Recurrence::GruResetBefore => {
                     let memory = keep.then_some(GruMemory { gates, shares: others });
                     gru_before_forward(&self.sizes, x, &weights, h, memory);
                 }
@@ -233,7 +233,7 @@ impl<const N: usize> Kernel<N> for Sequence {
         &self,
         inputs: [&[f32]; N],
         output: &[f32],
-        memory: &Self::Kept,
+        memory: &Self::Saved,
         gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N] {
@@ -255,18 +255,18 @@ impl<const N: usize> Kernel<N> for Sequence {
         let gradients = WeightGradients { kernel: &mut kernel, recurrent: &mut recurrent, bias: bias.as_deref_mut() };
         let (gates, others) = (memory.gates.as_slice(), memory.others.as_slice());
         match self.cell {
-            Cell::Lstm => {
+            Recurrence::Lstm => {
                 let memory = LstmMemory { gates, cells: others };
                 let initial = if let [h, c] = initial { Some((*h, *c)) } else { None };
                 let (dc, dx) = (self.with_cells.then_some(dc), dx.as_deref_mut());
                 lstm_backward(&self.sizes, x, &weights, initial, h, memory, dy, dc, dx, states, gradients);
             }
-            Cell::Gru => {
+            Recurrence::Gru => {
                 let memory = GruMemory { gates, shares: others };
                 let (initial, [state, _]) = (initial.first().copied(), states);
                 gru_backward(&self.sizes, x, &weights, initial, h, memory, dy, dx.as_deref_mut(), state, gradients);
             }
-            Cell::GruResetBefore => {
+            Recurrence::GruResetBefore => {
                 let memory = GruMemory { gates, shares: others };
                 gru_before_backward(&self.sizes, x, &weights, h, memory, dy, dx.as_deref_mut(), gradients);
             }

@@ -36,7 +36,7 @@ impl Softmax {
 }
 
 impl Kernel<1> for Softmax {
-    type Kept = ();
+    type Saved = ();
     const NEEDS_OUTPUT: bool = true;
 
     fn output_sizes(&self) -> Vec<usize> {
@@ -71,14 +71,14 @@ struct CrossEntropy {
 
 impl Kernel<2> for CrossEntropy {
     /// The gradient of the sum of all losses.
-    type Kept = Arc<Vec<f32>>;
+    type Saved = Arc<Vec<f32>>;
     const NEEDS_OUTPUT: bool = false;
 
     fn output_sizes(&self) -> Vec<usize> {
         self.sizes.clone()
     }
 
-    fn forward(&self, [logits, labels]: [&[f32]; 2], output: &mut [f32], _: bool) -> Self::Kept {
+    fn forward(&self, [logits, labels]: [&[f32]; 2], output: &mut [f32], _: bool) -> Self::Saved {
         // `fit` has checked the labels; elsewhere an invalid one makes the loss NaN.
         let class = |label: &f32| if *label >= 0.0 { *label as u32 } else { u32::MAX };
         let labels: Vec<u32> = labels.iter().map(class).collect();
@@ -91,7 +91,7 @@ impl Kernel<2> for CrossEntropy {
         &self,
         _: [&[f32]; 2],
         _: &[f32],
-        kept: &Self::Kept,
+        kept: &Self::Saved,
         gradient: &mut Gradient<'_>,
         [wanted, _]: [bool; 2],
     ) -> [Option<Vec<f32>>; 2] {

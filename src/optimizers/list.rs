@@ -14,9 +14,9 @@ use crate::register::{Register, own_object};
 type Maker = fn(Config) -> Result<Box<dyn Optimizer>>;
 
 /// A class: its name, its constructor, its type.
-type Entry = (&'static str, Maker, fn() -> TypeId);
+type OptimizerEntry = (&'static str, Maker, fn() -> TypeId);
 
-const fn entry<O: Optimizer + Configure + Clone + 'static>() -> Entry {
+const fn entry<O: Optimizer + Configure + Clone + 'static>() -> OptimizerEntry {
     let make = |mut config: Config| -> Result<Box<dyn Optimizer>> {
         // An optimizer without arguments has the defaults of the common ones.
         let mut base = O::from_config(Config::new())?.base().clone();
@@ -29,7 +29,7 @@ const fn entry<O: Optimizer + Configure + Clone + 'static>() -> Entry {
 }
 
 /// All built-in optimizers. To add one, write its file and add a line here.
-const LIST: &[Entry] = &[
+const LIST: &[OptimizerEntry] = &[
     entry::<SGD>(),
     entry::<RMSprop>(),
     entry::<Adam>(),

@@ -71,7 +71,7 @@ pub use rmsprop::RMSprop;
 pub use sgd::SGD;
 pub use slot::{Slot, WeightInfo};
 pub(crate) use state::at_least_one;
-pub use state::{OptimizerState, Stored, Variable};
+pub use state::{OptimizerState, StoredVariable, Variable};
 
 /// The step of an update.
 #[derive(Clone, Copy, Debug)]

@@ -50,7 +50,7 @@ pub struct Variable<'a> {
 
 /// Values of an optimizer to be stored in a file.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Stored {
+pub struct StoredVariable {
     /// Keras's name for them, such as `dense_kernel_momentum`.
     pub name: String,
     /// Their sizes; empty for a scalar.
@@ -248,16 +248,16 @@ impl OptimizerState {
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
-    pub fn stored(&self, optimizer: &dyn Optimizer, weights: &[WeightInfo<'_>]) -> Result<Vec<Stored>> {
+    pub fn stored(&self, optimizer: &dyn Optimizer, weights: &[WeightInfo<'_>]) -> Result<Vec<StoredVariable>> {
         let slots: Vec<Vec<Slot>> = weights.iter().map(|weight| Self::slots(optimizer, weight)).collect();
         let mut stored = Vec::new();
         for (weight, slot) in Self::file_order(&slots) {
             let Some(value) = self.slots.get(weight).and_then(|own| own.get(slot)) else { continue };
             let about = &slots[weight][slot];
             let name = format!("{}_{}", weights[weight].path.replace('/', "_"), about.name);
-            stored.push(Stored { name, sizes: about.sizes.clone(), values: value.to_vec()? });
+            stored.push(StoredVariable { name, sizes: about.sizes.clone(), values: value.to_vec()? });
         }
-        let shared = |shared| Stored { name: "variable".to_owned(), sizes: Vec::new(), values: vec![shared] };
+        let shared = |shared| StoredVariable { name: "variable".to_owned(), sizes: Vec::new(), values: vec![shared] };
         stored.extend(self.shared.map(shared));
         Ok(stored)
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::load::{Loaded, Named, Reading};
+pub use self::load::{Loaded, NamedSource, Reading};
 pub use self::table::{Gaps, OneOrMany, TableSettings};
 use crate::config::{Arguments, Config, missing};
 use crate::datasets::{PixelRange, TextFolder, check_class_names};

@@ -31,14 +31,14 @@ pub struct Document {
     file: String,
     text: String,
     root: Json,
-    places: Vec<Place>,
+    places: Vec<Span>,
     /// The paths of values set from outside.
     outside: Vec<Vec<String>>,
 }
 
 /// The position of a value, in bytes from the start.
 #[derive(Clone, Debug)]
-struct Place {
+struct Span {
     /// The last key of its path, or its index in a list.
     name: String,
     /// The entry of the table or list that contains it; `None` at the top. Storing whole paths would repeat the keys of
@@ -108,7 +108,7 @@ impl Document {
         let string = value.get_ref().as_str().map(str::to_owned);
         let depth = parent.map_or(0, |parent| self.places[parent].depth) + 1;
         let own = self.places.len();
-        self.places.push(Place { name, parent, depth, forgotten: false, key, value: offset, string });
+        self.places.push(Span { name, parent, depth, forgotten: false, key, value: offset, string });
         let refuse = |document: &Self, expected: &str, received: &str| {
             let name = document.places[own].name.as_str();
             Err(document.wrap(offset, Error::argument(name, expected, received)))
@@ -231,7 +231,7 @@ impl Document {
     }
 
     /// Whether the path of `place` begins with these keys.
-    fn is_within(&self, place: &Place, keys: &[&str]) -> bool {
+    fn is_within(&self, place: &Span, keys: &[&str]) -> bool {
         let mut at = Some(place);
         let mut up = || {
             let place = at?;
@@ -246,7 +246,7 @@ impl Document {
     }
 
     /// The entries of a section, itself included, that are unchanged from the text.
-    fn places_in(&self, section: &[&str]) -> impl Iterator<Item = &Place> {
+    fn places_in(&self, section: &[&str]) -> impl Iterator<Item = &Span> {
         self.places.iter().filter(move |place| !place.forgotten && self.is_within(place, section))
     }
 
@@ -262,7 +262,7 @@ impl Document {
             return error;
         }
         let within = || self.places_in(section).filter(|place| place.depth > section.len());
-        let has_key = |place: &&Place, name: &str| place.key.is_some() && place.name == name;
+        let has_key = |place: &&Span, name: &str| place.key.is_some() && place.name == name;
         let (word, offset) = match innermost(&error) {
             Error::UnknownName { name, .. } => {
                 let key = within().find(|place| has_key(place, name)).and_then(|place| place.key);

@@ -44,7 +44,7 @@ impl Names {
 
 /// The outputs of a layer, and what leads to them.
 #[derive(Clone)]
-struct Outputs {
+struct LayerOutputs {
     symbols: Vec<Symbol>,
     /// The model's inputs that they depend on, by their places.
     inputs: BTreeSet<usize>,
@@ -66,9 +66,9 @@ pub(super) struct Before<'a> {
 
 /// The outputs of the layers so far, by the layers' names.
 #[derive(Default)]
-struct Values(BTreeMap<String, Outputs>);
+struct OutputsByName(BTreeMap<String, LayerOutputs>);
 
-impl Values {
+impl OutputsByName {
     /// The layer that a name means and the place of its output: the first, or the third for `NAME:2`.
     fn parts<'a>(&self, name: &'a str) -> (&'a str, Option<usize>) {
         match (self.0.contains_key(name), name.rsplit_once(':')) {
@@ -91,7 +91,7 @@ impl Values {
 
     /// What leads to these outputs.
     fn leading_to(&self, names: &[String]) -> (BTreeSet<usize>, Option<Vec<Box<dyn Layer>>>) {
-        let all: Vec<&Outputs> = names.iter().filter_map(|name| self.0.get(self.parts(name).0)).collect();
+        let all: Vec<&LayerOutputs> = names.iter().filter_map(|name| self.0.get(self.parts(name).0)).collect();
         let inputs = all.iter().flat_map(|outputs| &outputs.inputs).copied().collect();
         match &all[..] {
             [one] => (inputs, one.on_host.clone()),
@@ -122,11 +122,11 @@ pub(super) fn model(
 ) -> Result<Model> {
     name_layers(layers.iter_mut());
     let names: Vec<String> = layers.iter().map(|layer| layer.name().to_owned()).collect();
-    let (mut values, mut inputs) = (Values::default(), Vec::new());
+    let (mut values, mut inputs) = (OutputsByName::default(), Vec::new());
     let mut last: Option<Vec<Symbol>> = None;
     for (index, (table, layer)) in tables.iter().zip(layers).enumerate() {
         let name = &names[index];
-        let call = || -> Result<Outputs> {
+        let call = || -> Result<LayerOutputs> {
             if values.0.contains_key(name) {
                 return Err(Error::DuplicateName { model: "functional".into(), name: name.clone() });
             }
@@ -141,7 +141,7 @@ pub(super) fn model(
                 let symbol = input.clone().symbol();
                 inputs.push(symbol.clone());
                 let own = BTreeSet::from([inputs.len() - 1]);
-                return Ok(Outputs { symbols: vec![symbol], inputs: own, on_host: Some(Vec::new()) });
+                return Ok(LayerOutputs { symbols: vec![symbol], inputs: own, on_host: Some(Vec::new()) });
             }
             let (on, (needed, on_host)) = match (given, &last) {
                 (Some(names), _) => (values.all(&names)?, values.leading_to(names.list())),
@@ -176,7 +176,7 @@ pub(super) fn model(
                 layers.push(layer.clone());
                 layers
             });
-            Ok(Outputs { symbols: layer.call_all(&on)?, inputs: needed, on_host })
+            Ok(LayerOutputs { symbols: layer.call_all(&on)?, inputs: needed, on_host })
         };
         let outputs = call().map_err(|error| locate(Some(index), error))?;
         last = Some(outputs.symbols.clone());

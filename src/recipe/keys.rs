@@ -29,13 +29,13 @@ pub struct Section {
 }
 
 /// A key of the lists below: name, default, description.
-type Listed = (&'static str, &'static str, &'static str);
+type KeyRow = (&'static str, &'static str, &'static str);
 
 /// The default of keys without a value.
 const NONE: &str = "none";
 
 /// The names of the keys in a list.
-pub(super) const fn names<const N: usize>(keys: &[Listed; N]) -> [&'static str; N] {
+pub(super) const fn names<const N: usize>(keys: &[KeyRow; N]) -> [&'static str; N] {
     let mut names = [""; N];
     let mut index = 0;
     while index < N {
@@ -46,7 +46,7 @@ pub(super) const fn names<const N: usize>(keys: &[Listed; N]) -> [&'static str; 
 }
 
 /// `[data]`; the keys of each data set are listed with the data sets.
-const DATA: [Listed; 26] = [
+const DATA: [KeyRow; 26] = [
     ("dataset", "", "the kind of samples: mnist, fashion_mnist, npz, npy, image_folder, text_folder or csv"),
     ("path", "", "the file or folder of the samples to train on"),
     ("train", NONE, "the same as path"),
@@ -88,14 +88,14 @@ const DATA: [Listed; 26] = [
 ];
 
 /// `[model]`.
-pub(super) const MODEL: [Listed; 3] = [
+pub(super) const MODEL: [KeyRow; 3] = [
     ("file", NONE, "the file of a model to start from, in place of [[layers]]"),
     ("name", "\"sequential\"", "the name of a new model"),
     ("outputs", NONE, "the names of the layers whose outputs are the model's; else the last layer's"),
 ];
 
 /// `[[layers]]`, besides the arguments of every layer and those of a class.
-const LAYERS: [Listed; 3] = [
+const LAYERS: [KeyRow; 3] = [
     ("class_name", "", "the class; `brasa layers` lists them, `brasa layers NAME` shows the arguments of one"),
     (
         "inputs",
@@ -110,7 +110,7 @@ const LAYERS: [Listed; 3] = [
 ];
 
 /// `[compile]`.
-pub(super) const COMPILE: [Listed; 5] = [
+pub(super) const COMPILE: [KeyRow; 5] = [
     ("loss", "", "a name, or a table with class_name and arguments; for several outputs a list, or a table by output"),
     ("optimizer", "\"rmsprop\"", "a name, or a table with class_name and arguments"),
     ("loss_weights", NONE, "the weight of each output's loss"),
@@ -119,7 +119,7 @@ pub(super) const COMPILE: [Listed; 5] = [
 ];
 
 /// `[fit]`.
-pub(super) const FIT: [Listed; 9] = [
+pub(super) const FIT: [KeyRow; 9] = [
     ("epochs", "1", "train up to this epoch"),
     ("batch_size", "32", "samples per step"),
     ("seed", NONE, "the seed of the weights, of the order of samples and of dropout; else one is drawn and recorded"),
@@ -136,7 +136,7 @@ pub(super) const FIT: [Listed; 9] = [
 ];
 
 /// `[[callbacks]]`, besides the arguments of a class.
-const CALLBACKS: [Listed; 1] = [("class_name", "", "the class; its arguments are Keras's")];
+const CALLBACKS: [KeyRow; 1] = [("class_name", "", "the class; its arguments are Keras's")];
 
 /// The sections of a recipe with their keys, except the arguments of individual layers, losses, optimizers and
 /// callbacks.
@@ -148,8 +148,8 @@ const CALLBACKS: [Listed; 1] = [("class_name", "", "the class; its arguments are
 /// assert_eq!(epochs.default, "1");
 /// ```
 pub fn sections() -> Vec<Section> {
-    let section = |header: &'static str, about: &'static str, keys: &[Listed]| {
-        let key = |&(name, default, about): &Listed| {
+    let section = |header: &'static str, about: &'static str, keys: &[KeyRow]| {
+        let key = |&(name, default, about): &KeyRow| {
             let data_sets = if header == "[data]" { data_sets_with(name) } else { Vec::new() };
             Key { name, default, about, data_sets }
         };

@@ -74,7 +74,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-pub use self::data::{Data, DataSet, Gaps, Loaded, Named, OneOrMany, Reading, TableSettings, picture_shape};
+pub use self::data::{Data, DataSet, Gaps, Loaded, NamedSource, OneOrMany, Reading, TableSettings, picture_shape};
 pub use self::document::Document;
 use self::graph::{INPUTS, Names};
 pub use self::keys::{Key, Section, sections};
@@ -103,8 +103,8 @@ pub struct Recipe {
     #[serde(skip)]
     name: String,
     data: Data,
-    #[serde(skip_serializing_if = "Start::is_empty")]
-    model: Start,
+    #[serde(skip_serializing_if = "ModelSection::is_empty")]
+    model: ModelSection,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     layers: Vec<Config>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,7 +116,7 @@ pub struct Recipe {
 
 /// `[model]`: the file to start from, or the name and the output layers of a new model.
 #[derive(Clone, Debug, Default, Serialize)]
-struct Start {
+struct ModelSection {
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -125,7 +125,7 @@ struct Start {
     outputs: Option<Names>,
 }
 
-impl Start {
+impl ModelSection {
     fn is_empty(&self) -> bool {
         self.file.is_none() && self.name.is_none() && self.outputs.is_none()
     }
@@ -250,7 +250,7 @@ impl Recipe {
         let section = |name: &str| root.get(name).map(|value| table(document, &[name], value)).transpose();
         let located = |name: &'static str| move |error| document.locate(&[name], error);
 
-        let model = Start::from_config(section("model")?.unwrap_or_default()).map_err(located("model"))?;
+        let model = ModelSection::from_config(section("model")?.unwrap_or_default()).map_err(located("model"))?;
         let layers = match root.get("layers") {
             None => Vec::new(),
             Some(layers) => layer_tables(document, layers)?,
@@ -419,7 +419,7 @@ impl Recipe {
     }
 }
 
-impl Start {
+impl ModelSection {
     fn from_config(config: Config) -> Result<Self> {
         check_keys(&config, MODEL)?;
         let mut arguments = Arguments::new(config, MODEL);

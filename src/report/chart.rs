@@ -4,7 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::style::Style;
+use super::style::DrawingStyle;
 use super::tidy;
 use crate::text::printable;
 use crate::training::LearningRates;
@@ -209,7 +209,7 @@ impl Chart {
     }
 
     /// Draws the chart on an area of its size.
-    pub fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: Style) -> Drawn<DB> {
+    pub fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: DrawingStyle) -> Drawn<DB> {
         let px = |pixels: f64| style.px(pixels);
         let title = style.text(14.0, 1.0).pos(Pos::new(HPos::Left, VPos::Top));
         area.draw(&Text::new(self.title.as_str(), (px(14.0), px(9.0)), title))?;
@@ -280,7 +280,7 @@ impl Chart {
     }
 }
 
-fn stroke(line: &Line, style: Style) -> ShapeStyle {
+fn stroke(line: &Line, style: DrawingStyle) -> ShapeStyle {
     let colour = COLOURS[line.colour % COLOURS.len()];
     let (opacity, width) = if line.faint { (0.45, 1.5) } else { (1.0, 2.0) };
     colour.mix(opacity).stroke_width(style.px(width).unsigned_abs())

@@ -59,7 +59,7 @@ impl Curves {
             return Err(broken("line 1".into(), reason.into()));
         }
         let mut curves = Self::default();
-        let mut columns: Vec<Vec<Cell>> = vec![Vec::new(); header.len() - 1];
+        let mut columns: Vec<Vec<TableCell>> = vec![Vec::new(); header.len() - 1];
         for (row, record) in table.records().enumerate() {
             let line = format!("line {}", row + 2);
             let record = record.map_err(|error| broken(line.clone(), error.to_string()))?;
@@ -72,10 +72,11 @@ impl Curves {
         }
         let (mut read, mut places) = (0usize, 0usize);
         for (name, cells) in header.iter().skip(1).map(of_column).zip(columns) {
-            let parts =
-                || cells.iter().filter_map(|cell| if let Cell::List(list) = cell { Some(list.len()) } else { None });
+            let parts = || {
+                cells.iter().filter_map(|cell| if let TableCell::List(list) = cell { Some(list.len()) } else { None })
+            };
             let Some(most) = parts().max() else {
-                curves.values.insert(name.to_owned(), cells.into_iter().map(Cell::number).collect());
+                curves.values.insert(name.to_owned(), cells.into_iter().map(TableCell::number).collect());
                 continue;
             };
             read = parts().fold(read.saturating_add(cells.len()), usize::saturating_add);
@@ -86,9 +87,9 @@ impl Curves {
                 return Err(broken(format!("column `{name}`"), reason));
             }
             for part in 0..parts {
-                let of_part = |cell: &Cell| match cell {
-                    Cell::List(list) => list.get(part).copied().flatten(),
-                    Cell::Number(_) => None,
+                let of_part = |cell: &TableCell| match cell {
+                    TableCell::List(list) => list.get(part).copied().flatten(),
+                    TableCell::Number(_) => None,
                 };
                 curves.values.insert(part_name(name, part), cells.iter().map(of_part).collect());
             }
@@ -156,13 +157,13 @@ impl Curves {
 
 /// A field of the table.
 #[derive(Clone, Debug)]
-enum Cell {
+enum TableCell {
     Number(Option<f64>),
     /// The numbers of a metric that has several.
     List(Vec<Option<f64>>),
 }
 
-impl Cell {
+impl TableCell {
     fn number(self) -> Option<f64> {
         match self {
             Self::Number(number) => number,
@@ -172,14 +173,14 @@ impl Cell {
 }
 
 /// Reads a number, a missing value, or a list: `[0.5, 1.0]`, which Keras puts into quotes once more.
-fn cell(text: &str) -> Result<Cell, std::num::ParseFloatError> {
+fn cell(text: &str) -> Result<TableCell, std::num::ParseFloatError> {
     let number = |text: &str| match text {
         "" | "NA" => Ok(None),
         text => text.parse::<f64>().map(|value| Some(value).filter(|value| !value.is_nan())),
     };
     match text.trim_matches('"').strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
-        Some(list) => list.split(',').map(|text| number(text.trim())).collect::<Result<_, _>>().map(Cell::List),
-        None => number(text).map(Cell::Number),
+        Some(list) => list.split(',').map(|text| number(text.trim())).collect::<Result<_, _>>().map(TableCell::List),
+        None => number(text).map(TableCell::Number),
     }
 }
 

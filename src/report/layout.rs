@@ -21,7 +21,7 @@ const MOST_PASSING: usize = 50_000;
 
 /// The positions of boxes and arrows.
 #[derive(Debug, Default)]
-pub(super) struct Layout {
+pub(super) struct NetworkLayout {
     /// Left and top of each box.
     pub places: Vec<(f64, f64)>,
     /// The points of each arrow, the last at its tip.
@@ -41,7 +41,7 @@ enum Spot {
 
 /// Arranges boxes of these sizes. `edges` lead from one box to another, which is placed below it if it comes later in
 /// the list. Arrows start and end `middle` to the right of a box's left side.
-pub(super) fn layout(sizes: &[(f64, f64)], edges: &BTreeSet<(usize, usize)>, middle: f64) -> Layout {
+pub(super) fn layout(sizes: &[(f64, f64)], edges: &BTreeSet<(usize, usize)>, middle: f64) -> NetworkLayout {
     let mut rank = vec![0; sizes.len()];
     let mut has_source = vec![false; sizes.len()];
     // Edges are sorted by source, so the rank of each source is final before it is used.
@@ -139,7 +139,7 @@ pub(super) fn layout(sizes: &[(f64, f64)], edges: &BTreeSet<(usize, usize)>, mid
     }
     let roots = (0..sizes.len()).filter(|index| !has_source[*index]).collect();
     let below = if lanes > 0.0 { STRAIGHT / 3.0 } else { 0.0 };
-    Layout { places, arrows, roots, width: width + lanes, height: top + below }
+    NetworkLayout { places, arrows, roots, width: width + lanes, height: top + below }
 }
 
 /// Sorts the spots of each rank by the mean position of their neighbours, above and below in turn, so that few arrows
@@ -180,7 +180,7 @@ mod tests {
 
     const BOX: (f64, f64) = (100.0, 40.0);
 
-    fn of(count: usize, edges: &[(usize, usize)]) -> Layout {
+    fn of(count: usize, edges: &[(usize, usize)]) -> NetworkLayout {
         layout(&vec![BOX; count], &edges.iter().copied().collect(), 50.0)
     }
 

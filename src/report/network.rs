@@ -6,8 +6,8 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::layout::{self, Layout, layout};
-use super::style::Style;
+use super::layout::{self, NetworkLayout, layout};
+use super::style::DrawingStyle;
 use crate::model::summary::{Row, Summary};
 use crate::shape::Shape;
 use crate::text::{printable, with_commas};
@@ -30,7 +30,7 @@ pub(super) struct Network {
     /// The classes of the layers.
     classes: Vec<String>,
     /// Boxes, with left and top.
-    nodes: Vec<(Node, f64, f64)>,
+    nodes: Vec<(LayerBox, f64, f64)>,
     /// The points of arrows, the last at the tip.
     arrows: Vec<Vec<(f64, f64)>>,
     /// Frames of nested models that are not a single column: left, top, right, bottom.
@@ -39,7 +39,7 @@ pub(super) struct Network {
 }
 
 #[derive(Clone, Debug)]
-struct Node {
+struct LayerBox {
     name: String,
     class_name: String,
     shape: String,
@@ -47,23 +47,23 @@ struct Node {
 }
 
 /// The layers of a model, with its nested models.
-struct Block {
-    items: Vec<(Node, Option<Block>)>,
-    layout: Layout,
+struct Rank {
+    items: Vec<(LayerBox, Option<Rank>)>,
+    layout: NetworkLayout,
 }
 
-impl Block {
+impl Rank {
     /// The layers of these rows: those on the level of the first, with the deeper ones that follow nested in them.
-    fn of(rows: &[&Row], input: Option<Node>, shows_trainable: bool) -> Self {
+    fn of(rows: &[&Row], input: Option<LayerBox>, shows_trainable: bool) -> Self {
         let level = rows.first().map_or(0, |row| row.level);
         let starts: Vec<usize> = (0..rows.len()).filter(|index| rows[*index].level <= level).collect();
         let first = usize::from(input.is_some());
-        let mut items: Vec<(Node, Option<Self>)> = input.map(|input| (input, None)).into_iter().collect();
+        let mut items: Vec<(LayerBox, Option<Self>)> = input.map(|input| (input, None)).into_iter().collect();
         for (index, start) in starts.iter().enumerate() {
             let end = starts.get(index + 1).copied().unwrap_or(rows.len());
             let inside = &rows[start + 1..end];
             let block = (!inside.is_empty()).then(|| Self::of(inside, None, shows_trainable));
-            items.push((Node::of(rows[*start], shows_trainable), block));
+            items.push((LayerBox::of(rows[*start], shows_trainable), block));
         }
         let place: HashMap<&str, usize> =
             starts.iter().enumerate().map(|(index, start)| (rows[*start].name.as_str(), first + index)).collect();
@@ -89,7 +89,7 @@ impl Block {
     }
 }
 
-impl Node {
+impl LayerBox {
     fn of(row: &Row, shows_trainable: bool) -> Self {
         let params = match row.params {
             _ if !row.built => "not built".to_owned(),
@@ -121,21 +121,21 @@ impl Network {
         let mut network = Self { name: summary.name.clone(), ..Self::default() };
         network.classes = rows.iter().filter(|row| row.level == 0).map(|row| shortened(&row.class_name)).collect();
         // A Functional model has its inputs among its layers.
-        let input = Node {
+        let input = LayerBox {
             name: "input".into(),
             class_name: String::new(),
             shape: summary.input_shape.as_ref().map_or_else(|| "?".into(), Shape::to_string),
             notes: String::new(),
         };
         let input = (!rows.iter().any(|row| row.level == 0 && row.class_name == INPUT)).then_some(input);
-        let block = Block::of(&rows, input, summary.shows_trainable());
+        let block = Rank::of(&rows, input, summary.shows_trainable());
         network.size = (block.layout.width, block.layout.height);
         network.add(block, (MARGIN, MARGIN));
         network
     }
 
-    fn add(&mut self, block: Block, (left, top): (f64, f64)) {
-        let Layout { places, arrows, .. } = block.layout;
+    fn add(&mut self, block: Rank, (left, top): (f64, f64)) {
+        let NetworkLayout { places, arrows, .. } = block.layout;
         let moved = |points: Vec<(f64, f64)>| points.into_iter().map(|(x, y)| (left + x, top + y)).collect();
         self.arrows.extend(arrows.into_iter().map(moved));
         for ((node, inside), (x, y)) in block.items.into_iter().zip(places) {
@@ -172,7 +172,7 @@ impl Network {
     pub fn draw<DB: DrawingBackend>(
         &self,
         area: &DrawingArea<DB, Shift>,
-        style: Style,
+        style: DrawingStyle,
     ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
         let px = |pixels: f64| style.px(pixels);
         let line = style.ink.mix(0.55).stroke_width(style.scale);

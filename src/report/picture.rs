@@ -11,7 +11,7 @@ use plotters::style::{FontStyle, register_font};
 use super::cannot_draw;
 use super::chart::{self, Chart};
 use super::network::Network;
-use super::style::Style;
+use super::style::DrawingStyle;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
 use crate::text::printable_lines;
@@ -88,7 +88,7 @@ impl Picture {
         let mut drawn = String::new();
         {
             let backend = SVGBackend::with_string(&mut drawn, (width * SVG_SCALE, height * SVG_SCALE));
-            self.draw(&backend.into_drawing_area(), Style { scale: SVG_SCALE, ink: SVG_INK })?;
+            self.draw(&backend.into_drawing_area(), DrawingStyle { scale: SVG_SCALE, ink: SVG_INK })?;
         }
         let ink = format!("=\"#{:02X}{:02X}{:02X}\"", SVG_INK.0, SVG_INK.1, SVG_INK.2);
         let drawn = drawn.replace(&ink, "=\"currentColor\"");
@@ -114,7 +114,7 @@ impl Picture {
         let mut pixels = vec![255; (width * height * 3) as usize];
         {
             let backend = BitMapBackend::with_buffer(&mut pixels, (width, height));
-            self.draw(&backend.into_drawing_area(), Style { scale: PNG_SCALE, ink: PNG_INK })?;
+            self.draw(&backend.into_drawing_area(), DrawingStyle { scale: PNG_SCALE, ink: PNG_INK })?;
         }
         let picture = ::image::RgbImage::from_raw(width, height, pixels)
             .ok_or_else(|| cannot_draw("the pixels are not as many as they should be"))?;
@@ -123,7 +123,7 @@ impl Picture {
         Ok(png.into_inner())
     }
 
-    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: Style) -> Result<()> {
+    fn draw<DB: DrawingBackend>(&self, area: &DrawingArea<DB, Shift>, style: DrawingStyle) -> Result<()> {
         font()?;
         match &self.0 {
             Drawing::Charts(charts) => {

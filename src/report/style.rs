@@ -4,12 +4,12 @@ use plotters::prelude::*;
 
 /// The target of a drawing: units per pixel, and the colour of text.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Style {
+pub(super) struct DrawingStyle {
     pub scale: u32,
     pub ink: RGBColor,
 }
 
-impl Style {
+impl DrawingStyle {
     /// Converts pixels to units.
     pub fn px(&self, pixels: f64) -> i32 {
         (pixels * f64::from(self.scale)).round() as i32

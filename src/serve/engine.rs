@@ -1,11 +1,15 @@
 //! Computing: a model's outputs for the blocks of a batch.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use ndarray::ArrayD;
 
 use super::block::Block;
 use crate::datasets::Column;
-use crate::error::Result;
-use crate::model::{Model, Predictor};
+use crate::error::{Error, Result};
+use crate::memory::check_room;
+use crate::model::{Model, Predictor, Room};
+use crate::ops;
 
 /// Runs a model, from any number of threads.
 #[derive(Debug)]
@@ -22,9 +26,37 @@ impl Engine {
         Ok(Self { predictor: model.freeze()? })
     }
 
-    /// All outputs for the samples of all inputs.
-    pub fn run(&self, inputs: Vec<Block>) -> Result<Vec<ArrayD<f32>>> {
+    /// All outputs for the samples of all inputs, if somebody still waits for them when it is their turn.
+    ///
+    /// # Errors
+    /// Those of [`Predictor::run_columns`]; [`Error::Memory`] for what takes more memory than there is.
+    pub fn run(&self, inputs: Vec<Block>, is_wanted: &dyn Fn() -> bool) -> Result<Vec<ArrayD<f32>>> {
         let columns = inputs.into_iter().map(Block::into_column).collect::<Result<Vec<Column>>>()?;
-        self.predictor.run_columns(columns)
+        self.predictor.run_columns_within(columns, &|room| turn(&room, is_wanted))
     }
+}
+
+/// Values of a computation that takes its turn.
+const LARGE: usize = 16 << 20;
+
+/// Whose turn it is, in the whole process: memory is the process's.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Lets computations that take much memory go one after another: each may find that there is enough for it where there
+/// is not enough for two.
+fn turn(room: &Room<'_>, is_wanted: &dyn Fn() -> bool) -> Result<Option<MutexGuard<'static, ()>>> {
+    if room.values()? <= LARGE {
+        return Ok(None);
+    }
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    if !is_wanted() {
+        return Err(Error::data("a request", "somebody who waits for the answer", "nobody"));
+    }
+    let check = || check_room("computing a batch", room.more()?);
+    if check().is_err() {
+        // What was computed before may have left free buffers.
+        ops::drop_buffers();
+        check()?;
+    }
+    Ok(Some(turn))
 }

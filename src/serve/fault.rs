@@ -68,7 +68,7 @@ impl Fault {
 impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let message = error.to_string();
-        match error {
+        match cause(&error) {
             Error::Memory { .. } => Self::too_large(message),
             Error::Io { .. } | Error::Device { .. } | Error::State { .. } | Error::Thread { .. } => {
                 tracing::error!("{message}");
@@ -76,6 +76,14 @@ impl From<Error> for Fault {
             }
             _ => Self::bad(message),
         }
+    }
+}
+
+/// What is wrong: of a layer's error what is in it.
+pub(super) fn cause(error: &Error) -> &Error {
+    match error {
+        Error::Layer { source, .. } => cause(source),
+        _ => error,
     }
 }
 
@@ -99,3 +107,18 @@ impl IntoResponse for Fault {
 }
 
 pub(super) type Served<T> = Result<T, Fault>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_is_that_of_what_is_in_a_layer() {
+        let status = |error: Error| Fault::from(error).into_response().status().as_u16();
+        let memory = || Error::Memory { needs: "a batch".into(), bytes: 2, most: 1, what: "the memory limit" };
+        let within =
+            |source: Error| Error::Layer { layer: "a".into(), class_name: "Dense".into(), source: Box::new(source) };
+        assert_eq!((status(memory()), status(within(within(memory())))), (413, 413));
+        assert_eq!(status(within(Error::data("x", "y", "z"))), 400);
+    }
+}

@@ -97,7 +97,8 @@ impl Listener {
         match &self.0 {
             Socket::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                stream.set_nodelay(true)?;
+                // One that has gone already is no failure of the listener.
+                let _ = stream.set_nodelay(true);
                 Ok((Box::new(stream), Peer(peer.to_string().into())))
             }
             #[cfg(unix)]

@@ -32,7 +32,8 @@ pub struct Options {
     /// How long a client may take to send a request's head, to send its body, or to take a MiB of an answer or all of
     /// it, and how long a connection may be idle: 60 seconds.
     pub client_timeout: Duration,
-    /// Connections at once: 16384. More wait until one ends.
+    /// Connections at once: 16384. More wait until one ends. Each is an open file, of which the system has to allow as
+    /// many.
     pub max_connections: usize,
     /// How long requests may go on after the server is asked to end: 30 seconds.
     pub drain_timeout: Duration,

@@ -250,7 +250,7 @@ impl Queue {
         for job in &jobs[1..] {
             joined.iter_mut().zip(&job.inputs).for_each(|(own, more)| own.append(&mut more.clone()));
         }
-        match self.outputs(joined, rows) {
+        match self.outputs(joined, rows, &|| jobs.iter().any(|job| !job.reply.is_closed())) {
             Ok(outputs) => {
                 let mut start = 0;
                 for job in jobs {
@@ -269,16 +269,20 @@ impl Queue {
     }
 
     fn alone(&self, mut job: Job, begun: Instant) {
+        if job.reply.is_closed() {
+            self.metrics.skipped();
+            return;
+        }
         let inputs = std::mem::take(&mut job.inputs);
-        let outputs = self.outputs(inputs, job.rows);
+        let outputs = self.outputs(inputs, job.rows, &|| !job.reply.is_closed());
         job.answer(begun, outputs);
     }
 
     /// The outputs for so many samples, computed in batches; whatever happens in there, the thread goes on.
-    fn outputs(&self, inputs: Vec<Block>, rows: usize) -> Served<Vec<ArrayD<f32>>> {
+    fn outputs(&self, inputs: Vec<Block>, rows: usize, is_wanted: &dyn Fn() -> bool) -> Served<Vec<ArrayD<f32>>> {
         let run = |inputs: Vec<Block>, rows: usize| -> Served<Vec<ArrayD<f32>>> {
             self.metrics.batch(rows);
-            let outputs = catch_unwind(AssertUnwindSafe(|| self.engine.run(inputs)));
+            let outputs = catch_unwind(AssertUnwindSafe(|| self.engine.run(inputs, is_wanted)));
             let outputs = outputs.map_err(|_| Fault::internal("computing has failed"))??;
             match outputs.iter().find(|output| output.ndim() == 0 || output.len_of(Axis(0)) != rows) {
                 Some(output) => {

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::block::Block;
 use super::engine::Engine;
+use super::fault::cause;
 use super::metrics::Metrics;
 use super::options::Options;
 use super::queue::Queue;
@@ -28,6 +29,8 @@ pub(super) struct Served {
     pub loaded: SystemTime,
     /// The network, drawn; none where that cannot be.
     pub picture: Option<String>,
+    /// Whether it answers zeros, or empty texts, with finite numbers.
+    is_finite: bool,
 }
 
 impl Drop for Served {
@@ -38,21 +41,21 @@ impl Drop for Served {
 
 impl Served {
     /// Makes a model ready: its threads run, and have answered.
-    fn new(name: &str, version: u64, model: Model, options: &Options, metrics: &Arc<Metrics>) -> Result<(Self, bool)> {
+    fn new(name: &str, version: u64, model: Model, options: &Options, metrics: &Arc<Metrics>) -> Result<Self> {
         let signature = Signature::of(&model)?;
         let picture = picture(&model);
         let engine = Engine::new(&model)?;
         // The engine has weights of its own.
         drop(model);
-        let mut finite = true;
+        let mut is_finite = true;
         for rows in [1, options.max_batch_size] {
             let blanks: Option<Vec<Block>> = signature.inputs.iter().map(|port| Block::blank(port, rows)).collect();
             // With sizes that nobody knows there is nothing to try it on.
             let Some(blanks) = blanks else { break };
-            match engine.run(blanks) {
-                Ok(outputs) => finite &= outputs.iter().all(|output| output.iter().all(|value| value.is_finite())),
+            match engine.run(blanks, &|| true) {
+                Ok(outputs) => is_finite &= outputs.iter().all(|output| output.iter().all(|value| value.is_finite())),
                 // A batch may not fit where one sample does; zeros may be no sample at all.
-                Err(error) if rows == 1 && matches!(error, Error::Memory { .. } | Error::Device { .. }) => {
+                Err(error) if rows == 1 && matches!(cause(&error), Error::Memory { .. } | Error::Device { .. }) => {
                     return Err(error);
                 }
                 Err(error) => tracing::info!("the warm-up of `{name}` with {rows} samples: {error}"),
@@ -60,7 +63,7 @@ impl Served {
         }
         let queue = Queue::start(engine, signature.joins, options, metrics.clone())?;
         let name = name.to_owned();
-        Ok((Self { name, version, signature, queue, loaded: SystemTime::now(), picture }, finite))
+        Ok(Self { name, version, signature, queue, loaded: SystemTime::now(), picture, is_finite })
     }
 
     /// Its description as JSON.
@@ -156,8 +159,8 @@ impl Registry {
         metrics: &Arc<Metrics>,
     ) -> Result<()> {
         check_name(name)?;
-        let (served, finite) = Served::new(name, version, model, options, metrics)?;
-        if !finite {
+        let served = Served::new(name, version, model, options, metrics)?;
+        if !served.is_finite {
             tracing::warn!("`{name}` answers zeros with numbers that are not finite");
         }
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
@@ -241,8 +244,9 @@ impl Registry {
     fn again(old: &Served, origin: &Origin, options: &Options, metrics: &Arc<Metrics>) -> Result<Served> {
         let load = || Served::new(&old.name, old.version, origin.load()?, options, metrics);
         let failed = || Error::Syntax("loading it has failed".to_owned());
-        let (new, finite) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)).map_err(|_| failed())??;
-        if !finite {
+        let new = std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)).map_err(|_| failed())??;
+        // The mean of no words, say, is no number in the old one either.
+        if old.is_finite && !new.is_finite {
             let expected = "finite numbers for zeros";
             return Err(Error::data("the warm-up", expected, "others"));
         }

@@ -205,6 +205,12 @@ impl<const N: usize> Argument<PoolStrides<N>> for usize {
     }
 }
 
+impl<const N: usize> Argument<PoolStrides<N>> for [usize; N] {
+    fn into_argument(self) -> PoolStrides<N> {
+        self.into()
+    }
+}
+
 also_argument!((usize, usize) => PoolStrides<2>, (usize, usize, usize) => PoolStrides<3>);
 
 impl<const N: usize> Serialize for PoolStrides<N> {

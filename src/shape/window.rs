@@ -43,7 +43,7 @@ impl Padding {
 ///
 /// Formulas: Keras's `compute_conv_output_shape`; `Same` follows TensorFlow's rule, the odd cell goes to the end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct SlidingWindow {
     /// The number of cells of the window.
     pub size: usize,
     /// The step from one window to the next.
@@ -52,12 +52,12 @@ pub struct Window {
     pub dilation: usize,
 }
 
-impl Window {
+impl SlidingWindow {
     /// The extent of a window in the input: `(size − 1) · dilation + 1`.
     ///
     /// ```
-    /// # use brasa::shape::Window;
-    /// assert_eq!(Window { size: 3, stride: 1, dilation: 2 }.span(), 5);
+    /// # use brasa::shape::SlidingWindow;
+    /// assert_eq!(SlidingWindow { size: 3, stride: 1, dilation: 2 }.span(), 5);
     /// ```
     pub fn span(&self) -> usize {
         self.size.saturating_sub(1).saturating_mul(self.dilation).saturating_add(1)
@@ -77,8 +77,8 @@ impl Window {
     /// The number of windows along an input of `length`; `None` if none fits.
     ///
     /// ```
-    /// # use brasa::shape::{Padding, Window};
-    /// let window = Window { size: 5, stride: 1, dilation: 1 };
+    /// # use brasa::shape::{Padding, SlidingWindow};
+    /// let window = SlidingWindow { size: 5, stride: 1, dilation: 1 };
     /// assert_eq!(window.count(28, Padding::Valid), Some(24));
     /// assert_eq!(window.count(28, Padding::Same), Some(28));
     /// assert_eq!(window.count(4, Padding::Valid), None);
@@ -96,8 +96,8 @@ impl Window {
     /// Cells to add before and after an input of `length`.
     ///
     /// ```
-    /// # use brasa::shape::{Padding, Window};
-    /// let window = Window { size: 2, stride: 1, dilation: 1 };
+    /// # use brasa::shape::{Padding, SlidingWindow};
+    /// let window = SlidingWindow { size: 2, stride: 1, dilation: 1 };
     /// assert_eq!(window.pads(6, Padding::Same), (0, 1)); // the odd cell goes to the end
     /// assert_eq!(window.pads(6, Padding::Valid), (0, 0));
     /// ```
@@ -125,7 +125,7 @@ const MOST_CELLS: usize = 1 << 30;
 pub(crate) fn count_windows(
     what: &str,
     length: Option<usize>,
-    window: Window,
+    window: SlidingWindow,
     padding: Padding,
 ) -> Result<Option<usize>> {
     let Some(length) = length else { return Ok(None) };
@@ -146,14 +146,14 @@ mod tests {
 
     #[test]
     fn same_padding_follows_dilation() {
-        let window = Window { size: 3, stride: 1, dilation: 2 };
+        let window = SlidingWindow { size: 3, stride: 1, dilation: 2 };
         assert_eq!(window.count(6, Padding::Same), Some(6));
         assert_eq!(window.pads(6, Padding::Same), (2, 2));
     }
 
     #[test]
     fn same_padding_with_stride() {
-        let window = Window { size: 3, stride: 2, dilation: 1 };
+        let window = SlidingWindow { size: 3, stride: 2, dilation: 1 };
         assert_eq!(window.count(7, Padding::Same), Some(4));
         assert_eq!(window.pads(7, Padding::Same), (1, 1));
         assert_eq!(window.pads(8, Padding::Same), (0, 1));
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_zero_stride_counts_nothing() {
-        let window = Window { size: 2, stride: 0, dilation: 1 };
+        let window = SlidingWindow { size: 2, stride: 0, dilation: 1 };
         assert_eq!(window.count(8, Padding::Same), None);
         assert_eq!(window.count(8, Padding::Valid), None);
     }

@@ -118,7 +118,7 @@ pub(super) fn for_each_batch<S: Source + ?Sized>(
 }
 
 /// What the threads that gather batches share.
-struct Queue<I> {
+struct GatherQueue<I> {
     /// Holds one for each batch that there is room for.
     room: Receiver<()>,
     batches: I,
@@ -137,7 +137,7 @@ fn on_threads<T: Send>(
     let (release, room) = sync_channel(AHEAD + 1);
     // There is room in the channel for all that are ever in it.
     (0..=AHEAD).for_each(|_| _ = release.try_send(()));
-    let (queue, ended) = (Mutex::new(Queue { room, batches, next: 0 }), AtomicBool::new(false));
+    let (queue, ended) = (Mutex::new(GatherQueue { room, batches, next: 0 }), AtomicBool::new(false));
     thread::scope(|scope| {
         // Dropped with this closure, so that no thread waits for room any longer.
         let release = release;
@@ -178,7 +178,7 @@ fn on_threads<T: Send>(
 
 /// Gathers one batch after another, as long as there are some and somebody takes them.
 fn load<T>(
-    queue: &Mutex<Queue<impl Iterator<Item = Vec<usize>>>>,
+    queue: &Mutex<GatherQueue<impl Iterator<Item = Vec<usize>>>>,
     ended: &AtomicBool,
     gather: &impl Fn(Vec<usize>) -> Result<T>,
     sender: &Sender<Gathered<T>>,

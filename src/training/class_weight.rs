@@ -15,7 +15,7 @@ pub(super) struct ClassWeight(BTreeMap<usize, f32>);
 
 /// The form of a target.
 #[derive(Clone, Debug, PartialEq)]
-enum Labels {
+enum LabelForm {
     /// Class indices, one at each place (steps, or rows and columns; no places for one per sample).
     Numbers { places: Vec<usize> },
     /// A number for each class at each place.
@@ -58,7 +58,7 @@ impl ClassWeight {
         }
         let of_class = |class: Option<usize>| class.and_then(|class| self.0.get(&class)).copied().unwrap_or(1.0);
         let weights = match labels(output) {
-            Labels::Numbers { places } => {
+            LabelForm::Numbers { places } => {
                 // Keras rounds, and a negative number is not a class.
                 let class = |label: &f32| {
                     let label = label.round_ties_even();
@@ -66,7 +66,7 @@ impl ClassWeight {
                 };
                 HostWeights { numbers: y.iter().map(|label| of_class(class(label))).collect(), shape: places }
             }
-            Labels::Rows { places, classes } => {
+            LabelForm::Rows { places, classes } => {
                 let weight = |row: &[f32]| Ok(of_class(Some(largest(row)?)));
                 let numbers = y.chunks(classes.max(1)).map(weight).collect::<Result<_>>()?;
                 HostWeights { numbers, shape: places }
@@ -79,14 +79,14 @@ impl ClassWeight {
 
 /// The form of the targets: rows over the classes if they have the output's rank and a last dimension above 1; class
 /// indices otherwise.
-fn labels(fitted: &FittedOutput) -> Labels {
+fn labels(fitted: &FittedOutput) -> LabelForm {
     let (y, output) = (fitted.y(), fitted.output.sample());
     match y.as_slice() {
         [places @ .., classes] if y.len() == output.len() && *classes > 1 => {
-            Labels::Rows { places: places.to_vec(), classes: *classes }
+            LabelForm::Rows { places: places.to_vec(), classes: *classes }
         }
-        [places @ .., 1] => Labels::Numbers { places: places.to_vec() },
-        places => Labels::Numbers { places: places.to_vec() },
+        [places @ .., 1] => LabelForm::Numbers { places: places.to_vec() },
+        places => LabelForm::Numbers { places: places.to_vec() },
     }
 }
 

@@ -9,7 +9,7 @@ use super::fitted::Fitted;
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
 use super::trackers::Trackers;
-use crate::callbacks::{Callback, Params, Results};
+use crate::callbacks::{BatchResults, Callback, Params};
 use crate::datasets::Source;
 use crate::error::{Error, Result};
 use crate::metrics::Score;
@@ -151,7 +151,7 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
             let outcome = model.test_step(&batch)?;
             self.trackers.update(&batch, &outcome)?;
             let read = || self.trackers.results().map(|results| results.into_iter().collect());
-            let results = Results { read: &read, known: OnceCell::new(), loss: &outcome.loss };
+            let results = BatchResults { read: &read, known: OnceCell::new(), loss: &outcome.loss };
             hooks.call(model, None, Some(&results), |callback, context| callback.on_test_batch_end(context, index))?;
             progress.step(index + 1, &[]);
             left -= 1;

@@ -2,7 +2,7 @@
 
 use super::History;
 use super::progress::{Progress, Verbosity};
-use crate::callbacks::{Callback, CallbackState, Context, Params, Results};
+use crate::callbacks::{BatchResults, Callback, CallbackState, Context, Params};
 use crate::error::Result;
 use crate::model::Model;
 use crate::text::{printable, shortened};
@@ -43,7 +43,7 @@ impl<'f> Hooks<'f> {
         &mut self,
         model: &mut Model,
         history: Option<&History>,
-        results: Option<&Results<'_>>,
+        results: Option<&BatchResults<'_>>,
         mut hook: impl FnMut(&mut dyn Callback, &mut Context<'_>) -> Result<()>,
     ) -> Result<()> {
         if self.callbacks.is_empty() {

@@ -8,7 +8,7 @@ use super::class_weight::ClassWeight;
 use super::evaluate::check_not_empty;
 use super::fitted::Fitted;
 use super::predict::Predict;
-use super::step::{Batch, Outcome};
+use super::step::{Batch, StepResult};
 use super::trackers::Trackers;
 use crate::datasets::{Dataset, IntoFields, IntoSamples, Samples};
 use crate::error::{Error, Result};
@@ -149,7 +149,7 @@ impl Model {
         Ok((self.upload(host, &fitted)?, fitted))
     }
 
-    fn scores(&self, batch: &Batch, fitted: &Fitted, outcome: &Outcome) -> Result<Scores> {
+    fn scores(&self, batch: &Batch, fitted: &Fitted, outcome: &StepResult) -> Result<Scores> {
         let mut trackers = Trackers::new(self.expect_compiled("a step")?, fitted)?;
         trackers.update(batch, outcome)?;
         let metrics = trackers.results()?.into_iter().filter(|(name, _)| name != "loss").collect();

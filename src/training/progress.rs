@@ -15,7 +15,7 @@ mod run;
 mod terminal;
 
 pub use format::{format_duration, format_logs, format_time_per_step, format_value};
-use run::Run;
+use run::ProgressLoop;
 #[cfg(feature = "progress")]
 use terminal::Terminal;
 
@@ -38,12 +38,12 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// }
 /// ```
 pub struct Progress {
-    output: Output,
+    output: ProgressOutput,
     clock: Box<dyn Fn() -> Duration + Send>,
-    run: Option<Run>,
+    run: Option<ProgressLoop>,
 }
 
-enum Output {
+enum ProgressOutput {
     Silent,
     Lines(Box<dyn Write + Send>),
     #[cfg(feature = "progress")]
@@ -54,11 +54,11 @@ impl Progress {
     /// Shows progress on standard error, in the form of `verbosity`.
     pub fn new(verbosity: Verbosity) -> Self {
         match verbosity {
-            Verbosity::Silent => Self::with(Output::Silent),
+            Verbosity::Silent => Self::with(ProgressOutput::Silent),
             Verbosity::Line => Self::to_writer(io::stderr()),
             #[cfg(feature = "progress")]
             Verbosity::Auto | Verbosity::Bar => match Terminal::stderr() {
-                Some(terminal) => Self::with(Output::Terminal(terminal)),
+                Some(terminal) => Self::with(ProgressOutput::Terminal(terminal)),
                 None => Self::to_writer(io::stderr()),
             },
             #[cfg(not(feature = "progress"))]
@@ -68,20 +68,20 @@ impl Progress {
 
     /// Whether metrics passed to [`step`](Self::step) are shown.
     pub fn is_bar(&self) -> bool {
-        !matches!(self.output, Output::Silent | Output::Lines(_))
+        !matches!(self.output, ProgressOutput::Silent | ProgressOutput::Lines(_))
     }
 
     /// Whether nothing is shown.
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self.output, Output::Silent)
+        matches!(self.output, ProgressOutput::Silent)
     }
 
     /// Writes one line per epoch to `writer`.
     pub fn to_writer(writer: impl Write + Send + 'static) -> Self {
-        Self::with(Output::Lines(Box::new(writer)))
+        Self::with(ProgressOutput::Lines(Box::new(writer)))
     }
 
-    fn with(output: Output) -> Self {
+    fn with(output: ProgressOutput) -> Self {
         // Some targets have no clock: it is not read before anything is shown.
         let start = std::sync::OnceLock::new();
         Self { output, clock: Box::new(move || start.get_or_init(Instant::now).elapsed()), run: None }
@@ -114,7 +114,7 @@ impl Progress {
             }
         }
         #[cfg(feature = "progress")]
-        if let Output::Terminal(terminal) = &self.output {
+        if let ProgressOutput::Terminal(terminal) = &self.output {
             let due = run.drawn.is_none_or(|drawn| now.saturating_sub(drawn) >= INTERVAL);
             if due || run.steps == Some(done) {
                 run.drawn = Some(now);
@@ -139,10 +139,10 @@ impl Progress {
     pub fn println(&mut self, text: &str) {
         let text = &printable_lines(text);
         let _ = match &mut self.output {
-            Output::Silent => writeln!(io::stderr(), "{text}"),
-            Output::Lines(writer) => write_line(writer, text),
+            ProgressOutput::Silent => writeln!(io::stderr(), "{text}"),
+            ProgressOutput::Lines(writer) => write_line(writer, text),
             #[cfg(feature = "progress")]
-            Output::Terminal(terminal) => terminal.println(text, self.run.is_some()),
+            ProgressOutput::Terminal(terminal) => terminal.println(text, self.run.is_some()),
         };
     }
 
@@ -150,12 +150,12 @@ impl Progress {
         self.finish();
         let start = (self.clock)();
         match &self.output {
-            Output::Silent => return,
-            Output::Lines(_) => {}
+            ProgressOutput::Silent => return,
+            ProgressOutput::Lines(_) => {}
             #[cfg(feature = "progress")]
-            Output::Terminal(terminal) => terminal.start(&heading, steps),
+            ProgressOutput::Terminal(terminal) => terminal.start(&heading, steps),
         }
-        self.run = Some(Run::new(heading, steps, start));
+        self.run = Some(ProgressLoop::new(heading, steps, start));
     }
 
     /// Writes the last line of a run, if one is open.
@@ -163,10 +163,10 @@ impl Progress {
         let Some(run) = self.run.take() else { return };
         let now = (self.clock)();
         let _ = match &mut self.output {
-            Output::Silent => Ok(()),
-            Output::Lines(writer) => write_line(writer, &run.line(now)),
+            ProgressOutput::Silent => Ok(()),
+            ProgressOutput::Lines(writer) => write_line(writer, &run.line(now)),
             #[cfg(feature = "progress")]
-            Output::Terminal(terminal) => terminal.finish(&run.last_bar(now)),
+            ProgressOutput::Terminal(terminal) => terminal.finish(&run.last_bar(now)),
         };
     }
 }
@@ -235,7 +235,7 @@ mod tests {
     fn terminal(columns: u16) -> (Progress, InMemoryTerm, Clock) {
         let (term, clock) = (InMemoryTerm::new(10, columns), Clock::default());
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
-        (clock.drive(Progress::with(Output::Terminal(Terminal::new(target, term.clone())))), term, clock)
+        (clock.drive(Progress::with(ProgressOutput::Terminal(Terminal::new(target, term.clone())))), term, clock)
     }
 
     fn logs(logs: &[(&str, f64)]) -> Vec<(String, f64)> {
@@ -374,7 +374,7 @@ mod tests {
     fn silence_is_silent() {
         let mut progress = Progress::new(Verbosity::Silent);
         two_epochs(&mut progress, &Clock::default());
-        assert!(progress.run.is_none() && matches!(progress.output, Output::Silent));
+        assert!(progress.run.is_none() && matches!(progress.output, ProgressOutput::Silent));
     }
 
     #[test]

@@ -13,11 +13,11 @@ use super::fitted::Fitted;
 use super::hooks::Hooks;
 use super::optimizer_state::{self, array};
 use super::progress::{Progress, Verbosity};
-use super::snapshot::{DataSums, Order, Position, Snapshot};
-use super::step::{Fault, Outcome};
-use super::trackers::{Kept, Trackers};
+use super::snapshot::{DataSums, Position, SampleOrder, Snapshot};
+use super::step::{NonFiniteLoss, StepResult};
+use super::trackers::{SavedTracker, Trackers};
 use super::{Fit, History};
-use crate::callbacks::{Callback, Context, Logs, Params, Results};
+use crate::callbacks::{BatchResults, Callback, Context, Logs, Params};
 use crate::datasets::{Source, Weighted, split_index};
 use crate::error::{Error, Result};
 use crate::kernels;
@@ -231,11 +231,11 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let outcome = self.model.train_step(&batch, self.seed)?;
         self.trained += batch.samples;
         self.trackers.update(&batch, &outcome)?;
-        let Outcome { loss, fault, .. } = outcome;
+        let StepResult { loss, fault, .. } = outcome;
         batch.x.into_iter().for_each(ops::recycle);
         if !self.hooks.is_empty() {
             let read = || self.trackers.results().map(Logs::from_iter);
-            let results = Results { read: &read, known: OnceCell::new(), loss: &loss };
+            let results = BatchResults { read: &read, known: OnceCell::new(), loss: &loss };
             self.hooks.call(self.model, Some(&self.history), Some(&results), |callback, context| {
                 callback.on_train_batch_end(context, index)
             })?;
@@ -276,11 +276,11 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             return self.trackers.results();
         }
         let batch = self.trackers.first_non_finite()?.unwrap_or(batch);
-        self.non_finite(batch, Fault { loss: loss as f32, place: None })
+        self.non_finite(batch, NonFiniteLoss { loss: loss as f32, place: None })
     }
 
     /// The error for a loss that is not finite.
-    fn non_finite<T>(&self, batch: usize, fault: Fault) -> Result<T> {
+    fn non_finite<T>(&self, batch: usize, fault: NonFiniteLoss) -> Result<T> {
         let compiled = self.model.expect_compiled("fit")?;
         let learning_rate = compiled.optimizer.learning_rate_argument().at(compiled.state.iterations.saturating_sub(1));
         let (epoch, batch) = (self.hooks.params.epoch + 1, batch + 1);
@@ -328,8 +328,8 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         due.into_iter().try_for_each(|index| self.keepers[index].write(&mut snapshot))
     }
 
-    fn order(&self) -> Order {
-        Order {
+    fn order(&self) -> SampleOrder {
+        SampleOrder {
             seed: self.seed,
             samples: self.plan.samples.len(),
             batch_size: self.plan.batch_size,
@@ -363,7 +363,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Ok(())
     }
 
-    fn snapshot(&self, position: Position, trackers: Option<Vec<Kept>>) -> Result<Snapshot> {
+    fn snapshot(&self, position: Position, trackers: Option<Vec<SavedTracker>>) -> Result<Snapshot> {
         let names = self.model.weight_names()?;
         let states = self.model.states().into_iter().map(|(path, states)| {
             let arrays = states.iter().map(array).collect::<Result<Vec<_>>>()?;
@@ -407,8 +407,8 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             self.plan.shuffle = self.plan.shuffle.map(|_| self.seed);
         }
         if snapshot.position.step > 0 && snapshot.order != self.order() {
-            let shown = |order: &Order| {
-                let Order { seed, samples, batch_size, steps, shuffle } = order;
+            let shown = |order: &SampleOrder| {
+                let SampleOrder { seed, samples, batch_size, steps, shuffle } = order;
                 format!("seed {seed}, {samples} samples, batch_size {batch_size}, {steps} steps, shuffle {shuffle}")
             };
             let what = "a run that was cut off in the middle of an epoch";

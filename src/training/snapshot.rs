@@ -13,7 +13,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::History;
-use super::trackers::{Kept, Kind};
+use super::trackers::{SavedTracker, TrackerId};
 use crate::callbacks::{CallbackState, exact, number, table_fits};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
@@ -38,7 +38,7 @@ pub(super) struct Position {
 
 /// The parameters that determine the samples of each batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Order {
+pub(super) struct SampleOrder {
     pub seed: u64,
     pub samples: usize,
     pub batch_size: usize,
@@ -67,14 +67,14 @@ pub(super) struct OptimizerSnapshot {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Snapshot {
     pub position: Position,
-    pub order: Order,
+    pub order: SampleOrder,
     pub data: DataSums,
     pub weights: Vec<(String, ArrayD<f32>)>,
     /// The states of stateful layers, by the layers' paths.
     pub states: Vec<(LayerPath, Vec<ArrayD<f32>>)>,
     pub optimizer: OptimizerSnapshot,
     /// The state of loss and metrics in the middle of an epoch.
-    pub trackers: Option<Vec<Kept>>,
+    pub trackers: Option<Vec<SavedTracker>>,
     pub history: History,
     pub seconds: f64,
     pub trained: usize,
@@ -103,7 +103,7 @@ impl Snapshot {
 
     /// Writes the file, atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
-        let mut numbers = Numbers::default();
+        let mut numbers = NumberBuffer::default();
         let state = self.to_json(&mut numbers);
         let mut archive = ZipWriter::new(Cursor::new(Vec::with_capacity(numbers.bytes.len() + 4096)));
         let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
@@ -118,7 +118,7 @@ impl Snapshot {
         write_atomically(path, |file| file.write_all(&bytes).map_err(Error::io("write", path)))
     }
 
-    fn to_json(&self, numbers: &mut Numbers) -> Json {
+    fn to_json(&self, numbers: &mut NumberBuffer) -> Json {
         let weights: Vec<Json> =
             self.weights.iter().map(|(name, weight)| json!([name, numbers.put_array(weight)])).collect();
         let slots: Vec<Vec<Json>> = self
@@ -145,7 +145,7 @@ impl Snapshot {
             .collect();
         let trackers = self.trackers.as_ref();
         let trackers: Option<Vec<Json>> = trackers.map(|trackers| {
-            let put = |kept: &Kept| json!([kept.kind.name, kept.kind.config, numbers.put(&kept.numbers)]);
+            let put = |kept: &SavedTracker| json!([kept.kind.name, kept.kind.config, numbers.put(&kept.numbers)]);
             trackers.iter().map(put).collect()
         });
         let callbacks: Vec<Json> = self
@@ -228,7 +228,7 @@ impl Snapshot {
     }
 
     fn from_json(state: &Json, numbers: &[u8]) -> Result<Self> {
-        let numbers = Stored::new(numbers);
+        let numbers = NumberReader::new(numbers);
         let rate = |rate: &Json| match rate {
             Json::Null => Ok(None),
             rate => number("optimizer", rate).map(|rate| Some(rate as f32)),
@@ -243,9 +243,9 @@ impl Snapshot {
             let arrays = by_name.iter().map(|(name, list)| Ok((name.clone(), arrays(list)?))).collect::<Result<_>>()?;
             Ok((read(&saved["name"])?, CallbackState { values, arrays }))
         };
-        let kept = |saved: &Json| -> Result<Kept> {
-            let kind = Kind { name: read(&saved[0])?, config: read(&saved[1])? };
-            Ok(Kept { kind, numbers: numbers.get(&saved[2])? })
+        let kept = |saved: &Json| -> Result<SavedTracker> {
+            let kind = TrackerId { name: read(&saved[0])?, config: read(&saved[1])? };
+            Ok(SavedTracker { kind, numbers: numbers.get(&saved[2])? })
         };
         let optimizer = &state["optimizer"];
         let history: BTreeMap<String, Json> = read(&state["history"]["history"])?;
@@ -366,11 +366,11 @@ fn list_of(value: &Json) -> Result<&Vec<Json>> {
 
 /// A buffer of numbers; each block is referred to by its offset and shape.
 #[derive(Debug, Default)]
-struct Numbers {
+struct NumberBuffer {
     bytes: Vec<u8>,
 }
 
-impl Numbers {
+impl NumberBuffer {
     fn put_array(&mut self, array: &ArrayD<f32>) -> Json {
         let place = self.bytes.len();
         self.bytes.extend(array.iter().flat_map(|number| number.to_le_bytes()));
@@ -386,13 +386,13 @@ impl Numbers {
 
 /// The numbers of a file. Every byte can be read only once, so that the result is no larger than the file.
 #[derive(Debug)]
-struct Stored<'a> {
+struct NumberReader<'a> {
     bytes: &'a [u8],
     /// The number of bytes that can still be read.
     left: Cell<usize>,
 }
 
-impl<'a> Stored<'a> {
+impl<'a> NumberReader<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, left: Cell::new(bytes.len()) }
     }
@@ -440,12 +440,12 @@ mod tests {
         history.push(0, &[("loss".into(), Score::One(0.1 + 0.2)), ("recall".into(), vec![0.1, 0.7].into())]);
         history.push(1, &[("loss".into(), f64::INFINITY), ("val_loss".into(), 5e-324)]);
         let kept = |name: &str, numbers: Vec<f64>| {
-            let kind = Kind { name: name.into(), config: "[\"\",null]".into() };
-            Kept { kind, numbers }
+            let kind = TrackerId { name: name.into(), config: "[\"\",null]".into() };
+            SavedTracker { kind, numbers }
         };
         Snapshot {
             position: Position { epoch: 2, step: 5 },
-            order: Order { seed: u64::MAX, samples: 100, batch_size: 8, steps: 13, shuffle: true },
+            order: SampleOrder { seed: u64::MAX, samples: 100, batch_size: 8, steps: 13, shuffle: true },
             data: DataSums { train: Some(u64::MAX), validation: None },
             weights: vec![("dense/kernel".into(), array(&[f32::MIN_POSITIVE / 8.0, 0.1])), ("a/b".into(), array(&[]))],
             states: vec![(vec![0, 1], vec![array(&[0.5, -0.0]), array(&[1e-40])])],
@@ -479,7 +479,7 @@ mod tests {
 
     #[test]
     fn impossible_numbers_are_refused() {
-        let mut numbers = Numbers::default();
+        let mut numbers = NumberBuffer::default();
         let state = snapshot().to_json(&mut numbers);
         assert!(Snapshot::from_json(&state, &numbers.bytes).is_ok());
         let forged = |path: &[&str], value: Json| {
@@ -543,7 +543,7 @@ mod tests {
     /// Repeated references to the same numbers are refused.
     #[test]
     fn numbers_are_read_only_once() {
-        let mut numbers = Numbers::default();
+        let mut numbers = NumberBuffer::default();
         let mut state = snapshot().to_json(&mut numbers);
         let weight = state["weights"][0].clone();
         state["weights"].as_array_mut().unwrap().extend(vec![weight; 200]);
@@ -556,7 +556,7 @@ mod tests {
     fn unexpected_members_are_limited() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("last.ckpt");
-        let mut numbers = Numbers::default();
+        let mut numbers = NumberBuffer::default();
         let state = snapshot().to_json(&mut numbers).to_string();
         let write = |others: &[&str]| {
             let mut archive = ZipWriter::new(fs::File::create(&path).unwrap());

@@ -70,10 +70,10 @@ pub(super) struct Batch {
 }
 
 /// The loss to compute for each output, if any.
-type Losses = Vec<Option<Box<dyn Loss>>>;
+type OutputLosses = Vec<Option<Box<dyn Loss>>>;
 
 /// The result of a step: the loss of the batch with its penalties, and the predictions.
-pub(super) struct Outcome {
+pub(super) struct StepResult {
     /// The loss that is minimised: the weighted sum of the losses, and penalties.
     pub loss: Value,
     /// The unweighted loss of each output that has one, if there are several.
@@ -83,7 +83,7 @@ pub(super) struct Outcome {
     /// The mask of each output over its steps; `None` without a mask.
     pub masks: Vec<Option<Value>>,
     /// A loss that is infinite or NaN, if it can be read without waiting.
-    pub fault: Option<Fault>,
+    pub fault: Option<NonFiniteLoss>,
 }
 
 /// What a batch leaves for the weights.
@@ -94,11 +94,11 @@ struct Gradients {
     gradients: Vec<Value>,
     /// New values that layers give to their weights, by layer.
     updates: Vec<(usize, Update)>,
-    outcome: Outcome,
+    outcome: StepResult,
 }
 
 /// A loss that is infinite or NaN, and its origin.
-pub(super) struct Fault {
+pub(super) struct NonFiniteLoss {
     pub loss: f32,
     pub place: Option<String>,
 }
@@ -215,7 +215,7 @@ impl Model {
     }
 
     /// The loss to compute for each output with targets, and whether the output's last activation is fused into it.
-    fn effective_losses(&self, batch: &Batch) -> Result<(Losses, Vec<bool>)> {
+    fn effective_losses(&self, batch: &Batch) -> Result<(OutputLosses, Vec<bool>)> {
         let effective = |(index, goal): (usize, &Goal)| {
             let Some(loss) = goal.loss.as_ref().filter(|_| batch.y[index].is_some()) else { return (None, false) };
             match self.final_activation_of(index).and_then(|activation| loss.before_activation(activation)) {
@@ -281,7 +281,7 @@ impl Model {
     }
 
     /// Trains on one batch.
-    pub(super) fn train_step(&mut self, batch: &Batch, seed: u64) -> Result<Outcome> {
+    pub(super) fn train_step(&mut self, batch: &Batch, seed: u64) -> Result<StepResult> {
         let gradients = self.gradients(batch, seed)?;
         self.apply_step(gradients)
     }
@@ -328,12 +328,12 @@ impl Model {
             .collect::<Result<_>>()?;
         let y_pred = self.predictions(forward.outputs, &skip)?;
         let masks = forward.masks.into_iter().map(|mask| mask.map(Value::detach)).collect();
-        let outcome = Outcome { loss: total.detach(), losses: loss_values, y_pred, masks, fault };
+        let outcome = StepResult { loss: total.detach(), losses: loss_values, y_pred, masks, fault };
         Ok(Gradients { trainable, gradients, updates: forward.updates, outcome })
     }
 
     /// Applies what a batch has left: the new values that layers gave their weights, then the optimizer's step.
-    fn apply_step(&mut self, step: Gradients) -> Result<Outcome> {
+    fn apply_step(&mut self, step: Gradients) -> Result<StepResult> {
         let weights = self.layer_weights_mut("train")?;
         for (layer, update) in step.updates {
             weights[layer][update.weight].value = update.value.detach();
@@ -351,7 +351,7 @@ impl Model {
         weights: &[Vec<Value>],
         mode: Mode,
         skip: &[bool],
-    ) -> Result<Option<Fault>> {
+    ) -> Result<Option<NonFiniteLoss>> {
         if !total.is_on_cpu() {
             return Ok(None);
         }
@@ -368,7 +368,7 @@ impl Model {
                 if !weight.is_finite()? {
                     let place =
                         format!("the step before has made the weights of layer `{}` infinite or NaN", layer.name());
-                    return Ok(Some(Fault { loss, place: Some(place) }));
+                    return Ok(Some(NonFiniteLoss { loss, place: Some(place) }));
                 }
             }
         }
@@ -376,7 +376,7 @@ impl Model {
             Some((name, class)) => format!("layer `{name}` ({class}) is the first whose output is not finite"),
             None => "the outputs of all layers are finite, their loss is not".to_owned(),
         };
-        Ok(Some(Fault { loss, place: Some(place) }))
+        Ok(Some(NonFiniteLoss { loss, place: Some(place) }))
     }
 
     /// Passes the gradients to the optimizer.
@@ -447,13 +447,13 @@ impl Model {
     }
 
     /// Loss and predictions of one batch, outside training.
-    pub(super) fn test_step(&self, batch: &Batch) -> Result<Outcome> {
+    pub(super) fn test_step(&self, batch: &Batch) -> Result<StepResult> {
         let (losses, skip) = self.effective_losses(batch)?;
         let weights = self.plain_weights()?;
         let forward = self.infer(batch.x.clone(), &skip)?;
         let (loss, losses) = self.total_loss(&losses, batch, &forward, &weights)?;
         let y_pred = self.predictions(forward.outputs, &skip)?;
-        Ok(Outcome { loss, losses, y_pred, masks: forward.masks, fault: None })
+        Ok(StepResult { loss, losses, y_pred, masks: forward.masks, fault: None })
     }
 
     /// All weights, detached, by layer.

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde_json::json;
 
 use super::fitted::{Fitted, FittedOutput};
-use super::step::{Batch, Outcome};
+use super::step::{Batch, StepResult};
 use crate::compile::{Compiled, Goal};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, spread};
@@ -23,20 +23,20 @@ pub(super) struct Trackers {
     metrics: Vec<Vec<Box<dyn Metric>>>,
     weighted: Vec<Vec<Box<dyn Metric>>>,
     /// The kind of each loss, followed by that of each metric.
-    kinds: Vec<Kind>,
+    kinds: Vec<TrackerId>,
 }
 
 /// The name and configuration of a number in the logs; a checkpoint's number is restored only if both match.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Kind {
+pub(super) struct TrackerId {
     pub name: String,
     pub config: String,
 }
 
 /// The state of one loss or metric in a checkpoint in the middle of an epoch.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Kept {
-    pub kind: Kind,
+pub(super) struct SavedTracker {
+    pub kind: TrackerId,
     pub numbers: Vec<f64>,
 }
 
@@ -63,10 +63,10 @@ impl Trackers {
             .collect();
         let config = |loss: &dyn Loss| json!([loss.class_name(), loss.config().ok()]).to_string();
         let all: Vec<String> = lost.iter().map(|(_, loss)| config(*loss)).collect();
-        let mut names = Names::default();
-        let mut kinds = vec![Kind { name: names.free("loss".to_owned()), config: all.join(" + ") }];
+        let mut names = LogNames::default();
+        let mut kinds = vec![TrackerId { name: names.free("loss".to_owned()), config: all.join(" + ") }];
         for (goal, loss) in lost.iter().filter(|_| lost.len() > 1) {
-            kinds.push(Kind { name: names.free(goal.log_name("loss")), config: config(*loss) });
+            kinds.push(TrackerId { name: names.free(goal.log_name("loss")), config: config(*loss) });
         }
         let losses = kinds.iter().map(|_| Total::default()).collect();
         for (metrics, prefix) in [(&metrics, ""), (&weighted, "weighted_")] {
@@ -77,7 +77,10 @@ impl Trackers {
                         true => goal.log_name(&format!("{prefix}{}", metric.name())),
                         false => plain,
                     };
-                    kinds.push(Kind { name: names.free(name), config: json!([prefix, metric.config()]).to_string() });
+                    kinds.push(TrackerId {
+                        name: names.free(name),
+                        config: json!([prefix, metric.config()]).to_string(),
+                    });
                 }
             }
         }
@@ -89,7 +92,7 @@ impl Trackers {
     }
 
     /// Adds a batch with the outcome of its step.
-    pub fn update(&mut self, batch: &Batch, outcome: &Outcome) -> Result<()> {
+    pub fn update(&mut self, batch: &Batch, outcome: &StepResult) -> Result<()> {
         let losses = std::iter::once(&outcome.loss).chain(&outcome.losses);
         for (total, loss) in self.losses.iter_mut().zip(losses) {
             // Weighted by the batch size: the last batch can be smaller.
@@ -136,7 +139,7 @@ impl Trackers {
     }
 
     /// The state of all, for a checkpoint in the middle of an epoch; `None` if a metric does not support it.
-    pub fn state(&self) -> Result<Option<Vec<Kept>>> {
+    pub fn state(&self) -> Result<Option<Vec<SavedTracker>>> {
         let samples = self.samples as f64;
         let loss = |total: &Total| Ok([vec![samples], total.state()?].concat());
         let mut numbers = self.losses.iter().map(loss).collect::<Result<Vec<_>>>()?;
@@ -145,22 +148,22 @@ impl Trackers {
             numbers.push(state);
         }
         let kinds = self.kinds.iter().cloned();
-        Ok(Some(kinds.zip(numbers).map(|(kind, numbers)| Kept { kind, numbers }).collect()))
+        Ok(Some(kinds.zip(numbers).map(|(kind, numbers)| SavedTracker { kind, numbers }).collect()))
     }
 
     /// Restores the state of a checkpoint. A number without a state is an error, or (`accept_changes`) covers only the
     /// rest of the epoch.
-    pub fn restore(&mut self, kept: &[Kept], accept_changes: bool, device: &Device) -> Result<()> {
-        let is_kept = |kind: &Kind| kept.iter().any(|kept| kept.kind == *kind);
+    pub fn restore(&mut self, kept: &[SavedTracker], accept_changes: bool, device: &Device) -> Result<()> {
+        let is_kept = |kind: &TrackerId| kept.iter().any(|kept| kept.kind == *kind);
         let all_are_kept = kept.len() == self.kinds.len() && self.kinds.iter().all(is_kept);
         if !accept_changes && !all_are_kept {
-            let listed = |kinds: &mut dyn Iterator<Item = &Kind>| {
+            let listed = |kinds: &mut dyn Iterator<Item = &TrackerId>| {
                 kinds.map(|kind| format!("{} {}", kind.name, kind.config)).collect::<Vec<_>>().join(", ")
             };
             let (own, kept) = (listed(&mut self.kinds.iter()), listed(&mut kept.iter().map(|kept| &kept.kind)));
             return Err(Error::data("the checkpoint's loss and metrics", own, kept));
         }
-        let find = |kind: &Kind| {
+        let find = |kind: &TrackerId| {
             let found = kept.iter().find(|kept| kept.kind == *kind).map(|kept| kept.numbers.as_slice());
             if found.is_none() {
                 tracing::warn!("the checkpoint has no such `{}`, which covers only the rest of the epoch", kind.name);
@@ -221,13 +224,13 @@ fn of_metric(name: &str, error: Error) -> Error {
 
 /// Unique names for the logs.
 #[derive(Default)]
-struct Names {
+struct LogNames {
     taken: HashSet<String>,
     /// The next number for a name that is taken.
     next: HashMap<String, usize>,
 }
 
-impl Names {
+impl LogNames {
     /// This name, with a number as in Keras if it is taken.
     fn free(&mut self, name: String) -> String {
         let mut free = name.clone();
@@ -242,11 +245,11 @@ impl Names {
 
 #[cfg(test)]
 mod tests {
-    use super::Names;
+    use super::LogNames;
 
     #[test]
     fn names_of_results_are_unique() {
-        let mut names = Names::default();
+        let mut names = LogNames::default();
         let free = ["loss", "mae", "mae_1", "mae", "mae"].map(|name| names.free(name.to_owned()));
         assert_eq!(free, ["loss", "mae", "mae_1", "mae_2", "mae_3"]);
     }

@@ -4,7 +4,7 @@ use brasa::Value;
 use brasa::burn::tensor::ops::{AvgPoolOptions, ConvOptions, MaxPoolOptions};
 use brasa::burn::tensor::{Device, Tensor, module};
 use brasa::layers::Call;
-use brasa::ops::{Conv2dGeometry, PoolGeometry, activated_conv2d, average_pool2d, max_pool2d};
+use brasa::ops::{ConvGeometry, PoolGeometry, activated_conv, average_pool2d, max_pool2d};
 use brasa::prelude::*;
 use proptest::prelude::*;
 use serde_json::json;
@@ -53,7 +53,7 @@ proptest! {
         outputs in 1..5usize, has_bias in any::<bool>(), name in prop_oneof![Just("linear"), Just("relu"), Just("tanh"), Just("gelu")],
     ) {
         let ([height, kernel_height, ..], [width, kernel_width, ..]) = (rows.0, columns.0);
-        let geometry = Conv2dGeometry {
+        let geometry = ConvGeometry {
             strides: [rows.0[3], columns.0[3]],
             dilation: [rows.0[2], columns.0[2]],
             pads: [rows.1, columns.1],
@@ -79,7 +79,7 @@ proptest! {
         let wanted = with_gradients(&output, &[&x, &kernel].into_iter().chain(&bias).collect::<Vec<_>>());
         for (name, device) in devices() {
             let (x, kernel, bias) = leaves(&device);
-            let output = activated_conv2d(x.clone(), kernel.clone(), bias.clone(), &geometry, &activation).unwrap();
+            let output = activated_conv(x.clone(), kernel.clone(), bias.clone(), &geometry, &activation).unwrap();
             compare(name, &with_gradients(&output, &[&x, &kernel].into_iter().chain(&bias).collect::<Vec<_>>()), &wanted)?;
         }
     }

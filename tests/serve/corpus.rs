@@ -6,10 +6,10 @@ use rand::{RngExt, SeedableRng};
 
 use crate::support::*;
 
-/// Good requests to begin with: path, headers, body.
 /// A path, headers and a body.
 type Seed = (&'static str, Vec<(&'static str, String)>, Vec<u8>);
 
+/// Good requests to begin with.
 fn seeds() -> Vec<Seed> {
     let binary = r#"{"inputs":[{"name":"a","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}},{"name":"b","shape":[1,2],"datatype":"INT16","parameters":{"binary_data_size":4}}],"outputs":[{"name":"sum","parameters":{"binary_data":true}}]}"#;
     let bytes = [binary.as_bytes(), &[0; 12]].concat();

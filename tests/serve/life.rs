@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use brasa::prelude::*;
 use serde_json::json;
 
 use crate::support::*;
@@ -22,7 +23,17 @@ struct Program {
 
 impl Program {
     fn start(arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_brasa"));
+        Self::run(Command::new(env!("CARGO_BIN_EXE_brasa")), arguments)
+    }
+
+    /// Starts it with a limit of open files: `-n` for one that cannot be raised, `-Sn` for one that can.
+    fn with_open_files(limit: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit {limit} && exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_brasa")]);
+        Self::run(command, arguments)
+    }
+
+    fn run(mut command: Command, arguments: &[&str]) -> Self {
         command.arg("serve").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();
@@ -108,6 +119,23 @@ fn a_new_file_takes_the_place_of_the_old_and_a_bad_one_does_not() {
     let (code, log) = program.end();
     assert_eq!(code, Some(0), "{log}");
     assert!(log.contains("`line` is served as before"), "{log}");
+}
+
+#[test]
+fn a_model_of_texts_that_has_no_answer_for_nothing_is_replaced_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/text/text_classifier.keras");
+    let path = folder.path().join("reviews.keras");
+    std::fs::copy(fixture, &path).unwrap();
+    let program = Program::start(&[path.to_str().unwrap(), "--listen", "127.0.0.1:0", "--watch", "0"]);
+    program.signal(HUP);
+    let counts = || String::from_utf8(Client::to(&program.address).ask("GET", "/metrics", &[], b"").body).unwrap();
+    until(|| counts().contains("brasa_reloads_total{"));
+    assert!(counts().contains("brasa_reloads_total{model=\"reviews\",result=\"switched\"} 1"));
+    program.signal(TERM);
+    let (_, log) = program.end();
+    // What the test is about: the mean of no words.
+    assert!(log.contains("numbers that are not finite"), "{log}");
 }
 
 #[test]
@@ -217,6 +245,66 @@ fn a_listener_that_nobody_asks_keeps_no_connection_from_another() {
 }
 
 #[test]
+fn more_connections_than_open_files_to_begin_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let options = [path.as_str(), "--listen", "127.0.0.1:0", "--quiet"];
+    // The limit is raised where that is allowed: many idle connections keep nobody waiting.
+    let program = Program::with_open_files("-Sn 100", &options);
+    let idle: Vec<Client> = (0..300).map(|_| Client::to(&program.address)).collect();
+    assert_eq!(program.ask("[1, 2, 3]"), json!([1.0, 2.0, 3.0]));
+    drop(idle);
+    program.signal(TERM);
+    let (code, log) = program.end();
+    assert_eq!((code, log.as_str()), (Some(0), ""));
+    // Where it is not, fewer connections are taken, and a file is left for a new model.
+    let program = Program::with_open_files("-n 150", &[&options[..], &["--client-timeout", "2"]].concat());
+    let idle: Vec<Client> = (0..100).map(|_| Client::to(&program.address)).collect();
+    saved(folder.path(), 2.0);
+    program.signal(HUP);
+    // Those who are idle make place.
+    until(|| program.ask("[1, 2, 3]") == json!([2.0, 4.0, 6.0]));
+    drop(idle);
+    program.signal(TERM);
+    let (code, log) = program.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("up to 75 connections at once") && !log.contains("could not be taken"), "{log}");
+}
+
+#[test]
+fn requests_that_would_each_fill_the_memory_are_refused_or_take_turns() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("wide.keras");
+    let mut model = Sequential::new();
+    model.add(Input::new((None, None, 1)).name("x")).unwrap();
+    model.add(UpSampling2D::new(16)).unwrap().add(GlobalMaxPooling2D::new()).unwrap();
+    model.save(&path).unwrap();
+    let options = ["--listen", "127.0.0.1:0", "--quiet", "--workers", "4", "--timeout", "600"];
+    let limit = ["--memory-limit", "100MB"];
+    let program = Program::start(&[&[path.to_str().unwrap()][..], &options, &limit].concat());
+    let ask = |side: usize| {
+        let head = json!({ "inputs": [{ "name": "x", "shape": [1, side, side, 1], "datatype": "UINT8",
+            "parameters": { "binary_data_size": side * side } }] });
+        let head = head.to_string();
+        let body = [head.as_bytes(), &vec![7; side * side]].concat();
+        let length = [("Inference-Header-Content-Length", &*head.len().to_string())];
+        Client::to(&program.address).ask("POST", "/v2/models/wide/infer", &length, &body)
+    };
+    // 82 MB each: one at a time has room, and none is refused.
+    std::thread::scope(|scope| {
+        (0..4).for_each(|_| drop(scope.spawn(|| assert_eq!(ask(200).good()["outputs"][0]["data"], json!([7.0])))));
+    });
+    // More than the limit, from several at once.
+    std::thread::scope(|scope| {
+        (0..4).for_each(|_| drop(scope.spawn(|| assert!(ask(300).wrong(413).contains("the memory limit")))));
+    });
+    ask(200).good();
+    program.signal(TERM);
+    let (code, log) = program.end();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
 fn requests_without_an_answer_are_logged() {
     let folder = tempfile::tempdir().unwrap();
     let path = saved(folder.path(), 1.0);
@@ -296,7 +384,6 @@ impl brasa::layers::Layer for Panics {
 }
 
 fn panics() -> brasa::Model {
-    use brasa::prelude::*;
     let mut model = Sequential::new();
     model.add(Rescaling::new(1.0).input_shape(3)).unwrap();
     model.add(Panics::default()).unwrap();

@@ -1,5 +1,6 @@
 //! What requests may take, and what is said where they would take more.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use brasa::serve::Options;
@@ -79,6 +80,53 @@ fn the_memory_of_all_requests_has_a_limit() {
     server.post("/predict/line", format!("[1, 2, 3{}]", " ".repeat(1 << 18))).wrong(413);
 }
 
+brasa::describe! {
+    /// Counts how many calls compute at once.
+    pub layer struct Counts {}
+}
+
+static AT_ONCE: [AtomicUsize; 2] = [AtomicUsize::new(0), AtomicUsize::new(0)];
+
+impl brasa::layers::Layer for Counts {
+    fn forward(&self, input: brasa::Value, _: &mut brasa::layers::Call<'_>) -> brasa::Result<brasa::Value> {
+        let now = AT_ONCE[0].fetch_add(1, Ordering::SeqCst) + 1;
+        AT_ONCE[1].fetch_max(now, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(20));
+        AT_ONCE[0].fetch_sub(1, Ordering::SeqCst);
+        Ok(input)
+    }
+}
+
+/// A model that makes much of little: 72 MB of a sample.
+fn much() -> brasa::Model {
+    use brasa::prelude::*;
+    let mut model = Sequential::new();
+    model.add(RepeatVector::new(6_000_000).input_shape(3)).unwrap();
+    model.add(Counts::default()).unwrap();
+    model.add(GlobalMaxPooling1D::new()).unwrap();
+    model.into()
+}
+
+#[test]
+fn what_takes_much_memory_is_computed_one_by_one() {
+    let options = Options { workers: 4, max_batch_size: 1, ..Options::default() };
+    let server = Running::with(options, |server| {
+        server.add("much", 1, much()).unwrap();
+        server.add("other", 1, much()).unwrap();
+    });
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let server = &server;
+            let path = if number % 2 == 0 { "/predict/much" } else { "/predict/other" };
+            scope.spawn(move || {
+                let answer = server.post(path, format!("[{number}, 2, 3]")).good();
+                assert_eq!(flat(&answer[0]["output"]), [number as f32, 2.0, 3.0]);
+            });
+        }
+    });
+    assert_eq!(AT_ONCE[1].load(Ordering::SeqCst), 1);
+}
+
 #[test]
 fn requests_at_once_have_a_largest_number() {
     let options = Options {
@@ -129,6 +177,27 @@ fn slow_clients_are_not_waited_for() {
     idle.ask("GET", "/v2/health/live", &[], b"").good();
     assert!(idle.answer().is_none());
     assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn who_sends_no_more_has_gone() {
+    use std::net::Shutdown;
+    let options = Options { workers: 1, max_batch_size: 6, max_delay: Duration::from_secs(60), ..Options::default() };
+    let server = with(options);
+    // While it waits for an answer, and between two requests: neither holds anything.
+    let mut waits = server.client();
+    waits.send("POST", "/predict/line", &[], b"[1, 2, 3]");
+    until(|| server.count("brasa_queue_requests") == 1.0);
+    let mut idle = server.client();
+    idle.ask("GET", "/v2", &[], b"").good();
+    assert_eq!(server.count("brasa_connections"), 3.0);
+    for client in [&mut waits, &mut idle] {
+        client.stream.get_mut().shutdown(Shutdown::Write).unwrap();
+        assert!(client.answer().is_none());
+    }
+    until(|| server.count("brasa_connections") == 1.0);
+    assert_eq!(server.count("brasa_queue_requests"), 0.0);
+    assert_eq!(server.count("brasa_skipped_total"), 1.0);
 }
 
 #[test]

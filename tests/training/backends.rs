@@ -2,7 +2,7 @@
 //!
 //! The GPU backend is tested if `BRASA_TEST_GPU=1`; a missing adapter is then a failure.
 
-use brasa::backend::Kind;
+use brasa::backend::BackendKind;
 use brasa::ndarray::{Array1, Array2, Array4, ArrayD};
 use brasa::prelude::*;
 
@@ -80,7 +80,7 @@ fn agree(a: &Run, b: &Run) {
 
 #[test]
 fn the_cpu_backends_agree() {
-    if Kind::Flex.is_compiled() && Kind::Ndarray.is_compiled() {
+    if BackendKind::Flex.is_compiled() && BackendKind::Ndarray.is_compiled() {
         for network in NETWORKS {
             agree(&run("flex", network), &run("ndarray", network));
         }

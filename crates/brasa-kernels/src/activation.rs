@@ -41,7 +41,7 @@ pub enum Activation {
 
 /// The activation at the end of a forward pass, and its result.
 #[derive(Clone, Copy, Debug)]
-pub struct Output<'a> {
+pub struct ActivationOutput<'a> {
     /// The activation; its gradient must follow from its output alone.
     pub activation: Activation,
     /// The forward pass's result.

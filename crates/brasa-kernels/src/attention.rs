@@ -1,6 +1,6 @@
 //! Multi-head attention: `softmax(scale · Q · Kᵀ) · V` in each head.
 
-use super::gemm::{Right, Start, product};
+use super::gemm::{InitialC, Right, product};
 use super::simd::simd;
 use super::softmax::{gradient_rows, softmax_rows};
 use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
@@ -124,7 +124,7 @@ pub fn forward(sizes: &Attention, parts: Parts<&[f32]>, masks: Masks<'_>, scores
                 turn(&keys[group * size..], groups * size, (columns, size), turned);
                 let queries = (&queries[head * size..], &of_queries[..], &of_features[..]);
                 let by = Right::Rows { data: turned, stride: columns };
-                product(queries, by, columns, (scores, &of_rows), Start::Zero);
+                product(queries, by, columns, (scores, &of_rows), InitialC::Zero);
                 let at = (sample * heads + head) * rows * columns;
                 let [counted, kept] =
                     [masks.counted, masks.kept].map(|mask| mask.map(|mask| &mask[at..][..scores.len()]));
@@ -138,7 +138,7 @@ pub fn forward(sizes: &Attention, parts: Parts<&[f32]>, masks: Masks<'_>, scores
                 };
                 let by = Right::Rows { data: &values[group * width..], stride: groups * width };
                 let output = (&mut output[head * width..], &of_outputs[..]);
-                product((scores, &of_rows, &of_columns), by, width, output, Start::Zero);
+                product((scores, &of_rows, &of_columns), by, width, output, InitialC::Zero);
             }
         });
     });
@@ -185,7 +185,7 @@ pub fn backward(
             for (head, scores) in scores.chunks_exact(rows * columns).enumerate() {
                 let group = head / (heads / groups);
                 // The first head of a group overwrites, the others accumulate.
-                let start = if head % (heads / groups) == 0 { Start::Zero } else { Start::Add };
+                let start = if head % (heads / groups) == 0 { InitialC::Zero } else { InitialC::Add };
                 let at = (sample * heads + head) * rows * columns;
                 let [counted, kept] =
                     [masks.counted, masks.kept].map(|mask| mask.map(|mask| &mask[at..][..scores.len()]));
@@ -207,7 +207,13 @@ pub fn backward(
 
                 turn(&values[group * width..], groups * width, (columns, width), turned);
                 let by = Right::Rows { data: turned, stride: columns };
-                product((&dy[head * width..], &of_outputs, &of_width), by, columns, (dscores, &of_rows), Start::Zero);
+                product(
+                    (&dy[head * width..], &of_outputs, &of_width),
+                    by,
+                    columns,
+                    (dscores, &of_rows),
+                    InitialC::Zero,
+                );
                 kept.into_iter().for_each(|kept| multiply(kept, dscores));
                 // Scores that are 0 after the softmax in any case have no gradient.
                 counted.filter(|_| sizes.zero_masked).into_iter().for_each(|counted| multiply(counted, dscores));
@@ -216,7 +222,7 @@ pub fn backward(
                 scale(sizes.scale, changed);
                 let by = Right::Rows { data: &keys[group * size..], stride: groups * size };
                 let to = (&mut dqueries[head * size..], &of_queries[..]);
-                product((changed, &of_rows, &of_columns), by, size, to, Start::Zero);
+                product((changed, &of_rows, &of_columns), by, size, to, InitialC::Zero);
                 let by = Right::Rows { data: &queries[head * size..], stride: heads * size };
                 product((changed, &of_columns, &of_rows), by, size, (&mut dkeys[group * size..], &of_keys), start);
             }

@@ -5,13 +5,13 @@ use std::ops::Range;
 
 use super::parallel;
 use super::simd::simd;
-use super::window::{Window, check_len, size_of, whole_images};
+use super::window::{WindowGeometry, check_len, size_of, whole_images};
 
 /// `y` = the mean of each window's cells inside the image; zero if there are none. Every value of `y` is written.
 ///
 /// # Panics
 /// If a slice's length does not match the sizes.
-pub fn forward(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
+pub fn forward(window: &WindowGeometry, channels: usize, x: &[f32], y: &mut [f32]) {
     let (image, result) = check(window, channels, x, y);
     if y.is_empty() {
         return;
@@ -23,7 +23,7 @@ pub fn forward(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
 ///
 /// # Panics
 /// If the input is not whole images, or the output does not match it.
-pub fn forward_here(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
+pub fn forward_here(window: &WindowGeometry, channels: usize, x: &[f32], y: &mut [f32]) {
     let (image, result) = whole_images(window, channels, x, y);
     for (x, y) in x.chunks_exact(image.max(1)).zip(y.chunks_exact_mut(result.max(1))) {
         gather(window, channels, x, y);
@@ -34,7 +34,7 @@ pub fn forward_here(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) 
 ///
 /// # Panics
 /// If a slice's length does not match the sizes.
-pub fn backward(window: &Window, channels: usize, dy: &[f32], dx: &mut [f32]) {
+pub fn backward(window: &WindowGeometry, channels: usize, dy: &[f32], dx: &mut [f32]) {
     let (image, result) = check(window, channels, dx, dy);
     if dx.is_empty() {
         return;
@@ -44,7 +44,7 @@ pub fn backward(window: &Window, channels: usize, dy: &[f32], dx: &mut [f32]) {
     });
 }
 
-fn check(window: &Window, channels: usize, x: &[f32], y: &[f32]) -> (usize, usize) {
+fn check(window: &WindowGeometry, channels: usize, x: &[f32], y: &[f32]) -> (usize, usize) {
     window.check();
     let (image, result) = (window.image_len(channels), size_of(&[window.pixels(), channels]));
     check_len("the input side", x.len(), size_of(&[window.batch, image]));
@@ -54,7 +54,7 @@ fn check(window: &Window, channels: usize, x: &[f32], y: &[f32]) -> (usize, usiz
 
 /// Calls `work` with the index and the `len` values of each image, shared between threads.
 fn each_image(
-    window: &Window,
+    window: &WindowGeometry,
     total: usize,
     values: &mut [f32],
     len: usize,
@@ -84,13 +84,18 @@ pub fn global_backward(batch: usize, pixels: usize, channels: usize, dy: &[f32],
     backward(&global(batch, pixels), channels, dy, dx);
 }
 
-fn global(batch: usize, pixels: usize) -> Window {
-    Window::valid(batch, [1, pixels], [1, pixels.max(1)], [1, 1])
+fn global(batch: usize, pixels: usize) -> WindowGeometry {
+    WindowGeometry::valid(batch, [1, pixels], [1, pixels.max(1)], [1, 1])
 }
 
 /// The offsets in an image of a row of cells, from the first to the last column inside.
 #[inline(always)]
-fn row_cells(window: &Window, (i, r): (usize, usize), j: usize, columns: &Range<usize>) -> impl Iterator<Item = usize> {
+fn row_cells(
+    window: &WindowGeometry,
+    (i, r): (usize, usize),
+    j: usize,
+    columns: &Range<usize>,
+) -> impl Iterator<Item = usize> {
     let row = (i * window.strides[0] + r * window.dilations[0] - window.pad[0]) * window.input[1];
     let (start, dilation, pad) = (row + j * window.strides[1], window.dilations[1], window.pad[1]);
     columns.clone().map(move |s| start + s * dilation - pad)
@@ -98,7 +103,7 @@ fn row_cells(window: &Window, (i, r): (usize, usize), j: usize, columns: &Range<
 
 simd! {
     /// The means of one image.
-    fn gather<I>(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
+    fn gather<I>(window: &WindowGeometry, channels: usize, x: &[f32], y: &mut [f32]) {
         y.fill(0.0);
         for i in 0..window.output[0] {
             let rows = window.inside(0, i);
@@ -123,7 +128,7 @@ simd! {
 
 simd! {
     /// The gradient of one image.
-    fn spread<I>(window: &Window, channels: usize, dy: &[f32], dx: &mut [f32]) {
+    fn spread<I>(window: &WindowGeometry, channels: usize, dy: &[f32], dx: &mut [f32]) {
         dx.fill(0.0);
         for i in 0..window.output[0] {
             let rows = window.inside(0, i);
@@ -151,7 +156,7 @@ mod tests {
     use crate::simd::at_every_level;
     use crate::testing::{assert_close, each_cell, values, windows};
 
-    fn check(window: Window, channels: usize) {
+    fn check(window: WindowGeometry, channels: usize) {
         let x = values(window.batch * window.image_len(channels), 1);
         let mut y = vec![7.5; window.batch * window.pixels() * channels];
         let (dy, mut dx) = (values(y.len(), 2), vec![7.5; x.len()]);
@@ -187,7 +192,7 @@ mod tests {
 
     #[test]
     fn cells_outside_do_not_count() {
-        let window = Window { pad: [0, 1], output: [1, 3], ..Window::valid(1, [1, 3], [1, 3], [1, 1]) };
+        let window = WindowGeometry { pad: [0, 1], output: [1, 3], ..WindowGeometry::valid(1, [1, 3], [1, 3], [1, 1]) };
         let mut y = [0.0; 3];
         forward(&window, 1, &[1.0, 3.0, 8.0], &mut y);
         assert_eq!(y, [2.0, 4.0, 5.5]);

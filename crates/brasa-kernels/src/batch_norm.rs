@@ -137,14 +137,14 @@ pub fn normalize(
 
 /// A normalization by fixed means and variances, with its activation.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct PreparedNormalization {
     mean: Vec<f32>,
     factors: Vec<f32>,
     beta: Vec<f32>,
     activation: Activation,
 }
 
-impl Prepared {
+impl PreparedNormalization {
     /// [`normalize`] with this mean and variance; `norm.rows` is ignored.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ pub use packed::Packed;
 use std::ops::Range;
 
 use super::activation::Activation;
-use super::gemm::{PANEL, Right, Start, product};
+use super::gemm::{InitialC, PANEL, Right, product};
 use super::panels::{pack, pack_transposed, panels_len};
 use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
 use super::{parallel, scratch};
@@ -68,7 +68,7 @@ pub fn forward(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
         } else {
             Right::Rows { data: w, stride: units }
         };
-        matrix_product(threads, (x, inputs), right, (rows, inputs, units), Start::with_bias(bias), activation, y);
+        matrix_product(threads, (x, inputs), right, (rows, inputs, units), InitialC::with_bias(bias), activation, y);
     });
 }
 
@@ -105,7 +105,7 @@ pub fn backward(
         scratch::with(panels_len(units, inputs), |panels| {
             pack_transposed((w, units), units, inputs, panels, (units, 0));
             let (right, sizes) = (Right::panels(panels, units), (rows, units, inputs));
-            matrix_product(threads, (dy, units), right, sizes, Start::Zero, Activation::Linear, dx);
+            matrix_product(threads, (dy, units), right, sizes, InitialC::Zero, Activation::Linear, dx);
         });
     }
 }
@@ -120,7 +120,7 @@ fn few_inputs_gradient(threads: usize, dense: &Dense, w: &[f32], dy: &[f32], dx:
         let (panels, transposed) = buffer.split_at_mut(panels_len(units, rows));
         pack_transposed((dy, units), units, rows, panels, (units, 0));
         let (right, sizes) = (Right::panels(panels, units), (inputs, units, rows));
-        matrix_product(threads, (w, units), right, sizes, Start::Zero, Activation::Linear, transposed);
+        matrix_product(threads, (w, units), right, sizes, InitialC::Zero, Activation::Linear, transposed);
         for (r, dx) in dx.chunks_exact_mut(inputs).enumerate() {
             for (dx, column) in dx.iter_mut().zip(transposed.chunks_exact(rows)) {
                 *dx = column[r];
@@ -154,7 +154,7 @@ fn weights_gradient(threads: usize, dense: &Dense, x: &[f32], dy: &[f32], dw: &m
                 for (strip, x) in strip.chunks_exact_mut(part).zip(x.chunks_exact(inputs)) {
                     strip[..count].copy_from_slice(&x[i * part..][..count]);
                 }
-                product((strip, &lefts[..count], &steps), right, units, (dw, &results[..count]), Start::Zero);
+                product((strip, &lefts[..count], &steps), right, units, (dw, &results[..count]), InitialC::Zero);
             });
         });
     });
@@ -167,7 +167,7 @@ fn matrix_product(
     (a, stride): (&[f32], usize),
     b: Right,
     (rows, depth, columns): (usize, usize, usize),
-    start: Start,
+    start: InitialC,
     activation: Activation,
     c: &mut [f32],
 ) {
@@ -201,7 +201,7 @@ fn by_columns(
     (a, stride, steps): (&[f32], usize, &[u32]),
     b: Right,
     (rows, columns): (usize, usize),
-    start: Start,
+    start: InitialC,
     activation: Activation,
     c: &mut [f32],
 ) {
@@ -240,9 +240,9 @@ fn columns_from<'a>(b: Right<'a>, columns: &Range<usize>) -> Right<'a> {
     }
 }
 
-fn columns_of<'a>(start: Start<'a>, columns: &Range<usize>) -> Start<'a> {
+fn columns_of<'a>(start: InitialC<'a>, columns: &Range<usize>) -> InitialC<'a> {
     match start {
-        Start::Bias(bias) => Start::Bias(&bias[columns.clone()]),
+        InitialC::Bias(bias) => InitialC::Bias(&bias[columns.clone()]),
         other => other,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::activation::Activation;
 use super::simd::simd;
-use super::window::{Frame, Window, check_len, even_offsets, size_of};
+use super::window::{Frame, WindowGeometry, check_len, even_offsets, size_of};
 use super::{parallel, scratch};
 
 /// Sizes of a depthwise convolution. Images are `(batch, height, width, channels)`, weights
@@ -11,7 +11,7 @@ use super::{parallel, scratch};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depthwise {
     /// Number and sizes of the images, and how the window moves over them.
-    pub window: Window,
+    pub window: WindowGeometry,
     /// Channels of the input.
     pub channels: usize,
     /// Output channels for each input channel; at least 1.
@@ -75,7 +75,7 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
     if y.is_empty() {
         return;
     }
-    let layout = Layout::new(conv);
+    let layout = DepthwiseLayout::new(conv);
     let (threads, images) = conv.parts();
     let (one, result) = (conv.window.image_len(conv.channels), conv.window.pixels() * conv.filters());
     let tasks = y.chunks_mut(images * result).enumerate().collect();
@@ -98,22 +98,22 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
 /// A depthwise convolution with its activation and tables of offsets made once. An image's result has the same bits in
 /// any batch.
 #[derive(Clone, Debug)]
-pub struct Prepared {
+pub struct PreparedDepthwise {
     conv: Depthwise,
-    layout: Layout,
+    layout: DepthwiseLayout,
     weights: Vec<f32>,
     bias: Option<Vec<f32>>,
     activation: Activation,
 }
 
-impl Prepared {
+impl PreparedDepthwise {
     /// Prepares a convolution of any number of images: `conv.window.batch` is ignored. `None` where the offsets do not
     /// [fit](Depthwise::fits).
     ///
     /// # Panics
     /// If a slice's length does not match the sizes.
     pub fn new(conv: &Depthwise, w: &[f32], bias: Option<&[f32]>, activation: Activation) -> Option<Self> {
-        let conv = Depthwise { window: Window { batch: 1, ..conv.window }, ..*conv };
+        let conv = Depthwise { window: WindowGeometry { batch: 1, ..conv.window }, ..*conv };
         if !conv.fits() || conv.input_len() == 0 || conv.output_len() == 0 {
             return None;
         }
@@ -121,7 +121,7 @@ impl Prepared {
         check_len("the weights", w.len(), conv.weights_len());
         bias.into_iter().for_each(|bias| check_len("the bias", bias.len(), conv.filters()));
         Some(Self {
-            layout: Layout::new(&conv),
+            layout: DepthwiseLayout::new(&conv),
             conv,
             weights: w.to_vec(),
             bias: bias.map(<[f32]>::to_vec),
@@ -144,7 +144,7 @@ impl Prepared {
         let batch = x.len() / one;
         check_len("the input", x.len(), size_of(&[batch, one]));
         check_len("the output", y.len(), size_of(&[batch, result]));
-        let conv = Depthwise { window: Window { batch, ..self.conv.window }, ..self.conv };
+        let conv = Depthwise { window: WindowGeometry { batch, ..self.conv.window }, ..self.conv };
         let (most, images) = conv.parts();
         if most.min(threads) <= 1 || batch == 1 {
             return self.images(x, y);
@@ -201,7 +201,7 @@ pub fn backward(
         dx.into_iter().for_each(|dx| dx.fill(0.0));
         return;
     }
-    let layout = Layout::new(conv);
+    let layout = DepthwiseLayout::new(conv);
     let (threads, images) = conv.parts();
     let (one, result) = (conv.window.image_len(conv.channels), conv.window.pixels() * conv.filters());
     let parts = conv.window.batch.div_ceil(images);
@@ -233,7 +233,7 @@ pub fn backward(
 /// State shared by all images of a call. Where each input channel has several output channels, its values are first
 /// repeated for each of them; the rest is the same as with one.
 #[derive(Clone, Debug)]
-struct Layout {
+struct DepthwiseLayout {
     frame: Frame,
     channels: usize,
     multiplier: usize,
@@ -245,11 +245,11 @@ struct Layout {
     sums: Vec<u32>,
 }
 
-impl Layout {
+impl DepthwiseLayout {
     fn new(conv: &Depthwise) -> Self {
         let frame = conv.window.frame(conv.filters());
         let cells = frame.cell_offsets(&conv.window, conv.filters());
-        Layout {
+        DepthwiseLayout {
             frame,
             channels: conv.channels,
             multiplier: conv.multiplier,
@@ -450,7 +450,7 @@ mod tests {
         at_every_level(|_| {
             for (side, channels, stride) in [(16, 64, 1), (15, 40, 2), (9, 3, 2)] {
                 let (batch, side) = if cfg!(miri) { (1, 5) } else { (9, side) };
-                let mut window = Window::valid(batch, [side, side], [3, 3], [stride, stride]);
+                let mut window = WindowGeometry::valid(batch, [side, side], [3, 3], [stride, stride]);
                 window.pad = [1, 1];
                 window.output = [side.div_ceil(stride); 2];
                 check(Depthwise { window, channels, multiplier: 1 });
@@ -463,7 +463,7 @@ mod tests {
         at_every_level(|_| {
             for (side, channels, multiplier, stride) in [(16, 64, 1, 1), (15, 40, 2, 2), (9, 3, 1, 2)] {
                 let (batch, side) = if cfg!(miri) { (2, 5) } else { (9, side) };
-                let mut window = Window::valid(batch, [side, side], [3, 3], [stride, stride]);
+                let mut window = WindowGeometry::valid(batch, [side, side], [3, 3], [stride, stride]);
                 window.pad = [1, 1];
                 window.output = [side.div_ceil(stride); 2];
                 let conv = Depthwise { window, channels, multiplier };
@@ -471,7 +471,8 @@ mod tests {
                 let bias = values(conv.filters(), 3);
                 let (mut y, mut expected) = (vec![7.5; conv.output_len()], vec![7.5; conv.output_len()]);
                 forward(&conv, &x, &w, Some(&bias), Activation::Relu, &mut expected);
-                let prepared = Prepared::new(&conv, &w, Some(&bias), Activation::Relu).expect("offsets that fit");
+                let prepared =
+                    PreparedDepthwise::new(&conv, &w, Some(&bias), Activation::Relu).expect("offsets that fit");
                 for threads in [1, 3] {
                     prepared.forward(&x, threads, &mut y);
                     assert_eq!(y, expected);
@@ -488,7 +489,8 @@ mod tests {
     #[cfg_attr(miri, ignore = "too long for an interpreter")]
     fn the_same_call_gives_the_same_bits() {
         let _alone = test_lock();
-        let conv = Depthwise { window: Window::valid(30, [16, 16], [3, 3], [1, 1]), channels: 32, multiplier: 1 };
+        let conv =
+            Depthwise { window: WindowGeometry::valid(30, [16, 16], [3, 3], [1, 1]), channels: 32, multiplier: 1 };
         let (x, w, dy) = (values(conv.input_len(), 1), values(conv.weights_len(), 2), values(conv.output_len(), 3));
         let run = || {
             let mut dw = vec![0.0; w.len()];

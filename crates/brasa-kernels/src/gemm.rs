@@ -6,11 +6,30 @@
 //! With the two tables swapped it is the gradient of the weights, and with evenly spaced offsets an ordinary matrix
 //! product. Loops are blocked in the manner of GotoBLAS and BLIS; the microkernel keeps a tile of C in registers while
 //! it runs along k.
+//!
+//! # From a call to a microkernel
+//!
+//! [`product`] checks all offsets, asks [`simd::level`] for the processor's instruction set (detected at the first query)
+//! and takes that level's table of microkernels, `Microkernels::of` in `tiles.rs`: a function for each height of a tile,
+//! wide and narrow. All are instances of the one `tile` there, compiled for AVX-512, AVX2 or the target's baseline.
+//! Blocks of `DEPTH` steps and `HEIGHT` rows follow; `panel` takes the columns a tile's width at a time and guards the
+//! end of B, `columns` cuts the rows into tiles of nearly equal height. Threads are the callers' matter: each calls
+//! [`product`] for rows or columns of its own.
+//!
+//! # What limits it
+//!
+//! Multiply-adds, where there are rows enough. With AVX-512 the highest wide tile has 10 × 32 sums in 20 of the 32
+//! registers: each step loads two vectors of B and 10 values of A for 20 multiply-adds, so that two of these a cycle keep
+//! the units busy, and each sum waits for its predecessor no longer than its turn takes. AVX2 has 6 × 16 sums in 12 of 16
+//! registers. Where rows are few, each value of B that is loaded serves few sums, and loading limits; a single row
+//! ([`line()`], a product of a vector and a matrix) runs at the speed of memory. Edge tiles compute their full width, so
+//! that columns just above a multiple of the narrow width cost most. `cargo bench --bench kernels` prints rates beside
+//! [`super::peak`]'s.
 
 use super::panels::panels_len;
 use super::simd;
 pub use super::tiles::PANEL;
-use super::tiles::{APART, LINE, MOST_ROWS, Set, Tiles};
+use super::tiles::{APART, LINE, MOST_ROWS, MicrokernelSet, Microkernels};
 
 /// Steps of k in one block (the KC of BLIS): this part of a panel of B stays in the second-level cache.
 const DEPTH: usize = 1024;
@@ -48,7 +67,7 @@ impl<'a> Right<'a> {
 
 /// How a product treats the values already in C.
 #[derive(Clone, Copy)]
-pub enum Start<'a> {
+pub enum InitialC<'a> {
     /// Accumulates. Rows of C may overlap.
     Add,
     /// Overwrites them.
@@ -57,10 +76,10 @@ pub enum Start<'a> {
     Bias(&'a [f32]),
 }
 
-impl<'a> Start<'a> {
-    /// [`Start::Bias`] if there is one, else [`Start::Zero`].
+impl<'a> InitialC<'a> {
+    /// [`InitialC::Bias`] if there is one, else [`InitialC::Zero`].
     pub fn with_bias(bias: Option<&'a [f32]>) -> Self {
-        bias.map_or(Start::Zero, Start::Bias)
+        bias.map_or(InitialC::Zero, InitialC::Bias)
     }
 }
 
@@ -74,20 +93,20 @@ pub fn product(
     b: Right,
     columns: usize,
     (c, c_rows): (&mut [f32], &[u32]),
-    start: Start,
+    start: InitialC,
 ) {
     if rows.is_empty() || columns == 0 {
         return;
     }
     check(a, rows, steps, b, columns, c, c_rows, start);
-    let tiles = Tiles::of(simd::level());
+    let tiles = Microkernels::of(simd::level());
     if steps.is_empty() {
         return nothing_to_add(columns, c, c_rows, start);
     }
     for (d, part) in steps.chunks(DEPTH).enumerate() {
-        let start = if d == 0 { start } else { Start::Add };
+        let start = if d == 0 { start } else { InitialC::Add };
         for (rows, c_rows) in rows.chunks(HEIGHT).zip(c_rows.chunks(HEIGHT)) {
-            let call = Call { a, rows, steps: part, c: c.as_mut_ptr(), c_rows, tiles };
+            let call = BlockProduct { a, rows, steps: part, c: c.as_mut_ptr(), c_rows, tiles };
             let mut j = 0;
             while j < columns {
                 let width = tiles.set_for(columns - j).width;
@@ -101,8 +120,8 @@ pub fn product(
     }
 }
 
-/// One row of a product with all columns of a matrix in panels of so many rows, on the calling thread: the sums of
-/// [`product`], bit for bit, at the speed of memory. `start` is what they start from, zero if absent.
+/// One row of a product (GEMV) with all columns of a matrix in panels of so many rows, on the calling thread: the sums
+/// of [`product`], bit for bit, at the speed of memory. `start` is what they start from, zero if absent.
 ///
 /// # Panics
 /// If a slice is too short.
@@ -112,7 +131,7 @@ pub fn line(a: &[f32], (panels, depth): (&[f32], usize), start: Option<&[f32]>, 
         Some(start) => c.copy_from_slice(start),
         None => c.fill(0.0),
     }
-    let Tiles { line: (most, long), short_line, .. } = Tiles::of(simd::level());
+    let Microkernels { line: (most, long), short_line, .. } = Microkernels::of(simd::level());
     let mut sums = [0.0; LINE];
     for (d, a) in a.chunks(DEPTH).enumerate() {
         let (mut panel, mut rest) = (0, &mut *c);
@@ -138,24 +157,24 @@ pub fn line(a: &[f32], (panels, depth): (&[f32], usize), start: Option<&[f32]>, 
 }
 
 /// A product over no steps: C is only initialized.
-fn nothing_to_add(columns: usize, c: &mut [f32], c_rows: &[u32], start: Start) {
+fn nothing_to_add(columns: usize, c: &mut [f32], c_rows: &[u32], start: InitialC) {
     for row in c_rows {
         let row = &mut c[*row as usize..][..columns];
         match start {
-            Start::Add => {}
-            Start::Zero => row.fill(0.0),
-            Start::Bias(bias) => row.copy_from_slice(&bias[..columns]),
+            InitialC::Add => {}
+            InitialC::Zero => row.fill(0.0),
+            InitialC::Bias(bias) => row.copy_from_slice(&bias[..columns]),
         }
     }
 }
 
 /// Checks that the microkernels stay inside their slices.
 #[allow(clippy::too_many_arguments)]
-fn check(a: &[f32], rows: &[u32], steps: &[u32], b: Right, columns: usize, c: &[f32], c_rows: &[u32], start: Start) {
+fn check(a: &[f32], rows: &[u32], steps: &[u32], b: Right, columns: usize, c: &[f32], c_rows: &[u32], start: InitialC) {
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
     assert_eq!(rows.len(), c_rows.len(), "the tables of rows differ in length");
     assert!(last(c_rows).checked_add(columns).is_some_and(|end| end <= c.len()), "C is too short");
-    if let Start::Bias(bias) = start {
+    if let InitialC::Bias(bias) = start {
         assert!(bias.len() >= columns, "the bias is too short");
     }
     if steps.is_empty() {
@@ -174,32 +193,32 @@ fn check(a: &[f32], rows: &[u32], steps: &[u32], b: Right, columns: usize, c: &[
     assert!(b_fits, "B is too short");
 }
 
-impl Start<'_> {
+impl InitialC<'_> {
     fn starting_at(self, j: usize) -> Self {
         match self {
-            Start::Bias(bias) => Start::Bias(&bias[j..]),
+            InitialC::Bias(bias) => InitialC::Bias(&bias[j..]),
             other => other,
         }
     }
 }
 
 /// Rows and steps of one block of a product; all their offsets lie within A and C.
-struct Call<'a> {
+struct BlockProduct<'a> {
     a: &'a [f32],
     rows: &'a [u32],
     steps: &'a [u32],
     c: *mut f32,
     c_rows: &'a [u32],
-    tiles: &'static Tiles,
+    tiles: &'static Microkernels,
 }
 
-impl Call<'_> {
+impl BlockProduct<'_> {
     /// Columns `j..j + count`, with tiles of `width` columns. `step` is the index of the first step.
     ///
     /// # Safety
     /// As for [`check`].
     #[allow(clippy::too_many_arguments)]
-    unsafe fn panel(&self, b: Right, step: usize, j: usize, count: usize, width: usize, start: Start) {
+    unsafe fn panel(&self, b: Right, step: usize, j: usize, count: usize, width: usize, start: InitialC) {
         let (data, at, step) = match b {
             Right::Rows { data, stride } => (data, step * stride + j, stride),
             Right::Panels { data, depth, first } => {
@@ -212,23 +231,23 @@ impl Call<'_> {
         let steps = self.steps.len();
         let whole =
             if width > room { 0 } else { ((room - width).checked_div(step).map_or(steps, |n| n + 1)).min(steps) };
-        let inside = Call { steps: &self.steps[..whole], ..*self };
+        let inside = BlockProduct { steps: &self.steps[..whole], ..*self };
         // SAFETY: row `whole - 1`, the last one read, ends at `(whole - 1) * step + width <= room`.
         unsafe { inside.columns(data[at..].as_ptr(), step, j, count, start) };
         if whole == steps {
             return;
         }
         let mut copied = [0.0; PANEL * PANEL];
-        let mut start = if whole == 0 { start } else { Start::Add };
+        let mut start = if whole == 0 { start } else { InitialC::Add };
         for part in (whole..steps).step_by(PANEL) {
             let end = (part + PANEL).min(steps);
             for k in part..end {
                 copied[(k - part) * PANEL..][..count].copy_from_slice(&data[at + k * step..][..count]);
             }
-            let rest = Call { steps: &self.steps[part..end], ..*self };
+            let rest = BlockProduct { steps: &self.steps[part..end], ..*self };
             // SAFETY: `copied` holds `PANEL` columns for each of at most `PANEL` steps.
             unsafe { rest.columns(copied.as_ptr(), PANEL, j, count, start) };
-            start = Start::Add;
+            start = InitialC::Add;
         }
     }
 
@@ -236,16 +255,16 @@ impl Call<'_> {
     ///
     /// # Safety
     /// B must hold a tile's width of columns for every step; rows and steps must lie in A, rows and columns in C.
-    unsafe fn columns(&self, b: *const f32, b_step: usize, j: usize, count: usize, start: Start) {
+    unsafe fn columns(&self, b: *const f32, b_step: usize, j: usize, count: usize, start: InitialC) {
         if self.steps.is_empty() {
             return;
         }
-        let Set { width, heights } = self.tiles.set_for(count);
+        let MicrokernelSet { width, heights } = self.tiles.set_for(count);
         let mut base = [0.0; PANEL];
-        if let Start::Bias(bias) = start {
+        if let InitialC::Bias(bias) = start {
             base[..count].copy_from_slice(&bias[..count]);
         }
-        let add = matches!(start, Start::Add);
+        let add = matches!(start, InitialC::Add);
         let parts = self.rows.len().div_ceil(heights.len());
         let (height, taller) = (self.rows.len() / parts, self.rows.len() % parts);
         let mut i = 0;
@@ -301,15 +320,15 @@ mod tests {
         assert_eq!(packed, from_transposed);
 
         for right in [Right::Rows { data: &b, stride }, Right::panels(&packed, depth)] {
-            for start in [Start::Add, Start::Zero, Start::Bias(&bias)] {
+            for start in [InitialC::Add, InitialC::Zero, InitialC::Bias(&bias)] {
                 let expected: Vec<f64> = (0..rows * columns)
                     .map(|at| {
                         let (i, j) = (at / columns, at % columns);
                         let sum: f64 = (0..depth).map(|k| a[i * depth + k] as f64 * value(k, j) as f64).sum();
                         sum + match start {
-                            Start::Add => before[at] as f64,
-                            Start::Zero => 0.0,
-                            Start::Bias(bias) => bias[j] as f64,
+                            InitialC::Add => before[at] as f64,
+                            InitialC::Zero => 0.0,
+                            InitialC::Bias(bias) => bias[j] as f64,
                         }
                     })
                     .collect();
@@ -350,7 +369,7 @@ mod tests {
                 Right::Rows { data: &b, stride: 40 },
                 40,
                 (&mut c, &even_offsets(20, 1)),
-                Start::Add,
+                InitialC::Add,
             );
             let mut expected = vec![0.0; c.len()];
             (0..20).for_each(|i| (0..40).for_each(|j| expected[i + j] += a[i] as f64 * b[j] as f64));
@@ -366,7 +385,7 @@ mod tests {
         let (rows, steps) = (even_offsets(2, 3), even_offsets(3, 1));
         let run = |right| {
             let mut c = vec![0.0; 80];
-            product((&a, &rows, &steps), right, 40, (&mut c, &even_offsets(2, 40)), Start::Zero);
+            product((&a, &rows, &steps), right, 40, (&mut c, &even_offsets(2, 40)), InitialC::Zero);
             c
         };
         let some = run(Right::Panels { data: &panels, depth: 10, first: 4 });
@@ -379,7 +398,7 @@ mod tests {
             let (a, b, mut c, bias) = (vec![0.0; a], vec![0.0; b], vec![0.0; c], vec![0.0; bias]);
             let right = Right::Rows { data: &b, stride: 5 };
             std::panic::catch_unwind(move || {
-                product((&a, &[0, row], &[0, 1, 2]), right, 5, (&mut c, &[0, 5]), Start::Bias(&bias))
+                product((&a, &[0, row], &[0, 1, 2]), right, 5, (&mut c, &[0, 5]), InitialC::Bias(&bias))
             })
         };
         assert!(product(6, 15, 10, 5, 3).is_ok());

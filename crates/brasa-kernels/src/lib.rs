@@ -24,9 +24,9 @@
 //! pool; `scratch`, the workspace that threads keep; `huge_pages`, the mapping of long buffers; `math`, elementary
 //! functions without branches. [`peak`] measures the machine's peak rate.
 //!
-//! For prediction with fixed weights there are prepared forms ([`dense::Packed`], [`conv2d::Prepared`],
-//! [`depthwise::Prepared`], [`batch_norm::Prepared`], [`rnn::PreparedLstm`], [`rnn::PreparedGru`]): weights are packed
-//! and tables made once. On a single thread they allocate nothing once the thread's workspace exists, and the result of
+//! For prediction with fixed weights there are prepared forms ([`dense::Packed`], [`conv2d::PreparedConv`],
+//! [`depthwise::PreparedDepthwise`], [`batch_norm::PreparedNormalization`], [`rnn::PreparedLstm`],
+//! [`rnn::PreparedGru`]): weights are packed and tables made once. On a single thread they allocate nothing once the thread's workspace exists, and the result of
 //! a row, an image or a sequence has the same bits in any batch, on any number of threads.
 //!
 //! The same call gives the same bits every time, for a given number of threads and instruction set. Unsafe code is in

@@ -2,17 +2,17 @@
 
 use super::parallel;
 use super::simd::simd;
-use super::window::{Window, check_len, size_of, whole_images};
+use super::window::{WindowGeometry, check_len, size_of, whole_images};
 
 /// Position of a maximum in its window, with cells counted row by row from 0. Saved for the backward pass.
-pub trait Position: Copy + Send + Sync + PartialEq + 'static {
+pub trait MaxPosition: Copy + Send + Sync + PartialEq + 'static {
     /// Windows of more cells do not fit.
     const MOST_CELLS: usize;
     /// The position of a cell.
     fn of(cell: usize) -> Self;
 }
 
-impl Position for u8 {
+impl MaxPosition for u8 {
     // One value is reserved for pixels without a position: see `conv2d::pooled_forward`.
     const MOST_CELLS: usize = 255;
     #[inline(always)]
@@ -21,7 +21,7 @@ impl Position for u8 {
     }
 }
 
-impl Position for u32 {
+impl MaxPosition for u32 {
     const MOST_CELLS: usize = u32::MAX as usize;
     #[inline(always)]
     fn of(cell: usize) -> Self {
@@ -34,7 +34,13 @@ impl Position for u32 {
 ///
 /// # Panics
 /// If a slice's length does not match the sizes, or if the window has more cells than a position can tell apart.
-pub fn forward<P: Position>(window: &Window, channels: usize, x: &[f32], y: &mut [f32], positions: &mut [P]) {
+pub fn forward<P: MaxPosition>(
+    window: &WindowGeometry,
+    channels: usize,
+    x: &[f32],
+    y: &mut [f32],
+    positions: &mut [P],
+) {
     window.check();
     assert!(positions.is_empty() || window.cells() <= P::MOST_CELLS, "the window has too many cells for its positions");
     check_len("the input", x.len(), size_of(&[window.batch, window.image_len(channels)]));
@@ -66,7 +72,7 @@ pub fn forward<P: Position>(window: &Window, channels: usize, x: &[f32], y: &mut
 ///
 /// # Panics
 /// If the input is not whole images, or the output does not match it.
-pub fn forward_here(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
+pub fn forward_here(window: &WindowGeometry, channels: usize, x: &[f32], y: &mut [f32]) {
     let (image, result) = whole_images(window, channels, x, y);
     for (x, y) in x.chunks_exact(image.max(1)).zip(y.chunks_exact_mut(result.max(1))) {
         max_rows::<u8>(window, channels, x, 0, window.output[0], y, &mut []);
@@ -77,7 +83,7 @@ pub fn forward_here(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) 
 ///
 /// # Panics
 /// If a slice's length does not match the sizes.
-pub fn backward<P: Position>(window: &Window, channels: usize, dy: &[f32], positions: &[P], dx: &mut [f32]) {
+pub fn backward<P: MaxPosition>(window: &WindowGeometry, channels: usize, dy: &[f32], positions: &[P], dx: &mut [f32]) {
     window.check();
     check_len("the gradient of the input", dx.len(), size_of(&[window.batch, window.image_len(channels)]));
     check_len("the gradient of the output", dy.len(), size_of(&[window.batch, window.pixels(), channels]));
@@ -98,14 +104,14 @@ pub fn backward<P: Position>(window: &Window, channels: usize, dy: &[f32], posit
 }
 
 /// Whether windows are adjacent squares of two by two, all inside the image: the usual case, with its own code.
-fn is_halving(window: &Window) -> bool {
+fn is_halving(window: &WindowGeometry) -> bool {
     let plain = window.size == [2, 2] && window.strides == [2, 2] && window.dilations == [1, 1] && window.pad == [0, 0];
     plain && (0..2).all(|d| 2 * window.output[d] <= window.input[d])
 }
 
 /// Output rows `from..to` of one image. `x` begins with the first input row of the window of row `from`.
-pub(super) fn max_rows<P: Position>(
-    window: &Window,
+pub(super) fn max_rows<P: MaxPosition>(
+    window: &WindowGeometry,
     channels: usize,
     x: &[f32],
     from: usize,
@@ -141,8 +147,8 @@ fn greater(a: f32, b: f32) -> bool {
 
 simd! {
     /// One output row of any window.
-    fn max_row<I, P: Position>(
-        window: &Window, channels: usize, x: &[f32], first: usize, i: usize, y: &mut [f32], positions: &mut [P],
+    fn max_row<I, P: MaxPosition>(
+        window: &WindowGeometry, channels: usize, x: &[f32], first: usize, i: usize, y: &mut [f32], positions: &mut [P],
     ) {
         y.fill(f32::NEG_INFINITY);
         positions.fill(P::of(0));
@@ -202,7 +208,7 @@ simd! {
 }
 
 simd! {
-    fn halve_with<I, P: Position>(channels: usize, above: &[f32], below: &[f32], y: &mut [f32], positions: &mut [P]) {
+    fn halve_with<I, P: MaxPosition>(channels: usize, above: &[f32], below: &[f32], y: &mut [f32], positions: &mut [P]) {
         let pairs = above.chunks_exact(2 * channels).zip(below.chunks_exact(2 * channels));
         let results = y.chunks_exact_mut(channels).zip(positions.chunks_exact_mut(channels));
         for ((y, positions), (above, below)) in results.zip(pairs) {
@@ -222,7 +228,13 @@ simd! {
 }
 
 /// The gradient of one image's input. Every value of `dx` is written.
-pub(super) fn spread<P: Position>(window: &Window, channels: usize, dy: &[f32], positions: &[P], dx: &mut [f32]) {
+pub(super) fn spread<P: MaxPosition>(
+    window: &WindowGeometry,
+    channels: usize,
+    dy: &[f32],
+    positions: &[P],
+    dx: &mut [f32],
+) {
     let [height, width] = window.output;
     let row = window.input[1] * channels;
     let halving = is_halving(window);
@@ -244,8 +256,8 @@ pub(super) fn spread<P: Position>(window: &Window, channels: usize, dy: &[f32], 
 
 simd! {
     /// Adds one output row's gradients to those of the input.
-    fn spread_row<I, P: Position>(
-        window: &Window, channels: usize, i: usize, dy: &[f32], positions: &[P], dx: &mut [f32],
+    fn spread_row<I, P: MaxPosition>(
+        window: &WindowGeometry, channels: usize, i: usize, dy: &[f32], positions: &[P], dx: &mut [f32],
     ) {
         let rows = window.inside(0, i);
         for (j, (dy, positions)) in dy.chunks_exact(channels).zip(positions.chunks_exact(channels)).enumerate() {
@@ -266,7 +278,7 @@ simd! {
 }
 
 simd! {
-    fn double<I, P: Position>(channels: usize, dy: &[f32], positions: &[P], above: &mut [f32], below: &mut [f32]) {
+    fn double<I, P: MaxPosition>(channels: usize, dy: &[f32], positions: &[P], above: &mut [f32], below: &mut [f32]) {
         let pairs = above.chunks_exact_mut(2 * channels).zip(below.chunks_exact_mut(2 * channels));
         let results = dy.chunks_exact(channels).zip(positions.chunks_exact(channels));
         for ((dy, positions), (above, below)) in results.zip(pairs) {
@@ -292,7 +304,7 @@ mod tests {
     use crate::simd::at_every_level;
     use crate::testing::{assert_close, each_cell, values, windows};
 
-    fn check<P: Position>(window: Window, channels: usize) {
+    fn check<P: MaxPosition>(window: WindowGeometry, channels: usize) {
         let x = values(window.batch * window.image_len(channels), 1);
         let mut y = vec![7.5; window.batch * window.pixels() * channels];
         let (mut positions, mut plain) = (vec![P::of(9); y.len()], y.clone());
@@ -333,14 +345,14 @@ mod tests {
     fn halving_agrees_at_every_level() {
         at_every_level(|_| {
             for (side, channels) in [(4, 1), (7, 33), (8, 64), (9, 3)] {
-                check::<u8>(Window::valid(3, [side, side + 1], [2, 2], [2, 2]), channels);
+                check::<u8>(WindowGeometry::valid(3, [side, side + 1], [2, 2], [2, 2]), channels);
             }
         });
     }
 
     #[test]
     fn the_first_of_equals_wins() {
-        let window = Window::valid(1, [2, 2], [2, 2], [2, 2]);
+        let window = WindowGeometry::valid(1, [2, 2], [2, 2], [2, 2]);
         let (mut y, mut positions) = ([0.0; 1], [9u8; 1]);
         for (x, expected) in [([1.0, 1.0, 1.0, 1.0], 0), ([0.0, 1.0, 0.0, 1.0], 1), ([0.0, 0.0, 1.0, 1.0], 2)] {
             forward(&window, 1, &x, &mut y, &mut positions);
@@ -351,7 +363,7 @@ mod tests {
     #[test]
     fn nan_is_the_greatest() {
         for size in [2, 3] {
-            let window = Window::valid(1, [size, size], [size, size], [size, size]);
+            let window = WindowGeometry::valid(1, [size, size], [size, size], [size, size]);
             for at in 0..size * size {
                 let mut x = vec![1.0; size * size];
                 x[at] = f32::NAN;

@@ -73,12 +73,12 @@ pub trait Isa {
 /// The target's baseline.
 pub struct Baseline;
 /// A level with fused multiply-add.
-pub struct Fused;
+pub struct FusedMultiplyAdd;
 
 impl Isa for Baseline {
     const FUSED: bool = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
 }
-impl Isa for Fused {
+impl Isa for FusedMultiplyAdd {
     const FUSED: bool = true;
 }
 
@@ -101,14 +101,14 @@ macro_rules! simd {
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             fn avx512<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
-                body::<$crate::simd::Fused $(, $g)*>($($arg),*)
+                body::<$crate::simd::FusedMultiplyAdd $(, $g)*>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             fn avx2<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
-                body::<$crate::simd::Fused $(, $g)*>($($arg),*)
+                body::<$crate::simd::FusedMultiplyAdd $(, $g)*>($($arg),*)
             }
 
             match $crate::simd::level() {

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::window::Window;
+use super::window::WindowGeometry;
 
 /// Pseudorandom values between -1 and 1, the same every time.
 pub fn values(len: usize, seed: u32) -> Vec<f32> {
@@ -30,7 +30,7 @@ pub fn double(values: &[f32]) -> Vec<f64> {
 }
 
 /// Windows of all kinds over small images; the output has any size that padding after the image could give.
-pub fn windows() -> impl Strategy<Value = Window> {
+pub fn windows() -> impl Strategy<Value = WindowGeometry> {
     let pair = |most: usize| [1..=most, 1..=most];
     (1..=5usize, pair(13), pair(5), pair(3), pair(3), [0..5usize, 0..5usize], [0..5usize, 0..5usize]).prop_map(
         |(batch, input, size, strides, dilations, pad, after)| {
@@ -40,14 +40,14 @@ pub fn windows() -> impl Strategy<Value = Window> {
                 let padded = input[d] + pad[d] + after[d] % reach(d);
                 if padded < reach(d) { 1 } else { (padded - reach(d)) / strides[d] + 1 }
             });
-            Window { batch, input, output, size, strides, dilations, pad }
+            WindowGeometry { batch, input, output, size, strides, dilations, pad }
         },
     )
 }
 
 /// Calls `visit` for each image, output pixel and cell inside the image with (image, output pixel of the image, input
 /// pixel of the image, cell).
-pub fn each_cell(window: &Window, mut visit: impl FnMut(usize, usize, usize, usize)) {
+pub fn each_cell(window: &WindowGeometry, mut visit: impl FnMut(usize, usize, usize, usize)) {
     for image in 0..window.batch {
         for pixel in 0..window.pixels() {
             for cell in 0..window.cells() {

@@ -1,7 +1,7 @@
 //! The microkernels of the matrix product, for each instruction set: a tile of C stays in registers.
 
 #[cfg(target_arch = "x86_64")]
-use super::simd::Fused;
+use super::simd::FusedMultiplyAdd;
 use super::simd::{Baseline, Isa, Level};
 
 /// Columns of a packed panel of B, and of the widest tile.
@@ -21,41 +21,42 @@ pub const APART: [u32; MOST_ROWS] = {
 
 /// A microkernel: A, its rows and steps, B and its row stride, the initial values, C and its rows, and whether to add
 /// to C or to overwrite it.
-pub type Tile = unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, &[f32; PANEL], *mut f32, &[u32], bool);
+pub type Microkernel = unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, &[f32; PANEL], *mut f32, &[u32], bool);
 
 /// Columns that one row meets at once at most.
 pub const LINE: usize = 4 * PANEL;
 
 /// Multiplies one row of A with neighbouring panels of B: the row, the first value of the first panel that it meets, the
 /// distance between panels, what to start from, and where the sums go.
-pub type Line = unsafe fn(&[f32], *const f32, usize, &[f32; LINE], &mut [f32; LINE]);
+pub type RowMicrokernel = unsafe fn(&[f32], *const f32, usize, &[f32; LINE], &mut [f32; LINE]);
 
 /// Microkernels of one width.
-pub struct Set {
+pub struct MicrokernelSet {
     /// Columns of each tile.
     pub width: usize,
     /// One for each height from 1 on.
-    pub heights: &'static [Tile],
+    pub heights: &'static [Microkernel],
 }
 
 /// The microkernels of one level.
-pub struct Tiles {
-    pub wide: Set,
-    pub narrow: Set,
+pub struct Microkernels {
+    pub wide: MicrokernelSet,
+    pub narrow: MicrokernelSet,
     /// For a single row: so many panels at once, and one alone. A row by itself has too few sums in a tile of one panel to
     /// hide how long each takes.
-    pub line: (usize, Line),
-    pub short_line: Line,
+    pub line: (usize, RowMicrokernel),
+    pub short_line: RowMicrokernel,
 }
 
-impl Tiles {
+impl Microkernels {
     /// The microkernels for the next columns, of which `left` remain.
-    pub fn set_for(&self, left: usize) -> &Set {
+    pub fn set_for(&self, left: usize) -> &MicrokernelSet {
         if left > self.narrow.width { &self.wide } else { &self.narrow }
     }
 
-    /// Heights and widths were chosen by measurement: the accumulators fill the level's registers.
-    pub fn of(level: Level) -> &'static Tiles {
+    /// Those of a level: the runtime dispatch of the matrix product. Heights and widths, at the end of this file, were
+    /// chosen by measurement: the accumulators fill the level's registers.
+    pub fn of(level: Level) -> &'static Microkernels {
         match level {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => &avx512::TILES,
@@ -119,7 +120,7 @@ unsafe fn tile<I: Isa, const H: usize, const W: usize>(
     }
 }
 
-/// The source of [`Line`] for all levels: `P` parts of `W` columns, which are whole panels together.
+/// The source of [`RowMicrokernel`] for all levels: `P` parts of `W` columns, which are whole panels together.
 ///
 /// # Safety
 /// From `b` on every panel has `PANEL` values for each value of `x`.
@@ -194,20 +195,20 @@ macro_rules! tiles {
                 // SAFETY: the caller's promise.
                 unsafe { line::<$isa, P, W>(x, b, panel, base, sums) }
             }
-            pub(super) static TILES: Tiles = Tiles {
+            pub(super) static TILES: Microkernels = Microkernels {
                 line: ($lp * $lw / PANEL, line_at_level::<$lp, $lw>),
                 short_line: line_at_level::<$sp, $sw>,
-                wide: Set { width: $w, heights: &[$(at_level::<$wh, $w>),*] },
-                narrow: Set { width: $n, heights: &[$(at_level::<$nh, $n>),*] },
+                wide: MicrokernelSet { width: $w, heights: &[$(at_level::<$wh, $w>),*] },
+                narrow: MicrokernelSet { width: $n, heights: &[$(at_level::<$nh, $n>),*] },
             };
         }
     };
 }
 #[cfg(target_arch = "x86_64")]
-tiles!(avx512, Fused, #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+tiles!(avx512, FusedMultiplyAdd, #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
     wide 32: 1 2 3 4 5 6 7 8 9 10; narrow 16: 1 2 3 4 5 6 7 8 9 10; line 4 32, 1 32);
 #[cfg(target_arch = "x86_64")]
-tiles!(avx2, Fused, #[target_feature(enable = "avx2,fma")] wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6;
+tiles!(avx2, FusedMultiplyAdd, #[target_feature(enable = "avx2,fma")] wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6;
     line 4 16, 2 16);
 #[cfg(target_arch = "aarch64")]
 tiles!(portable, Baseline, wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6; line 4 16, 2 16);

@@ -8,7 +8,7 @@ use std::ops::Range;
 /// Output pixel `(i, j)` looks at the input rows `i * strides[0] + r * dilations[0] - pad[0]` for `r` in `0..size[0]`,
 /// and likewise columns. Cells outside the image count as zero in a convolution and do not count in pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
+pub struct WindowGeometry {
     /// Number of images.
     pub batch: usize,
     /// Height and width of an input image.
@@ -39,7 +39,7 @@ pub(super) fn check_len(what: &str, len: usize, wanted: usize) {
 }
 
 /// The lengths of an input and an output image. Panics unless input and output hold equally many whole images.
-pub(super) fn whole_images(window: &Window, channels: usize, x: &[f32], y: &[f32]) -> (usize, usize) {
+pub(super) fn whole_images(window: &WindowGeometry, channels: usize, x: &[f32], y: &[f32]) -> (usize, usize) {
     window.check();
     let (image, result) = (window.image_len(channels), size_of(&[window.pixels(), channels]));
     let batch = x.len().checked_div(image).unwrap_or(0);
@@ -62,12 +62,12 @@ pub(super) fn offset(value: usize) -> u32 {
     u32::try_from(value).expect("an image of fewer than 2^32 values")
 }
 
-impl Window {
+impl WindowGeometry {
     /// A window over `batch` images without padding and dilation, moved by `strides`. The output is empty where the
     /// window does not fit.
     pub fn valid(batch: usize, input: [usize; 2], size: [usize; 2], strides: [usize; 2]) -> Self {
         let fits = |d: usize| if input[d] < size[d] { 0 } else { (input[d] - size[d]) / strides[d] + 1 };
-        Window { batch, input, output: [fits(0), fits(1)], size, strides, dilations: [1, 1], pad: [0, 0] }
+        WindowGeometry { batch, input, output: [fits(0), fits(1)], size, strides, dilations: [1, 1], pad: [0, 0] }
     }
 
     /// Number of output pixels of one image.
@@ -205,7 +205,7 @@ impl Frame {
     }
 
     /// Offsets of the first cell of each output pixel, for `images` frames one after another.
-    pub fn pixel_offsets(&self, window: &Window, images: usize) -> Vec<u32> {
+    pub fn pixel_offsets(&self, window: &WindowGeometry, images: usize) -> Vec<u32> {
         let mut offsets = Vec::with_capacity(size_of(&[images, window.pixels()]));
         offset(size_of(&[images, self.len()]));
         for image in 0..images {
@@ -218,12 +218,12 @@ impl Frame {
     }
 
     /// Offset of a window's cell from its first.
-    pub fn cell_offset(&self, window: &Window, row: usize, column: usize) -> usize {
+    pub fn cell_offset(&self, window: &WindowGeometry, row: usize, column: usize) -> usize {
         (row * window.dilations[0] * self.size[1] + column * window.dilations[1]) * self.channels
     }
 
     /// Offsets of the first `channels` values of each cell, cell after cell.
-    pub fn cell_offsets(&self, window: &Window, channels: usize) -> Vec<u32> {
+    pub fn cell_offsets(&self, window: &WindowGeometry, channels: usize) -> Vec<u32> {
         let mut offsets = Vec::with_capacity(size_of(&[window.cells(), channels]));
         for row in 0..window.size[0] {
             for column in 0..window.size[1] {
@@ -247,17 +247,17 @@ mod tests {
 
     #[test]
     fn cells_inside() {
-        let window = Window { pad: [1, 2], ..Window::valid(1, [4, 5], [3, 3], [1, 2]) };
+        let window = WindowGeometry { pad: [1, 2], ..WindowGeometry::valid(1, [4, 5], [3, 3], [1, 2]) };
         assert_eq!([window.inside(0, 0), window.inside(0, 1), window.inside(0, 3)], [1..3, 0..3, 0..2]);
         assert_eq!(window.inside(1, 0), 2..3);
-        let dilated = Window { dilations: [2, 2], ..window };
+        let dilated = WindowGeometry { dilations: [2, 2], ..window };
         assert_eq!(dilated.inside(0, 0), 1..3);
-        assert_eq!(Window { input: [1, 1], ..window }.inside(0, 5), 0..0);
+        assert_eq!(WindowGeometry { input: [1, 1], ..window }.inside(0, 5), 0..0);
     }
 
     #[test]
     fn frame_round_trip() {
-        let window = Window { pad: [1, 2], output: [4, 5], ..Window::valid(1, [4, 5], [3, 4], [1, 1]) };
+        let window = WindowGeometry { pad: [1, 2], output: [4, 5], ..WindowGeometry::valid(1, [4, 5], [3, 4], [1, 1]) };
         let frame = window.frame(2);
         assert!(frame.padded && frame.len() == 6 * 8 * 2);
         let image: Vec<f32> = (1..=40).map(|v| v as f32).collect();
@@ -270,18 +270,18 @@ mod tests {
 
     #[test]
     fn offsets_beyond_32_bits_do_not_fit() {
-        let window = Window { pad: [0, 1 << 31], ..Window::valid(1, [1, 4], [1, 3], [1, 1]) };
+        let window = WindowGeometry { pad: [0, 1 << 31], ..WindowGeometry::valid(1, [1, 4], [1, 3], [1, 1]) };
         assert!(window.offsets_fit(1, 1, 1) && window.offsets_fit(1 << 20, 1, 1));
-        let dilated = Window { dilations: [1, 1 << 30], output: [1, 4], ..window };
+        let dilated = WindowGeometry { dilations: [1, 1 << 30], output: [1, 4], ..window };
         assert!(dilated.offsets_fit(1, 1, 1) && !dilated.offsets_fit(1, 2, 1) && !dilated.offsets_fit(2, 1, 1));
         assert!(!window.offsets_fit(usize::MAX, 2, 1) && !window.offsets_fit(1, 1, 1 << 32));
-        let strided = Window { strides: [1, 1 << 62], output: [1, 5], ..window };
+        let strided = WindowGeometry { strides: [1, 1 << 62], output: [1, 5], ..window };
         assert!(!strided.offsets_fit(1, 1, 1));
     }
 
     #[test]
     fn an_image_without_padding_is_its_own_frame() {
-        let frame = Window::valid(1, [6, 6], [3, 3], [2, 2]).frame(3);
+        let frame = WindowGeometry::valid(1, [6, 6], [3, 3], [2, 2]).frame(3);
         assert!(!frame.padded && frame.len() == 108);
     }
 }

@@ -8,7 +8,7 @@ use brasa_kernels::peak;
 use serde::Serialize;
 use serde_json::json;
 
-use super::measure::{Work, median, rates};
+use super::measure::{Workload, median, rates};
 use super::{Bench, Compute, Task};
 use crate::cli::output;
 
@@ -69,12 +69,12 @@ impl Bench {
                     model.build(given.x().sample_shape().to_vec())?;
                 }
                 let mut work = match task {
-                    Task::Train => Work::train(model, given, *batch_size)?,
-                    Task::Predict => Work::predict(model, given, *batch_size)?,
+                    Task::Train => Workload::train(model, given, *batch_size)?,
+                    Task::Predict => Workload::predict(model, given, *batch_size)?,
                 };
                 let input = work.samples.take(*batch_size).x().into_ndarray();
                 let inputs = [input.view()];
-                let passes = |work: &Work, repetitions: usize| match task {
+                let passes = |work: &Workload, repetitions: usize| match task {
                     Task::Train => work.model.time_training(&inputs, repetitions),
                     Task::Predict => work.model.time_prediction(&inputs, repetitions),
                 };

@@ -6,7 +6,7 @@ use brasa::datasets::Dataset;
 use brasa::training::{Fit, Predict, Verbosity};
 use brasa::{Error, Model, Result};
 
-use super::data::{self, Targets};
+use super::data::{self, TargetForm};
 use super::{Bench, Compute, Measurement, Task};
 use crate::cli::output;
 
@@ -20,8 +20,8 @@ impl Bench {
             model.build(given.x().sample_shape().to_vec())?;
         }
         let mut work = match task {
-            Task::Train => Work::train(model, given, batch_size)?,
-            Task::Predict => Work::predict(model, given, batch_size)?,
+            Task::Train => Workload::train(model, given, batch_size)?,
+            Task::Predict => Workload::predict(model, given, batch_size)?,
         };
         output::line("the first step is done")?;
         work.take_all_samples()?;
@@ -47,16 +47,16 @@ impl Bench {
 }
 
 /// A model and the samples it works on, in whole batches.
-pub(super) struct Work {
+pub(super) struct Workload {
     pub model: Model,
     pub samples: Dataset,
     batch_size: usize,
     task: Task,
     /// The form of random targets; `None` for given samples.
-    targets: Option<Targets>,
+    targets: Option<TargetForm>,
 }
 
-impl Work {
+impl Workload {
     /// Prepares training and runs the first step.
     pub fn train(model: Model, given: Option<Dataset>, batch_size: usize) -> Result<Self> {
         let made_up = given.is_none();
@@ -64,15 +64,15 @@ impl Work {
             Some(samples) => Ok(samples.clone()),
             None => data::made_up(model, batch_size, targets),
         };
-        let samples = first(&model, Targets::Labels)?;
+        let samples = first(&model, TargetForm::Labels)?;
         let mut work = Self { model, samples, batch_size, task: Task::Train, targets: None };
         let done = match work.steps(1) {
             // The loss needs another form of targets; nothing was computed.
             Err(Error::Data { .. }) if made_up => {
-                work.samples = first(&work.model, Targets::Rows)?;
-                work.steps(1).map(|()| Targets::Rows)
+                work.samples = first(&work.model, TargetForm::Rows)?;
+                work.steps(1).map(|()| TargetForm::Rows)
             }
-            done => done.map(|()| Targets::Labels),
+            done => done.map(|()| TargetForm::Labels),
         };
         work.targets = done.map(|targets| made_up.then_some(targets))?;
         Ok(work)
@@ -80,10 +80,10 @@ impl Work {
 
     /// Prepares prediction and runs the first step.
     pub fn predict(model: Model, given: Option<Dataset>, batch_size: usize) -> Result<Self> {
-        let targets = given.is_none().then_some(Targets::Labels);
+        let targets = given.is_none().then_some(TargetForm::Labels);
         let samples = match given {
             Some(samples) => samples,
-            None => data::made_up(&model, batch_size, Targets::Labels)?,
+            None => data::made_up(&model, batch_size, TargetForm::Labels)?,
         };
         let mut work = Self { model, samples, batch_size, task: Task::Predict, targets };
         work.steps(1)?;

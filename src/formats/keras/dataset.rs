@@ -3,7 +3,7 @@
 use half::{bf16, f16};
 use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, Layout};
 
-use super::hdf5::{FILTER_NAMES, Reader};
+use super::hdf5::{FILTER_NAMES, Hdf5Reader};
 use crate::error::{Error, Result};
 use crate::formats::array::{Array, Elements, element_count, memory_of, shape_text};
 
@@ -12,7 +12,7 @@ const FILTERS: [u16; 3] = [1, 2, 3];
 
 /// The element type in the file.
 #[derive(Clone, Copy, PartialEq)]
-enum Stored {
+enum ElementType {
     F16(Endian),
     Bf16,
     F32(Endian),
@@ -30,7 +30,7 @@ enum Endian {
 }
 
 /// The declared shape of a dataset.
-pub(super) fn shape_of(reader: &Reader, dataset: &Dataset, at: &str) -> Result<Vec<usize>> {
+pub(super) fn shape_of(reader: &Hdf5Reader, dataset: &Dataset, at: &str) -> Result<Vec<usize>> {
     reader
         .call(at, || dataset.shape())?
         .into_iter()
@@ -39,7 +39,7 @@ pub(super) fn shape_of(reader: &Reader, dataset: &Dataset, at: &str) -> Result<V
 }
 
 /// Rejects arrays that together exceed the memory budget.
-pub(super) fn check_total<'a>(reader: &Reader, mut shapes: impl Iterator<Item = &'a Vec<usize>>) -> Result<()> {
+pub(super) fn check_total<'a>(reader: &Hdf5Reader, mut shapes: impl Iterator<Item = &'a Vec<usize>>) -> Result<()> {
     let total = shapes.try_fold(0u64, |total, shape| total.checked_add(memory_of(shape)?));
     match total {
         Some(total) if total <= reader.limits().weight_bytes => Ok(()),
@@ -52,7 +52,7 @@ pub(super) fn check_total<'a>(reader: &Reader, mut shapes: impl Iterator<Item = 
 /// # Errors
 /// [`Error::Shape`] if it is not; [`Error::Broken`] if the file does not contain the declared data;
 /// [`Error::Unsupported`] for an unsupported type, filter or storage layout, and beyond the budget.
-pub(super) fn read(reader: &Reader, dataset: &Dataset, at: &str, expected: &[usize]) -> Result<Array> {
+pub(super) fn read(reader: &Hdf5Reader, dataset: &Dataset, at: &str, expected: &[usize]) -> Result<Array> {
     let shape = shape_of(reader, dataset, at)?;
     if shape != expected {
         return Err(Error::shape(shape_text(expected), shape_text(&shape)));
@@ -63,7 +63,7 @@ pub(super) fn read(reader: &Reader, dataset: &Dataset, at: &str, expected: &[usi
     let stored = stored_type(reader, dataset, at)?;
     check_storage(reader, dataset, at, &shape)?;
     // Fast path for nearly all weights: contiguous numbers, of which the parser would make two more copies.
-    if stored == Stored::F32(Endian::Little)
+    if stored == ElementType::F32(Endian::Little)
         && let Layout::Contiguous { address: Some(address), size } = reader.call(at, || dataset.layout())?
         && let Some(bytes) =
             memory_of(&shape).filter(|memory| *memory == size).and_then(|_| reader.stretch(address, size))
@@ -72,20 +72,22 @@ pub(super) fn read(reader: &Reader, dataset: &Dataset, at: &str, expected: &[usi
         return Array::new(shape, values).map_err(|error| reader.broken(at, error));
     }
     let elements: Elements = match stored {
-        Stored::F32(_) => reader.call(at, || dataset.read_f32())?.into(),
-        Stored::F64 => narrowed(reader.call(at, || dataset.read_f64())?).into(),
-        Stored::F16(Endian::Little) => halves(reader, dataset, at, |pair| f16::from_le_bytes(pair).to_f32())?.into(),
-        Stored::F16(Endian::Big) => halves(reader, dataset, at, |pair| f16::from_be_bytes(pair).to_f32())?.into(),
-        Stored::Bf16 => halves(reader, dataset, at, |pair| bf16::from_le_bytes(pair).to_f32())?.into(),
-        Stored::I32 => reader.call(at, || dataset.read_i32())?.into(),
-        Stored::I64 => reader.call(at, || dataset.read_i64())?.into(),
-        Stored::U32 => reader.call(at, || dataset.read_u32())?.into(),
+        ElementType::F32(_) => reader.call(at, || dataset.read_f32())?.into(),
+        ElementType::F64 => narrowed(reader.call(at, || dataset.read_f64())?).into(),
+        ElementType::F16(Endian::Little) => {
+            halves(reader, dataset, at, |pair| f16::from_le_bytes(pair).to_f32())?.into()
+        }
+        ElementType::F16(Endian::Big) => halves(reader, dataset, at, |pair| f16::from_be_bytes(pair).to_f32())?.into(),
+        ElementType::Bf16 => halves(reader, dataset, at, |pair| bf16::from_le_bytes(pair).to_f32())?.into(),
+        ElementType::I32 => reader.call(at, || dataset.read_i32())?.into(),
+        ElementType::I64 => reader.call(at, || dataset.read_i64())?.into(),
+        ElementType::U32 => reader.call(at, || dataset.read_u32())?.into(),
     };
     Array::new(shape, elements).map_err(|error| reader.broken(at, error))
 }
 
 /// The error for weights beyond the budget.
-fn too_much(reader: &Reader) -> Error {
+fn too_much(reader: &Hdf5Reader) -> Error {
     Error::unsupported(
         format!("the weights of `{}`", reader.name()),
         format!("up to {} bytes of them (`Limits::weight_bytes`)", reader.limits().weight_bytes),
@@ -96,36 +98,36 @@ fn narrowed(values: Vec<f64>) -> Vec<f32> {
     values.into_iter().map(|value| value as f32).collect()
 }
 
-fn halves(reader: &Reader, dataset: &Dataset, at: &str, convert: impl Fn([u8; 2]) -> f32) -> Result<Vec<f32>> {
+fn halves(reader: &Hdf5Reader, dataset: &Dataset, at: &str, convert: impl Fn([u8; 2]) -> f32) -> Result<Vec<f32>> {
     let bytes = reader.call(at, || dataset.read_raw())?;
     let (pairs, _) = bytes.as_chunks::<2>();
     Ok(pairs.iter().map(|&pair| convert(pair)).collect())
 }
 
 /// The element type, if Keras saves it.
-fn stored_type(reader: &Reader, dataset: &Dataset, at: &str) -> Result<Stored> {
+fn stored_type(reader: &Hdf5Reader, dataset: &Dataset, at: &str) -> Result<ElementType> {
     let datatype = reader.call(at, || dataset.datatype())?;
     let known = match &datatype {
         Datatype::FloatingPoint { size, byte_order, layout } => match (size, layout.exponent_size, byte_order) {
-            (8, 11, _) => Some(Stored::F64),
-            (4, 8, DatatypeByteOrder::LittleEndian) => Some(Stored::F32(Endian::Little)),
-            (4, 8, _) => Some(Stored::F32(Endian::Big)),
-            (2, 5, DatatypeByteOrder::LittleEndian) => Some(Stored::F16(Endian::Little)),
-            (2, 5, DatatypeByteOrder::BigEndian) => Some(Stored::F16(Endian::Big)),
-            (2, 8, DatatypeByteOrder::LittleEndian) => Some(Stored::Bf16),
+            (8, 11, _) => Some(ElementType::F64),
+            (4, 8, DatatypeByteOrder::LittleEndian) => Some(ElementType::F32(Endian::Little)),
+            (4, 8, _) => Some(ElementType::F32(Endian::Big)),
+            (2, 5, DatatypeByteOrder::LittleEndian) => Some(ElementType::F16(Endian::Little)),
+            (2, 5, DatatypeByteOrder::BigEndian) => Some(ElementType::F16(Endian::Big)),
+            (2, 8, DatatypeByteOrder::LittleEndian) => Some(ElementType::Bf16),
             _ => None,
         },
         Datatype::FixedPoint { size, layout, .. } => match (size, layout.signed) {
-            (1 | 2, _) | (4, true) => Some(Stored::I32),
-            (4, false) => Some(Stored::U32),
-            (8, true) => Some(Stored::I64),
+            (1 | 2, _) | (4, true) => Some(ElementType::I32),
+            (4, false) => Some(ElementType::U32),
+            (8, true) => Some(ElementType::I64),
             _ => None,
         },
         // HDF5 had no bfloat16: Keras stores the two raw bytes and marks them in an attribute.
         Datatype::Opaque { size: 2, .. } => {
             let attributes = reader.call(at, || dataset.attrs())?;
             let named = attributes.get("dtype").and_then(|value| value.as_str()) == Some("bfloat16");
-            named.then_some(Stored::Bf16)
+            named.then_some(ElementType::Bf16)
         }
         _ => None,
     };
@@ -138,7 +140,7 @@ fn stored_type(reader: &Reader, dataset: &Dataset, at: &str) -> Result<Stored> {
 }
 
 /// Checks that the file contains what the dataset declares.
-fn check_storage(reader: &Reader, dataset: &Dataset, at: &str, shape: &[usize]) -> Result<()> {
+fn check_storage(reader: &Hdf5Reader, dataset: &Dataset, at: &str, shape: &[usize]) -> Result<()> {
     let element = reader.call(at, || dataset.element_size())?;
     let declared = element_count(shape)
         .and_then(|count| u64::try_from(count).ok())
@@ -171,7 +173,7 @@ fn check_storage(reader: &Reader, dataset: &Dataset, at: &str, shape: &[usize]) 
 }
 
 /// Checks the size of the chunks and that they lie within the file.
-fn check_chunks(reader: &Reader, dataset: &Dataset, at: &str, chunk: &[u64], shape: &[usize]) -> Result<()> {
+fn check_chunks(reader: &Hdf5Reader, dataset: &Dataset, at: &str, chunk: &[u64], shape: &[usize]) -> Result<()> {
     // Chunks are decompressed whole, so one larger than the dataset would take memory that no shape accounts for.
     if chunk.len() != shape.len() || chunk.iter().zip(shape).any(|(&chunk, &size)| chunk > size as u64) {
         return Err(reader.broken(at, "its chunks are larger than the dataset"));

@@ -30,7 +30,7 @@ const OVER_AND_OVER: &str = "it refers to the same bytes over and over";
 ///
 /// Every parser call has a read budget and is guarded: one that would read the file many times over (a text that a
 /// thousand references point to, a cycle of links) ends with an error, and so does one that panics.
-pub(super) struct Reader {
+pub(super) struct Hdf5Reader {
     file: File,
     bytes: Arc<Vec<u8>>,
     name: String,
@@ -42,7 +42,7 @@ pub(super) struct Reader {
     limits: Limits,
 }
 
-impl std::fmt::Debug for Reader {
+impl std::fmt::Debug for Hdf5Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader").field("name", &self.name).field("bytes", &self.bytes()).finish_non_exhaustive()
     }
@@ -80,12 +80,12 @@ impl Allowance {
 }
 
 /// The file's bytes with their read budget.
-struct Counted {
+struct CountedBytes {
     bytes: Arc<Vec<u8>>,
     allowance: Arc<Allowance>,
 }
 
-impl Source for Counted {
+impl Source for CountedBytes {
     fn len(&self) -> u64 {
         self.bytes.len() as u64
     }
@@ -105,7 +105,7 @@ impl Source for Counted {
     }
 }
 
-impl Reader {
+impl Hdf5Reader {
     /// Reads a file into memory and checks its first block.
     pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self> {
         let bytes = read_limited(path, limits.file_bytes)?;
@@ -117,7 +117,7 @@ impl Reader {
         let length = bytes.len() as u64;
         let allowance = Arc::new(Allowance::new(length));
         let bytes = Arc::new(bytes);
-        let source = Counted { bytes: bytes.clone(), allowance: allowance.clone() };
+        let source = CountedBytes { bytes: bytes.clone(), allowance: allowance.clone() };
         if let Some(end) = declared_end(&bytes).filter(|end| *end > length) {
             return Err(Error::broken(name, "its end", format!("it declares {end} bytes and has {length}")));
         }
@@ -181,7 +181,7 @@ impl Reader {
         self.renew();
         match caught(call) {
             Ok(found) => Ok(Some(found)),
-            Err(Fault::Refused(hdf5_pure::Error::Format(FormatError::PathNotFound(_)))) => Ok(None),
+            Err(ParserFailure::Refused(hdf5_pure::Error::Format(FormatError::PathNotFound(_)))) => Ok(None),
             Err(fault) => Err(fault.at(&self.name, at)),
         }
     }
@@ -239,12 +239,12 @@ fn declared_end(bytes: &[u8]) -> Option<u64> {
 }
 
 /// The reason why a parser call failed.
-enum Fault {
+enum ParserFailure {
     Refused(hdf5_pure::Error),
     Panicked,
 }
 
-impl Fault {
+impl ParserFailure {
     fn at(self, file: &str, at: &str) -> Error {
         let at = place(at);
         let Self::Refused(error) = self else {
@@ -275,11 +275,11 @@ fn place(at: &str) -> &str {
 }
 
 /// The parser is designed to return errors; a panic is its bug, and still no reason to end the program.
-fn caught<T>(call: impl FnOnce() -> Result<T, hdf5_pure::Error>) -> Result<T, Fault> {
+fn caught<T>(call: impl FnOnce() -> Result<T, hdf5_pure::Error>) -> Result<T, ParserFailure> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(Fault::Refused(error)),
-        Err(_) => Err(Fault::Panicked),
+        Ok(Err(error)) => Err(ParserFailure::Refused(error)),
+        Err(_) => Err(ParserFailure::Panicked),
     }
 }
 

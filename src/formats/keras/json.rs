@@ -31,7 +31,7 @@ pub(crate) fn parse(file: &str, at: &str, bytes: &[u8], limits: &Limits) -> Resu
     let left = Cell::new(Some(limits.values));
     let parsed = (|| {
         let mut reader = serde_json::Deserializer::from_slice(bytes);
-        let value = Budget { left: &left, keep: true }.deserialize(&mut reader)?;
+        let value = Budgeted { left: &left, keep: true }.deserialize(&mut reader)?;
         reader.end().map(|()| value)
     })();
     parsed.map_err(|error| {
@@ -53,7 +53,7 @@ pub(crate) fn parse(file: &str, at: &str, bytes: &[u8], limits: &Limits) -> Resu
 /// [`Error::Unsupported`].
 pub(crate) fn count(file: &str, at: &str, bytes: &[u8], limits: &Limits) -> Result<()> {
     let left = Cell::new(Some(limits.values));
-    let budget = Budget { left: &left, keep: false };
+    let budget = Budgeted { left: &left, keep: false };
     let _ = budget.deserialize(&mut serde_json::Deserializer::from_slice(bytes));
     if left.get().is_none() { Err(too_many(file, at, limits)) } else { Ok(()) }
 }
@@ -70,20 +70,20 @@ const OBJECT: usize = 2;
 
 /// Deserializes a value and counts it before allocating; `None` once the budget is exhausted.
 #[derive(Clone, Copy)]
-struct Budget<'a> {
+struct Budgeted<'a> {
     left: &'a Cell<Option<usize>>,
     /// Whether to keep the values, or only count them.
     keep: bool,
 }
 
-impl Budget<'_> {
+impl Budgeted<'_> {
     fn spend<E: serde::de::Error>(self, count: usize) -> Result<(), E> {
         self.left.set(self.left.get().and_then(|left| left.checked_sub(count)));
         self.left.get().map(|_| ()).ok_or_else(|| E::custom("too many values"))
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Budget<'_> {
+impl<'de> DeserializeSeed<'de> for Budgeted<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -100,7 +100,7 @@ macro_rules! plain {
     )*};
 }
 
-impl<'de> Visitor<'de> for Budget<'_> {
+impl<'de> Visitor<'de> for Budgeted<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,10 +7,10 @@ use std::path::Path;
 use hdf5_pure::{AttrValue, Dataset, Group};
 use serde_json::Value;
 
-use super::hdf5::Reader;
+use super::hdf5::Hdf5Reader;
 use super::json::{self, to_python_json};
 use super::limits::Limits;
-use super::node::Node;
+use super::node::GroupNode;
 use super::weights::{WriteFault, differences};
 use super::{dataset, name_of};
 use crate::error::{Error, Result};
@@ -49,7 +49,7 @@ pub struct LegacyLayer {
 /// Keras matches such a file with a model by order: the layers with weights, one after another.
 #[derive(Debug)]
 pub struct LegacyFile {
-    reader: Reader,
+    reader: Hdf5Reader,
     /// The path of the layers: `model_weights`, or the root of a weights-only file.
     root: &'static str,
     keras_version: Option<String>,
@@ -65,7 +65,7 @@ pub struct LegacyFile {
 }
 
 /// Whether an HDF5 file is of this format, rather than a `.weights.h5` file.
-pub(super) fn is_legacy(reader: &Reader) -> Result<bool> {
+pub(super) fn is_legacy(reader: &Hdf5Reader) -> Result<bool> {
     let attributes = reader.attributes("/", &reader.root())?;
     let named = ["model_config", "layer_names", "layer_names0"].iter().any(|name| attributes.contains_key(*name));
     Ok(named || reader.group(MODEL_WEIGHTS)?.is_some())
@@ -78,7 +78,7 @@ impl LegacyFile {
     /// [`Error::Io`] if it cannot be read, [`Error::Broken`] if it is damaged or of another format,
     /// [`Error::Unsupported`] if it exceeds `limits`.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
-        Self::from_reader(Reader::open(path.as_ref(), limits)?)
+        Self::from_reader(Hdf5Reader::open(path.as_ref(), limits)?)
     }
 
     /// Opens the bytes of such a file; `name` is its name in messages.
@@ -86,10 +86,10 @@ impl LegacyFile {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>, limits: &Limits) -> Result<Self> {
-        Self::from_reader(Reader::from_bytes(name_of(name.as_ref()), bytes, limits)?)
+        Self::from_reader(Hdf5Reader::from_bytes(name_of(name.as_ref()), bytes, limits)?)
     }
 
-    pub(super) fn from_reader(reader: Reader) -> Result<Self> {
+    pub(super) fn from_reader(reader: Hdf5Reader) -> Result<Self> {
         let attributes = reader.attributes("/", &reader.root())?;
         let text = |name: &str| attributes.get(name).and_then(|value| value.as_str());
         let json = |name: &str| -> Result<Option<Value>> {
@@ -230,7 +230,7 @@ impl LegacyFile {
 
 /// A cache of the members of groups. Each lookup by path would visit all siblings.
 struct Index<'a> {
-    reader: &'a Reader,
+    reader: &'a Hdf5Reader,
     /// Groups by path, each with its members by name; `None` for a path without a group.
     groups: HashMap<String, Option<Members>>,
     /// The number of members that can still be listed.
@@ -246,7 +246,7 @@ struct Members {
 }
 
 impl<'a> Index<'a> {
-    fn new(reader: &'a Reader) -> Self {
+    fn new(reader: &'a Hdf5Reader) -> Self {
         Self { reader, groups: HashMap::new(), left: reader.limits().objects, found: HashMap::new() }
     }
 
@@ -333,7 +333,7 @@ fn list_weights(index: &mut Index, group: &str) -> Result<Vec<LegacyWeight>> {
 }
 
 /// Rejects duplicate names, which would refer to the same bytes, and invalid ones.
-fn check_names(reader: &Reader, at: &str, kind: &str, names: &[String]) -> Result<()> {
+fn check_names(reader: &Hdf5Reader, at: &str, kind: &str, names: &[String]) -> Result<()> {
     let mut seen = HashSet::new();
     for name in names {
         reader.check_name(at, name)?;
@@ -414,7 +414,7 @@ pub fn write_legacy_h5_to(sink: impl Write, path: impl AsRef<Path>, model: &Lega
 }
 
 fn write(sink: impl Write, model: &LegacyModel) -> Result<(), WriteFault> {
-    let mut root = Node::default();
+    let mut root = GroupNode::default();
     let text = |text: &str| AttrValue::VarLenString(text.to_owned());
     let alone = model.model_config.is_null();
     if !alone {
@@ -443,12 +443,12 @@ fn write(sink: impl Write, model: &LegacyModel) -> Result<(), WriteFault> {
     Ok(root.write(sink)?)
 }
 
-fn put_weights<'a>(group: &mut Node<'a>, arrays: &'a [(String, Array)]) -> Result<()> {
+fn put_weights<'a>(group: &mut GroupNode<'a>, arrays: &'a [(String, Array)]) -> Result<()> {
     set_names(group, "weight_names", arrays.iter().map(|(name, _)| name));
     arrays.iter().try_for_each(|(name, array)| group.put(name, array))
 }
 
-fn set_names<'a>(group: &mut Node, attribute: &str, names: impl Iterator<Item = &'a String>) {
+fn set_names<'a>(group: &mut GroupNode, attribute: &str, names: impl Iterator<Item = &'a String>) {
     let names: Vec<_> = names.cloned().collect();
     if names.is_empty() {
         // As in Keras: NumPy gives an empty list a float type.

@@ -73,7 +73,7 @@ pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Opened> {
     file.take(4).read_to_end(&mut start).map_err(Error::io("read", path))?;
     match &start[..] {
         b"PK\x03\x04" | b"PK\x05\x06" => KerasFile::open(path, limits).map(Opened::Keras),
-        b"\x89HDF" => of_hdf5(hdf5::Reader::open(path, limits)?),
+        b"\x89HDF" => of_hdf5(hdf5::Hdf5Reader::open(path, limits)?),
         _ => Err(of_neither(path)),
     }
 }
@@ -89,12 +89,12 @@ pub fn open_bytes(name: impl AsRef<Path>, bytes: Vec<u8>, limits: &Limits) -> Re
     }
     match bytes.get(..4) {
         Some(b"PK\x03\x04" | b"PK\x05\x06") => KerasFile::from_bytes(name, bytes, limits).map(Opened::Keras),
-        Some(b"\x89HDF") => of_hdf5(hdf5::Reader::from_bytes(name_of(name), bytes, limits)?),
+        Some(b"\x89HDF") => of_hdf5(hdf5::Hdf5Reader::from_bytes(name_of(name), bytes, limits)?),
         _ => Err(of_neither(name)),
     }
 }
 
-fn of_hdf5(reader: hdf5::Reader) -> Result<Opened> {
+fn of_hdf5(reader: hdf5::Hdf5Reader) -> Result<Opened> {
     match legacy::is_legacy(&reader)? {
         true => LegacyFile::from_reader(reader).map(Opened::Legacy),
         false => Ok(Opened::Weights(WeightsFile::from_reader(reader))),

@@ -10,18 +10,18 @@ use crate::formats::array::{Array, Elements};
 
 /// A group: its attributes, its datasets and its groups, by name.
 #[derive(Default)]
-pub(super) struct Node<'a> {
+pub(super) struct GroupNode<'a> {
     attributes: Vec<(String, AttrValue)>,
     datasets: BTreeMap<String, &'a Array>,
-    groups: BTreeMap<String, Node<'a>>,
+    groups: BTreeMap<String, GroupNode<'a>>,
 }
 
-impl<'a> Node<'a> {
+impl<'a> GroupNode<'a> {
     /// The group at a path below this one, created if missing. `""` is this group itself.
     ///
     /// # Errors
     /// [`Error::Argument`] if a part of the path is not a valid name, or is already a dataset.
-    pub(super) fn group(&mut self, path: &str) -> Result<&mut Node<'a>> {
+    pub(super) fn group(&mut self, path: &str) -> Result<&mut GroupNode<'a>> {
         let mut node = self;
         for part in path.split('/').filter(|_| !path.is_empty()) {
             check_name(path, part)?;

@@ -8,9 +8,9 @@ use std::sync::OnceLock;
 
 use hdf5_pure::{AttrValue, Dataset, Group};
 
-use super::hdf5::Reader;
+use super::hdf5::Hdf5Reader;
 use super::limits::{GROUP_DEPTH, Limits};
-use super::node::{Node, check_name};
+use super::node::{GroupNode, check_name};
 use super::{dataset, name_of};
 use crate::error::{Error, Result};
 use crate::formats::array::{Array, shape_text};
@@ -133,7 +133,7 @@ impl WeightTree {
 
     /// Writes the tree as an HDF5 file.
     pub(super) fn write(&self, sink: impl Write) -> Result<(), WriteFault> {
-        let mut root = Node::default();
+        let mut root = GroupNode::default();
         for (path, vars) in self.iter() {
             let node = root.group(path)?.group(VARS)?;
             if let Some(name) = &vars.name {
@@ -215,13 +215,13 @@ impl Listed {
 /// The weights in a `.weights.h5` file or an archive; read group by group, each with its expected shapes.
 #[derive(Debug)]
 pub struct WeightsFile {
-    reader: Reader,
+    reader: Hdf5Reader,
     /// All groups, once listed: each lookup by path would visit all siblings.
-    groups: OnceLock<BTreeMap<String, Found>>,
+    groups: OnceLock<BTreeMap<String, FoundGroup>>,
 }
 
 /// A group's declared contents, and its datasets in the same order.
-type Found = (Listed, Vec<Dataset>);
+type FoundGroup = (Listed, Vec<Dataset>);
 
 impl WeightsFile {
     /// Opens a `.weights.h5` file.
@@ -230,7 +230,7 @@ impl WeightsFile {
     /// [`Error::Io`] if it cannot be read, [`Error::Broken`] if it is not an HDF5 file or damaged,
     /// [`Error::Unsupported`] if it exceeds `limits`.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
-        Ok(Self::from_reader(Reader::open(path.as_ref(), limits)?))
+        Ok(Self::from_reader(Hdf5Reader::open(path.as_ref(), limits)?))
     }
 
     /// Opens the bytes of such a file; `name` is its name in messages.
@@ -238,10 +238,10 @@ impl WeightsFile {
     /// # Errors
     /// [`Error::Broken`] if they are not an HDF5 file.
     pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>, limits: &Limits) -> Result<Self> {
-        Ok(Self::from_reader(Reader::from_bytes(name_of(name.as_ref()), bytes, limits)?))
+        Ok(Self::from_reader(Hdf5Reader::from_bytes(name_of(name.as_ref()), bytes, limits)?))
     }
 
-    pub(super) fn from_reader(reader: Reader) -> Self {
+    pub(super) fn from_reader(reader: Hdf5Reader) -> Self {
         Self { reader, groups: OnceLock::new() }
     }
 
@@ -263,7 +263,7 @@ impl WeightsFile {
         Ok(self.groups()?.iter().map(|(path, (listed, _))| (path.clone(), listed.clone())).collect())
     }
 
-    fn groups(&self) -> Result<&BTreeMap<String, Found>> {
+    fn groups(&self) -> Result<&BTreeMap<String, FoundGroup>> {
         if let Some(groups) = self.groups.get() {
             return Ok(groups);
         }
@@ -279,7 +279,7 @@ impl WeightsFile {
         group: &Group,
         depth: usize,
         left: &mut usize,
-        groups: &mut BTreeMap<String, Found>,
+        groups: &mut BTreeMap<String, FoundGroup>,
     ) -> Result<()> {
         if depth > GROUP_DEPTH {
             return Err(self.reader.broken(path, format!("groups nested deeper than {GROUP_DEPTH}")));
@@ -405,7 +405,7 @@ impl WeightsFile {
     }
 
     /// The variables at a path, in the layout of this version of Keras, of Keras 2.13, or of Keras 2 on Windows.
-    fn find(&self, path: &str) -> Result<Option<Found>> {
+    fn find(&self, path: &str) -> Result<Option<FoundGroup>> {
         if let Some(groups) = self.groups.get() {
             return Ok(groups.get(path).cloned());
         }
@@ -428,7 +428,7 @@ impl WeightsFile {
     }
 
     /// The datasets of a `vars` group in numerical order, followed by those with other names.
-    fn vars_of(&self, path: &str, group: &Group) -> Result<Found> {
+    fn vars_of(&self, path: &str, group: &Group) -> Result<FoundGroup> {
         let attributes = self.reader.attributes(path, group)?;
         let name = attributes.get("name").and_then(|name| name.as_str()).map(str::to_owned);
         let mut members = self.reader.call(path, || Ok(group.iter_datasets()?.collect::<Vec<_>>()))?;
@@ -465,7 +465,7 @@ fn dataset_path(path: &str, name: &str) -> String {
 }
 
 /// Takes `count` objects from the budget.
-fn spend(reader: &Reader, left: &mut usize, count: usize) -> Result<()> {
+fn spend(reader: &Hdf5Reader, left: &mut usize, count: usize) -> Result<()> {
     match left.checked_sub(count) {
         Some(rest) => {
             *left = rest;

@@ -1,22 +1,23 @@
-//! `Conv1D` and `Conv3D`: convolutions over sequences and volumes.
+//! `Conv1D`, `Conv2D` and `Conv3D`: convolutions over sequences, images and volumes.
 
 use super::frozen::{Freezable, Pooling};
 use super::fused::{self, Fusible};
-use super::{Portable, Windows, check_positive, kernel_and_bias, onnx_kernel, split};
+use super::{Portable, Windows, check_positive, convolution_items, kernel_and_bias, onnx_kernel, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::{
-    BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Fused, Identity, Layer, MaxPooling1D, WeightSpec,
+    BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Fused, Layer, MaxPooling1D, MaxPooling2D, MaxPooling3D,
+    WeightSpec,
 };
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
-/// Declares the layer for `$n` spatial dimensions.
+/// Declares the layer for `$n` spatial dimensions, with the pooling `$pool` that can be fused with it.
 macro_rules! convolution {
-    ($(#[$doc:meta])* $name:ident, $n:literal, $(#[$padding:meta])*, $causal:literal) => {
+    ($(#[$doc:meta])* $name:ident, $n:literal, $pool:ident, $(#[$padding:meta])*, $causal:literal) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
@@ -55,28 +56,52 @@ macro_rules! convolution {
             }
         }
 
+        convolution_items!($name, $n);
+
         impl $name {
             /// `filters` kernels of size `kernel_size`.
             pub fn new(filters: usize, kernel_size: impl Into<Spatial<$n>>) -> Self {
                 Self::required(filters, kernel_size.into())
             }
 
-            fn windows(&self) -> Windows<$n> {
-                Windows {
-                    kernel_size: self.kernel_size,
-                    strides: self.strides,
-                    dilation_rate: self.dilation_rate,
-                    padding: self.padding,
-                    data_format: self.data_format,
-                }
+            /// Whether the outputs before a fused layer are not needed otherwise.
+            fn plain(&self) -> bool {
+                self.activity_regularizer.is_none() && self.data_format == DataFormat::ChannelsLast
+            }
+        }
+
+        impl Fusible for $name {
+            type Pool = $pool;
+            const RANK: usize = $n + 2;
+
+            fn foldable(&self) -> bool {
+                self.activation == Activation::Linear && self.plain()
             }
 
-            fn bias(&self, outputs: usize) -> Option<WeightSpec> {
-                self.use_bias.then(|| {
-                    WeightSpec::new("bias", [outputs], self.bias_initializer.clone())
-                        .regularizer(&self.bias_regularizer)
-                        .constraint(&self.bias_constraint)
-                })
+            fn with_epilogue(&self, activation: Activation) -> Self {
+                self.clone().use_bias(true).activation(activation)
+            }
+
+            fn can_pool(&self) -> bool {
+                // There is no kernel for volumes.
+                $n <= 2 && self.plain()
+            }
+
+            fn frozen(&self, pool: Option<&$pool>, freezing: &Freezing<'_>) -> Option<Frozen> {
+                if self.data_format != DataFormat::ChannelsLast {
+                    return None;
+                }
+                let geometry = &self.windows().geometry(&[&[1], freezing.input()?].concat(), self.groups);
+                let (kernel_size, activation) = (self.kernel_size.0, &self.activation);
+                let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: self.use_bias, activation };
+                let pool = pool.map(|pool| move |image: [usize; 2]| pool.fusible(image));
+                conv.conv(freezing, self.filters, pool.as_ref().map(|pool| pool as Pooling<'_>))
+            }
+
+            fn pooled(&self, pool: &$pool, input: &Value, weights: &[Value]) -> Result<Option<Value>> {
+                let geometry = self.windows().geometry(&input.sizes(), self.groups);
+                let bias = self.use_bias.then(|| &weights[1]);
+                ops::conv_max_pool(input, &weights[0], bias, &geometry, &self.activation, |image| pool.fusible(image))
             }
         }
 
@@ -93,7 +118,7 @@ macro_rules! convolution {
                         return Err(Error::argument("groups", format!("a divisor of the {count} {argument}"), self.groups));
                     }
                 }
-                self.activation.output_shape(&self.windows().output_shape(input, self.filters)?)
+                self.activation.output_shape(&self.windows().output(input, self.filters)?)
             }
 
             fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
@@ -166,64 +191,6 @@ macro_rules! convolution {
     };
 }
 
-impl Conv1D {
-    /// Whether the outputs before the pooling are not needed otherwise.
-    fn plain(&self) -> bool {
-        self.activity_regularizer.is_none() && self.data_format == DataFormat::ChannelsLast
-    }
-}
-
-impl Fusible for Conv1D {
-    type Pool = MaxPooling1D;
-    const RANK: usize = 3;
-
-    fn foldable(&self) -> bool {
-        self.activation == Activation::Linear && self.plain()
-    }
-
-    fn with_epilogue(&self, activation: Activation) -> Self {
-        self.clone().use_bias(true).activation(activation)
-    }
-
-    fn can_pool(&self) -> bool {
-        self.plain()
-    }
-
-    fn frozen(&self, pool: Option<&MaxPooling1D>, freezing: &Freezing<'_>) -> Option<Frozen> {
-        let [steps, channels] = *freezing.input()? else { return None };
-        if self.data_format != DataFormat::ChannelsLast {
-            return None;
-        }
-        let geometry = &self.windows().geometry(&[1, steps, channels], self.groups);
-        let (kernel_size, activation) = (&self.kernel_size.0, &self.activation);
-        let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: self.use_bias, activation };
-        let pool = pool.map(|pool| move |[_, steps]: [usize; 2]| pool.fusible(steps));
-        conv.conv(freezing, self.filters, pool.as_ref().map(|pool| pool as Pooling<'_>))
-    }
-
-    fn pooled(&self, pool: &MaxPooling1D, input: &Value, weights: &[Value]) -> Result<Option<Value>> {
-        let geometry = self.windows().geometry(&input.sizes(), self.groups);
-        let bias = self.use_bias.then(|| &weights[1]);
-        let pool = |_, steps| pool.fusible(steps);
-        ops::conv1d_max_pool1d(input, &weights[0], bias, &geometry, &self.activation, pool)
-    }
-}
-
-impl Fusible for Conv3D {
-    type Pool = Identity;
-    const RANK: usize = 5;
-
-    fn foldable(&self) -> bool {
-        self.activation == Activation::Linear
-            && self.activity_regularizer.is_none()
-            && self.data_format == DataFormat::ChannelsLast
-    }
-
-    fn with_epilogue(&self, activation: Activation) -> Self {
-        self.clone().use_bias(true).activation(activation)
-    }
-}
-
 convolution! {
     /// 1-D convolution: `activation(Σ window · kernel + bias)` at every step.
     ///
@@ -239,10 +206,32 @@ convolution! {
     /// assert_eq!(model.count_params()?, (3 * 8 + 1) * 32);
     /// # Ok::<(), brasa::Error>(())
     /// ```
-    Conv1D, 1,
+    Conv1D, 1, MaxPooling1D,
     /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's length; `causal`: the same,
     /// and no output sees a later step.
     , true
+}
+
+convolution! {
+    /// 2-D convolution: `activation(Σ window · kernel + bias)` at every position.
+    ///
+    /// As in deep learning generally, it is a cross-correlation: the kernel is not flipped.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, filters)`; weights `kernel`
+    /// (window rows, window columns, channels / groups, filters) and `bias` (filters).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Conv2D::new(32, (5, 5)).activation("relu").input_shape((28, 28, 1)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 24, 24, 32)");
+    /// assert_eq!(model.count_params()?, (5 * 5 + 1) * 32);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    Conv2D, 2, MaxPooling2D,
+    /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's size.
+    , false
 }
 
 convolution! {
@@ -259,7 +248,7 @@ convolution! {
     /// assert_eq!(model.output_shape()?.to_string(), "(None, 8, 8, 8, 8)");
     /// # Ok::<(), brasa::Error>(())
     /// ```
-    Conv3D, 3,
+    Conv3D, 3, MaxPooling3D,
     /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's size.
     , false
 }
@@ -272,6 +261,24 @@ impl BuiltIn for Conv1D {
             (Self::new(3, 4).padding(Padding::Same).strides(2).use_bias(false), Shape::batch_of((7, 2))),
             (Self::new(4, 3).groups(2), Shape::batch_of((5, 4))),
             (Self::new(2, 3).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 6))),
+        ]
+    }
+}
+
+impl BuiltIn for Conv2D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(4, 3), Shape::batch_of((7, 6, 2))),
+            (Self::new(3, (2, 3)).strides(2).padding(Padding::Same).activation("relu"), Shape::batch_of((7, 6, 2))),
+            (Self::new(4, 3).dilation_rate(2).padding(Padding::Same).use_bias(false), Shape::batch_of((6, 6, 1))),
+            (Self::new(6, (3, 1)).groups(2), Shape::batch_of((5, 5, 4))),
+            (Self::new(2, 3).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 5, 6))),
+            (
+                Self::new(2, 3)
+                    .kernel_regularizer(Regularizer::L2 { l2: 0.01 })
+                    .activity_regularizer(Regularizer::L2 { l2: 0.01 }),
+                Shape::batch_of((5, 5, 1)),
+            ),
         ]
     }
 }
@@ -314,5 +321,28 @@ mod tests {
         assert_eq!(name(Conv1D::new(4, 3).strides(2).dilation_rate(2).output_shape(&line)), "strides");
         let volume = Shape::batch_of((8, 8, 8, 4));
         assert_eq!(name(Conv3D::new(4, 3).padding(Padding::Causal).output_shape(&volume)), "padding");
+    }
+
+    #[test]
+    fn a_kernel_larger_than_the_image_is_refused() {
+        let error = Conv2D::new(4, 5).output_shape(&Shape::batch_of((4, 8, 1))).unwrap_err();
+        assert!(error.to_string().contains("at least 5 rows"), "{error}");
+    }
+
+    #[test]
+    fn wrong_arguments_of_images_are_named() {
+        let input = Shape::batch_of((8, 8, 4));
+        let name = |layer: Conv2D| match layer.output_shape(&input) {
+            Err(Error::Argument { argument, .. }) => argument,
+            other => format!("{other:?}"),
+        };
+        assert_eq!(name(Conv2D::new(0, 3)), "filters");
+        assert_eq!(name(Conv2D::new(4, 0)), "kernel_size");
+        assert_eq!(name(Conv2D::new(4, 3).strides(0)), "strides");
+        assert_eq!(name(Conv2D::new(4, 3).groups(3)), "groups");
+        assert_eq!(name(Conv2D::new(4, 3).groups(0)), "groups");
+        assert_eq!(name(Conv2D::new(4, 3).strides(2).dilation_rate(2)), "strides");
+        let unknown = Conv2D::new(4, 3).activation("rellu").output_shape(&input).unwrap_err();
+        assert!(unknown.to_string().contains("did you mean `relu`?"));
     }
 }

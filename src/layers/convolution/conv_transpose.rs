@@ -1,10 +1,11 @@
 //! `Conv1DTranspose`, `2D`, `3D`: transposed convolutions.
 
-use super::{DIMENSIONS, Portable, Windows, check_positive, kernel_and_bias};
+use super::{Portable, Windows, check_positive, convolution_items, kernel_and_bias};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
+use crate::layers::windows::DIMENSIONS;
 use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
@@ -52,6 +53,8 @@ macro_rules! convolution_transpose {
             }
         }
 
+        convolution_items!($name, $n);
+
         impl $name {
             /// `filters` output channels, with kernels of size `kernel_size`.
             pub fn new(filters: usize, kernel_size: impl Into<Spatial<$n>>) -> Self {
@@ -67,16 +70,6 @@ macro_rules! convolution_transpose {
                 }
             }
 
-            fn windows(&self) -> Windows<$n> {
-                Windows {
-                    kernel_size: self.kernel_size,
-                    strides: self.strides,
-                    dilation_rate: self.dilation_rate,
-                    padding: self.padding,
-                    data_format: self.data_format,
-                }
-            }
-
             /// The shape of the sum of all windows before cropping, channels last.
             fn whole(&self, input: &Shape) -> Shape {
                 let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
@@ -87,14 +80,6 @@ macro_rules! convolution_transpose {
                 }
                 sizes[$n + 1] = Some(self.filters);
                 Shape::new(sizes)
-            }
-
-            fn bias(&self, outputs: usize) -> Option<WeightSpec> {
-                self.use_bias.then(|| {
-                    WeightSpec::new("bias", [outputs], self.bias_initializer.clone())
-                        .regularizer(&self.bias_regularizer)
-                        .constraint(&self.bias_constraint)
-                })
             }
         }
 

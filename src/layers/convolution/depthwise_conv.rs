@@ -2,7 +2,7 @@
 
 use super::frozen::Freezable;
 use super::fused::{self, Fusible};
-use super::{Windows, check_positive, kernel_and_bias, onnx_depthwise, split};
+use super::{Windows, check_positive, convolution_items, kernel_and_bias, onnx_depthwise, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
@@ -51,28 +51,12 @@ macro_rules! depthwise_convolution {
             }
         }
 
+        convolution_items!($name, $n);
+
         impl $name {
             /// Kernels of size `kernel_size`.
             pub fn new(kernel_size: impl Into<Spatial<$n>>) -> Self {
                 Self::required(kernel_size.into())
-            }
-
-            fn windows(&self) -> Windows<$n> {
-                Windows {
-                    kernel_size: self.kernel_size,
-                    strides: self.strides,
-                    dilation_rate: self.dilation_rate,
-                    padding: self.padding,
-                    data_format: self.data_format,
-                }
-            }
-
-            fn bias(&self, outputs: usize) -> Option<WeightSpec> {
-                self.use_bias.then(|| {
-                    WeightSpec::new("bias", [outputs], self.bias_initializer.clone())
-                        .regularizer(&self.bias_regularizer)
-                        .constraint(&self.bias_constraint)
-                })
             }
         }
 
@@ -96,7 +80,7 @@ macro_rules! depthwise_convolution {
                     return None;
                 }
                 let geometry = &self.windows().depthwise(&[&[1], freezing.input()?].concat());
-                let (kernel_size, activation) = (&self.kernel_size.0, &self.activation);
+                let (kernel_size, activation) = (self.kernel_size.0, &self.activation);
                 let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: self.use_bias, activation };
                 conv.depthwise(freezing, self.depth_multiplier)
             }
@@ -107,7 +91,7 @@ macro_rules! depthwise_convolution {
                 check_positive("depth_multiplier", self.depth_multiplier)?;
                 self.padding.refuse_causal()?;
                 let channels = self.windows().check(input)?.saturating_mul(self.depth_multiplier);
-                self.activation.output_shape(&self.windows().output_shape(input, channels)?)
+                self.activation.output_shape(&self.windows().output(input, channels)?)
             }
 
             fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {

@@ -1,38 +1,33 @@
 //! Convolutions as steps of a predictor.
 
 use crate::activations::Activation;
-use crate::kernels::conv2d::{Conv2d, Prepared};
+use crate::kernels::conv2d::{Conv2d, PreparedConv};
 use crate::kernels::depthwise;
-use crate::kernels::window::Window;
+use crate::kernels::window::WindowGeometry;
 use crate::layers::core::FrozenDense;
 use crate::layers::{Epilogue, Freezing, Frozen, FrozenStep};
-use crate::ops::{self, Conv2dGeometry, ConvGeometry, PoolGeometry};
+use crate::ops::{self, ConvGeometry, PoolGeometry};
 
 /// A pooling's geometry by height and width of the image, if it has one.
-pub(super) type Pooling<'a> = &'a dyn Fn([usize; 2]) -> Option<PoolGeometry>;
+pub(super) type Pooling<'a> = &'a dyn Fn([usize; 2]) -> Option<PoolGeometry<2>>;
 
-/// A convolution to be compiled, in one or two spatial dimensions; channels last.
-pub(super) struct Freezable<'a> {
-    pub geometry: &'a ConvGeometry,
-    pub kernel_size: &'a [usize],
+/// A convolution to be compiled, channels last; there are steps for one and two spatial dimensions.
+pub(super) struct Freezable<'a, const N: usize> {
+    pub geometry: &'a ConvGeometry<N>,
+    pub kernel_size: [usize; N],
     /// Index of the kernel's weight; the bias follows, if there is one.
     pub kernel: usize,
     pub use_bias: bool,
     pub activation: &'a Activation,
 }
 
-impl Freezable<'_> {
+impl<const N: usize> Freezable<'_, N> {
     /// Height, width and channels of the input, the window's size, and the geometry; one dimension is an image of one
     /// row.
-    fn flat(&self, input: &[usize]) -> Option<([usize; 3], [usize; 2], Conv2dGeometry)> {
-        let geometry = self.geometry.flat()?;
-        match (input, self.kernel_size) {
-            ([steps, channels], [size]) => Some(([1, *steps, *channels], [1, *size], geometry)),
-            ([height, width, channels], [rows, columns]) => {
-                Some(([*height, *width, *channels], [*rows, *columns], geometry))
-            }
-            _ => None,
-        }
+    fn flat(&self, input: &[usize]) -> Option<([usize; 3], [usize; 2], ConvGeometry<2>)> {
+        let (channels, image) = input.split_last()?;
+        let [height, width] = ops::flat(<[usize; N]>::try_from(image).ok()?, 1)?;
+        Some(([height, width, *channels], ops::flat(self.kernel_size, 1)?, self.geometry.flat()?))
     }
 
     fn bias(&self, freezing: &Freezing<'_>) -> Option<Option<Vec<f32>>> {
@@ -63,25 +58,25 @@ impl Freezable<'_> {
         if pool.is_some() && !matches!(epilogue, Epilogue::Each(kernel) if kernel.gradient_needs_only_output()) {
             return None;
         }
-        let prepared = Prepared::new(&conv, &kernel, bias.as_deref(), epilogue.inside(), pool)?;
+        let prepared = PreparedConv::new(&conv, &kernel, bias.as_deref(), epilogue.inside(), pool)?;
         Some(FrozenConv { prepared, epilogue, filters }.into())
     }
 
     /// A depthwise convolution, with `multiplier` kernels per channel.
     pub fn depthwise(&self, freezing: &Freezing<'_>, multiplier: usize) -> Option<Frozen> {
         let ([height, width, channels], size, geometry) = self.flat(freezing.input()?)?;
-        let window: Window = ops::window(1, [height, width], size, &geometry)?;
+        let window: WindowGeometry = ops::window(1, [height, width], size, &geometry)?;
         let conv = depthwise::Depthwise { window, channels, multiplier };
         let epilogue = Epilogue::of(self.activation)?;
         let (kernel, bias) = (freezing.weight(self.kernel)?, self.bias(freezing)?);
-        let prepared = depthwise::Prepared::new(&conv, &kernel, bias.as_deref(), epilogue.inside())?;
+        let prepared = depthwise::PreparedDepthwise::new(&conv, &kernel, bias.as_deref(), epilogue.inside())?;
         Some(FrozenDepthwise { prepared, epilogue, filters: channels.checked_mul(multiplier)? }.into())
     }
 }
 
 #[derive(Debug)]
 struct FrozenConv {
-    prepared: Prepared,
+    prepared: PreparedConv,
     epilogue: Epilogue,
     filters: usize,
 }
@@ -99,7 +94,7 @@ impl FrozenStep for FrozenConv {
 
 #[derive(Debug)]
 struct FrozenDepthwise {
-    prepared: depthwise::Prepared,
+    prepared: depthwise::PreparedDepthwise,
     epilogue: Epilogue,
     filters: usize,
 }

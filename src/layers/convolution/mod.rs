@@ -1,16 +1,14 @@
 //! The convolution layers.
 
 mod conv;
-mod conv2d;
 mod conv_transpose;
 mod depthwise_conv;
 mod frozen;
 mod fused;
 mod separable_conv;
 
-pub use conv::{Conv1D, Conv3D};
+pub use conv::{Conv1D, Conv2D, Conv3D};
 pub use conv_transpose::{Conv1DTranspose, Conv2DTranspose, Conv3DTranspose};
-pub use conv2d::Conv2D;
 pub use depthwise_conv::{DepthwiseConv1D, DepthwiseConv2D};
 pub use separable_conv::{SeparableConv1D, SeparableConv2D};
 
@@ -18,27 +16,43 @@ use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
+use crate::layers::windows::Windows;
 use crate::layers::{Attribute, Call, Edge, Exporting, OnnxNumbers as Numbers, WeightSpec};
 use crate::ops::ConvGeometry;
 use crate::regularizers::Regularizer;
-use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
+use crate::shape::{DataFormat, Padding, Shape, SlidingWindow, Spatial};
 
-/// The names of the spatial dimensions, by their number.
-pub(super) const DIMENSIONS: [&[&str]; 3] = [&["steps"], &["rows", "columns"], &["depth", "rows", "columns"]];
+/// Items that all convolutions have, for `$n` spatial dimensions.
+macro_rules! convolution_items {
+    ($name:ident, $n:literal) => {
+        impl $name {
+            fn windows(&self) -> Windows<$n> {
+                Windows {
+                    size: self.kernel_size,
+                    strides: self.strides,
+                    dilation_rate: self.dilation_rate,
+                    padding: self.padding,
+                    data_format: self.data_format,
+                }
+            }
 
-/// Shared by convolutions: their windows along `N` spatial dimensions.
-pub(super) struct Windows<const N: usize> {
-    pub kernel_size: Spatial<N>,
-    pub strides: Spatial<N>,
-    pub dilation_rate: Spatial<N>,
-    pub padding: Padding,
-    pub data_format: DataFormat,
+            fn bias(&self, outputs: usize) -> Option<WeightSpec> {
+                self.use_bias.then(|| {
+                    WeightSpec::new("bias", [outputs], self.bias_initializer.clone())
+                        .regularizer(&self.bias_regularizer)
+                        .constraint(&self.bias_constraint)
+                })
+            }
+        }
+    };
 }
+
+use convolution_items;
 
 impl<const N: usize> Windows<N> {
     /// Refuses invalid arguments; returns the number of channels of the input.
     fn check(&self, input: &Shape) -> Result<usize> {
-        self.kernel_size.check_positive("kernel_size")?;
+        self.size.check_positive("kernel_size")?;
         self.strides.check_positive("strides")?;
         self.dilation_rate.check_positive("dilation_rate")?;
         if self.strides.0.iter().any(|s| *s > 1) && self.dilation_rate.0.iter().any(|d| *d > 1) {
@@ -52,25 +66,11 @@ impl<const N: usize> Windows<N> {
         }
     }
 
-    fn window(&self, dimension: usize) -> Window {
-        Window {
-            size: self.kernel_size.0[dimension],
-            stride: self.strides.0[dimension],
-            dilation: self.dilation_rate.0[dimension],
-        }
-    }
-
-    /// The shape with the number of windows in place of the spatial sizes, and with `channels` channels.
-    fn output_shape(&self, input: &Shape, channels: usize) -> Result<Shape> {
-        let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
-        let windows: [Window; N] = std::array::from_fn(|dimension| self.window(dimension));
-        check_borders(&sizes, &windows, self.padding)?;
-        for (dimension, name) in DIMENSIONS[N - 1].iter().enumerate() {
-            let size = &mut sizes[1 + dimension];
-            *size = count_windows(name, *size, self.window(dimension), self.padding)?;
-        }
-        sizes[N + 1] = Some(channels);
-        Ok(self.data_format.from_channels_last(&Shape::new(sizes)))
+    /// The output's shape, with `channels` channels.
+    fn output(&self, input: &Shape, channels: usize) -> Result<Shape> {
+        let windows: [SlidingWindow; N] = std::array::from_fn(|dimension| self.window(dimension));
+        check_borders(self.data_format.to_channels_last(input).sizes(), &windows, self.padding)?;
+        self.output_shape(input, Some(channels))
     }
 
     /// The workspace in values of a convolution of `input` (in the layer's format) with `channels` kernels per pixel,
@@ -88,18 +88,13 @@ impl<const N: usize> Windows<N> {
         padded_len(sizes[0].unwrap_or(1), &padded, pixels, channels)
     }
 
-    fn geometry(&self, sizes: &[usize], groups: usize) -> ConvGeometry {
-        let pads = (0..N).map(|dimension| self.window(dimension).pads(sizes[1 + dimension], self.padding));
-        ConvGeometry {
-            strides: self.strides.0.into(),
-            dilation: self.dilation_rate.0.into(),
-            pads: pads.collect(),
-            groups,
-        }
+    /// The geometry of a convolution of an input of these sizes (channels last).
+    fn geometry(&self, sizes: &[usize], groups: usize) -> ConvGeometry<N> {
+        ConvGeometry { strides: self.strides.0, dilation: self.dilation_rate.0, pads: self.pads(sizes), groups }
     }
 
     /// The geometry of a depthwise convolution of an input of these sizes (channels last).
-    fn depthwise(&self, sizes: &[usize]) -> ConvGeometry {
+    fn depthwise(&self, sizes: &[usize]) -> ConvGeometry<N> {
         self.geometry(sizes, sizes[N + 1])
     }
 }
@@ -143,7 +138,7 @@ const MAX_RATIO: usize = 4;
 /// copied into its padding.
 ///
 /// `sizes` are those of a batch of images, channels last.
-fn check_borders(sizes: &[Option<usize>], windows: &[Window], padding: Padding) -> Result<()> {
+fn check_borders(sizes: &[Option<usize>], windows: &[SlidingWindow], padding: Padding) -> Result<()> {
     let channels = sizes.last().copied().flatten().unwrap_or(1);
     let (mut own, mut padded) = (channels, channels);
     for (size, window) in sizes[1..].iter().zip(windows) {
@@ -228,7 +223,7 @@ impl<const N: usize> Windows<N> {
     pub(super) fn onnx_attributes(&self, input: &Shape) -> Vec<(&'static str, Attribute)> {
         let ints = |sizes: &Spatial<N>| sizes.0.iter().map(|size| *size as i64).collect::<Vec<_>>();
         let mut attributes = vec![
-            ("kernel_shape", ints(&self.kernel_size).into()),
+            ("kernel_shape", ints(&self.size).into()),
             ("strides", ints(&self.strides).into()),
             ("dilations", ints(&self.dilation_rate).into()),
         ];

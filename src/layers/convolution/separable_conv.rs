@@ -2,7 +2,7 @@
 
 use super::frozen::Freezable;
 use super::fused::{self, Fusible};
-use super::{Windows, check_positive, kernel_and_bias, onnx_depthwise, onnx_kernel, split};
+use super::{Windows, check_positive, convolution_items, kernel_and_bias, onnx_depthwise, onnx_kernel, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
@@ -60,28 +60,12 @@ macro_rules! separable_convolution {
             }
         }
 
+        convolution_items!($name, $n);
+
         impl $name {
             /// `filters` output channels, with depthwise kernels of size `kernel_size`.
             pub fn new(filters: usize, kernel_size: impl Into<Spatial<$n>>) -> Self {
                 Self::required(filters, kernel_size.into())
-            }
-
-            fn windows(&self) -> Windows<$n> {
-                Windows {
-                    kernel_size: self.kernel_size,
-                    strides: self.strides,
-                    dilation_rate: self.dilation_rate,
-                    padding: self.padding,
-                    data_format: self.data_format,
-                }
-            }
-
-            fn bias(&self, outputs: usize) -> Option<WeightSpec> {
-                self.use_bias.then(|| {
-                    WeightSpec::new("bias", [outputs], self.bias_initializer.clone())
-                        .regularizer(&self.bias_regularizer)
-                        .constraint(&self.bias_constraint)
-                })
             }
         }
 
@@ -106,7 +90,7 @@ macro_rules! separable_convolution {
                     return None;
                 }
                 let geometry = &self.windows().depthwise(&[&[1], input].concat());
-                let (kernel_size, activation) = (&self.kernel_size.0, &Activation::Linear);
+                let (kernel_size, activation) = (self.kernel_size.0, &Activation::Linear);
                 let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: false, activation };
                 let depthwise = conv.depthwise(freezing, self.depth_multiplier)?;
                 let places = freezing.output.iter().rev().skip(1).product::<usize>();
@@ -124,8 +108,8 @@ macro_rules! separable_convolution {
                 check_positive("depth_multiplier", self.depth_multiplier)?;
                 self.padding.refuse_causal()?;
                 let channels = self.windows().check(input)?.saturating_mul(self.depth_multiplier);
-                self.windows().output_shape(input, channels)?.check_count()?;
-                self.activation.output_shape(&self.windows().output_shape(input, self.filters)?)
+                self.windows().output(input, channels)?.check_count()?;
+                self.activation.output_shape(&self.windows().output(input, self.filters)?)
             }
 
             fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
@@ -143,7 +127,7 @@ macro_rules! separable_convolution {
             fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
                 let channels = self.data_format.to_channels_last(input).last()?.saturating_mul(self.depth_multiplier);
                 // The output of the depthwise convolution.
-                let between = self.windows().output_shape(input, channels)?.known_len();
+                let between = self.windows().output(input, channels)?.known_len();
                 Ok(between.saturating_add(self.windows().scratch(input, channels)))
             }
 
@@ -170,7 +154,7 @@ macro_rules! separable_convolution {
                 let output = ops::depthwise_conv(input, call.weight(0), None, &geometry, &Activation::Linear)?;
                 let bias = self.use_bias.then(|| call.weight(2));
                 let (inside, after) = split(&self.activation, self.data_format, call);
-                let output = ops::activated_conv(output, call.weight(1), bias, &ConvGeometry::pointwise($n), inside)?;
+                let output = ops::activated_conv(output, call.weight(1), bias, &ConvGeometry::<$n>::pointwise(), inside)?;
                 let output = after.apply(ops::from_channels_last(output, self.data_format))?;
                 call.add_activity_loss(&self.activity_regularizer, &output)?;
                 Ok(output)

@@ -12,7 +12,7 @@ use crate::shape::{IntoSample, Shape};
 /// A closure cannot be serialized, nor Python code be run from a file.
 const INSTEAD: &str = "a layer type of your own, which files can name (see the module `layers`)";
 
-type Function = dyn Fn(Value) -> Result<Value> + Send + Sync;
+type LambdaFunction = dyn Fn(Value) -> Result<Value> + Send + Sync;
 
 /// Applies a closure; for models that are not saved.
 ///
@@ -31,7 +31,7 @@ type Function = dyn Fn(Value) -> Result<Value> + Send + Sync;
 #[derive(Clone)]
 pub struct Lambda {
     common: Common,
-    function: Arc<Function>,
+    function: Arc<LambdaFunction>,
     output: Option<Shape>,
 }
 

@@ -13,20 +13,20 @@ const EPSILON: f32 = 1e-12;
 /// The axes along which [`Dot`] sums: one for both inputs, or one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Axes {
+pub enum DotAxes {
     /// The same axis of both inputs.
     Same(isize),
     /// An axis of the first input and one of the second.
     Each(isize, isize),
 }
 
-impl From<isize> for Axes {
+impl From<isize> for DotAxes {
     fn from(axis: isize) -> Self {
         Self::Same(axis)
     }
 }
 
-impl From<(isize, isize)> for Axes {
+impl From<(isize, isize)> for DotAxes {
     fn from((first, second): (isize, isize)) -> Self {
         Self::Each(first, second)
     }
@@ -48,7 +48,7 @@ crate::describe! {
     /// ```
     pub layer struct Dot {
         /// The axes, counted from the batch's, from the end if negative; the batch's is refused.
-        axes: Axes,
+        axes: DotAxes,
         /// Whether to normalize each input along its axis first: the output is then the cosine similarity.
         normalize: bool = false,
     }
@@ -56,14 +56,14 @@ crate::describe! {
 
 impl Dot {
     /// Summed along `axes`: one for both inputs, or a pair.
-    pub fn new(axes: impl Into<Axes>) -> Self {
+    pub fn new(axes: impl Into<DotAxes>) -> Self {
         Self::required(axes.into())
     }
 
     fn axes_of(&self, ranks: [usize; 2]) -> Result<[usize; 2]> {
         let own = match self.axes {
-            Axes::Same(axis) => [axis, axis],
-            Axes::Each(first, second) => [first, second],
+            DotAxes::Same(axis) => [axis, axis],
+            DotAxes::Each(first, second) => [first, second],
         };
         let mut axes = [0; 2];
         for (axis, (own, rank)) in axes.iter_mut().zip(own.into_iter().zip(ranks)) {

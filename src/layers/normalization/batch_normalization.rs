@@ -4,12 +4,12 @@ use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::kernels::batch_norm::{Affine, BatchNorm, Prepared};
+use crate::kernels::batch_norm::{Affine, BatchNorm, PreparedNormalization};
 use crate::layers::{
     BuiltIn, Call, Edge, Epilogue, Exporting, Freezing, Frozen, FrozenStep, Fused, Layer, OnnxNumbers as Numbers,
     WeightSpec, copied, each_part,
 };
-use crate::ops::{self, Normalization, Value};
+use crate::ops::{self, NormalizationParameters, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
@@ -96,7 +96,7 @@ impl BatchNormalization {
         let weights = call.weights();
         let gamma = self.scale.then(|| &weights[0]);
         let beta = self.center.then(|| &weights[usize::from(self.scale)]);
-        let by = Normalization { gamma, beta, epsilon: self.epsilon, activation };
+        let by = NormalizationParameters { gamma, beta, epsilon: self.epsilon, activation };
         if !call.trainable() {
             let [mean, variance] = self.statistics();
             return ops::normalize_by(input, &weights[mean], &weights[variance], by);
@@ -146,8 +146,8 @@ impl BatchNormalization {
         let beta = if self.center { Some(freezing.weight(usize::from(self.scale))?) } else { None };
         let sizes = BatchNorm { rows: 0, channels, epsilon: self.epsilon };
         let affine = Affine { gamma: gamma.as_deref(), beta: beta.as_deref() };
-        let prepared = Prepared::new(&sizes, &mean?, &variance?, affine, epilogue.inside());
-        Some(FrozenNormalization { prepared, epilogue, channels, len: input.iter().product() }.into())
+        let prepared = PreparedNormalization::new(&sizes, &mean?, &variance?, affine, epilogue.inside());
+        Some(FrozenBatchNormalization { prepared, epilogue, channels, len: input.iter().product() }.into())
     }
 
     /// Mean and variance of the batch per channel, with the input's rank.
@@ -278,14 +278,14 @@ struct FusedNormalization {
 
 /// The layer in a predictor.
 #[derive(Debug)]
-struct FrozenNormalization {
-    prepared: Prepared,
+struct FrozenBatchNormalization {
+    prepared: PreparedNormalization,
     epilogue: Epilogue,
     channels: usize,
     len: usize,
 }
 
-impl FrozenStep for FrozenNormalization {
+impl FrozenStep for FrozenBatchNormalization {
     fn operations(&self) -> usize {
         self.len.saturating_mul(8)
     }

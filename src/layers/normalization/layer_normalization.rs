@@ -98,7 +98,7 @@ impl Layer for LayerNormalization {
         let gamma = if self.scale { Some(freezing.weight(0)?) } else { None };
         let beta = if self.center { Some(freezing.weight(usize::from(self.scale))?) } else { None };
         let (width, len) = (input[before - 1..].iter().product(), input.iter().product());
-        Some(FrozenNormalization { width, len, epsilon: self.epsilon, gamma, beta }.into())
+        Some(FrozenLayerNormalization { width, len, epsilon: self.epsilon, gamma, beta }.into())
     }
 
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
@@ -156,7 +156,7 @@ impl Layer for LayerNormalization {
 
 /// The layer in a predictor: rows of `width` values.
 #[derive(Debug)]
-struct FrozenNormalization {
+struct FrozenLayerNormalization {
     width: usize,
     len: usize,
     epsilon: f32,
@@ -164,7 +164,7 @@ struct FrozenNormalization {
     beta: Option<Vec<f32>>,
 }
 
-impl FrozenStep for FrozenNormalization {
+impl FrozenStep for FrozenLayerNormalization {
     fn operations(&self) -> usize {
         self.len.saturating_mul(12)
     }

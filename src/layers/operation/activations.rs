@@ -5,7 +5,7 @@ use burn::tensor::activation;
 use super::argument::Described;
 use super::elementwise::by_element;
 use super::rules::{one, only};
-use super::{Entry, Exported, Function, Kind, Made, NN, total};
+use super::{Exported, Function, FunctionResult, NN, OperationEntry, ValueKind, total};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
 use crate::layers::{Arguments, Call, Edge, Exporting, Layer, ReLU};
@@ -20,17 +20,17 @@ const ACTIVATIONS: &str = "keras.src.activations.activations";
 
 /// An activation without arguments.
 #[derive(Clone, Debug)]
-struct Named(Activation);
+struct SimpleActivation(Activation);
 
-impl Function for Named {
+impl Function for SimpleActivation {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         Ok(vec![only(inputs)?.clone()])
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
         match self.0 {
-            Activation::Relu | Activation::Relu6 => Ok(Kind::number(inputs)),
-            _ => Ok(Kind::Float),
+            Activation::Relu | Activation::Relu6 => Ok(ValueKind::number(inputs)),
+            _ => Ok(ValueKind::Float),
         }
     }
 
@@ -43,9 +43,9 @@ impl Function for Named {
     }
 }
 
-fn named(described: &mut Described, activation: Activation) -> Made {
+fn named(described: &mut Described, activation: Activation) -> FunctionResult {
     described.expect_count(1)?;
-    Ok(Box::new(Named(activation)))
+    Ok(Box::new(SimpleActivation(activation)))
 }
 
 /// A function with one or two numeric arguments.
@@ -60,8 +60,8 @@ impl Function for Parametric {
         Ok(vec![only(inputs)?.clone()])
     }
 
-    fn kind(&self, _: &[Kind]) -> Result<Kind> {
-        Ok(Kind::Float)
+    fn kind(&self, _: &[ValueKind]) -> Result<ValueKind> {
+        Ok(ValueKind::Float)
     }
 
     fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
@@ -109,7 +109,7 @@ impl Function for Parametric {
 }
 
 /// A function of one number with a default.
-fn parametric(described: &mut Described, key: &str, default: f32, of: fn(Value, [f32; 2]) -> Value) -> Made {
+fn parametric(described: &mut Described, key: &str, default: f32, of: fn(Value, [f32; 2]) -> Value) -> FunctionResult {
     described.expect_count(1)?;
     let number: f32 = described.take(key)?.unwrap_or(default);
     if !number.is_finite() {
@@ -120,15 +120,15 @@ fn parametric(described: &mut Described, key: &str, default: f32, of: fn(Value, 
 
 /// The layer of the same name and arguments.
 #[derive(Clone, Debug)]
-struct Relu(ReLU);
+struct ReluFunction(ReLU);
 
-impl Function for Relu {
+impl Function for ReluFunction {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         Ok(vec![self.0.output_shape(only(inputs)?)?])
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
-        Ok(Kind::number(inputs))
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
+        Ok(ValueKind::number(inputs))
     }
 
     fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
@@ -145,7 +145,7 @@ impl Function for Relu {
     }
 }
 
-fn relu(described: &mut Described) -> Made {
+fn relu(described: &mut Described) -> FunctionResult {
     described.expect_count(1)?;
     let mut layer = ReLU::new();
     if let Some(most) = described.take::<f32>("max_value")? {
@@ -157,34 +157,34 @@ fn relu(described: &mut Described) -> Made {
     if let Some(threshold) = described.take::<f32>("threshold")? {
         layer = layer.threshold(threshold);
     }
-    Ok(Box::new(Relu(layer)))
+    Ok(Box::new(ReluFunction(layer)))
 }
 
-pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NN, "Relu", |given| named(given, Activation::Relu)),
-    Entry::new(ACTIVATIONS, "ReLU", relu),
-    Entry::new(NN, "Relu6", |given| named(given, Activation::Relu6)),
-    Entry::new(NN, "LeakyRelu", |given| parametric(given, "negative_slope", 0.2, leaky_relu)),
-    Entry::new(NN, "Elu", |given| parametric(given, "alpha", 1.0, elu)),
-    Entry::new(NN, "Celu", |given| parametric(given, "alpha", 1.0, celu)),
-    Entry::new(NN, "Selu", |given| named(given, Activation::Selu)),
-    Entry::new(NN, "Gelu", gelu),
-    Entry::new(NN, "Silu", |given| named(given, Activation::Silu)),
-    Entry::new(NN, "Sigmoid", |given| named(given, Activation::Sigmoid)),
-    Entry::new(NN, "LogSigmoid", |given| named(given, Activation::LogSigmoid)),
-    Entry::new(NN, "HardSigmoid", |given| named(given, Activation::HardSigmoid)),
-    Entry::new(NN, "HardSilu", |given| named(given, Activation::HardSilu)),
-    Entry::new(NN, "HardTanh", |given| named(given, Activation::HardTanh)),
-    Entry::new(NN, "HardShrink", |given| parametric(given, "threshold", 0.5, hard_shrink)),
-    Entry::new(NN, "SoftShrink", |given| parametric(given, "threshold", 0.5, soft_shrink)),
-    Entry::new(NN, "TanhShrink", |given| named(given, Activation::TanhShrink)),
-    Entry::new(NN, "Threshold", threshold),
-    Entry::new(NN, "Softplus", |given| named(given, Activation::Softplus)),
-    Entry::new(NN, "Softsign", |given| named(given, Activation::Softsign)),
-    Entry::new(NN, "Squareplus", |given| parametric(given, "b", 4.0, squareplus)),
-    Entry::new(NN, "SparsePlus", |given| named(given, Activation::SparsePlus)),
-    Entry::new(NN, "SparseSigmoid", |given| named(given, Activation::SparseSigmoid)),
-    Entry::new(ACTIVATIONS, "Mish", |given| named(given, Activation::Mish)),
+pub(super) const ENTRIES: &[OperationEntry] = &[
+    OperationEntry::new(NN, "Relu", |given| named(given, Activation::Relu)),
+    OperationEntry::new(ACTIVATIONS, "ReLU", relu),
+    OperationEntry::new(NN, "Relu6", |given| named(given, Activation::Relu6)),
+    OperationEntry::new(NN, "LeakyRelu", |given| parametric(given, "negative_slope", 0.2, leaky_relu)),
+    OperationEntry::new(NN, "Elu", |given| parametric(given, "alpha", 1.0, elu)),
+    OperationEntry::new(NN, "Celu", |given| parametric(given, "alpha", 1.0, celu)),
+    OperationEntry::new(NN, "Selu", |given| named(given, Activation::Selu)),
+    OperationEntry::new(NN, "Gelu", gelu),
+    OperationEntry::new(NN, "Silu", |given| named(given, Activation::Silu)),
+    OperationEntry::new(NN, "Sigmoid", |given| named(given, Activation::Sigmoid)),
+    OperationEntry::new(NN, "LogSigmoid", |given| named(given, Activation::LogSigmoid)),
+    OperationEntry::new(NN, "HardSigmoid", |given| named(given, Activation::HardSigmoid)),
+    OperationEntry::new(NN, "HardSilu", |given| named(given, Activation::HardSilu)),
+    OperationEntry::new(NN, "HardTanh", |given| named(given, Activation::HardTanh)),
+    OperationEntry::new(NN, "HardShrink", |given| parametric(given, "threshold", 0.5, hard_shrink)),
+    OperationEntry::new(NN, "SoftShrink", |given| parametric(given, "threshold", 0.5, soft_shrink)),
+    OperationEntry::new(NN, "TanhShrink", |given| named(given, Activation::TanhShrink)),
+    OperationEntry::new(NN, "Threshold", threshold),
+    OperationEntry::new(NN, "Softplus", |given| named(given, Activation::Softplus)),
+    OperationEntry::new(NN, "Softsign", |given| named(given, Activation::Softsign)),
+    OperationEntry::new(NN, "Squareplus", |given| parametric(given, "b", 4.0, squareplus)),
+    OperationEntry::new(NN, "SparsePlus", |given| named(given, Activation::SparsePlus)),
+    OperationEntry::new(NN, "SparseSigmoid", |given| named(given, Activation::SparseSigmoid)),
+    OperationEntry::new(ACTIVATIONS, "Mish", |given| named(given, Activation::Mish)),
 ];
 
 /// `map` with a function that has a numeric argument.
@@ -226,7 +226,7 @@ fn squareplus(value: Value, [b, _]: [f32; 2]) -> Value {
 }
 
 /// The exact function, or the `tanh` approximation, which is Keras's default here.
-fn gelu(described: &mut Described) -> Made {
+fn gelu(described: &mut Described) -> FunctionResult {
     if described.take("approximate")?.unwrap_or(true) {
         described.expect_count(1)?;
         return Ok(Box::new(Parametric { of: |value, _| gelu_by_tanh(value), numbers: [0.0; 2] }));
@@ -242,7 +242,7 @@ fn gelu_by_tanh(value: Value) -> Value {
 }
 
 /// Replaces values that are not above the threshold.
-fn threshold(described: &mut Described) -> Made {
+fn threshold(described: &mut Described) -> FunctionResult {
     described.expect_count(1)?;
     let numbers = [described.require("threshold")?, described.require("default_value")?];
     let of = |value: Value, [threshold, default]: [f32; 2]| {

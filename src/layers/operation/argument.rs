@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::Kind;
+use super::ValueKind;
 use crate::config::{Config, brief, from_json};
 use crate::error::{Error, Result};
 use crate::ops::{MAX_RANK, Value};
@@ -21,7 +21,7 @@ pub(super) struct Constant {
     /// Empty for a scalar.
     sizes: Vec<usize>,
     numbers: Arc<[f32]>,
-    kind: Kind,
+    kind: ValueKind,
 }
 
 impl Constant {
@@ -39,10 +39,10 @@ impl Constant {
             let received = format!("{} of them", sizes.len());
             return Err(Error::shape(format!("a constant of at most {MAX_RANK} dimensions"), received));
         }
-        let (mut numbers, mut kind) = (Vec::new(), Kind::Bool);
+        let (mut numbers, mut kind) = (Vec::new(), ValueKind::Bool);
         collect(value, &sizes, &mut numbers, &mut kind)?;
         if dtype.is_some() {
-            kind = Kind::of_dtype(dtype)?;
+            kind = ValueKind::of_dtype(dtype)?;
         }
         Ok(Self { sizes, numbers: numbers.into(), kind })
     }
@@ -68,7 +68,7 @@ impl Constant {
 }
 
 /// Flattens nested lists of these sizes.
-fn collect(value: &Json, sizes: &[usize], numbers: &mut Vec<f32>, kind: &mut Kind) -> Result<()> {
+fn collect(value: &Json, sizes: &[usize], numbers: &mut Vec<f32>, kind: &mut ValueKind) -> Result<()> {
     match (value, sizes) {
         (Json::Array(list), [size, sizes @ ..]) if list.len() == *size => {
             list.iter().try_for_each(|value| collect(value, sizes, numbers, kind))
@@ -80,8 +80,8 @@ fn collect(value: &Json, sizes: &[usize], numbers: &mut Vec<f32>, kind: &mut Kin
         (Json::Number(number), []) => {
             let exact = number.as_f64().unwrap_or(f64::NAN);
             let rounded = exact as f32;
-            let own = if number.is_f64() { Kind::Float } else { Kind::Int };
-            if own == Kind::Int && f64::from(rounded) != exact {
+            let own = if number.is_f64() { ValueKind::Float } else { ValueKind::Int };
+            if own == ValueKind::Int && f64::from(rounded) != exact {
                 return Err(Error::unsupported(
                     format!("the integer {number}, which a 32-bit float cannot represent"),
                     "integers up to 2²⁴",
@@ -99,7 +99,7 @@ fn collect(value: &Json, sizes: &[usize], numbers: &mut Vec<f32>, kind: &mut Kin
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Operand {
     /// A graph value.
-    Tensor(Kind),
+    Tensor(ValueKind),
     Constant(Constant),
     List(Vec<Operand>),
     /// Something else, such as a slice.
@@ -120,7 +120,7 @@ impl Operand {
             ));
         }
         if is_tensor(value) {
-            return Ok(Self::Tensor(Kind::of_tensor(value)?));
+            return Ok(Self::Tensor(ValueKind::of_tensor(value)?));
         }
         match value {
             Json::Number(_) | Json::Bool(_) => Ok(Self::Constant(Constant::number(value)?)),
@@ -143,11 +143,11 @@ impl Operand {
     }
 
     /// The kind of the values.
-    pub(super) fn kind(&self) -> Kind {
+    pub(super) fn kind(&self) -> ValueKind {
         match self {
             Self::Tensor(kind) => *kind,
             Self::Constant(constant) => constant.kind,
-            Self::List(_) | Self::Other(_) => Kind::Float,
+            Self::List(_) | Self::Other(_) => ValueKind::Float,
         }
     }
 }

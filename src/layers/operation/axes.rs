@@ -3,15 +3,15 @@
 use super::argument::Described;
 use super::elementwise::by_element;
 use super::rules::{axes, axis, one, only, spread};
-use super::{Entry, Exported, Function, Kind, Made, NN, NUMPY, total};
+use super::{Exported, Function, FunctionResult, NN, NUMPY, OperationEntry, ValueKind, total};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
 use crate::layers::{Edge, Exporting};
-use crate::ops::{ElementWise, Value};
+use crate::ops::Value;
 use crate::shape::Shape;
 
 #[derive(Clone, Debug, PartialEq)]
-enum What {
+enum AxisFunction {
     Softmax,
     LogSoftmax,
     /// An activation along the last axis, moved to another axis.
@@ -26,18 +26,18 @@ enum What {
 
 #[derive(Clone, Debug)]
 struct Along {
-    what: What,
+    what: AxisFunction,
     /// `None` for all axes.
     axes: Option<Vec<isize>>,
 }
 
-fn along(described: &mut Described, what: What) -> Made {
+fn along(described: &mut Described, what: AxisFunction) -> FunctionResult {
     described.expect_count(1)?;
     // `null` means all axes, a missing argument the last.
-    let is_given = described.config.contains_key("axis") || what == What::Cumsum;
+    let is_given = described.config.contains_key("axis") || what == AxisFunction::Cumsum;
     let default = if is_given { None } else { Some(vec![-1]) };
     let axes = described.integers("axis")?.or(default);
-    let several = matches!(what, What::Softmax | What::LogSoftmax | What::Normalize { .. });
+    let several = matches!(what, AxisFunction::Softmax | AxisFunction::LogSoftmax | AxisFunction::Normalize { .. });
     if !several && axes.as_ref().is_none_or(|axes| axes.len() != 1) {
         return Err(described.unsupported("a number of axes other than 1", "one `axis`"));
     }
@@ -47,16 +47,16 @@ fn along(described: &mut Described, what: What) -> Made {
     Ok(Box::new(Along { what, axes }))
 }
 
-pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NN, "Softmax", |given| along(given, What::Softmax)),
-    Entry::new(NN, "LogSoftmax", |given| along(given, What::LogSoftmax)),
-    Entry::new(NN, "Sparsemax", |given| along(given, What::Activation(Activation::Sparsemax))),
-    Entry::new(NN, "Glu", |given| along(given, What::Activation(Activation::Glu))),
-    Entry::new(NN, "Normalize", normalize),
-    Entry::new(NUMPY, "Cumsum", |given| along(given, What::Cumsum)),
+pub(super) const ENTRIES: &[OperationEntry] = &[
+    OperationEntry::new(NN, "Softmax", |given| along(given, AxisFunction::Softmax)),
+    OperationEntry::new(NN, "LogSoftmax", |given| along(given, AxisFunction::LogSoftmax)),
+    OperationEntry::new(NN, "Sparsemax", |given| along(given, AxisFunction::Activation(Activation::Sparsemax))),
+    OperationEntry::new(NN, "Glu", |given| along(given, AxisFunction::Activation(Activation::Glu))),
+    OperationEntry::new(NN, "Normalize", normalize),
+    OperationEntry::new(NUMPY, "Cumsum", |given| along(given, AxisFunction::Cumsum)),
 ];
 
-fn normalize(described: &mut Described) -> Made {
+fn normalize(described: &mut Described) -> FunctionResult {
     let order: u32 = described.take("order")?.unwrap_or(2);
     if !(1..=64).contains(&order) {
         return Err(Error::argument("order", "a whole number from 1 to 64", order));
@@ -65,7 +65,7 @@ fn normalize(described: &mut Described) -> Made {
     if !epsilon.is_finite() || epsilon < 0.0 {
         return Err(Error::argument("epsilon", "a number of at least 0", epsilon));
     }
-    along(described, What::Normalize { order, epsilon })
+    along(described, AxisFunction::Normalize { order, epsilon })
 }
 
 impl Along {
@@ -92,7 +92,7 @@ impl Function for Along {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let input = only(inputs)?;
         let axes = self.axes(input.rank())?;
-        if self.what != What::Activation(Activation::Glu) {
+        if self.what != AxisFunction::Activation(Activation::Glu) {
             return Ok(vec![input.clone()]);
         }
         let mut sizes = input.sizes().to_vec();
@@ -105,10 +105,10 @@ impl Function for Along {
         }
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
         match self.what {
-            What::Cumsum => Ok(Kind::number(inputs)),
-            _ => Ok(Kind::Float),
+            AxisFunction::Cumsum => Ok(ValueKind::number(inputs)),
+            _ => Ok(ValueKind::Float),
         }
     }
 
@@ -121,21 +121,21 @@ impl Function for Along {
         let axes = self.axes(shape.rank())?;
         let along = |axis: usize| vec![("axis", (axis as i64).into())];
         Ok(Some(vec![match (&self.what, &axes[..]) {
-            (What::Softmax, [axis]) => to.op("Softmax", &[x], along(*axis)),
-            (What::LogSoftmax, [axis]) => to.op("LogSoftmax", &[x], along(*axis)),
-            (What::Softmax | What::LogSoftmax, axes) => {
+            (AxisFunction::Softmax, [axis]) => to.op("Softmax", &[x], along(*axis)),
+            (AxisFunction::LogSoftmax, [axis]) => to.op("LogSoftmax", &[x], along(*axis)),
+            (AxisFunction::Softmax | AxisFunction::LogSoftmax, axes) => {
                 let largest = to.reduce("ReduceMax", x, axes, true);
                 let shifted = to.sub(x, largest);
                 let powers = to.op("Exp", &[shifted], vec![]);
                 let all = to.reduce("ReduceSum", powers, axes, true);
-                if self.what == What::Softmax {
+                if self.what == AxisFunction::Softmax {
                     to.div(powers, all)
                 } else {
                     let log = to.op("Log", &[all], vec![]);
                     to.sub(shifted, log)
                 }
             }
-            (What::Activation(activation), [axis]) => {
+            (AxisFunction::Activation(activation), [axis]) => {
                 let last = shape.rank() - 1;
                 let mut order: Vec<usize> = (0..=last).collect();
                 order.swap(*axis, last);
@@ -144,11 +144,11 @@ impl Function for Along {
                 let x = to.activate(activation, x, &turned)?;
                 to.transpose(x, &order)
             }
-            (What::Cumsum, [axis]) => {
+            (AxisFunction::Cumsum, [axis]) => {
                 let axis = to.int(*axis as i64);
                 to.op("CumSum", &[x, axis], vec![])
             }
-            (What::Normalize { order: 2, epsilon }, axes) if *epsilon > 0.0 => {
+            (AxisFunction::Normalize { order: 2, epsilon }, axes) if *epsilon > 0.0 => {
                 let squares = to.mul(x, x);
                 let sum = to.reduce("ReduceSum", squares, axes, true);
                 let norm = to.op("Sqrt", &[sum], vec![]);
@@ -161,29 +161,23 @@ impl Function for Along {
     }
 
     fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
-        struct Cumulative(usize);
-        impl ElementWise for Cumulative {
-            fn apply<const D: usize>(&self, tensor: burn::tensor::Tensor<D>) -> burn::tensor::Tensor<D> {
-                tensor.cumsum(self.0)
-            }
-        }
         let value = one(inputs)?;
         let sizes = value.sizes();
         let axes = self.axes(sizes.len())?;
         Ok(vec![match (&self.what, &axes[..]) {
-            (What::Softmax, [axis]) => value.softmax(*axis),
-            (What::LogSoftmax, [axis]) => value.log_softmax(*axis),
-            (What::Softmax, axes) => {
+            (AxisFunction::Softmax, [axis]) => value.softmax(*axis),
+            (AxisFunction::LogSoftmax, [axis]) => value.log_softmax(*axis),
+            (AxisFunction::Softmax, axes) => {
                 let powers = (value.clone() - spread(largest(&value, axes), &sizes)?).exp();
                 let all = sum(powers.clone(), axes);
                 powers / spread(all, &sizes)?
             }
-            (What::LogSoftmax, axes) => {
+            (AxisFunction::LogSoftmax, axes) => {
                 let shifted = value.clone() - spread(largest(&value, axes), &sizes)?;
                 let all = sum(shifted.clone().exp(), axes).log();
                 shifted - spread(all, &sizes)?
             }
-            (What::Activation(activation), axes) => {
+            (AxisFunction::Activation(activation), axes) => {
                 let last = sizes.len() - 1;
                 let order: Vec<usize> = (0..=last)
                     .map(|at| {
@@ -198,13 +192,13 @@ impl Function for Along {
                     .collect();
                 activation.apply(value.permute(&order))?.permute(&order)
             }
-            (What::Normalize { order: 2, epsilon }, axes) => {
+            (AxisFunction::Normalize { order: 2, epsilon }, axes) => {
                 let norm = super::elementwise::rsqrt(sum(value.clone().square(), axes));
                 let most = if *epsilon > 0.0 { epsilon.recip() } else { f32::INFINITY };
                 let norm = super::pairs::minimum(norm.clone(), Value::full(&norm.sizes(), most, &norm.device())?);
                 value * spread(norm, &sizes)?
             }
-            (What::Normalize { order, epsilon }, axes) => {
+            (AxisFunction::Normalize { order, epsilon }, axes) => {
                 let order = *order as f32;
                 let norm = match order {
                     1.0 => sum(value.clone().abs(), axes),
@@ -213,7 +207,7 @@ impl Function for Along {
                 let norm = super::pairs::maximum(norm.clone(), Value::full(&norm.sizes(), *epsilon, &norm.device())?);
                 value / spread(norm, &sizes)?
             }
-            (What::Cumsum, axes) => value.map(Cumulative(axes[0])),
+            (AxisFunction::Cumsum, axes) => value.cumsum(axes[0]),
         }])
     }
 }

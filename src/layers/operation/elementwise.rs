@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 
 use super::argument::Described;
 use super::rules::{one, only};
-use super::{Entry, Exported, Function, Kind, MATH, Made, NUMPY};
+use super::{Exported, Function, FunctionResult, MATH, NUMPY, OperationEntry, ValueKind};
 use crate::error::{Error, Result};
 use crate::formats::onnx::Element;
 use crate::layers::{Edge, Exporting};
@@ -40,16 +40,16 @@ pub(super) enum Becomes {
 }
 
 impl Becomes {
-    pub(super) fn of(self, inputs: &[Kind]) -> Result<Kind> {
+    pub(super) fn of(self, inputs: &[ValueKind]) -> Result<ValueKind> {
         match self {
-            Self::Same => Ok(Kind::widest(inputs)),
-            Self::Number => Ok(Kind::number(inputs)),
-            Self::NotOfBool if Kind::widest(inputs) == Kind::Bool => {
+            Self::Same => Ok(ValueKind::widest(inputs)),
+            Self::Number => Ok(ValueKind::number(inputs)),
+            Self::NotOfBool if ValueKind::widest(inputs) == ValueKind::Bool => {
                 Err(Error::unsupported("this operation on booleans, which Keras refuses", "numbers"))
             }
-            Self::NotOfBool => Ok(Kind::widest(inputs)),
-            Self::Float => Ok(Kind::Float),
-            Self::Bool => Ok(Kind::Bool),
+            Self::NotOfBool => Ok(ValueKind::widest(inputs)),
+            Self::Float => Ok(ValueKind::Float),
+            Self::Bool => Ok(ValueKind::Bool),
         }
     }
 }
@@ -66,7 +66,7 @@ impl Function for Unary {
         Ok(vec![only(inputs)?.clone()])
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
         self.becomes.of(inputs)
     }
 
@@ -79,7 +79,7 @@ impl Function for Unary {
     }
 }
 
-fn unary(described: &mut Described, of: fn(Value) -> Value, becomes: Becomes) -> Made {
+fn unary(described: &mut Described, of: fn(Value) -> Value, becomes: Becomes) -> FunctionResult {
     described.expect_count(1)?;
     Ok(Box::new(Unary { of, becomes }))
 }
@@ -94,43 +94,53 @@ pub(super) fn rsqrt(value: Value) -> Value {
     value.sqrt().recip()
 }
 
-pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NUMPY, "Negative", |given| unary(given, |x| -x, Becomes::NotOfBool)),
-    Entry::new(NUMPY, "Absolute", |given| unary(given, Value::abs, Becomes::Same)),
-    Entry::new(NUMPY, "Abs", |given| unary(given, Value::abs, Becomes::Same)),
-    Entry::new(NUMPY, "Sign", |given| unary(given, Value::sign, Becomes::NotOfBool)),
-    Entry::new(NUMPY, "Square", |given| unary(given, Value::square, Becomes::Number)),
-    Entry::new(NUMPY, "Sqrt", |given| unary(given, Value::sqrt, Becomes::Float)),
-    Entry::new(MATH, "Rsqrt", |given| unary(given, rsqrt, Becomes::Float)),
-    Entry::new(NUMPY, "Reciprocal", |given| unary(given, Value::recip, Becomes::Float)),
-    Entry::new(NUMPY, "Exp", |given| unary(given, Value::exp, Becomes::Float)),
-    Entry::new(NUMPY, "Expm1", |given| unary(given, expm1, Becomes::Float)),
-    Entry::new(NUMPY, "Log", |given| unary(given, Value::log, Becomes::Float)),
-    Entry::new(NUMPY, "Log1p", |given| unary(given, Value::log1p, Becomes::Float)),
-    Entry::new(NUMPY, "Log2", |given| unary(given, |x| x.log().mul_scalar(std::f32::consts::LOG2_E), Becomes::Float)),
-    Entry::new(NUMPY, "Log10", |given| unary(given, |x| x.log().mul_scalar(std::f32::consts::LOG10_E), Becomes::Float)),
-    Entry::new(NUMPY, "Sin", |given| unary(given, |x| by_element!(x, |x| x.sin()), Becomes::Float)),
-    Entry::new(NUMPY, "Cos", |given| unary(given, |x| by_element!(x, |x| x.cos()), Becomes::Float)),
-    Entry::new(NUMPY, "Tan", |given| unary(given, |x| by_element!(x, |x| x.tan()), Becomes::Float)),
-    Entry::new(NUMPY, "Arcsin", |given| unary(given, |x| by_element!(x, |x| x.asin()), Becomes::Float)),
-    Entry::new(NUMPY, "Arccos", |given| unary(given, |x| by_element!(x, |x| x.acos()), Becomes::Float)),
-    Entry::new(NUMPY, "Arctan", |given| unary(given, |x| by_element!(x, |x| x.atan()), Becomes::Float)),
-    Entry::new(NUMPY, "Sinh", |given| unary(given, |x| by_element!(x, |x| x.sinh()), Becomes::Float)),
-    Entry::new(NUMPY, "Cosh", |given| unary(given, |x| by_element!(x, |x| x.cosh()), Becomes::Float)),
-    Entry::new(NUMPY, "Tanh", |given| unary(given, Value::tanh, Becomes::Float)),
-    Entry::new(MATH, "Erf", |given| unary(given, |x| by_element!(x, |x| x.erf()), Becomes::Float)),
-    Entry::new(NUMPY, "Floor", |given| unary(given, Value::floor, Becomes::Float)),
-    Entry::new(NUMPY, "Ceil", |given| unary(given, |x| by_element!(x, |x| x.ceil()), Becomes::Float)),
-    Entry::new(NUMPY, "Trunc", |given| unary(given, truncated, Becomes::Same)),
-    Entry::new(NUMPY, "Round", round),
-    Entry::new(NUMPY, "Isnan", |given| unary(given, is_nan, Becomes::Bool)),
-    Entry::new(NUMPY, "Isinf", |given| unary(given, |x| by_element!(x, |x| x.is_inf().float()), Becomes::Bool)),
-    Entry::new(NUMPY, "Isfinite", |given| unary(given, |x| by_element!(x, |x| x.is_finite().float()), Becomes::Bool)),
-    Entry::new(NUMPY, "LogicalNot", |given| unary(given, |x| x.equal_scalar(0.0), Becomes::Bool)),
-    Entry::new(NUMPY, "ZerosLike", |given| alike(given, |x| by_element!(x, |x| x.zeros_like()))),
-    Entry::new(NUMPY, "OnesLike", |given| alike(given, |x| by_element!(x, |x| x.ones_like()))),
-    Entry::new(NUMPY, "Copy", |given| unary(given, |x| x, Becomes::Same)),
-    Entry::new(super::CORE, "StopGradient", |given| unary(given, |x| by_element!(x, |x| x.detach()), Becomes::Same)),
+pub(super) const ENTRIES: &[OperationEntry] = &[
+    OperationEntry::new(NUMPY, "Negative", |given| unary(given, |x| -x, Becomes::NotOfBool)),
+    OperationEntry::new(NUMPY, "Absolute", |given| unary(given, Value::abs, Becomes::Same)),
+    OperationEntry::new(NUMPY, "Abs", |given| unary(given, Value::abs, Becomes::Same)),
+    OperationEntry::new(NUMPY, "Sign", |given| unary(given, Value::sign, Becomes::NotOfBool)),
+    OperationEntry::new(NUMPY, "Square", |given| unary(given, Value::square, Becomes::Number)),
+    OperationEntry::new(NUMPY, "Sqrt", |given| unary(given, Value::sqrt, Becomes::Float)),
+    OperationEntry::new(MATH, "Rsqrt", |given| unary(given, rsqrt, Becomes::Float)),
+    OperationEntry::new(NUMPY, "Reciprocal", |given| unary(given, Value::recip, Becomes::Float)),
+    OperationEntry::new(NUMPY, "Exp", |given| unary(given, Value::exp, Becomes::Float)),
+    OperationEntry::new(NUMPY, "Expm1", |given| unary(given, expm1, Becomes::Float)),
+    OperationEntry::new(NUMPY, "Log", |given| unary(given, Value::log, Becomes::Float)),
+    OperationEntry::new(NUMPY, "Log1p", |given| unary(given, Value::log1p, Becomes::Float)),
+    OperationEntry::new(NUMPY, "Log2", |given| {
+        unary(given, |x| x.log().mul_scalar(std::f32::consts::LOG2_E), Becomes::Float)
+    }),
+    OperationEntry::new(NUMPY, "Log10", |given| {
+        unary(given, |x| x.log().mul_scalar(std::f32::consts::LOG10_E), Becomes::Float)
+    }),
+    OperationEntry::new(NUMPY, "Sin", |given| unary(given, |x| by_element!(x, |x| x.sin()), Becomes::Float)),
+    OperationEntry::new(NUMPY, "Cos", |given| unary(given, |x| by_element!(x, |x| x.cos()), Becomes::Float)),
+    OperationEntry::new(NUMPY, "Tan", |given| unary(given, |x| by_element!(x, |x| x.tan()), Becomes::Float)),
+    OperationEntry::new(NUMPY, "Arcsin", |given| unary(given, |x| by_element!(x, |x| x.asin()), Becomes::Float)),
+    OperationEntry::new(NUMPY, "Arccos", |given| unary(given, |x| by_element!(x, |x| x.acos()), Becomes::Float)),
+    OperationEntry::new(NUMPY, "Arctan", |given| unary(given, |x| by_element!(x, |x| x.atan()), Becomes::Float)),
+    OperationEntry::new(NUMPY, "Sinh", |given| unary(given, |x| by_element!(x, |x| x.sinh()), Becomes::Float)),
+    OperationEntry::new(NUMPY, "Cosh", |given| unary(given, |x| by_element!(x, |x| x.cosh()), Becomes::Float)),
+    OperationEntry::new(NUMPY, "Tanh", |given| unary(given, Value::tanh, Becomes::Float)),
+    OperationEntry::new(MATH, "Erf", |given| unary(given, |x| by_element!(x, |x| x.erf()), Becomes::Float)),
+    OperationEntry::new(NUMPY, "Floor", |given| unary(given, Value::floor, Becomes::Float)),
+    OperationEntry::new(NUMPY, "Ceil", |given| unary(given, |x| by_element!(x, |x| x.ceil()), Becomes::Float)),
+    OperationEntry::new(NUMPY, "Trunc", |given| unary(given, truncated, Becomes::Same)),
+    OperationEntry::new(NUMPY, "Round", round),
+    OperationEntry::new(NUMPY, "Isnan", |given| unary(given, is_nan, Becomes::Bool)),
+    OperationEntry::new(NUMPY, "Isinf", |given| {
+        unary(given, |x| by_element!(x, |x| x.is_inf().float()), Becomes::Bool)
+    }),
+    OperationEntry::new(NUMPY, "Isfinite", |given| {
+        unary(given, |x| by_element!(x, |x| x.is_finite().float()), Becomes::Bool)
+    }),
+    OperationEntry::new(NUMPY, "LogicalNot", |given| unary(given, |x| x.equal_scalar(0.0), Becomes::Bool)),
+    OperationEntry::new(NUMPY, "ZerosLike", |given| alike(given, |x| by_element!(x, |x| x.zeros_like()))),
+    OperationEntry::new(NUMPY, "OnesLike", |given| alike(given, |x| by_element!(x, |x| x.ones_like()))),
+    OperationEntry::new(NUMPY, "Copy", |given| unary(given, |x| x, Becomes::Same)),
+    OperationEntry::new(super::CORE, "StopGradient", |given| {
+        unary(given, |x| by_element!(x, |x| x.detach()), Becomes::Same)
+    }),
 ];
 
 pub(super) fn is_nan(value: Value) -> Value {
@@ -149,33 +159,33 @@ fn expm1(value: Value) -> Value {
 }
 
 /// A constant of the same shape and kind.
-fn alike(described: &mut Described, of: fn(Value) -> Value) -> Made {
+fn alike(described: &mut Described, of: fn(Value) -> Value) -> FunctionResult {
     let becomes =
-        match described.take::<String>("dtype")?.as_deref().map(|name| Kind::of_dtype(Some(name))).transpose()? {
+        match described.take::<String>("dtype")?.as_deref().map(|name| ValueKind::of_dtype(Some(name))).transpose()? {
             None => Becomes::Same,
-            Some(Kind::Float) => Becomes::Float,
-            Some(Kind::Int) => Becomes::Number,
-            Some(Kind::Bool) => Becomes::Bool,
+            Some(ValueKind::Float) => Becomes::Float,
+            Some(ValueKind::Int) => Becomes::Number,
+            Some(ValueKind::Bool) => Becomes::Bool,
         };
     unary(described, of, becomes)
 }
 
 /// Rounds to decimals, halves to even.
 #[derive(Clone, Copy, Debug)]
-struct Round {
+struct RoundFunction {
     factor: f32,
 }
 
-fn round(described: &mut Described) -> Made {
+fn round(described: &mut Described) -> FunctionResult {
     described.expect_count(1)?;
     let decimals: i32 = described.take("decimals")?.unwrap_or(0);
     if !(-30..=30).contains(&decimals) {
         return Err(Error::argument("decimals", "a whole number from -30 to 30", decimals));
     }
-    Ok(Box::new(Round { factor: 10f32.powi(decimals) }))
+    Ok(Box::new(RoundFunction { factor: 10f32.powi(decimals) }))
 }
 
-impl ElementWise for Round {
+impl ElementWise for RoundFunction {
     fn apply<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
         match self.factor {
             1.0 => tensor.round(),
@@ -184,7 +194,7 @@ impl ElementWise for Round {
     }
 }
 
-impl Function for Round {
+impl Function for RoundFunction {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         Ok(vec![only(inputs)?.clone()])
     }

@@ -2,14 +2,14 @@
 
 use super::argument::Described;
 use super::rules::{one, only};
-use super::{Entry, Exported, Function, Kind, Made};
+use super::{Exported, Function, FunctionResult, OperationEntry, ValueKind};
 use crate::config::Configure;
 use crate::error::{Error, Result};
 use crate::layers::{Arguments, Call, Edge, Exporting, Layer, Resizing};
 use crate::ops::{Interpolation, Value};
 use crate::shape::Shape;
 
-pub(super) const ENTRIES: &[Entry] = &[Entry::new("keras.src.ops.image", "Resize", resize)];
+pub(super) const ENTRIES: &[OperationEntry] = &[OperationEntry::new("keras.src.ops.image", "Resize", resize)];
 
 /// Resizes images: the layer `Resizing`, with the size as a pair.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ struct Resize {
     is_nearest: bool,
 }
 
-fn resize(described: &mut Described) -> Made {
+fn resize(described: &mut Described) -> FunctionResult {
     described.expect_count(1)?;
     let size: Vec<usize> = described.require("size")?;
     let [height, width] = size[..] else {
@@ -38,9 +38,9 @@ impl Function for Resize {
         Ok(vec![self.layer.output_shape(only(inputs)?)?])
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
-        let kind = Kind::widest(inputs);
-        if kind < Kind::Float && !self.is_nearest {
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
+        let kind = ValueKind::widest(inputs);
+        if kind < ValueKind::Float && !self.is_nearest {
             let supported = format!("floats (by `Cast`), or `{}`", Interpolation::Nearest.name());
             return Err(Error::unsupported("interpolated integers", supported));
         }

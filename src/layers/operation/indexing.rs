@@ -5,7 +5,7 @@ use serde_json::Value as Json;
 use super::argument::{Described, Operand};
 use super::axes::counted;
 use super::rules::{axis, check_rank, one, only};
-use super::{Entry, Exported, Function, Kind, Made, NN, NUMPY, total};
+use super::{Exported, Function, FunctionResult, NN, NUMPY, OperationEntry, ValueKind, total};
 use crate::config::brief;
 use crate::error::{Error, Result};
 use crate::formats::onnx::Element;
@@ -13,12 +13,15 @@ use crate::layers::{Edge, Exporting};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-pub(super) const ENTRIES: &[Entry] =
-    &[Entry::new(NUMPY, "GetItem", get_item), Entry::new(NUMPY, "Take", take), Entry::new(NN, "OneHot", one_hot)];
+pub(super) const ENTRIES: &[OperationEntry] = &[
+    OperationEntry::new(NUMPY, "GetItem", get_item),
+    OperationEntry::new(NUMPY, "Take", take),
+    OperationEntry::new(NN, "OneHot", one_hot),
+];
 
 /// A part of an indexing key.
 #[derive(Clone, Debug, PartialEq)]
-enum Part {
+enum KeyPart {
     /// `start:stop:step`
     Slice { start: Option<i64>, stop: Option<i64>, step: i64 },
     /// One index, whose axis is dropped.
@@ -31,11 +34,11 @@ enum Part {
 
 #[derive(Clone, Debug)]
 struct GetItem {
-    parts: Vec<Part>,
+    parts: Vec<KeyPart>,
 }
 
 /// The selection along one axis of the input.
-enum Cells {
+enum AxisSelection {
     /// The first index, the count, and the step.
     Slice {
         first: usize,
@@ -48,7 +51,7 @@ enum Cells {
 /// The maximum number of parts of a key: one for each existing and each new dimension.
 const MAX_PARTS: usize = 16;
 
-fn get_item(described: &mut Described) -> Made {
+fn get_item(described: &mut Described) -> FunctionResult {
     described.expect_count(2)?;
     let key = match described.written.get(1) {
         Some(Json::Array(parts)) => parts.clone(),
@@ -58,23 +61,23 @@ fn get_item(described: &mut Described) -> Made {
     if key.len() > MAX_PARTS {
         return Err(Error::argument("key", format!("at most {MAX_PARTS} parts"), key.len()));
     }
-    let parts: Vec<Part> = key.iter().map(|part| part_of(part, described)).collect::<Result<_>>()?;
-    if parts.iter().filter(|part| **part == Part::Rest).count() > 1 {
+    let parts: Vec<KeyPart> = key.iter().map(|part| part_of(part, described)).collect::<Result<_>>()?;
+    if parts.iter().filter(|part| **part == KeyPart::Rest).count() > 1 {
         return Err(Error::argument("key", "at most one `...`", "several"));
     }
     described.operands.truncate(1);
     Ok(Box::new(GetItem { parts }))
 }
 
-fn part_of(part: &Json, described: &Described) -> Result<Part> {
+fn part_of(part: &Json, described: &Described) -> Result<KeyPart> {
     let class = part.get("class_name").and_then(Json::as_str);
     match (part, class) {
-        (Json::Null, _) => Ok(Part::New),
+        (Json::Null, _) => Ok(KeyPart::New),
         (Json::Number(_), _) => match part.as_i64() {
-            Some(cell) => Ok(Part::Cell(cell)),
+            Some(cell) => Ok(KeyPart::Cell(cell)),
             None => Err(Error::argument("key", "whole numbers", part)),
         },
-        (_, Some("__ellipsis__")) => Ok(Part::Rest),
+        (_, Some("__ellipsis__")) => Ok(KeyPart::Rest),
         (_, Some("__slice__")) => {
             let config = part.get("config").cloned().unwrap_or_default();
             let number = |name: &str| match config.get(name) {
@@ -88,7 +91,7 @@ fn part_of(part: &Json, described: &Described) -> Result<Part> {
             if step == 0 {
                 return Err(Error::argument("key", "slices with a step other than 0", step));
             }
-            Ok(Part::Slice { start, stop, step })
+            Ok(KeyPart::Slice { start, stop, step })
         }
         _ => {
             let what = format!("the key {}", brief(part));
@@ -115,43 +118,43 @@ fn cells(start: Option<i64>, stop: Option<i64>, step: i64, length: usize) -> (us
 
 impl GetItem {
     /// The selection along each axis of the input, and the output sizes.
-    fn plan(&self, input: &Shape) -> Result<(Vec<Cells>, Shape)> {
-        let used = self.parts.iter().filter(|part| !matches!(part, Part::New | Part::Rest)).count();
+    fn plan(&self, input: &Shape) -> Result<(Vec<AxisSelection>, Shape)> {
+        let used = self.parts.iter().filter(|part| !matches!(part, KeyPart::New | KeyPart::Rest)).count();
         let Some(left) = input.rank().checked_sub(used) else {
             return Err(Error::argument("key", format!("at most {} parts for {input}", input.rank()), used));
         };
-        let whole = Part::Slice { start: None, stop: None, step: 1 };
-        let has_rest = self.parts.contains(&Part::Rest);
+        let whole = KeyPart::Slice { start: None, stop: None, step: 1 };
+        let has_rest = self.parts.contains(&KeyPart::Rest);
         let mut axes = input.sizes().iter();
         let (mut plan, mut sizes) = (Vec::with_capacity(input.rank()), Vec::new());
         let trailing = if has_rest { 0 } else { left };
         let spelled = self.parts.iter().flat_map(|part| match part {
-            Part::Rest => std::iter::repeat_n(&whole, left),
+            KeyPart::Rest => std::iter::repeat_n(&whole, left),
             part => std::iter::repeat_n(part, 1),
         });
         for part in spelled.chain(std::iter::repeat_n(&whole, trailing)) {
-            if *part == Part::New {
+            if *part == KeyPart::New {
                 sizes.push(Some(1));
                 continue;
             }
             let size = axes.next().copied().flatten();
             match part {
-                Part::Cell(cell) => {
+                KeyPart::Cell(cell) => {
                     if let Some(size) = size {
                         isize::try_from(*cell).map_or_else(
                             |_| Err(Error::argument("key", format!("an index of an axis of size {size}"), cell)),
                             |cell| axis("key", cell, size),
                         )?;
                     }
-                    plan.push(Cells::Cell(*cell));
+                    plan.push(AxisSelection::Cell(*cell));
                 }
-                Part::Slice { start, stop, step } => {
+                KeyPart::Slice { start, stop, step } => {
                     let found = size.map(|size| cells(*start, *stop, *step, size));
                     let (first, count) = (found.map_or(0, |found| found.0), found.map(|found| found.1));
-                    plan.push(Cells::Slice { first, count, step: *step });
+                    plan.push(AxisSelection::Slice { first, count, step: *step });
                     sizes.push(count);
                 }
-                Part::New | Part::Rest => {}
+                KeyPart::New | KeyPart::Rest => {}
             }
         }
         check_rank(sizes.len())?;
@@ -172,18 +175,18 @@ impl Function for GetItem {
     fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
         let mut x = given.edges[0];
         let rank = given.shapes[0].rank();
-        let used = self.parts.iter().filter(|part| !matches!(part, Part::New | Part::Rest)).count();
+        let used = self.parts.iter().filter(|part| !matches!(part, KeyPart::New | KeyPart::Rest)).count();
         // The axis of the result so far.
         let mut axis = 0;
         for part in &self.parts {
             match part {
-                Part::New => {
+                KeyPart::New => {
                     x = to.unsqueeze(x, axis);
                     axis += 1;
                 }
-                Part::Rest => axis += rank - used,
-                Part::Cell(cell) => x = to.gather_one(x, *cell, axis),
-                Part::Slice { start, stop, step } => {
+                KeyPart::Rest => axis += rank - used,
+                KeyPart::Cell(cell) => x = to.gather_one(x, *cell, axis),
+                KeyPart::Slice { start, stop, step } => {
                     let whole = start.is_none() && stop.is_none() && *step == 1;
                     let (first, last) = if *step > 0 { (0, i64::MAX) } else { (i64::MAX, i64::MIN) };
                     if !whole {
@@ -205,14 +208,14 @@ impl Function for GetItem {
         for (axis, cells) in plan.into_iter().enumerate() {
             let size = sizes[axis];
             value = match cells {
-                Cells::Cell(cell) => {
+                AxisSelection::Cell(cell) => {
                     let cell = isize::try_from(cell).unwrap_or(isize::MAX);
                     value.narrow(axis, super::rules::axis("key", cell, size)?, 1)
                 }
-                Cells::Slice { first: 0, count: Some(count), step: 1 } if count == size => value,
-                Cells::Slice { first, count, step: 1 } => value.narrow(axis, first, count.unwrap_or(0)),
-                Cells::Slice { count, step: -1, .. } if count == Some(size) => value.flip(axis),
-                Cells::Slice { first, count, step } => {
+                AxisSelection::Slice { first: 0, count: Some(count), step: 1 } if count == size => value,
+                AxisSelection::Slice { first, count, step: 1 } => value.narrow(axis, first, count.unwrap_or(0)),
+                AxisSelection::Slice { count, step: -1, .. } if count == Some(size) => value.flip(axis),
+                AxisSelection::Slice { first, count, step } => {
                     let place = |index: usize| {
                         usize::try_from(first as i128 + index as i128 * i128::from(step)).unwrap_or(usize::MAX)
                     };
@@ -234,11 +237,11 @@ struct Take {
     positions: Option<Vec<i64>>,
 }
 
-fn take(described: &mut Described) -> Made {
+fn take(described: &mut Described) -> FunctionResult {
     described.expect_count(2)?;
     let axis = described.take("axis")?;
     let mut values = described.values()?;
-    if values[1].kind() != Kind::Int {
+    if values[1].kind() != ValueKind::Int {
         return Err(described.unsupported("indices that are not integers", "integers"));
     }
     let positions = match &values[1] {
@@ -301,8 +304,8 @@ impl Function for Take {
         Ok(vec![Shape::new(sizes)])
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
-        Ok(inputs.first().copied().unwrap_or(Kind::Float))
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
+        Ok(inputs.first().copied().unwrap_or(ValueKind::Float))
     }
 
     fn scratch(&self, inputs: &[Shape], outputs: &[Shape]) -> usize {
@@ -348,22 +351,22 @@ impl Function for Take {
 
 /// 1 at the given index, 0 elsewhere.
 #[derive(Clone, Copy, Debug)]
-struct OneHot {
+struct OneHotFunction {
     classes: usize,
     axis: isize,
-    kind: Kind,
+    kind: ValueKind,
 }
 
-fn one_hot(described: &mut Described) -> Made {
+fn one_hot(described: &mut Described) -> FunctionResult {
     described.expect_count(1)?;
     described.refuse("sparse", "dense codes")?;
     let classes = described.require("num_classes")?;
     let axis = described.take("axis")?.unwrap_or(-1);
     let dtype: Option<String> = described.take("dtype")?;
-    Ok(Box::new(OneHot { classes, axis, kind: Kind::of_dtype(dtype.as_deref())? }))
+    Ok(Box::new(OneHotFunction { classes, axis, kind: ValueKind::of_dtype(dtype.as_deref())? }))
 }
 
-impl Function for OneHot {
+impl Function for OneHotFunction {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let input = only(inputs)?;
         check_rank(input.rank() + 1)?;
@@ -372,7 +375,7 @@ impl Function for OneHot {
         Ok(vec![Shape::new(sizes)])
     }
 
-    fn kind(&self, _: &[Kind]) -> Result<Kind> {
+    fn kind(&self, _: &[ValueKind]) -> Result<ValueKind> {
         Ok(self.kind)
     }
 

@@ -4,7 +4,7 @@ use super::argument::{Described, Operand};
 use super::axes::counted;
 use super::rules::{check_rank, one, only};
 use super::shapes::axis_or_first;
-use super::{CORE, Entry, Exported, Function, Made, NUMPY, total};
+use super::{CORE, Exported, Function, FunctionResult, NUMPY, OperationEntry, total};
 use crate::error::{Error, Result};
 use crate::layers::{Edge, Exporting};
 use crate::ops::Value;
@@ -13,11 +13,11 @@ use crate::shape::Shape;
 /// The maximum number of outputs of an operation.
 const MAX_OUTPUTS: usize = 4096;
 
-pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NUMPY, "Concatenate", |given| joined(given, false)),
-    Entry::new(NUMPY, "Stack", |given| joined(given, true)),
-    Entry::new(NUMPY, "Split", split),
-    Entry::new(CORE, "Unstack", unstack),
+pub(super) const ENTRIES: &[OperationEntry] = &[
+    OperationEntry::new(NUMPY, "Concatenate", |given| joined(given, false)),
+    OperationEntry::new(NUMPY, "Stack", |given| joined(given, true)),
+    OperationEntry::new(NUMPY, "Split", split),
+    OperationEntry::new(CORE, "Unstack", unstack),
 ];
 
 /// Concatenates values along an axis, or stacks them along a new one.
@@ -27,7 +27,7 @@ struct Joined {
     is_new: bool,
 }
 
-fn joined(described: &mut Described, is_new: bool) -> Made {
+fn joined(described: &mut Described, is_new: bool) -> FunctionResult {
     described.expect_count(1)?;
     let axis = axis_or_first(described)?;
     match described.operands.pop() {
@@ -115,12 +115,12 @@ enum Cuts {
 }
 
 #[derive(Clone, Debug)]
-struct Split {
+struct SplitFunction {
     cuts: Cuts,
     axis: isize,
 }
 
-fn split(described: &mut Described) -> Made {
+fn split(described: &mut Described) -> FunctionResult {
     described.expect_count(1)?;
     let axis = axis_or_first(described)?;
     let many = |count: usize| Error::argument("indices_or_sections", format!("1 to {MAX_OUTPUTS} parts"), count);
@@ -140,16 +140,16 @@ fn split(described: &mut Described) -> Made {
         }
         None => return Err(Error::argument("indices_or_sections", "a number of parts, or where they begin", "none")),
     };
-    Ok(Box::new(Split { cuts, axis }))
+    Ok(Box::new(SplitFunction { cuts, axis }))
 }
 
-fn unstack(described: &mut Described) -> Made {
+fn unstack(described: &mut Described) -> FunctionResult {
     described.expect_count(1)?;
     let axis = axis_or_first(described)?;
-    Ok(Box::new(Split { cuts: Cuts::Single(described.take("num")?), axis }))
+    Ok(Box::new(SplitFunction { cuts: Cuts::Single(described.take("num")?), axis }))
 }
 
-impl Split {
+impl SplitFunction {
     /// The start and the length of each part of an axis; unknown lengths are `None`.
     fn parts(&self, size: Option<usize>) -> Result<Vec<(usize, Option<usize>)>> {
         match (&self.cuts, size) {
@@ -187,7 +187,7 @@ impl Split {
     }
 }
 
-impl Function for Split {
+impl Function for SplitFunction {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let input = only(inputs)?;
         let axis = counted(self.axis, input.rank())?;

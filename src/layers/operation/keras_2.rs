@@ -6,20 +6,20 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::{CORE, Kind, MATH, NN, NUMPY};
+use super::{CORE, MATH, NN, NUMPY, ValueKind};
 use crate::config::brief;
 use crate::error::{Error, Result, words};
 
 /// An argument of a function: its name, the name in Keras 3's config (empty for a positional argument of the call), and
 /// its default as JSON; empty if it is required.
-type Argument = (&'static str, &'static str, &'static str);
+type ArgumentRule = (&'static str, &'static str, &'static str);
 
 /// A TensorFlow function and the equivalent Keras operation.
 struct Rule {
     function: &'static str,
     module: &'static str,
     class: &'static str,
-    arguments: &'static [Argument],
+    arguments: &'static [ArgumentRule],
     /// Arguments of which only this value is supported.
     fixed: &'static [(&'static str, &'static str)],
 }
@@ -28,7 +28,7 @@ const fn rule(
     function: &'static str,
     module: &'static str,
     class: &'static str,
-    arguments: &'static [Argument],
+    arguments: &'static [ArgumentRule],
 ) -> Rule {
     Rule { function, module, class, arguments, fixed: &[] }
 }
@@ -37,9 +37,9 @@ const fn fixed(rule: Rule, fixed: &'static [(&'static str, &'static str)]) -> Ru
     Rule { fixed, ..rule }
 }
 
-const Y: &[Argument] = &[("y", "", "")];
-const REDUCED: &[Argument] = &[("axis", "axis", "null"), ("keepdims", "keepdims", "false")];
-const LAST: &[Argument] = &[("axis", "axis", "-1")];
+const Y: &[ArgumentRule] = &[("y", "", "")];
+const REDUCED: &[ArgumentRule] = &[("axis", "axis", "null"), ("keepdims", "keepdims", "false")];
+const LAST: &[ArgumentRule] = &[("axis", "axis", "-1")];
 
 const RULES: &[Rule] = &[
     rule("__operators__.add", NUMPY, "Add", Y),
@@ -208,7 +208,7 @@ fn canonical(function: &str) -> &str {
 }
 
 /// Translates a graph value to Keras 3.
-fn tensor(value: &Json, kind: &impl Fn(&str) -> Kind) -> Option<Json> {
+fn tensor(value: &Json, kind: &impl Fn(&str) -> ValueKind) -> Option<Json> {
     let [layer, call, output] = &value.as_array()?[..] else { return None };
     let dtype = kind(layer.as_str()?).dtype();
     (call.is_u64() && output.is_u64()).then(|| {
@@ -218,7 +218,7 @@ fn tensor(value: &Json, kind: &impl Fn(&str) -> Kind) -> Option<Json> {
 }
 
 /// Translates an argument and the graph values inside it.
-fn argument(value: &Json, kind: &impl Fn(&str) -> Kind) -> Json {
+fn argument(value: &Json, kind: &impl Fn(&str) -> ValueKind) -> Json {
     match (tensor(value, kind), value) {
         (Some(tensor), _) => tensor,
         (None, Json::Array(list)) => list.iter().map(|value| argument(value, kind)).collect(),
@@ -234,7 +234,7 @@ fn holds_tensor(value: &Json) -> bool {
 }
 
 /// The first argument of a call, and the others by name.
-fn parsed(call: &Json, kind: &impl Fn(&str) -> Kind) -> Result<(Json, Map<String, Json>)> {
+fn parsed(call: &Json, kind: &impl Fn(&str) -> ValueKind) -> Result<(Json, Map<String, Json>)> {
     let wrong = || Error::argument("inbound_nodes", "a call as [layer, call, output, arguments]", brief(call));
     let mut named = Map::new();
     let mut entry = |entry: &Json| {
@@ -262,7 +262,7 @@ fn parsed(call: &Json, kind: &impl Fn(&str) -> Kind) -> Result<(Json, Map<String
 }
 
 /// Translates a Keras 2 operation and its call to Keras 3. `kind` returns the kind of a layer's output.
-pub(super) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> Kind) -> Result<(Json, Json)> {
+pub(super) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> ValueKind) -> Result<(Json, Json)> {
     let config = object.get("config").cloned().unwrap_or_default();
     let function = config.get("function").and_then(Json::as_str).unwrap_or_default();
     let Some(rule) = RULES.iter().find(|rule| rule.function == canonical(function)) else {
@@ -284,7 +284,7 @@ pub(super) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> Kin
     if takes_a_list && !first.is_array() {
         first = json!([first]);
     }
-    if rule.class == "Mean" && super::is_hole(&first) && Kind::of_tensor(&first)? < Kind::Float {
+    if rule.class == "Mean" && super::is_hole(&first) && ValueKind::of_tensor(&first)? < ValueKind::Float {
         return Err(refused("integers, whose mean TensorFlow truncates".into(), "floats, by `tf.cast`"));
     }
     let (mut args, mut kwargs, mut own) = (vec![first], Map::new(), Map::new());

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 
 /// The kind of a Keras dtype, narrowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum ValueKind {
     /// 0 or 1.
     Bool,
     /// Integers.
@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     Float,
 }
 
-impl Kind {
+impl ValueKind {
     /// The kind of the dtype of this name; `None` means Keras's default.
     ///
     /// # Errors
@@ -66,13 +66,13 @@ mod tests {
 
     #[test]
     fn names_of_types() {
-        let of = |name| Kind::of_dtype(Some(name));
-        assert_eq!(of("bfloat16").unwrap(), Kind::Float);
-        assert_eq!(of("uint8").unwrap(), Kind::Int);
-        assert_eq!(of("bool").unwrap(), Kind::Bool);
+        let of = |name| ValueKind::of_dtype(Some(name));
+        assert_eq!(of("bfloat16").unwrap(), ValueKind::Float);
+        assert_eq!(of("uint8").unwrap(), ValueKind::Int);
+        assert_eq!(of("bool").unwrap(), ValueKind::Bool);
         for name in ["complex64", "string", "intelligence", ""] {
             assert!(of(name).is_err(), "{name}");
         }
-        assert_eq!(Kind::number(&[Kind::Bool, Kind::Bool]), Kind::Int);
+        assert_eq!(ValueKind::number(&[ValueKind::Bool, ValueKind::Bool]), ValueKind::Int);
     }
 }

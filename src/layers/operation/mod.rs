@@ -33,7 +33,7 @@ use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::{Shape, check_count};
 
-pub(crate) use self::kind::Kind;
+pub(crate) use self::kind::ValueKind;
 
 const NUMPY: &str = "keras.src.ops.numpy";
 const NN: &str = "keras.src.ops.nn";
@@ -46,8 +46,8 @@ trait Function: Debug + Send + Sync {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>>;
 
     /// The kind of the outputs.
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
-        Ok(Kind::widest(inputs))
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
+        Ok(ValueKind::widest(inputs))
     }
 
     /// The workspace in values, besides the outputs; all sizes are known.
@@ -71,7 +71,7 @@ trait Function: Debug + Send + Sync {
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>>;
 }
 
-type Made = Result<Box<dyn Function>>;
+type FunctionResult = Result<Box<dyn Function>>;
 
 /// The arguments of an operation in an ONNX graph, constants included.
 struct Exported<'a> {
@@ -82,21 +82,21 @@ struct Exported<'a> {
 }
 
 /// An operation of the list.
-struct Entry {
+struct OperationEntry {
     module: &'static str,
     class: &'static str,
-    make: fn(&mut Described) -> Made,
+    make: fn(&mut Described) -> FunctionResult,
 }
 
-impl Entry {
-    const fn new(module: &'static str, class: &'static str, make: fn(&mut Described) -> Made) -> Self {
+impl OperationEntry {
+    const fn new(module: &'static str, class: &'static str, make: fn(&mut Described) -> FunctionResult) -> Self {
         Self { module, class, make }
     }
 }
 
 /// All operations.
-fn entries() -> impl Iterator<Item = &'static Entry> {
-    let lists: [&'static [Entry]; 10] = [
+fn entries() -> impl Iterator<Item = &'static OperationEntry> {
+    let lists: [&'static [OperationEntry]; 10] = [
         elementwise::ENTRIES,
         pairs::ENTRIES,
         activations::ENTRIES,
@@ -134,8 +134,8 @@ pub(crate) struct Operation {
     operands: Vec<Operand>,
     function: Arc<dyn Function>,
     /// The kinds of the values in `args` and `kwargs`, and of the outputs.
-    given: Vec<Kind>,
-    kind: Kind,
+    given: Vec<ValueKind>,
+    kind: ValueKind,
 }
 
 /// The tensors among the arguments of an operation's call, in order.
@@ -197,7 +197,7 @@ impl Operation {
     ///
     /// # Errors
     /// [`Error::Unsupported`] for a function or an argument that Brasa does not have.
-    pub(crate) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> Kind) -> Result<(Json, Json)> {
+    pub(crate) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> ValueKind) -> Result<(Json, Json)> {
         keras_2::translated(object, call, kind)
     }
 
@@ -208,10 +208,10 @@ impl Operation {
     /// [`Error::Unsupported`] for an operation or an argument that Brasa does not have.
     pub(crate) fn from_keras(object: &Json, call: Option<&Json>, is_tensor: impl Fn(&Json) -> bool) -> Result<Self> {
         let text = |key: &str| object.get(key).and_then(Json::as_str).unwrap_or_default();
-        let is_it = |entry: &&Entry| {
+        let is_it = |entry: &&OperationEntry| {
             entry.class == text("class_name") && (entry.module == text("module") || object.get("module").is_none())
         };
-        let Some(Entry { module, class, make }) = entries().find(is_it) else {
+        let Some(OperationEntry { module, class, make }) = entries().find(is_it) else {
             return Err(unknown(text("module"), text("class_name")));
         };
         let mut config: Config = object.get("config").and_then(Json::as_object).cloned().unwrap_or_default();
@@ -241,10 +241,10 @@ impl Operation {
             return Err(described.unsupported(&format!("the argument `{unknown}`"), "what Keras 3.15 has"));
         }
         let operands = described.values()?;
-        let kinds: Vec<Kind> = operands.iter().map(Operand::kind).collect();
+        let kinds: Vec<ValueKind> = operands.iter().map(Operand::kind).collect();
         let kind = function.kind(&kinds)?;
         let given = call.map(|call| tensors(call, &is_tensor)).unwrap_or_default();
-        let given: Vec<Kind> = given.into_iter().map(Kind::of_tensor).collect::<Result<_>>()?;
+        let given: Vec<ValueKind> = given.into_iter().map(ValueKind::of_tensor).collect::<Result<_>>()?;
         let used = operands.iter().filter(|operand| matches!(operand, Operand::Tensor(_))).count();
         if used != given.len() || used == 0 {
             let received = format!("{} graph values, of which {used} are used", given.len());
@@ -268,7 +268,7 @@ impl Operation {
     }
 
     /// The kind of its outputs.
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> ValueKind {
         self.kind
     }
 

@@ -3,7 +3,7 @@
 use super::argument::{Described, Operand};
 use super::elementwise::{Becomes, not, truncated};
 use super::rules::{broadcast, lifted, only, spread};
-use super::{Entry, Exported, Function, Kind, Made, NUMPY, total};
+use super::{Exported, Function, FunctionResult, NUMPY, OperationEntry, ValueKind, total};
 use crate::error::{Error, Result};
 use crate::formats::onnx::Element;
 use crate::layers::{Edge, Exporting};
@@ -27,7 +27,7 @@ impl Function for Pair {
         Ok(vec![broadcast(inputs)?])
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
         self.becomes.of(inputs)
     }
 
@@ -104,7 +104,7 @@ fn two(inputs: Vec<Value>) -> Result<[Value; 2]> {
     <[Value; 2]>::try_from(inputs).map_err(|inputs| Error::shape("two values", format!("{} of them", inputs.len())))
 }
 
-fn pair(described: &mut Described, of: fn(Value, Value) -> Value, becomes: Becomes) -> Made {
+fn pair(described: &mut Described, of: fn(Value, Value) -> Value, becomes: Becomes) -> FunctionResult {
     described.expect_count(2)?;
     Ok(Box::new(Pair { of, becomes, of_bools: None, repeats: false, is_of_bools: false }))
 }
@@ -115,40 +115,40 @@ fn arithmetic(
     of: fn(Value, Value) -> Value,
     becomes: Becomes,
     of_bools: Option<fn(Value, Value) -> Value>,
-) -> Made {
+) -> FunctionResult {
     described.expect_count(2)?;
-    let is_of_bools = described.operands.iter().all(|operand| operand.kind() == Kind::Bool);
+    let is_of_bools = described.operands.iter().all(|operand| operand.kind() == ValueKind::Bool);
     Ok(Box::new(Pair { of, becomes, of_bools, repeats: true, is_of_bools }))
 }
 
-pub(super) const ENTRIES: &[Entry] = &[
+pub(super) const ENTRIES: &[OperationEntry] = &[
     // In Keras the sum of booleans is a boolean.
-    Entry::new(NUMPY, "Add", |given| arithmetic(given, |a, b| a + b, Becomes::Same, Some(Value::maximum))),
-    Entry::new(NUMPY, "Subtract", |given| arithmetic(given, |a, b| a - b, Becomes::NotOfBool, None)),
-    Entry::new(NUMPY, "Multiply", |given| arithmetic(given, |a, b| a * b, Becomes::Same, None)),
-    Entry::new(NUMPY, "TrueDivide", |given| arithmetic(given, |a, b| a / b, Becomes::Float, None)),
-    Entry::new(NUMPY, "Divide", |given| arithmetic(given, |a, b| a / b, Becomes::Float, None)),
-    Entry::new(NUMPY, "DivideNoNan", |given| pair(given, divide_no_nan, Becomes::Float)),
-    Entry::new(NUMPY, "FloorDivide", |given| pair(given, floor_divide, Becomes::NotOfBool)),
-    Entry::new(NUMPY, "Mod", |given| pair(given, modulo, Becomes::Number)),
-    Entry::new(NUMPY, "Power", power),
-    Entry::new(NUMPY, "Maximum", |given| pair(given, maximum, Becomes::Same)),
-    Entry::new(NUMPY, "Minimum", |given| pair(given, minimum, Becomes::Same)),
-    Entry::new(NUMPY, "Arctan2", |given| pair(given, Value::atan2, Becomes::Float)),
-    Entry::new(NUMPY, "Logaddexp", |given| pair(given, log_add_exp, Becomes::Float)),
-    Entry::new(NUMPY, "Equal", |given| pair(given, Value::equal, Becomes::Bool)),
-    Entry::new(NUMPY, "NotEqual", |given| pair(given, |a, b| not(a.equal(b)), Becomes::Bool)),
-    Entry::new(NUMPY, "Greater", |given| pair(given, Value::greater, Becomes::Bool)),
-    Entry::new(NUMPY, "GreaterEqual", |given| pair(given, greater_equal, Becomes::Bool)),
-    Entry::new(NUMPY, "Less", |given| pair(given, |a, b| b.greater(a), Becomes::Bool)),
-    Entry::new(NUMPY, "LessEqual", |given| pair(given, |a, b| greater_equal(b, a), Becomes::Bool)),
-    Entry::new(NUMPY, "LogicalAnd", |given| pair(given, |a, b| truth(a) * truth(b), Becomes::Bool)),
-    Entry::new(NUMPY, "LogicalOr", |given| pair(given, |a, b| truth(a).maximum(truth(b)), Becomes::Bool)),
-    Entry::new(NUMPY, "LogicalXor", |given| pair(given, |a, b| not(truth(a).equal(truth(b))), Becomes::Bool)),
-    Entry::new(NUMPY, "Where", choose),
-    Entry::new(NUMPY, "Clip", clip),
-    Entry::new(super::CORE, "Cast", cast),
-    Entry::new(super::CORE, "ConvertToTensor", cast),
+    OperationEntry::new(NUMPY, "Add", |given| arithmetic(given, |a, b| a + b, Becomes::Same, Some(Value::maximum))),
+    OperationEntry::new(NUMPY, "Subtract", |given| arithmetic(given, |a, b| a - b, Becomes::NotOfBool, None)),
+    OperationEntry::new(NUMPY, "Multiply", |given| arithmetic(given, |a, b| a * b, Becomes::Same, None)),
+    OperationEntry::new(NUMPY, "TrueDivide", |given| arithmetic(given, |a, b| a / b, Becomes::Float, None)),
+    OperationEntry::new(NUMPY, "Divide", |given| arithmetic(given, |a, b| a / b, Becomes::Float, None)),
+    OperationEntry::new(NUMPY, "DivideNoNan", |given| pair(given, divide_no_nan, Becomes::Float)),
+    OperationEntry::new(NUMPY, "FloorDivide", |given| pair(given, floor_divide, Becomes::NotOfBool)),
+    OperationEntry::new(NUMPY, "Mod", |given| pair(given, modulo, Becomes::Number)),
+    OperationEntry::new(NUMPY, "Power", power),
+    OperationEntry::new(NUMPY, "Maximum", |given| pair(given, maximum, Becomes::Same)),
+    OperationEntry::new(NUMPY, "Minimum", |given| pair(given, minimum, Becomes::Same)),
+    OperationEntry::new(NUMPY, "Arctan2", |given| pair(given, Value::atan2, Becomes::Float)),
+    OperationEntry::new(NUMPY, "Logaddexp", |given| pair(given, log_add_exp, Becomes::Float)),
+    OperationEntry::new(NUMPY, "Equal", |given| pair(given, Value::equal, Becomes::Bool)),
+    OperationEntry::new(NUMPY, "NotEqual", |given| pair(given, |a, b| not(a.equal(b)), Becomes::Bool)),
+    OperationEntry::new(NUMPY, "Greater", |given| pair(given, Value::greater, Becomes::Bool)),
+    OperationEntry::new(NUMPY, "GreaterEqual", |given| pair(given, greater_equal, Becomes::Bool)),
+    OperationEntry::new(NUMPY, "Less", |given| pair(given, |a, b| b.greater(a), Becomes::Bool)),
+    OperationEntry::new(NUMPY, "LessEqual", |given| pair(given, |a, b| greater_equal(b, a), Becomes::Bool)),
+    OperationEntry::new(NUMPY, "LogicalAnd", |given| pair(given, |a, b| truth(a) * truth(b), Becomes::Bool)),
+    OperationEntry::new(NUMPY, "LogicalOr", |given| pair(given, |a, b| truth(a).maximum(truth(b)), Becomes::Bool)),
+    OperationEntry::new(NUMPY, "LogicalXor", |given| pair(given, |a, b| not(truth(a).equal(truth(b))), Becomes::Bool)),
+    OperationEntry::new(NUMPY, "Where", choose),
+    OperationEntry::new(NUMPY, "Clip", clip),
+    OperationEntry::new(super::CORE, "Cast", cast),
+    OperationEntry::new(super::CORE, "ConvertToTensor", cast),
 ];
 
 /// 1 where a value is not 0.
@@ -227,14 +227,14 @@ struct Power {
     exponent: Option<f32>,
 }
 
-fn power(described: &mut Described) -> Made {
+fn power(described: &mut Described) -> FunctionResult {
     described.expect_count(2)?;
     let exponent = match &described.operands[1] {
         Operand::Constant(constant) => Some(constant.clone()),
         _ => None,
     };
     let least = exponent.as_ref().and_then(|constant| constant.numbers().iter().copied().reduce(f32::min));
-    let is_whole = described.operands.iter().all(|operand| operand.kind() < Kind::Float);
+    let is_whole = described.operands.iter().all(|operand| operand.kind() < ValueKind::Float);
     if is_whole && least.is_none_or(|least| least < 0.0) {
         // Keras's result for a half among integers depends on the backend.
         return Err(described.unsupported("integers and an exponent that may be below 0", "floats"));
@@ -248,7 +248,7 @@ impl Function for Power {
         Ok(vec![broadcast(inputs)?])
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
         Becomes::NotOfBool.of(inputs)
     }
 
@@ -275,7 +275,7 @@ impl Function for Power {
 #[derive(Clone, Copy, Debug)]
 struct Where;
 
-fn choose(described: &mut Described) -> Made {
+fn choose(described: &mut Described) -> FunctionResult {
     let is_none = |operand: &Operand| *operand == Operand::Other(serde_json::Value::Null);
     if described.operands.len() < 3 || described.operands.iter().any(is_none) {
         return Err(described.unsupported("a condition alone", "a condition and two values"));
@@ -289,8 +289,8 @@ impl Function for Where {
         Ok(vec![broadcast(inputs)?])
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
-        Ok(Kind::widest(inputs.get(1..).unwrap_or_default()))
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
+        Ok(ValueKind::widest(inputs.get(1..).unwrap_or_default()))
     }
 
     fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
@@ -318,7 +318,7 @@ struct Clip {
     high: Option<f32>,
 }
 
-fn clip(described: &mut Described) -> Made {
+fn clip(described: &mut Described) -> FunctionResult {
     described.expect_count(1)?;
     let (low, high) = (described.take("x_min")?, described.take("x_max")?);
     Ok(Box::new(Clip { low, high }))
@@ -329,10 +329,10 @@ impl Function for Clip {
         Ok(vec![only(inputs)?.clone()])
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
         let whole = [self.low, self.high].into_iter().flatten().all(|bound| bound.fract() == 0.0);
-        match Kind::number(inputs) {
-            Kind::Int if !whole => {
+        match ValueKind::number(inputs) {
+            ValueKind::Int if !whole => {
                 Err(Error::unsupported("integers clipped at fractional bounds", "integer bounds, or floats"))
             }
             kind => Ok(kind),
@@ -373,12 +373,12 @@ impl Function for Clip {
 #[derive(Clone, Copy, Debug)]
 struct Cast {
     /// `None` keeps the kind.
-    to: Option<Kind>,
+    to: Option<ValueKind>,
     /// The range of the integer dtype.
     range: (f32, f32),
 }
 
-fn cast(described: &mut Described) -> Made {
+fn cast(described: &mut Described) -> FunctionResult {
     described.expect_count(1)?;
     for key in ["sparse", "ragged"] {
         described.refuse(key, "dense values")?;
@@ -387,7 +387,7 @@ fn cast(described: &mut Described) -> Made {
     if dtype.is_none() && described.class == "Cast" {
         return Err(Error::argument("dtype", "the name of a type", "none"));
     }
-    let to = dtype.as_deref().map(|name| Kind::of_dtype(Some(name))).transpose()?;
+    let to = dtype.as_deref().map(|name| ValueKind::of_dtype(Some(name))).transpose()?;
     let bits = |name: &str| name.trim_start_matches(|letter: char| letter.is_alphabetic()).parse::<i32>();
     // JAX has no integers of more than 32 bits unless configured; floats saturate at the largest of them.
     let bits = dtype.as_deref().and_then(|name| bits(name).ok()).unwrap_or(32).clamp(1, 32);
@@ -403,8 +403,8 @@ impl Function for Cast {
         Ok(vec![only(inputs)?.clone()])
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
-        Ok(self.to.unwrap_or(Kind::widest(inputs)))
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
+        Ok(self.to.unwrap_or(ValueKind::widest(inputs)))
     }
 
     fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
@@ -414,12 +414,12 @@ impl Function for Cast {
     fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
         let x = given.edges[0];
         Ok(match self.to {
-            None | Some(Kind::Float) => Some(vec![x]),
-            Some(Kind::Bool) => {
+            None | Some(ValueKind::Float) => Some(vec![x]),
+            Some(ValueKind::Bool) => {
                 let truth = to.truth(x);
                 Some(vec![to.cast(truth, Element::Float)])
             }
-            Some(Kind::Int) => {
+            Some(ValueKind::Int) => {
                 let (low, high) = self.range;
                 let x = to.clip(x, low, high);
                 let whole = to.cast(x, Element::Int64);
@@ -431,9 +431,9 @@ impl Function for Cast {
     fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
         let value = super::rules::one(inputs)?;
         Ok(vec![match self.to {
-            None | Some(Kind::Float) => value,
-            Some(Kind::Int) => truncated(value.detach()).clamp(self.range.0, self.range.1),
-            Some(Kind::Bool) => truth(value.detach()),
+            None | Some(ValueKind::Float) => value,
+            Some(ValueKind::Int) => truncated(value.detach()).clamp(self.range.0, self.range.1),
+            Some(ValueKind::Bool) => truth(value.detach()),
         }])
     }
 }

@@ -2,18 +2,18 @@
 
 use super::argument::Described;
 use super::rules::{broadcast, check_rank};
-use super::{Entry, Exported, Function, Made, NUMPY, total};
+use super::{Exported, Function, FunctionResult, NUMPY, OperationEntry, total};
 use crate::error::{Error, Result};
 use crate::layers::{Edge, Exporting};
 use crate::ops::{Value, einsum};
 use crate::shape::{Shape, check_count};
 
-pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NUMPY, "Matmul", |given| {
+pub(super) const ENTRIES: &[OperationEntry] = &[
+    OperationEntry::new(NUMPY, "Matmul", |given| {
         given.expect_count(2)?;
         Ok(Box::new(Matmul))
     }),
-    Entry::new(NUMPY, "Einsum", einsum_of),
+    OperationEntry::new(NUMPY, "Einsum", einsum_of),
 ];
 
 /// The matrix product over the last two axes, with the leading axes broadcast.
@@ -94,7 +94,7 @@ struct Einsum {
 /// The maximum number of distinct labels.
 const MAX_NAMES: usize = 64;
 
-fn einsum_of(described: &mut Described) -> Made {
+fn einsum_of(described: &mut Described) -> FunctionResult {
     let given: String = described.require("subscripts")?;
     let given: String = given.chars().filter(|letter| *letter != ' ').collect();
     let names = |text: &str| -> Vec<char> { text.chars().collect() };

@@ -4,7 +4,7 @@ use super::argument::Described;
 use super::axes::{largest, sum};
 use super::pairs::truth;
 use super::rules::{axes, one, only, spread};
-use super::{Entry, Exported, Function, Kind, MATH, Made, NUMPY, total};
+use super::{Exported, Function, FunctionResult, MATH, NUMPY, OperationEntry, ValueKind, total};
 use crate::error::{Error, Result};
 use crate::formats::onnx::Element;
 use crate::layers::{Edge, Exporting};
@@ -12,7 +12,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+enum Reduce {
     Sum,
     Mean,
     Max,
@@ -29,8 +29,8 @@ enum What {
 }
 
 #[derive(Clone, Debug)]
-struct Reduction {
-    what: What,
+struct ReductionFunction {
+    what: Reduce,
     /// `None` for all axes.
     axes: Option<Vec<isize>>,
     keepdims: bool,
@@ -38,42 +38,42 @@ struct Reduction {
     initial: Option<f32>,
 }
 
-fn reduction(described: &mut Described, what: What) -> Made {
+fn reduction(described: &mut Described, what: Reduce) -> FunctionResult {
     described.expect_count(1)?;
     let axes = described.integers("axis")?;
-    if matches!(what, What::Argmax | What::Argmin) && axes.as_ref().is_some_and(|axes| axes.len() != 1) {
+    if matches!(what, Reduce::Argmax | Reduce::Argmin) && axes.as_ref().is_some_and(|axes| axes.len() != 1) {
         return Err(described.unsupported("several axes", "one axis, or all by `null`"));
     }
     let keepdims = described.take("keepdims")?.unwrap_or(false);
     let initial = match what {
-        What::Max | What::Min => described.take("initial")?,
+        Reduce::Max | Reduce::Min => described.take("initial")?,
         _ => None,
     };
-    if what == What::Prod && described.take::<String>("dtype")?.is_some() {
+    if what == Reduce::Prod && described.take::<String>("dtype")?.is_some() {
         return Err(described.unsupported("a `dtype`", "the type of its input"));
     }
-    Ok(Box::new(Reduction { what, axes, keepdims, initial }))
+    Ok(Box::new(ReductionFunction { what, axes, keepdims, initial }))
 }
 
-pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NUMPY, "Sum", |given| reduction(given, What::Sum)),
-    Entry::new(NUMPY, "Mean", |given| reduction(given, What::Mean)),
-    Entry::new(NUMPY, "Max", |given| reduction(given, What::Max)),
-    Entry::new(NUMPY, "Amax", |given| reduction(given, What::Max)),
-    Entry::new(NUMPY, "Min", |given| reduction(given, What::Min)),
-    Entry::new(NUMPY, "Amin", |given| reduction(given, What::Min)),
-    Entry::new(NUMPY, "Prod", |given| reduction(given, What::Prod)),
-    Entry::new(NUMPY, "Var", |given| reduction(given, What::Var)),
-    Entry::new(NUMPY, "Std", |given| reduction(given, What::Std)),
-    Entry::new(NUMPY, "Any", |given| reduction(given, What::Any)),
-    Entry::new(NUMPY, "All", |given| reduction(given, What::All)),
-    Entry::new(NUMPY, "Argmax", |given| reduction(given, What::Argmax)),
-    Entry::new(NUMPY, "Argmin", |given| reduction(given, What::Argmin)),
-    Entry::new(NUMPY, "CountNonzero", |given| reduction(given, What::CountNonzero)),
-    Entry::new(MATH, "Logsumexp", |given| reduction(given, What::Logsumexp)),
+pub(super) const ENTRIES: &[OperationEntry] = &[
+    OperationEntry::new(NUMPY, "Sum", |given| reduction(given, Reduce::Sum)),
+    OperationEntry::new(NUMPY, "Mean", |given| reduction(given, Reduce::Mean)),
+    OperationEntry::new(NUMPY, "Max", |given| reduction(given, Reduce::Max)),
+    OperationEntry::new(NUMPY, "Amax", |given| reduction(given, Reduce::Max)),
+    OperationEntry::new(NUMPY, "Min", |given| reduction(given, Reduce::Min)),
+    OperationEntry::new(NUMPY, "Amin", |given| reduction(given, Reduce::Min)),
+    OperationEntry::new(NUMPY, "Prod", |given| reduction(given, Reduce::Prod)),
+    OperationEntry::new(NUMPY, "Var", |given| reduction(given, Reduce::Var)),
+    OperationEntry::new(NUMPY, "Std", |given| reduction(given, Reduce::Std)),
+    OperationEntry::new(NUMPY, "Any", |given| reduction(given, Reduce::Any)),
+    OperationEntry::new(NUMPY, "All", |given| reduction(given, Reduce::All)),
+    OperationEntry::new(NUMPY, "Argmax", |given| reduction(given, Reduce::Argmax)),
+    OperationEntry::new(NUMPY, "Argmin", |given| reduction(given, Reduce::Argmin)),
+    OperationEntry::new(NUMPY, "CountNonzero", |given| reduction(given, Reduce::CountNonzero)),
+    OperationEntry::new(MATH, "Logsumexp", |given| reduction(given, Reduce::Logsumexp)),
 ];
 
-impl Reduction {
+impl ReductionFunction {
     fn axes(&self, rank: usize) -> Result<Vec<usize>> {
         match &self.axes {
             Some(given) => axes("axis", given, rank),
@@ -118,12 +118,12 @@ fn product(mut value: Value, axis: usize) -> Result<Value> {
     }
 }
 
-impl Function for Reduction {
+impl Function for ReductionFunction {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let input = only(inputs)?;
         let reduced = self.axes(input.rank())?;
         let is_of_nothing = reduced.iter().any(|axis| input.sizes()[*axis] == Some(0));
-        let needs_values = !matches!(self.what, What::Sum | What::Mean | What::Prod | What::CountNonzero);
+        let needs_values = !matches!(self.what, Reduce::Sum | Reduce::Mean | Reduce::Prod | Reduce::CountNonzero);
         if is_of_nothing && needs_values {
             return Err(Error::shape("at least one value along the axes", input));
         }
@@ -136,27 +136,27 @@ impl Function for Reduction {
         Ok(vec![Shape::new(kept.collect::<Vec<_>>())])
     }
 
-    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+    fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
         Ok(match self.what {
-            What::Sum | What::Prod => Kind::number(inputs),
-            What::Max | What::Min => Kind::widest(inputs),
-            What::Any | What::All => Kind::Bool,
-            What::Argmax | What::Argmin | What::CountNonzero => Kind::Int,
-            What::Mean | What::Var | What::Std | What::Logsumexp => Kind::Float,
+            Reduce::Sum | Reduce::Prod => ValueKind::number(inputs),
+            Reduce::Max | Reduce::Min => ValueKind::widest(inputs),
+            Reduce::Any | Reduce::All => ValueKind::Bool,
+            Reduce::Argmax | Reduce::Argmin | Reduce::CountNonzero => ValueKind::Int,
+            Reduce::Mean | Reduce::Var | Reduce::Std | Reduce::Logsumexp => ValueKind::Float,
         })
     }
 
     fn scratch(&self, inputs: &[Shape], _: &[Shape]) -> usize {
         let times = match self.what {
-            What::Sum | What::Mean => 1,
-            What::Argmax | What::Argmin => 3,
+            Reduce::Sum | Reduce::Mean => 1,
+            Reduce::Argmax | Reduce::Argmin => 3,
             _ => 4,
         };
         total(inputs).saturating_mul(times)
     }
 
     fn takes_nothing(&self) -> bool {
-        matches!(self.what, What::Sum | What::Mean | What::Prod | What::CountNonzero)
+        matches!(self.what, Reduce::Sum | Reduce::Mean | Reduce::Prod | Reduce::CountNonzero)
     }
 
     fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
@@ -166,32 +166,32 @@ impl Function for Reduction {
             return Ok(None);
         }
         let reduced = match self.what {
-            What::Sum => to.reduce("ReduceSum", x, &axes, self.keepdims),
-            What::Mean => to.reduce("ReduceMean", x, &axes, self.keepdims),
-            What::Max => to.reduce("ReduceMax", x, &axes, self.keepdims),
-            What::Min => to.reduce("ReduceMin", x, &axes, self.keepdims),
-            What::Prod => to.reduce("ReduceProd", x, &axes, self.keepdims),
-            What::Logsumexp => to.reduce("ReduceLogSumExp", x, &axes, self.keepdims),
-            What::Var | What::Std => {
+            Reduce::Sum => to.reduce("ReduceSum", x, &axes, self.keepdims),
+            Reduce::Mean => to.reduce("ReduceMean", x, &axes, self.keepdims),
+            Reduce::Max => to.reduce("ReduceMax", x, &axes, self.keepdims),
+            Reduce::Min => to.reduce("ReduceMin", x, &axes, self.keepdims),
+            Reduce::Prod => to.reduce("ReduceProd", x, &axes, self.keepdims),
+            Reduce::Logsumexp => to.reduce("ReduceLogSumExp", x, &axes, self.keepdims),
+            Reduce::Var | Reduce::Std => {
                 let mean = to.reduce("ReduceMean", x, &axes, true);
                 let deviation = to.sub(x, mean);
                 let squares = to.mul(deviation, deviation);
                 let variance = to.reduce("ReduceMean", squares, &axes, self.keepdims);
-                if self.what == What::Std { to.op("Sqrt", &[variance], vec![]) } else { variance }
+                if self.what == Reduce::Std { to.op("Sqrt", &[variance], vec![]) } else { variance }
             }
-            What::Argmax | What::Argmin => {
+            Reduce::Argmax | Reduce::Argmin => {
                 let ([axis], Some(_)) = (&axes[..], &self.axes) else { return Ok(None) };
-                let operator = if self.what == What::Argmax { "ArgMax" } else { "ArgMin" };
+                let operator = if self.what == Reduce::Argmax { "ArgMax" } else { "ArgMin" };
                 let attributes = vec![("axis", (*axis as i64).into()), ("keepdims", i64::from(self.keepdims).into())];
                 let place = to.op(operator, &[x], attributes);
                 to.cast(place, Element::Float)
             }
-            What::Any | What::All | What::CountNonzero => {
+            Reduce::Any | Reduce::All | Reduce::CountNonzero => {
                 let truth = to.truth(x);
                 let truth = to.cast(truth, Element::Float);
                 let operator = match self.what {
-                    What::Any => "ReduceMax",
-                    What::All => "ReduceMin",
+                    Reduce::Any => "ReduceMax",
+                    Reduce::All => "ReduceMin",
                     _ => "ReduceSum",
                 };
                 to.reduce(operator, truth, &axes, self.keepdims)
@@ -201,7 +201,7 @@ impl Function for Reduction {
             None => reduced,
             Some(initial) => {
                 let initial = to.number(initial);
-                to.op(if self.what == What::Max { "Max" } else { "Min" }, &[reduced, initial], vec![])
+                to.op(if self.what == Reduce::Max { "Max" } else { "Min" }, &[reduced, initial], vec![])
             }
         }]))
     }
@@ -212,21 +212,21 @@ impl Function for Reduction {
         let axes = self.axes(sizes.len())?;
         let mean = |value: Value| axes.iter().fold(value, |value, axis| value.mean_axis(*axis));
         let output = match self.what {
-            What::Sum => sum(value, &axes),
-            What::Mean => mean(value),
-            What::Max => max(value, &axes)?,
-            What::Min => -max(-value, &axes)?,
-            What::Prod => axes.iter().try_fold(value, |value, axis| product(value, *axis))?,
-            What::Var | What::Std => {
+            Reduce::Sum => sum(value, &axes),
+            Reduce::Mean => mean(value),
+            Reduce::Max => max(value, &axes)?,
+            Reduce::Min => -max(-value, &axes)?,
+            Reduce::Prod => axes.iter().try_fold(value, |value, axis| product(value, *axis))?,
+            Reduce::Var | Reduce::Std => {
                 let deviation = value.clone() - spread(mean(value), &sizes)?;
                 let variance = mean(deviation.square());
-                if self.what == What::Std { variance.sqrt() } else { variance }
+                if self.what == Reduce::Std { variance.sqrt() } else { variance }
             }
-            What::Any => max(truth(value.detach()), &axes)?,
-            What::All => -max(-truth(value.detach()), &axes)?,
-            What::CountNonzero => sum(truth(value.detach()), &axes),
-            What::Argmax | What::Argmin => {
-                let value = if self.what == What::Argmax { value.detach() } else { -value.detach() };
+            Reduce::Any => max(truth(value.detach()), &axes)?,
+            Reduce::All => -max(-truth(value.detach()), &axes)?,
+            Reduce::CountNonzero => sum(truth(value.detach()), &axes),
+            Reduce::Argmax | Reduce::Argmin => {
+                let value = if self.what == Reduce::Argmax { value.detach() } else { -value.detach() };
                 match (&self.axes, &axes[..]) {
                     (Some(_), [axis]) => value.argmax(*axis),
                     _ => {
@@ -235,14 +235,14 @@ impl Function for Reduction {
                     }
                 }
             }
-            What::Logsumexp => {
+            Reduce::Logsumexp => {
                 let largest = largest(&value, &axes);
                 let powers = (value - spread(largest.clone(), &sizes)?).exp();
                 largest + sum(powers, &axes).log()
             }
         };
         let output = match (self.initial, self.what) {
-            (Some(initial), What::Max) => super::pairs::maximum(output.clone(), alike(&output, initial)?),
+            (Some(initial), Reduce::Max) => super::pairs::maximum(output.clone(), alike(&output, initial)?),
             (Some(initial), _) => super::pairs::minimum(output.clone(), alike(&output, initial)?),
             (None, _) => output,
         };

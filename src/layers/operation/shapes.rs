@@ -3,7 +3,7 @@
 use super::argument::{Described, Operand};
 use super::axes::{axis_or, counted};
 use super::rules::{axes, axis, check_rank, one, only, spread};
-use super::{Entry, Exported, Function, Made, NUMPY, total};
+use super::{Exported, Function, FunctionResult, NUMPY, OperationEntry, total};
 use crate::error::{Error, Result};
 use crate::layers::{Edge, Exporting};
 use crate::ops::Value;
@@ -13,7 +13,7 @@ use crate::shape::{Shape, check_count};
 const MAX_LISTED: usize = 1 << 16;
 
 #[derive(Clone, Debug)]
-enum What {
+enum Reshaping {
     /// Sizes, −1 for the inferred one.
     Reshape(Vec<isize>),
     Ravel,
@@ -37,13 +37,13 @@ enum What {
     },
     Pad {
         widths: Vec<(usize, usize)>,
-        mode: Mode,
+        mode: PadMode,
     },
 }
 
 /// How padding is filled.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Mode {
+enum PadMode {
     Constant(f32),
     /// Reflected, without repeating the edge.
     Reflect,
@@ -51,13 +51,13 @@ enum Mode {
     Symmetric,
 }
 
-fn made(described: &Described, what: What) -> Made {
+fn made(described: &Described, what: Reshaping) -> FunctionResult {
     described.expect_count(1)?;
     Ok(Box::new(what))
 }
 
-pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NUMPY, "Reshape", |given| {
+pub(super) const ENTRIES: &[OperationEntry] = &[
+    OperationEntry::new(NUMPY, "Reshape", |given| {
         let sizes: Vec<Option<isize>> = given.require("newshape")?;
         let sizes = sizes.into_iter().collect::<Option<Vec<isize>>>();
         let sizes = sizes.ok_or_else(|| given.unsupported("`None` in `newshape`", "sizes, one of them -1"))?;
@@ -66,59 +66,59 @@ pub(super) const ENTRIES: &[Entry] = &[
             let expected = "sizes of at least 0, at most one of them -1";
             return Err(Error::argument("newshape", expected, format!("{sizes:?}")));
         }
-        made(given, What::Reshape(sizes))
+        made(given, Reshaping::Reshape(sizes))
     }),
-    Entry::new(NUMPY, "Ravel", |given| made(given, What::Ravel)),
-    Entry::new(NUMPY, "Transpose", |given| {
+    OperationEntry::new(NUMPY, "Ravel", |given| made(given, Reshaping::Ravel)),
+    OperationEntry::new(NUMPY, "Transpose", |given| {
         let axes = given.integers("axes")?;
-        made(given, What::Transpose(axes))
+        made(given, Reshaping::Transpose(axes))
     }),
-    Entry::new(NUMPY, "Swapaxes", |given| {
+    OperationEntry::new(NUMPY, "Swapaxes", |given| {
         let (one, other) = (given.require("axis1")?, given.require("axis2")?);
-        made(given, What::Swapaxes(one, other))
+        made(given, Reshaping::Swapaxes(one, other))
     }),
-    Entry::new(NUMPY, "Moveaxis", |given| {
+    OperationEntry::new(NUMPY, "Moveaxis", |given| {
         let mut list = |key: &str| given.integers(key)?.ok_or_else(|| Error::argument(key, "axes", "none"));
         let (source, destination) = (list("source")?, list("destination")?);
         if source.len() != destination.len() {
             let expected = format!("{} axes, as many as `source`", source.len());
             return Err(Error::argument("destination", expected, destination.len()));
         }
-        made(given, What::Moveaxis(source, destination))
+        made(given, Reshaping::Moveaxis(source, destination))
     }),
-    Entry::new(NUMPY, "ExpandDims", |given| {
+    OperationEntry::new(NUMPY, "ExpandDims", |given| {
         let axes = given.integers("axis")?.ok_or_else(|| Error::argument("axis", "an axis", "none"))?;
-        made(given, What::ExpandDims(axes))
+        made(given, Reshaping::ExpandDims(axes))
     }),
-    Entry::new(NUMPY, "Squeeze", |given| {
+    OperationEntry::new(NUMPY, "Squeeze", |given| {
         let axes = given.integers("axis")?;
-        made(given, What::Squeeze(axes))
+        made(given, Reshaping::Squeeze(axes))
     }),
-    Entry::new(NUMPY, "BroadcastTo", |given| {
+    OperationEntry::new(NUMPY, "BroadcastTo", |given| {
         let sizes = given.require("shape")?;
-        made(given, What::BroadcastTo(sizes))
+        made(given, Reshaping::BroadcastTo(sizes))
     }),
-    Entry::new(NUMPY, "Flip", |given| {
+    OperationEntry::new(NUMPY, "Flip", |given| {
         let axes = given.integers("axis")?;
-        made(given, What::Flip(axes))
+        made(given, Reshaping::Flip(axes))
     }),
-    Entry::new(NUMPY, "Roll", |given| {
+    OperationEntry::new(NUMPY, "Roll", |given| {
         let shift = given.integers("shift")?.ok_or_else(|| Error::argument("shift", "a number", "none"))?;
         let axis = given.integers("axis")?;
         if axis.as_ref().map_or(shift.len() != 1, |axis| axis.len() != shift.len()) {
             return Err(Error::argument("shift", "one number for each axis", format!("{shift:?}")));
         }
-        made(given, What::Roll { shift, axis })
+        made(given, Reshaping::Roll { shift, axis })
     }),
-    Entry::new(NUMPY, "Tile", |given| {
+    OperationEntry::new(NUMPY, "Tile", |given| {
         let repeats = counts(given, "repeats")?;
-        made(given, What::Tile(repeats))
+        made(given, Reshaping::Tile(repeats))
     }),
-    Entry::new(NUMPY, "Repeat", |given| {
+    OperationEntry::new(NUMPY, "Repeat", |given| {
         let (repeats, axis) = (counts(given, "repeats")?, given.take("axis")?);
-        made(given, What::Repeat { repeats, axis })
+        made(given, Reshaping::Repeat { repeats, axis })
     }),
-    Entry::new(NUMPY, "Pad", pad),
+    OperationEntry::new(NUMPY, "Pad", pad),
 ];
 
 /// Repeat counts: one number or several.
@@ -131,7 +131,7 @@ fn counts(described: &mut Described, key: &str) -> Result<Vec<usize>> {
 }
 
 /// `1`, `[1, 2]` for all axes, or a pair per axis.
-fn pad(described: &mut Described) -> Made {
+fn pad(described: &mut Described) -> FunctionResult {
     #[derive(serde::Deserialize)]
     #[serde(untagged, expecting = "a number, a pair of them, or a pair for each axis")]
     enum Widths {
@@ -156,17 +156,17 @@ fn pad(described: &mut Described) -> Made {
     };
     let mode = described.take::<String>("mode")?;
     let mode = match (mode.as_deref().unwrap_or("constant"), constant) {
-        ("constant", fill) => Mode::Constant(fill.unwrap_or(0.0)),
+        ("constant", fill) => PadMode::Constant(fill.unwrap_or(0.0)),
         (other, Some(_)) => {
             return Err(Error::argument("constant_values", "none with another mode than `constant`", other));
         }
-        ("reflect", None) => Mode::Reflect,
-        ("symmetric", None) => Mode::Symmetric,
+        ("reflect", None) => PadMode::Reflect,
+        ("symmetric", None) => PadMode::Symmetric,
         (other, None) => return Err(Error::unknown("mode", other, ["constant", "reflect", "symmetric"])),
     };
     // The value is now part of the function.
     described.operands.truncate(1);
-    made(described, What::Pad { widths, mode })
+    made(described, Reshaping::Pad { widths, mode })
 }
 
 fn times(size: Option<usize>, count: usize) -> Option<usize> {
@@ -199,7 +199,7 @@ fn reshaped(input: &Shape, given: &[isize]) -> Result<Shape> {
     Ok(Shape::new(sizes.collect::<Vec<_>>()))
 }
 
-impl What {
+impl Reshaping {
     /// The input axis for each output axis.
     fn order(&self, rank: usize) -> Result<Vec<usize>> {
         match self {
@@ -269,9 +269,9 @@ fn repeated(size: Option<usize>, repeats: &[usize]) -> Result<Option<usize>> {
 }
 
 /// The input indices of an axis with reflected padding.
-fn mirrored(length: usize, before: usize, after: usize, mode: Mode) -> Result<Vec<usize>> {
+fn mirrored(length: usize, before: usize, after: usize, mode: PadMode) -> Result<Vec<usize>> {
     let period = match mode {
-        Mode::Reflect => length.saturating_sub(1).saturating_mul(2),
+        PadMode::Reflect => length.saturating_sub(1).saturating_mul(2),
         _ => length.saturating_mul(2),
     };
     let whole = check_count(&[length.saturating_add(before).saturating_add(after)])?;
@@ -282,14 +282,14 @@ fn mirrored(length: usize, before: usize, after: usize, mode: Mode) -> Result<Ve
         // Counted from the first index, on a periodic path forth and back.
         let at = (cell + period - before % period) % period;
         match mode {
-            Mode::Reflect => at.min(period - at),
+            PadMode::Reflect => at.min(period - at),
             _ => at.min(period - 1 - at),
         }
     };
     Ok((0..whole).map(position).collect())
 }
 
-impl Function for What {
+impl Function for Reshaping {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let input = only(inputs)?;
         let rank = input.rank();
@@ -351,7 +351,7 @@ impl Function for What {
             }
             Self::Pad { widths, mode } => {
                 for (size, (before, after)) in sizes.iter_mut().zip(Self::widths(widths, rank)?) {
-                    let needs_values = !matches!(mode, Mode::Constant(_));
+                    let needs_values = !matches!(mode, PadMode::Constant(_));
                     if needs_values && *size == Some(0) && before.max(after) > 0 {
                         return Err(Error::shape("at least one value to repeat in the border", input));
                     }
@@ -374,7 +374,7 @@ impl Function for What {
     }
 
     fn takes_nothing(&self) -> bool {
-        matches!(self, Self::Pad { mode: Mode::Constant(_), .. })
+        matches!(self, Self::Pad { mode: PadMode::Constant(_), .. })
     }
 
     fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
@@ -433,7 +433,7 @@ impl Function for What {
             Self::Pad { widths, mode } => {
                 let widths = Self::widths(widths, rank)?;
                 match mode {
-                    Mode::Constant(fill) => to.pad(x, (0, rank), &widths, *fill),
+                    PadMode::Constant(fill) => to.pad(x, (0, rank), &widths, *fill),
                     _ => return Ok(None),
                 }
             }
@@ -496,7 +496,7 @@ impl Function for What {
                 for (axis, (before, after)) in Self::widths(widths, rank)?.into_iter().enumerate() {
                     value = match mode {
                         _ if before == 0 && after == 0 => value,
-                        Mode::Constant(fill) => value.pad(axis, before, after, *fill)?,
+                        PadMode::Constant(fill) => value.pad(axis, before, after, *fill)?,
                         mode => value.select(axis, &mirrored(sizes[axis], before, after, *mode)?)?,
                     };
                 }

@@ -13,7 +13,7 @@ fn made(class: &str, config: Json, args: Json) -> Result<Operation> {
     fn filled(value: Json) -> Json {
         match value {
             Json::String(name) if name == "x" => tensor("float32"),
-            Json::String(name) if Kind::of_dtype(Some(&name)).is_ok() => tensor(&name),
+            Json::String(name) if ValueKind::of_dtype(Some(&name)).is_ok() => tensor(&name),
             Json::Array(list) => list.into_iter().map(filled).collect(),
             other => other,
         }

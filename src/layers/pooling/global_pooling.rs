@@ -172,6 +172,22 @@ global_pooling! {
 }
 
 global_pooling! {
+    /// The mean of each channel over all rows and columns.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → `(batch, channels)`, or `(batch, 1, 1, channels)` with `keepdims`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(GlobalAveragePooling2D::new().input_shape((4, 4, 64)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 64)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    GlobalAveragePooling2D, 2, Average, false
+}
+
+global_pooling! {
     /// The mean of each channel over depth, rows and columns.
     ///
     /// # Shapes

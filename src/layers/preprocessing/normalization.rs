@@ -7,7 +7,7 @@ use crate::datasets::IntoSamples;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::kernels::activation::Activation;
-use crate::kernels::batch_norm::Prepared;
+use crate::kernels::batch_norm::PreparedNormalization;
 use crate::kernels::merge;
 use crate::layers::{
     BuiltIn, Call, Common, Edge, Exporting, Freezing, Frozen, FrozenStep, HasCommon, Layer, LayerArguments,
@@ -247,7 +247,10 @@ impl Layer for Normalization {
                 true => FrozenNormalization::Invert { factors: deviation.collect(), summands: mean, len },
                 false => {
                     let factors = deviation.map(|deviation| 1.0 / deviation).collect();
-                    FrozenNormalization::Normalize(Prepared::with_factors(mean, factors, Activation::Linear), len)
+                    FrozenNormalization::Normalize(
+                        PreparedNormalization::with_factors(mean, factors, Activation::Linear),
+                        len,
+                    )
                 }
             }
             .into(),
@@ -302,7 +305,7 @@ impl Layer for Normalization {
 /// The layer in a predictor, for samples of so many values.
 #[derive(Debug)]
 enum FrozenNormalization {
-    Normalize(Prepared, usize),
+    Normalize(PreparedNormalization, usize),
     Invert { factors: Vec<f32>, summands: Vec<f32>, len: usize },
 }
 

@@ -61,7 +61,7 @@ crate::describe! {
 }
 
 /// One direction's layer, with the arguments that matter here.
-struct Direction {
+struct DirectedLayer {
     layer: Box<dyn Layer>,
     go_backwards: bool,
     return_sequences: bool,
@@ -75,7 +75,7 @@ impl Bidirectional {
     }
 
     /// The layer with its name and its direction, as Keras derives it from the given one.
-    fn direction(layer: &dyn Layer, prefix: &str, turn: bool) -> Result<Direction> {
+    fn direction(layer: &dyn Layer, prefix: &str, turn: bool) -> Result<DirectedLayer> {
         let wrong = || Err(Error::argument("layer", "a recurrent layer", layer.class_name()));
         // Checked first, because a round trip of a deeply nested layer takes long.
         let entry = entry(layer.class_name())?;
@@ -98,10 +98,10 @@ impl Bidirectional {
         }
         let return_state = flag(&config, "return_state").unwrap_or(false);
         let layer = entry.layer(config)?;
-        Ok(Direction { layer, go_backwards: turn || go_backwards, return_sequences, return_state })
+        Ok(DirectedLayer { layer, go_backwards: turn || go_backwards, return_sequences, return_state })
     }
 
-    fn directions(&self) -> Result<(Direction, Direction)> {
+    fn directions(&self) -> Result<(DirectedLayer, DirectedLayer)> {
         let forward = Self::direction(self.layer.layer(), "forward_", false)?;
         let backward = match &self.backward_layer {
             Some(layer) => Self::direction(layer.layer(), "backward_", false)?,
@@ -242,7 +242,7 @@ impl Layer for Bidirectional {
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
         let (forward, backward) = self.directions()?;
         let mut all = 0usize;
-        for Direction { layer, .. } in [forward, backward] {
+        for DirectedLayer { layer, .. } in [forward, backward] {
             // Two copies of the output: that of the backward direction is also reversed.
             let outputs = layer.checked_outputs(std::slice::from_ref(input), &Arguments::new())?;
             let outputs = outputs[0].known_len().saturating_mul(2);
@@ -260,7 +260,7 @@ impl Layer for Bidirectional {
             (halves(&edges[positional..])?, halves(&shapes[positional..])?);
         let count = forward.layer.weights(&shapes[0])?.len();
         let (weights, other_weights) = to.weights().split_at(count.min(to.weights().len()));
-        let mut run = |direction: &Direction, states: Vec<Edge>, state_shapes: Vec<Shape>, weights: &[Value]| {
+        let mut run = |direction: &DirectedLayer, states: Vec<Edge>, state_shapes: Vec<Shape>, weights: &[Value]| {
             let arguments = starting_from(states.len());
             let inputs = std::iter::once(edges[0]).chain(states).collect();
             let shapes = std::iter::once(shapes[0].clone()).chain(state_shapes).collect();
@@ -299,7 +299,7 @@ impl Layer for Bidirectional {
         let (first, second) = halves(&given)?;
         let outer = call.mask.take();
         let mask = mask_in_use(&outer, &given, call);
-        let mut run = |direction: &Direction, states: Vec<Value>, first: usize, place: u64| {
+        let mut run = |direction: &DirectedLayer, states: Vec<Value>, first: usize, place: u64| {
             let arguments = starting_from(states.len());
             let inputs = std::iter::once(input.clone()).chain(states).collect();
             inner_forward(&*direction.layer, inputs, &arguments, call, first, place, mask.clone())

@@ -1,7 +1,7 @@
 //! `ConvLSTM1D`, `ConvLSTM2D` and `ConvLSTM3D`: long short-term memory with convolutions for matrix products.
 
 use super::shared::{check_states, lstm_states, mask_in_use, of_steps, sequence_and_states, split_states};
-use super::steps::{After, Start, Way, each_step, graph_nodes};
+use super::steps::{After, InitialState, Way, each_step, graph_nodes};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
@@ -304,7 +304,7 @@ macro_rules! conv_lstm {
                 let (output, states) = self.way().through(
                     steps,
                     mask.as_ref(),
-                    Start { states, is_zero },
+                    InitialState { states, is_zero },
                     |index, before| {
                         let mut gate = 0;
                         let mut drop = |value: Value| {

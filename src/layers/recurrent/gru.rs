@@ -4,11 +4,11 @@ use super::recurrent;
 use super::shared::gate;
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::kernels::rnn::{Order, PreparedGru};
+use crate::kernels::rnn::{PreparedGru, StepOrder};
 use crate::layers::{
     Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, OnnxNumbers as Numbers, WeightSpec,
 };
-use crate::ops::{Cell, Value};
+use crate::ops::{Recurrence, Value};
 use crate::shape::Shape;
 
 recurrent! {
@@ -85,7 +85,7 @@ impl Layer for GRU {
         }
         let prepared =
             self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedGru::new)?;
-        let order = Order { backwards: self.go_backwards, sequences: self.return_sequences };
+        let order = StepOrder { backwards: self.go_backwards, sequences: self.return_sequences };
         Some(FrozenGRU { prepared, order }.into())
     }
 
@@ -109,7 +109,7 @@ impl Layer for GRU {
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let (activation, recurrent_activation) = (&self.activation, &self.recurrent_activation);
-        let cell = if self.reset_after { Cell::Gru } else { Cell::GruResetBefore };
+        let cell = if self.reset_after { Recurrence::Gru } else { Recurrence::GruResetBefore };
         if let Some(outputs) = self.shared().fast(&inputs, call, cell, 1, activation, recurrent_activation)? {
             return Ok(outputs);
         }
@@ -148,7 +148,7 @@ impl Layer for GRU {
 #[derive(Debug)]
 struct FrozenGRU {
     prepared: PreparedGru,
-    order: Order,
+    order: StepOrder,
 }
 
 impl FrozenStep for FrozenGRU {

@@ -4,9 +4,9 @@ use super::recurrent;
 use super::shared::{gate, lstm_states};
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::kernels::rnn::{Order, PreparedLstm};
+use crate::kernels::rnn::{PreparedLstm, StepOrder};
 use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
-use crate::ops::{Cell, Value};
+use crate::ops::{Recurrence, Value};
 use crate::shape::Shape;
 
 recurrent! {
@@ -77,7 +77,7 @@ impl Layer for LSTM {
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         let prepared =
             self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedLstm::new)?;
-        let order = Order { backwards: self.go_backwards, sequences: self.return_sequences };
+        let order = StepOrder { backwards: self.go_backwards, sequences: self.return_sequences };
         Some(FrozenLSTM { prepared, order }.into())
     }
 
@@ -94,7 +94,9 @@ impl Layer for LSTM {
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let (activation, recurrent_activation) = (&self.activation, &self.recurrent_activation);
-        if let Some(outputs) = self.shared().fast(&inputs, call, Cell::Lstm, 2, activation, recurrent_activation)? {
+        if let Some(outputs) =
+            self.shared().fast(&inputs, call, Recurrence::Lstm, 2, activation, recurrent_activation)?
+        {
             return Ok(outputs);
         }
         let bias = self.use_bias.then(|| call.weight(2));
@@ -110,7 +112,7 @@ impl Layer for LSTM {
 #[derive(Debug)]
 struct FrozenLSTM {
     prepared: PreparedLstm,
-    order: Order,
+    order: StepOrder,
 }
 
 impl FrozenStep for FrozenLSTM {

@@ -91,8 +91,8 @@ macro_rules! recurrent {
                 Self::required(units)
             }
 
-            fn shared(&self) -> super::shared::Shared<'_> {
-                super::shared::Shared {
+            fn shared(&self) -> super::shared::RecurrentArguments<'_> {
+                super::shared::RecurrentArguments {
                     gates: $gates,
                     units: self.units,
                     use_bias: self.use_bias,

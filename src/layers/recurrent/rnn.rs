@@ -6,7 +6,7 @@ use super::RnnCell;
 use super::cell::starting_from;
 use super::shared::{check_states, mask_in_use, of_steps, sequence_and_states, split_states};
 use super::stacked_rnn_cells::StackedRNNCells;
-use super::steps::{After, Start, Way, each_step, graph_nodes};
+use super::steps::{After, InitialState, Way, each_step, graph_nodes};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
 use crate::layers::arguments::INITIAL_STATE;
@@ -59,7 +59,7 @@ crate::describe! {
 type Member<'a> = (&'a dyn Layer, &'a dyn RnnCell, String);
 
 /// A cell with its place in the layer.
-struct Placed<'a> {
+struct StackedCell<'a> {
     layer: &'a dyn Layer,
     cell: &'a dyn RnnCell,
     /// The part of the layer that holds its weights.
@@ -118,7 +118,7 @@ impl RNN {
     }
 
     /// The cells, each with its input shape for one step of a sequence of shape `input`.
-    fn placed(&self, input: &Shape) -> Result<Vec<Placed<'_>>> {
+    fn placed(&self, input: &Shape) -> Result<Vec<StackedCell<'_>>> {
         let mut step = input.sizes().to_vec();
         if step.len() < 2 {
             return Err(Error::shape("a sequence: (batch, steps, …)", input));
@@ -128,13 +128,13 @@ impl RNN {
         let placed = self.cells()?.into_iter().map(|(layer, cell, group)| {
             let after = Shape::new([next.sizes()[0], Some(cell.output_size())]);
             let input = std::mem::replace(&mut next, after);
-            Placed { layer, cell, group, input }
+            StackedCell { layer, cell, group, input }
         });
         Ok(placed.collect())
     }
 
     /// The shapes of the states, cell by cell.
-    fn states(cells: &[Placed<'_>], batch: Option<usize>) -> Vec<Shape> {
+    fn states(cells: &[StackedCell<'_>], batch: Option<usize>) -> Vec<Shape> {
         let sizes = cells.iter().flat_map(|placed| placed.cell.state_size());
         sizes.map(|size| Shape::new([batch, Some(size)])).collect()
     }
@@ -142,7 +142,7 @@ impl RNN {
     /// Runs the cells' own layers one after the other, if each cell has one.
     fn layer_by_layer(
         &self,
-        cells: &[Placed<'_>],
+        cells: &[StackedCell<'_>],
         input: &Value,
         given: &[Value],
         mask: &Option<Value>,
@@ -177,7 +177,7 @@ impl RNN {
     /// Runs all cells at each step.
     fn step_by_step(
         &self,
-        cells: &[Placed<'_>],
+        cells: &[StackedCell<'_>],
         input: &Value,
         given: Vec<Value>,
         mask: &Option<Value>,
@@ -198,7 +198,7 @@ impl RNN {
         let counts: Vec<usize> =
             cells.iter().map(|placed| Ok(placed.layer.weights(&placed.input)?.len())).collect::<Result<_>>()?;
         let inputs = each_step(input.clone());
-        self.way().through(steps, mask.as_ref(), Start { states, is_zero }, |index, before| {
+        self.way().through(steps, mask.as_ref(), InitialState { states, is_zero }, |index, before| {
             let (mut value, mut states, mut first, mut left) = (inputs(index)?, Vec::new(), 0, before);
             for (place, (placed, count)) in cells.iter().zip(&counts).enumerate() {
                 let own;

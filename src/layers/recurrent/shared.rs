@@ -1,6 +1,6 @@
 //! Shared by the recurrent layers: their weights, and the loop over the steps.
 
-use super::steps::{After, Start, Way, each_step, graph_nodes};
+use super::steps::{After, InitialState, Way, each_step, graph_nodes};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
@@ -9,7 +9,7 @@ use crate::kernels::rnn as kernels;
 use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::regularization::{check_rate, drop_out};
 use crate::layers::{Arguments, Attribute, Call, Edge, Exporting, Freezing, OnnxNumbers as Numbers, WeightSpec};
-use crate::ops::{self, Cell, Steps, Value};
+use crate::ops::{self, Recurrence, Steps, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
@@ -17,7 +17,7 @@ use crate::shape::Shape;
 type Weighting<'a> = (&'a Initializer, &'a Option<Regularizer>, &'a Option<Constraint>);
 
 /// The arguments that all recurrent layers share; they are documented in the layers.
-pub(super) struct Shared<'a> {
+pub(super) struct RecurrentArguments<'a> {
     pub gates: usize,
     pub units: usize,
     pub use_bias: bool,
@@ -32,7 +32,7 @@ pub(super) struct Shared<'a> {
     pub stateful: bool,
 }
 
-impl Shared<'_> {
+impl RecurrentArguments<'_> {
     /// Like [`output_shapes`](Self::output_shapes), where one output is required.
     pub fn output_shape(&self, input: &Shape, activations: &[&Activation]) -> Result<Shape> {
         self.way.expect_one_output()?;
@@ -143,7 +143,7 @@ impl Shared<'_> {
         call: &mut Call<'_>,
         bias: Option<Value>,
         states: usize,
-        step: impl Fn(Value, &[Value], &Recurrent) -> Result<Vec<Value>>,
+        step: impl Fn(Value, &[Value], &RecurrentProduct) -> Result<Vec<Value>>,
     ) -> Result<Vec<Value>> {
         let (input, given) = sequence_and_states(inputs, states)?;
         let sizes = input.sizes();
@@ -158,7 +158,7 @@ impl Shared<'_> {
             false => given,
         };
         let is_zero = given.is_empty();
-        let start = Start { states: if is_zero { vec![zeros; states] } else { given }, is_zero };
+        let start = InitialState { states: if is_zero { vec![zeros; states] } else { given }, is_zero };
         let inputs = each_step(inputs);
         let (output, states) = self.way.through(steps, mask.as_ref(), start, |index, before| {
             Ok(After { output: None, states: step(inputs(index)?, before, &recurrent)? })
@@ -216,7 +216,7 @@ impl Shared<'_> {
         &self,
         inputs: &[Value],
         call: &mut Call<'_>,
-        cell: Cell,
+        cell: Recurrence,
         states: usize,
         activation: &Activation,
         recurrent_activation: &Activation,
@@ -243,14 +243,14 @@ impl Shared<'_> {
         self.finish(output, states, mask, call).map(Some)
     }
 
-    fn recurrent(&self, call: &mut Call<'_>, zeros: &Value) -> Result<Recurrent> {
+    fn recurrent(&self, call: &mut Call<'_>, zeros: &Value) -> Result<RecurrentProduct> {
         let dropped = call.training_mode() && self.recurrent_dropout > 0.0;
         let masks = (0..if dropped { self.gates } else { 0 }).map(|_| {
             let ones = zeros.clone().add_scalar(1.0);
             let sizes = ones.sizes();
             drop_out(ones, &sizes, self.recurrent_dropout, &mut call.rng(self.seed))
         });
-        Ok(Recurrent { masks: masks.collect::<Result<_>>()?, kernel: call.weight(1), units: self.units })
+        Ok(RecurrentProduct { masks: masks.collect::<Result<_>>()?, kernel: call.weight(1), units: self.units })
     }
 }
 
@@ -314,13 +314,13 @@ pub(super) fn of_steps(mask: Value, sizes: &[usize]) -> Result<Value> {
 }
 
 /// The recurrent kernel, and the dropout masks of the state for each gate.
-pub(super) struct Recurrent {
+pub(super) struct RecurrentProduct {
     kernel: Value,
     masks: Vec<Value>,
     units: usize,
 }
 
-impl Recurrent {
+impl RecurrentProduct {
     /// The state times the kernel's columns for `gates`: (batch, number of gates · units).
     pub fn product(&self, state: &Value, gates: std::ops::Range<usize>) -> Result<Value> {
         let columns = |gates: std::ops::Range<usize>| {
@@ -372,7 +372,7 @@ fn onnx_activation(activation: &Activation) -> Option<(&'static str, Option<f32>
     })
 }
 
-impl Shared<'_> {
+impl RecurrentArguments<'_> {
     /// The layer as an ONNX operator, whose gates are Keras's in this `order`, with the biases of inputs and states.
     pub fn onnx(
         &self,

@@ -19,7 +19,7 @@ pub struct Way {
 }
 
 /// The initial state of a sequence.
-pub(super) struct Start {
+pub(super) struct InitialState {
     /// Its values, (batch, …) each.
     pub states: Vec<Value>,
     /// Whether it is all zeros.
@@ -85,7 +85,7 @@ impl Way {
         &self,
         steps: usize,
         mask: Option<&Value>,
-        start: Start,
+        start: InitialState,
         mut step: impl FnMut(usize, &[Value]) -> Result<After>,
     ) -> Result<(Value, Vec<Value>)> {
         let mut before = start.states;

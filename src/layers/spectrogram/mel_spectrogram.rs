@@ -4,7 +4,7 @@ use std::f64::consts::PI;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::initializers::Window;
+use crate::initializers::WindowFunction;
 use crate::layers::{BuiltIn, Call, Common, Layer};
 use crate::ops::{self, ConvGeometry, Value};
 use crate::shape::Shape;
@@ -32,7 +32,7 @@ crate::describe! {
         /// The length of the window, at most `fft_length`; by default `fft_length`.
         sequence_length: Option<usize> = None,
         /// `hann`, `hamming`, or a number for each sample of a frame; `None` is a rectangular window.
-        window: Option<Window> = Some(Window::Name("hann".to_owned())),
+        window: Option<WindowFunction> = Some(WindowFunction::Name("hann".to_owned())),
         /// The sampling rate, in hertz.
         sampling_rate: usize = 16000,
         /// The number of mel bands.
@@ -58,12 +58,12 @@ crate::describe! {
 const MOST_KEPT: usize = 4;
 
 /// Tables that were made, the newest last.
-static KEPT: Kept = Mutex::new(Vec::new());
+static KEPT: TableCache = Mutex::new(Vec::new());
 
-type Kept = Mutex<Vec<Arc<Tables>>>;
+type TableCache = Mutex<Vec<Arc<MelTables>>>;
 
 /// What a layer computes with that no weight is.
-struct Tables {
+struct MelTables {
     kernel: Vec<f32>,
     bands: Vec<f32>,
     /// The layer that they are of, without what does not change them.
@@ -108,8 +108,8 @@ impl MelSpectrogram {
             let expected = format!("at least {}, the length of a frame, and 2", self.length());
             return Err(Error::argument("fft_length", expected, self.fft_length));
         }
-        if let Some(Window::Name(name)) =
-            self.window.as_ref().filter(|window| !["hann", "hamming"].map(Window::from).contains(window))
+        if let Some(WindowFunction::Name(name)) =
+            self.window.as_ref().filter(|window| !["hann", "hamming"].map(WindowFunction::from).contains(window))
         {
             return Err(Error::unknown("window", name, ["hann", "hamming"]));
         }
@@ -147,7 +147,7 @@ impl MelSpectrogram {
     }
 
     /// The kernel and the bands, which are made once and kept for the next batches: of the layers that have computed last.
-    fn tables(&self, kept: &Kept) -> Result<Arc<Tables>> {
+    fn tables(&self, kept: &TableCache) -> Result<Arc<MelTables>> {
         let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
         // What does not change them, such as the stride, is the same in all keys.
         let key = Self {
@@ -162,11 +162,11 @@ impl MelSpectrogram {
             common: Common::default(),
             ..self.clone()
         };
-        let same = |tables: &Arc<Tables>| format!("{:?}", tables.key) == format!("{key:?}");
+        let same = |tables: &Arc<MelTables>| format!("{:?}", tables.key) == format!("{key:?}");
         if let Some(found) = lock().iter().find(|tables| same(tables)) {
             return Ok(found.clone());
         }
-        let made = Arc::new(Tables { kernel: self.kernel()?, bands: self.bands(), key });
+        let made = Arc::new(MelTables { kernel: self.kernel()?, bands: self.bands(), key });
         let mut kept = lock();
         if kept.len() >= MOST_KEPT {
             kept.remove(0);
@@ -264,8 +264,7 @@ impl Layer for MelSpectrogram {
         let signal = signal.reshape(&[batch, samples + 2 * half, 1])?;
         let tables = self.tables(&KEPT)?;
         let kernel = Value::from_vec(tables.kernel.clone(), &[self.fft_length, 1, 2 * frequencies], &device)?;
-        let geometry =
-            ConvGeometry { strides: vec![self.sequence_stride], dilation: vec![1], pads: vec![(0, 0)], groups: 1 };
+        let geometry = ConvGeometry { strides: [self.sequence_stride], dilation: [1], pads: [(0, 0)], groups: 1 };
         let sides = ops::conv(signal, kernel, None, &geometry)?;
         let side = |first: usize| sides.clone().narrow(2, first, frequencies).square();
         let mut power = side(0) + side(frequencies);
@@ -298,7 +297,7 @@ mod tests {
     use super::*;
     #[test]
     fn tables_are_made_once_and_those_of_other_layers_are_others() {
-        let kept = Kept::default();
+        let kept = TableCache::default();
         let small = || MelSpectrogram::new().fft_length(18).sampling_rate(100).num_mel_bins(3).min_freq(1.0);
         let first = small().tables(&kept).unwrap();
         assert!(Arc::ptr_eq(&first, &small().sequence_stride(3).top_db(20.0).tables(&kept).unwrap()));

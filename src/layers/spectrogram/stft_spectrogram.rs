@@ -2,7 +2,7 @@
 
 use crate::config::choice;
 use crate::error::{Error, Result};
-use crate::initializers::{Initializer, Window};
+use crate::initializers::{Initializer, WindowFunction};
 use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
 use crate::ops::{self, ConvGeometry, Value};
 use crate::shape::{DataFormat, Padding, Shape};
@@ -54,7 +54,7 @@ crate::describe! {
         /// The length of the transform, at least that of a frame; by default the next power of two.
         fft_length: Option<usize> = None,
         /// The window; `None` is a rectangular one.
-        window: Option<Window> = Some(Window::Name("hann".to_owned())),
+        window: Option<WindowFunction> = Some(WindowFunction::Name("hann".to_owned())),
         /// Whether the window is periodic rather than symmetric.
         periodic: bool = false,
         /// The normalization of the kernels: by the root of the window's sum of squares (`density`), by its sum
@@ -215,8 +215,7 @@ impl Layer for STFTSpectrogram {
         };
         let signals = signals.reshape(&[batch * channels, samples, 1])?;
         let (before, after, frames) = self.frames(samples);
-        let geometry =
-            ConvGeometry { strides: vec![self.step()], dilation: vec![1], pads: vec![(before, after)], groups: 1 };
+        let geometry = ConvGeometry { strides: [self.step()], dilation: [1], pads: [(before, after)], groups: 1 };
         let frequencies = self.frequencies();
         let side = |index: usize| -> Result<Value> {
             let side = ops::conv(signals.clone(), call.weight(index), None, &geometry)?;

@@ -3,9 +3,9 @@
 use super::super::as_model::nested_model;
 use super::super::form::{Form, Functional};
 use super::super::graph::shapes_of;
-use super::super::graph::{Node, Slot};
-use super::super::order::{Order, Vertex, order};
-use super::super::summary::{Connection, Params, Row, Summary};
+use super::super::graph::{Node, ValueId};
+use super::super::order::{GraphOrder, Vertex, order};
+use super::super::summary::{Connection, ParamCount, Row, Summary};
 use super::{Built, Model};
 use crate::compile::Compiled;
 use crate::layers::Operation;
@@ -24,10 +24,10 @@ impl Model {
             shapes.for_each(|shape| *shape = shape.or_batch(batch));
         }
         let (trainable, rest) = self.built.get().map_or((0, 0), |built| self.count_by_trainable(built));
-        let mut summary = Summary::new(self.name(), rows, Params::float32(trainable), Params::float32(rest));
+        let mut summary = Summary::new(self.name(), rows, ParamCount::float32(trainable), ParamCount::float32(rest));
         summary.connected = self.functional.as_ref().is_some_and(|own| !self.is_chain(own));
         summary.input_shape = self.input_shape().ok().cloned();
-        summary.optimizer = self.compiled.as_ref().and_then(Compiled::optimizer_params).map(Params::float32);
+        summary.optimizer = self.compiled.as_ref().and_then(Compiled::optimizer_params).map(ParamCount::float32);
         summary
     }
 
@@ -76,7 +76,7 @@ impl Model {
     }
 
     /// The source of a value of a Functional model.
-    fn connection(&self, slot: Slot) -> Option<Connection> {
+    fn connection(&self, slot: ValueId) -> Option<Connection> {
         let functional = self.functional.as_ref()?;
         let (layer, call, output) = match self.graph.producer(slot) {
             Some(node) => (node.layer, node.number, slot - node.output),
@@ -86,9 +86,9 @@ impl Model {
     }
 
     /// Keras's order of the layers and calls. The calls are the inputs followed by the nodes of the graph.
-    fn order(&self, functional: &Functional) -> Option<Order> {
+    fn order(&self, functional: &Functional) -> Option<GraphOrder> {
         let inputs = self.graph.inputs();
-        let call_of = |slot: Slot| self.graph.index_of(slot).map_or(slot, |node| inputs + node);
+        let call_of = |slot: ValueId| self.graph.index_of(slot).map_or(slot, |node| inputs + node);
         let input = |layer: &usize| Vertex { operation: *layer, parents: Vec::new() };
         let mut vertices: Vec<Vertex> = functional.inputs.iter().map(input).collect();
         vertices.extend(

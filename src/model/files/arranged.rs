@@ -30,7 +30,7 @@ pub(super) struct Arranged {
 
 /// Properties of the file and the layer that determine the layout.
 #[derive(Clone, Copy)]
-pub(super) struct Layout {
+pub(super) struct WeightArrangement {
     /// Whether Keras 1 wrote the file.
     pub keras_1: bool,
     /// Whether the layer's data format is channels first.
@@ -39,13 +39,13 @@ pub(super) struct Layout {
 
 impl Arranged {
     /// From the shapes `found` in the file, for the weights `specs` in the file's order.
-    pub fn new(specs: &[&WeightSpec], found: &[Vec<usize>], layout: Layout) -> Self {
+    pub fn new(specs: &[&WeightSpec], found: &[Vec<usize>], layout: WeightArrangement) -> Self {
         let mut pieces = Vec::new();
         let (mut spec, mut from) = (0, 0);
         while spec < specs.len() {
             let rest = &specs[spec..];
             let there = found.get(from..).unwrap_or_default();
-            let recurrent = Recurrent::of(rest);
+            let recurrent = RecurrentWeights::of(rest);
             let (made, specs_taken, taken) = match recurrent {
                 Some(own) if layout.keras_1 && own.is_by_gate(there) => own.joined(from),
                 Some(own) if own.is_cudnn(there) => own.cudnn(from),
@@ -121,14 +121,14 @@ impl Piece {
 }
 
 /// The kernel, recurrent kernel and bias of a recurrent layer.
-struct Recurrent<'a> {
+struct RecurrentWeights<'a> {
     inputs: usize,
     units: usize,
     gates: usize,
     bias: Option<&'a WeightSpec>,
 }
 
-impl<'a> Recurrent<'a> {
+impl<'a> RecurrentWeights<'a> {
     /// The next weights, if they are those of an `LSTM` or a `GRU`.
     fn of(specs: &[&'a WeightSpec]) -> Option<Self> {
         let [kernel, recurrent, rest @ ..] = specs else { return None };
@@ -181,7 +181,7 @@ impl<'a> Recurrent<'a> {
 }
 
 /// The kernel of a convolution of Keras 1, if the weight is one; else the weight unchanged.
-fn convolution(spec: &WeightSpec, found: Option<&Vec<usize>>, from: usize, layout: Layout) -> Piece {
+fn convolution(spec: &WeightSpec, found: Option<&Vec<usize>>, from: usize, layout: WeightArrangement) -> Piece {
     let (Some(found), "kernel", true) = (found, spec.name.as_str(), layout.keras_1) else { return Piece::Same(from) };
     match (&spec.sizes[..], &found[..]) {
         // A 1D convolution was stored as a 2D one with a size of 1.
@@ -258,7 +258,7 @@ mod tests {
         Array::new(sizes, (0..count).map(|i| i as f32).collect::<Vec<_>>()).unwrap()
     }
 
-    fn made(specs: &[WeightSpec], found: &[&[usize]], layout: Layout) -> Vec<Array> {
+    fn made(specs: &[WeightSpec], found: &[&[usize]], layout: WeightArrangement) -> Vec<Array> {
         let specs: Vec<&WeightSpec> = specs.iter().collect();
         let shapes: Vec<Vec<usize>> = found.iter().map(|sizes| sizes.to_vec()).collect();
         let arranged = Arranged::new(&specs, &shapes, layout);
@@ -267,8 +267,8 @@ mod tests {
         made
     }
 
-    const KERAS_2: Layout = Layout { keras_1: false, channels_first: false };
-    const KERAS_1: Layout = Layout { keras_1: true, channels_first: false };
+    const KERAS_2: WeightArrangement = WeightArrangement { keras_1: false, channels_first: false };
+    const KERAS_1: WeightArrangement = WeightArrangement { keras_1: true, channels_first: false };
 
     /// The expected numbers are from `_convert_rnn_weights` of tf_keras 2.21.
     #[test]
@@ -312,7 +312,7 @@ mod tests {
         assert_eq!(made(&kernel, &[&[3, 1, 2, 4]], KERAS_1)[0].clone().into_f32(), array(&[24]).into_f32());
         let older = made(&kernel, &[&[4, 2, 3, 1]], KERAS_1);
         assert_eq!(older[0].clone().into_f32()[..5], [0., 6., 12., 18., 3.]);
-        let first = Layout { channels_first: true, ..KERAS_1 };
+        let first = WeightArrangement { channels_first: true, ..KERAS_1 };
         let turned = made(&[spec("kernel", &[1, 2, 3, 4])], &[&[4, 3, 1, 2]], first);
         assert_eq!(turned[0].shape(), [1, 2, 3, 4]);
         assert_eq!(turned[0].clone().into_f32()[..5], [0., 6., 12., 18., 2.]);

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::keras::TreeWeights;
 use super::legacy::{LegacyWeights, compile_config};
 use super::safetensors::{CONFIG, INFO, NamedWeights};
-use super::stored::{OPTIMIZER, Place, Stored};
+use super::stored::{FileLayer, MatchedWeights, OPTIMIZER};
 use super::vocabularies;
 use super::{FileFormat, read_model};
 use crate::datasets::DataInfo;
@@ -16,10 +16,10 @@ use crate::formats::keras::{self, KerasFile, LegacyFile, WeightsFile, name_of, p
 use crate::formats::safetensors::SafetensorsFile;
 use crate::formats::{Limits, foreign};
 use crate::model::Model;
-use crate::model::summary::{Params, Summary};
+use crate::model::summary::{ParamCount, Summary};
 
 /// An open file.
-pub(super) struct Opened {
+pub(super) struct ModelFile {
     name: String,
     file: File,
     limits: Limits,
@@ -46,7 +46,7 @@ impl From<keras::Opened> for File {
 /// What messages call bytes that have no name.
 pub(super) const BYTES: &str = "the bytes";
 
-impl Opened {
+impl ModelFile {
     /// Opens a file. Its extension identifies JSON and safetensors; Keras's binary formats are distinguished by
     /// content.
     pub fn open(path: &Path, limits: &Limits) -> Result<Self> {
@@ -159,12 +159,12 @@ impl Opened {
     }
 
     /// The weights, matched with the layers of the model that the file describes.
-    pub fn weights(&mut self, places: Vec<Place>) -> Result<Box<dyn Stored + '_>> {
+    pub fn weights(&mut self, places: Vec<FileLayer>) -> Result<Box<dyn MatchedWeights + '_>> {
         self.stored(places, false)
     }
 
     /// The weights, matched with the layers of a model.
-    pub fn stored(&mut self, places: Vec<Place>, by_name: bool) -> Result<Box<dyn Stored + '_>> {
+    pub fn stored(&mut self, places: Vec<FileLayer>, by_name: bool) -> Result<Box<dyn MatchedWeights + '_>> {
         Ok(match &mut self.file {
             File::Keras(file) => Box::new(TreeWeights::new(file.weights()?, places, by_name)?),
             File::Weights(file) => Box::new(TreeWeights::new(file, places, by_name)?),
@@ -244,7 +244,7 @@ impl Contents {
     /// # Errors
     /// As [`of`](Self::of).
     pub fn of_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
-        let mut opened = Opened::open(path.as_ref(), limits)?;
+        let mut opened = ModelFile::open(path.as_ref(), limits)?;
         let of_tree = |file: &WeightsFile| -> Result<Vec<StoredWeight>> {
             let groups = file.list()?.into_iter();
             let weights = groups.flat_map(|(path, listed)| {
@@ -290,7 +290,7 @@ impl Contents {
             own.iter().map(|weight| weight.shape.iter().fold(1usize, |count, size| count.saturating_mul(*size)));
         let count = count.fold(0usize, usize::saturating_add);
         // Before the first step there are only the step number and the learning rate.
-        summary.optimizer = (own.len() > 2).then(|| Params::float32(count));
+        summary.optimizer = (own.len() > 2).then(|| ParamCount::float32(count));
         Ok(Self::Model(summary))
     }
 }

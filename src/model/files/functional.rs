@@ -8,10 +8,10 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::layers::{self, Arguments, INITIAL_STATE, Kind, Layer, MASK, Operation, tensors};
+use crate::layers::{self, Arguments, INITIAL_STATE, Layer, MASK, Operation, ValueKind, tensors};
 use crate::model::form::{Form, Functional};
 use crate::model::functional::{Called, Description};
-use crate::model::graph::{Node, Slot};
+use crate::model::graph::{Node, ValueId};
 use crate::model::{Model, nested_model};
 
 /// A tensor, identified by its layer, the index of the call and that of the output.
@@ -35,7 +35,7 @@ struct RawCall {
 
 /// The version of Keras that wrote the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Writer {
+enum KerasVersion {
     Keras2,
     Keras3,
 }
@@ -64,7 +64,7 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
     let mut raw: Vec<Vec<Json>> = Vec::with_capacity(objects.len());
     let mut writer = None;
     // The kinds of values other than floats.
-    let mut kinds: HashMap<String, Kind> = HashMap::new();
+    let mut kinds: HashMap<String, ValueKind> = HashMap::new();
     for mut object in objects {
         let Some(fields) = object.as_object_mut() else { return Err(wrong("layers", "objects", &object)) };
         let mut calls = match fields.shift_remove("inbound_nodes") {
@@ -73,7 +73,7 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
             Some(other) => return Err(wrong("inbound_nodes", "a list of calls", &other)),
         };
         if let Some(call) = calls.first() {
-            writer.get_or_insert(if call.is_object() { Writer::Keras3 } else { Writer::Keras2 });
+            writer.get_or_insert(if call.is_object() { KerasVersion::Keras3 } else { KerasVersion::Keras2 });
         }
         let named = fields.shift_remove("name");
         let named = named.filter(Json::is_string).or_else(|| fields.get("config")?.get("name").cloned());
@@ -88,7 +88,7 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
             None => {
                 if object.get("class_name").and_then(Json::as_str) == Some("InputLayer") {
                     let dtype = object.get("config").and_then(|config| config.get("dtype")).and_then(Json::as_str);
-                    kinds.insert(name.clone(), Kind::of_dtype(dtype).unwrap_or(Kind::Float));
+                    kinds.insert(name.clone(), ValueKind::of_dtype(dtype).unwrap_or(ValueKind::Float));
                 }
                 layers::from_keras(object)?
             }
@@ -100,7 +100,7 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
         own.push(layer);
         raw.push(calls);
     }
-    let writer = writer.unwrap_or(Writer::Keras3);
+    let writer = writer.unwrap_or(KerasVersion::Keras3);
 
     // The index of each layer's first call; an input layer has one without arguments.
     let mut first = Vec::with_capacity(own.len());
@@ -114,8 +114,8 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
         for call in calls.iter().filter(|_| !is_input) {
             let call = match writer {
                 _ if layer.as_any().is::<Operation>() => operation_call(call),
-                Writer::Keras3 => keras_3_call(&**layer, call)?,
-                Writer::Keras2 => keras_2_call(&**layer, call)?,
+                KerasVersion::Keras3 => keras_3_call(&**layer, call)?,
+                KerasVersion::Keras2 => keras_2_call(&**layer, call)?,
             };
             parsed.push((index, call));
         }
@@ -129,8 +129,8 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
         };
         let from_one = match (nested_model(&*own[layer]), writer) {
             (None, _) => false,
-            (Some(_), Writer::Keras2) => true,
-            (Some(model), Writer::Keras3) => is_end && model.functional().is_some(),
+            (Some(_), KerasVersion::Keras2) => true,
+            (Some(model), KerasVersion::Keras3) => is_end && model.functional().is_some(),
         };
         let call = reference.call.checked_sub(usize::from(from_one)).filter(|call| *call < count(layer));
         let call = call.ok_or_else(|| {
@@ -219,14 +219,14 @@ fn keras_tensor(value: &Json) -> Option<Reference> {
 }
 
 /// Only tensors, a list of them, possibly nested like the states of several cells, or something else.
-enum Argument {
+enum CallArgument {
     Tensors(Vec<Option<Reference>>),
     Other(Json),
 }
 
-fn argument(value: &Json, tensor: impl Fn(&Json) -> Option<Reference>) -> Argument {
+fn argument(value: &Json, tensor: impl Fn(&Json) -> Option<Reference>) -> CallArgument {
     if let Some(reference) = tensor(value) {
-        return Argument::Tensors(vec![Some(reference)]);
+        return CallArgument::Tensors(vec![Some(reference)]);
     }
     if let Some(list) = value.as_array() {
         let elements = list.iter().flat_map(|value| match value.as_array() {
@@ -237,28 +237,28 @@ fn argument(value: &Json, tensor: impl Fn(&Json) -> Option<Reference>) -> Argume
         let tensors: Vec<Option<Reference>> = elements.iter().map(|value| tensor(value)).collect();
         let others = elements.iter().zip(&tensors).any(|(value, tensor)| tensor.is_none() && !value.is_null());
         if tensors.iter().any(Option::is_some) && !others {
-            return Argument::Tensors(tensors);
+            return CallArgument::Tensors(tensors);
         }
     }
-    Argument::Other(value.clone())
+    CallArgument::Other(value.clone())
 }
 
 impl RawCall {
     /// Takes an argument passed by name.
-    fn take_named(&mut self, layer: &dyn Layer, name: &str, value: Argument) {
+    fn take_named(&mut self, layer: &dyn Layer, name: &str, value: CallArgument) {
         match value {
-            Argument::Other(Json::Null) => {}
+            CallArgument::Other(Json::Null) => {}
             // A default that `fit`, `evaluate` and `predict` override.
-            Argument::Other(Json::Bool(_)) if name == "training" => {}
-            Argument::Tensors(tensors) if name == MASK => self.masks = tensors,
-            Argument::Tensors(tensors) if layer.call_parameters().contains(&name) => {
+            CallArgument::Other(Json::Bool(_)) if name == "training" => {}
+            CallArgument::Tensors(tensors) if name == MASK => self.masks = tensors,
+            CallArgument::Tensors(tensors) if layer.call_parameters().contains(&name) => {
                 for tensor in tensors.into_iter().flatten() {
                     self.inputs.push(tensor);
                     self.by_name.push(name.to_owned());
                 }
             }
-            Argument::Tensors(tensors) => self.named.push((name.to_owned(), tensors)),
-            Argument::Other(value) => {
+            CallArgument::Tensors(tensors) => self.named.push((name.to_owned(), tensors)),
+            CallArgument::Other(value) => {
                 self.options.insert(name.to_owned(), value);
             }
         }
@@ -270,7 +270,7 @@ fn operation(
     object: &Json,
     name: &str,
     calls: &mut [Json],
-    kinds: &HashMap<String, Kind>,
+    kinds: &HashMap<String, ValueKind>,
 ) -> Result<Option<Operation>> {
     let is_keras_2 = Operation::is_keras_2(object);
     if !is_keras_2 && !Operation::is_one(object) {
@@ -286,7 +286,7 @@ fn operation(
     };
     let is_tensor = |value: &Json| keras_tensor(value).is_some();
     let operation = if is_keras_2 {
-        let kind = |layer: &str| kinds.get(layer).copied().unwrap_or(Kind::Float);
+        let kind = |layer: &str| kinds.get(layer).copied().unwrap_or(ValueKind::Float);
         Operation::translated(object, call, &kind).and_then(|(object, translated)| {
             *call = translated;
             Operation::from_keras(&object, Some(call), is_tensor)
@@ -312,8 +312,10 @@ fn keras_3_call(layer: &dyn Layer, call: &Json) -> Result<RawCall> {
     let parameters = layer.call_parameters();
     for (index, value) in args.iter().enumerate() {
         match argument(value, keras_tensor) {
-            Argument::Tensors(tensors) if index < parameters.len() => raw.inputs.extend(tensors.into_iter().flatten()),
-            Argument::Other(Json::Null) if index > 0 => {}
+            CallArgument::Tensors(tensors) if index < parameters.len() => {
+                raw.inputs.extend(tensors.into_iter().flatten())
+            }
+            CallArgument::Other(Json::Null) if index > 0 => {}
             _ => {
                 let what = format!(
                     "layer `{}` called with {}",
@@ -384,7 +386,7 @@ fn states(tensors: Vec<Json>, lists: &[usize]) -> Json {
 pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Result<Config> {
     let graph = model.graph();
     let shapes = model.shapes().unwrap_or_default();
-    let mut numbers: BTreeMap<Slot, (usize, usize, usize)> = BTreeMap::new();
+    let mut numbers: BTreeMap<ValueId, (usize, usize, usize)> = BTreeMap::new();
     for (slot, layer) in functional.inputs.iter().enumerate() {
         numbers.insert(slot, (*layer, 0, 0));
     }
@@ -398,7 +400,7 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
         }
     }
     let name = |layer: usize| model.all_layers()[layer].name();
-    let tensor = |slot: &Slot| {
+    let tensor = |slot: &ValueId| {
         let (layer, call, output) = numbers[slot];
         let history = json!([name(layer), call, output]);
         let config = json!({ "shape": shapes[*slot], "dtype": "float32", "keras_history": history });
@@ -462,18 +464,18 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
         object["inbound_nodes"] = calls[index].iter().copied().map(call).collect();
         objects.push(object);
     }
-    let leaf = |slot: &Slot| {
+    let leaf = |slot: &ValueId| {
         let (layer, call, output) = numbers[slot];
         // The ends of the graph count the calls of a nested Functional model from 1.
         let nested = nested_model(&*model.all_layers()[layer]).is_some_and(|model| model.functional().is_some());
         json!([name(layer), call + usize::from(nested), output])
     };
-    let ends = |slots: &[Slot], form: &Form| match form {
+    let ends = |slots: &[ValueId], form: &Form| match form {
         Form::Single => slots.first().map_or(Json::Null, leaf),
         Form::List => slots.iter().map(leaf).collect(),
         Form::Named(names) => Json::Object(names.iter().cloned().zip(slots.iter().map(leaf)).collect()),
     };
-    let inputs: Vec<Slot> = (0..graph.inputs()).collect();
+    let inputs: Vec<ValueId> = (0..graph.inputs()).collect();
     let mut config = Config::new();
     config.insert("layers".into(), Json::Array(objects));
     config.insert("input_layers".into(), ends(&inputs, &functional.input_form));

@@ -18,7 +18,7 @@ const OLD: &str = "hard_sigmoid_keras_2";
 const FACTOR: f32 = 1.2;
 
 /// A weight with its values.
-type Weight<'a> = (&'a WeightSpec, Vec<f32>);
+type ReadWeight<'a> = (&'a WeightSpec, Vec<f32>);
 
 impl Model {
     /// The model for a file of Keras 3: itself or, if it has a `hard_sigmoid` of Keras 2, an equivalent one without it.
@@ -62,7 +62,7 @@ impl Model {
                 continue;
             }
             let numbers = weights.iter().map(|weight| weight.value.to_vec());
-            let mut weights: Vec<Weight<'_>> = specs.iter().zip(numbers.collect::<Result<Vec<_>>>()?).collect();
+            let mut weights: Vec<ReadWeight<'_>> = specs.iter().zip(numbers.collect::<Result<Vec<_>>>()?).collect();
             if renew(&mut object, &mut weights, "")? {
                 model.add(layers::from_keras(rescaling(layer.name(), &mut taken))?)?;
                 values.push(Vec::new());
@@ -129,7 +129,7 @@ fn rescaling(layer: &str, taken: &mut Vec<String>) -> Json {
 
 /// Replaces the function in a layer's object and folds the factor into its weights below `group`; `true` if its input
 /// has to be multiplied instead.
-fn renew(object: &mut Json, weights: &mut [Weight<'_>], group: &str) -> Result<bool> {
+fn renew(object: &mut Json, weights: &mut [ReadWeight<'_>], group: &str) -> Result<bool> {
     if !mentions(object) {
         return Ok(false);
     }
@@ -208,7 +208,7 @@ fn cells(config: &mut Json) -> Vec<(&mut Json, String)> {
 }
 
 /// The layers of a nested model.
-fn renew_list(config: &mut Json, weights: &mut [Weight<'_>], group: &str) -> Result<()> {
+fn renew_list(config: &mut Json, weights: &mut [ReadWeight<'_>], group: &str) -> Result<()> {
     let Some(list) = config.get_mut("layers").and_then(Json::as_array_mut) else { return Ok(()) };
     let of = |object: &Json, key: &str| object[key].as_str().unwrap_or_default().to_owned();
     let mut taken: Vec<String> = list.iter().map(|object| of(&object["config"], "name")).collect();
@@ -230,7 +230,7 @@ fn renew_list(config: &mut Json, weights: &mut [Weight<'_>], group: &str) -> Res
 }
 
 /// Multiplies some of the gates in the columns of weights below a group.
-fn scale(weights: &mut [Weight<'_>], group: &str, names: &[&str], gates: usize, which: &[usize]) {
+fn scale(weights: &mut [ReadWeight<'_>], group: &str, names: &[&str], gates: usize, which: &[usize]) {
     let below = |own: &str| {
         group.is_empty() || own == group || own.strip_prefix(group).is_some_and(|rest| rest.starts_with('/'))
     };

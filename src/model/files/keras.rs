@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::stored::{OPTIMIZER, Place, Stored, compare};
+use super::stored::{FileLayer, MatchedWeights, OPTIMIZER, compare};
 use super::vocabularies::{self, insert_weights};
 use crate::error::Result;
 use crate::formats::keras::{Listed, WeightTree, WeightsFile};
@@ -74,14 +74,14 @@ fn groups(base: &str, specs: &[WeightSpec]) -> Vec<(String, Vec<usize>)> {
 pub(super) struct TreeWeights<F> {
     file: F,
     listed: BTreeMap<String, Listed>,
-    places: Vec<Place>,
+    places: Vec<FileLayer>,
     /// The path of each layer in the file, if present.
     bases: Vec<Option<String>>,
     by_name: bool,
 }
 
 impl<F: Borrow<WeightsFile>> TreeWeights<F> {
-    pub fn new(file: F, places: Vec<Place>, by_name: bool) -> Result<Self> {
+    pub fn new(file: F, places: Vec<FileLayer>, by_name: bool) -> Result<Self> {
         let listed = file.borrow().list()?;
         let bases = places
             .iter()
@@ -106,7 +106,7 @@ fn base_of_name(listed: &BTreeMap<String, Listed>, name: &str) -> Option<String>
     layers.find(|(_, listed)| listed.name.as_deref() == Some(name)).map(|(path, _)| path.clone())
 }
 
-impl<F: Borrow<WeightsFile>> Stored for TreeWeights<F> {
+impl<F: Borrow<WeightsFile>> MatchedWeights for TreeWeights<F> {
     fn differences(&self, layer: usize) -> Option<Vec<String>> {
         let groups = self.groups(layer)?;
         let place = &self.places[layer];

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use serde_json::{Value as Json, json};
 
 use super::KERAS_VERSION;
-use super::arranged::{Arranged, Layout};
-use super::stored::{Place, Stored, compare};
+use super::arranged::{Arranged, WeightArrangement};
+use super::stored::{FileLayer, MatchedWeights, compare};
 use crate::config::Configure;
 use crate::error::Result;
 use crate::formats::keras::{LegacyFile, LegacyLayer, LegacyModel};
@@ -86,7 +86,7 @@ fn spell_out(config: &mut Json) {
 }
 
 /// The order of a layer's weights in the file: trainable ones first.
-fn legacy_order(place: &Place) -> Vec<usize> {
+fn legacy_order(place: &FileLayer) -> Vec<usize> {
     let mut order: Vec<usize> = (0..place.specs.len()).collect();
     if !place.frozen {
         order.sort_by_key(|index| Reverse(place.specs[*index].trainable));
@@ -119,7 +119,7 @@ pub(super) fn compile_config(mut training: Json) -> Json {
 /// The weights of such a file, matched with the layers of a model.
 pub(super) struct LegacyWeights<'a> {
     file: &'a LegacyFile,
-    places: Vec<Place>,
+    places: Vec<FileLayer>,
     /// The file's layer for each of the model's.
     layers: Vec<Option<&'a LegacyLayer>>,
     /// Whether Keras 1 wrote the file: as in Keras 2, also if there is no version.
@@ -129,12 +129,12 @@ pub(super) struct LegacyWeights<'a> {
 impl<'a> LegacyWeights<'a> {
     /// By order: Keras takes the layers that have weights, one after another. By name if all names exist: files of
     /// Keras 2 can have another order than Keras 3.
-    pub fn new(file: &'a LegacyFile, places: Vec<Place>, by_name: bool) -> Self {
-        let named = |place: &Place| file.layers().iter().find(|layer| layer.name == place.name);
+    pub fn new(file: &'a LegacyFile, places: Vec<FileLayer>, by_name: bool) -> Self {
+        let named = |place: &FileLayer| file.layers().iter().find(|layer| layer.name == place.name);
         let mut with_weights = file.layers().iter().filter(|layer| !layer.weights.is_empty());
         let stored = with_weights.clone().count();
         let own = places.iter().filter(|place| !place.specs.is_empty()).count();
-        let has_weights = |place: &Place| named(place).is_some_and(|layer| !layer.weights.is_empty());
+        let has_weights = |place: &FileLayer| named(place).is_some_and(|layer| !layer.weights.is_empty());
         let all_named = places.iter().all(|place| place.specs.is_empty() || has_weights(place));
         // If the number of layers differs, names show best which of them do not match.
         let layers = places.iter().map(|place| match place.specs.is_empty() {
@@ -153,13 +153,13 @@ impl<'a> LegacyWeights<'a> {
         let place = &self.places[layer];
         let found: Vec<Vec<usize>> = self.layers[layer]?.weights.iter().map(|weight| weight.shape.clone()).collect();
         let specs: Vec<_> = legacy_order(place).into_iter().map(|index| &place.specs[index]).collect();
-        let layout = Layout { keras_1: self.keras_1, channels_first: place.channels_first };
+        let layout = WeightArrangement { keras_1: self.keras_1, channels_first: place.channels_first };
         let arranged = Arranged::new(&specs, &found, layout);
         Some((found, arranged))
     }
 }
 
-impl Stored for LegacyWeights<'_> {
+impl MatchedWeights for LegacyWeights<'_> {
     fn differences(&self, layer: usize) -> Option<Vec<String>> {
         let place = &self.places[layer];
         if place.specs.is_empty() {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::contents::Opened;
+use super::contents::ModelFile;
 use super::{FileFormat, LoadWeights};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -37,7 +37,7 @@ impl Model {
     /// without weights, [`Error::State`] before the input shape is known. The model is then unchanged.
     pub fn load_weights_with(&mut self, path: impl AsRef<Path>, options: LoadWeights) -> Result<Vec<String>> {
         self.input_shape()?;
-        self.weights_of(Opened::open(path.as_ref(), &options.limits)?, &options)
+        self.weights_of(ModelFile::open(path.as_ref(), &options.limits)?, &options)
     }
 
     /// As [`load_weights_with`](Self::load_weights_with), of the bytes of a file; `format` is what the ending of a name
@@ -62,10 +62,10 @@ impl Model {
         options: LoadWeights,
     ) -> Result<Vec<String>> {
         self.input_shape()?;
-        self.weights_of(Opened::of_bytes(bytes.into(), format, &options.limits)?, &options)
+        self.weights_of(ModelFile::of_bytes(bytes.into(), format, &options.limits)?, &options)
     }
 
-    fn weights_of(&mut self, mut opened: Opened, options: &LoadWeights) -> Result<Vec<String>> {
+    fn weights_of(&mut self, mut opened: ModelFile, options: &LoadWeights) -> Result<Vec<String>> {
         if !opened.has_weights() {
             return Err(Error::unsupported(
                 format!("weights from `{}`, which holds a model without them", opened.name()),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::stored::{Stored, check_memory};
+use super::stored::{MatchedWeights, check_memory};
 use crate::error::Result;
 use crate::formats::Array;
 use crate::model::Model;
@@ -51,7 +51,7 @@ pub(super) struct OptimizerValues {
 impl OptimizerValues {
     /// The state in a file, if the model is compiled and the file has one that matches its optimizer. The weights have
     /// already taken `taken` bytes of the memory limit.
-    pub fn read(model: &Model, stored: &dyn Stored, taken: u64) -> Result<Option<Self>> {
+    pub fn read(model: &Model, stored: &dyn MatchedWeights, taken: u64) -> Result<Option<Self>> {
         let Some(compiled) = &model.compiled else { return Ok(None) };
         let shapes = stored.optimizer_shapes()?;
         if shapes.is_empty() {
@@ -63,7 +63,7 @@ impl OptimizerValues {
             infos(&trainable).iter().map(|weight| OptimizerState::slots(optimizer, weight)).collect();
         let order = OptimizerState::file_order(&slots);
         let own: Vec<Vec<usize>> = order.iter().map(|(weight, slot)| slots[*weight][*slot].sizes.clone()).collect();
-        let Some(layout) = Layout::of(&shapes, &own, optimizer.shared().is_some()) else {
+        let Some(layout) = VariableOrder::of(&shapes, &own, optimizer.shared().is_some()) else {
             tracing::warn!(
                 "the optimizer's state in the file does not fit `{}` and is left out",
                 optimizer.class_name()
@@ -82,8 +82,8 @@ impl OptimizerValues {
         };
         if !rest.is_empty() {
             state.shared = match layout.shared {
-                Some(End::First) => number(rest.remove(0)),
-                Some(End::Last) => rest.pop().and_then(number),
+                Some(SharedScalar::First) => number(rest.remove(0)),
+                Some(SharedScalar::Last) => rest.pop().and_then(number),
                 None => None,
             };
             let mut own: Vec<Vec<Option<Value>>> = slots.iter().map(|slots| vec![None; slots.len()]).collect();
@@ -111,22 +111,22 @@ impl OptimizerValues {
 }
 
 /// The layout of the optimizer's variables in a file.
-struct Layout {
+struct VariableOrder {
     /// The number of scalars, step number and learning rate: Keras stores no rate with a schedule, and Keras 2 never
     /// did.
     scalars: usize,
     /// The place of the scalar shared by all weights, if there is one.
-    shared: Option<End>,
+    shared: Option<SharedScalar>,
 }
 
-enum End {
+enum SharedScalar {
     /// Before the slots: Keras 3.3.
     First,
     /// After them: Keras 3.15.
     Last,
 }
 
-impl Layout {
+impl VariableOrder {
     /// The layout in which variables of these shapes are an optimizer's `own` slots and a shared scalar, or no slots
     /// yet.
     fn of(shapes: &[Vec<usize>], own: &[Vec<usize>], shared: bool) -> Option<Self> {
@@ -138,8 +138,8 @@ impl Layout {
             let shared = match (shared, rest) {
                 _ if rest.is_empty() => None,
                 (false, rest) if rest == own => None,
-                (true, [slots @ .., last]) if last.is_empty() && slots == own => Some(End::Last),
-                (true, [first, slots @ ..]) if first.is_empty() && slots == own => Some(End::First),
+                (true, [slots @ .., last]) if last.is_empty() && slots == own => Some(SharedScalar::Last),
+                (true, [first, slots @ ..]) if first.is_empty() && slots == own => Some(SharedScalar::First),
                 _ => return None,
             };
             Some(Self { scalars, shared })
@@ -156,8 +156,8 @@ mod tests {
         let own = [vec![4, 3], vec![3]];
         let of = |shapes: &[&[usize]], shared| {
             let shapes: Vec<Vec<usize>> = shapes.iter().map(|shape| shape.to_vec()).collect();
-            let layout = Layout::of(&shapes, &own, shared)?;
-            Some((layout.scalars, layout.shared.map(|end| matches!(end, End::First))))
+            let layout = VariableOrder::of(&shapes, &own, shared)?;
+            Some((layout.scalars, layout.shared.map(|end| matches!(end, SharedScalar::First))))
         };
         assert_eq!(of(&[&[], &[], &[4, 3], &[3]], false), Some((2, None)));
         assert_eq!(of(&[&[], &[4, 3], &[3]], false), Some((1, None)));

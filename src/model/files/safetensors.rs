@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::stored::{OPTIMIZER, Place, Stored, compare};
+use super::stored::{FileLayer, MatchedWeights, OPTIMIZER, compare};
 use crate::error::Result;
 use crate::formats::safetensors::SafetensorsFile;
 use crate::formats::{Array, Limits};
@@ -39,16 +39,16 @@ impl Model {
 /// The weights of such a file, matched with the layers of a model.
 pub(super) struct NamedWeights<'a> {
     file: &'a SafetensorsFile,
-    places: Vec<Place>,
+    places: Vec<FileLayer>,
 }
 
 impl<'a> NamedWeights<'a> {
-    pub fn new(file: &'a SafetensorsFile, places: Vec<Place>) -> Self {
+    pub fn new(file: &'a SafetensorsFile, places: Vec<FileLayer>) -> Self {
         Self { file, places }
     }
 }
 
-impl Stored for NamedWeights<'_> {
+impl MatchedWeights for NamedWeights<'_> {
     fn differences(&self, layer: usize) -> Option<Vec<String>> {
         let place = &self.places[layer];
         let mut found = place.specs.is_empty();

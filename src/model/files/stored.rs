@@ -11,7 +11,7 @@ use crate::model::container_keys;
 pub(super) const OPTIMIZER: &str = "optimizer";
 
 /// The properties of a layer that files need.
-pub(super) struct Place {
+pub(super) struct FileLayer {
     /// The layer's name.
     pub name: String,
     /// Its key in Keras's files: its class in snake case, with a number.
@@ -23,7 +23,7 @@ pub(super) struct Place {
     pub channels_first: bool,
 }
 
-impl Place {
+impl FileLayer {
     /// The layers of a model, in order.
     pub fn all(layers: &[Box<dyn Layer>], specs: &[Vec<WeightSpec>]) -> Vec<Self> {
         let keys = container_keys(layers);
@@ -49,7 +49,7 @@ fn has_channels_first<'a>(mut values: impl Iterator<Item = &'a Json>) -> bool {
 }
 
 /// The weights of a file, matched with the layers of a model; nothing has been read yet.
-pub(super) trait Stored {
+pub(super) trait MatchedWeights {
     /// For a layer of the model: a line for each mismatch; `None` if the file does not have the layer.
     fn differences(&self, layer: usize) -> Option<Vec<String>>;
 

@@ -2,7 +2,7 @@
 
 use super::LoadWeights;
 use super::optimizer::OptimizerValues;
-use super::stored::{Place, Stored, check_memory, same_weights};
+use super::stored::{FileLayer, MatchedWeights, check_memory, same_weights};
 use super::vocabularies::vocabulary_of;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -10,13 +10,13 @@ use crate::ops::Value;
 
 impl Model {
     /// The layers and their weights' specs.
-    pub(super) fn places(&self) -> Result<Vec<Place>> {
-        Ok(Place::all(self.layers(), self.weight_specs("load")?))
+    pub(super) fn places(&self) -> Result<Vec<FileLayer>> {
+        Ok(FileLayer::all(self.layers(), self.weight_specs("load")?))
     }
 
     /// Loads the weights and the optimizer's state from a file: all that match or, on any other mismatch, none. Returns
     /// what was skipped, as far as `options` allow it.
-    pub(super) fn take_weights(&mut self, stored: &dyn Stored, options: &LoadWeights) -> Result<Vec<String>> {
+    pub(super) fn take_weights(&mut self, stored: &dyn MatchedWeights, options: &LoadWeights) -> Result<Vec<String>> {
         let specs = self.weight_specs("load")?.clone();
         let names: Vec<String> = self.layers().iter().map(|layer| layer.name().to_owned()).collect();
         let (mut problems, mut left_out) = (Vec::new(), Vec::new());

@@ -12,7 +12,7 @@ use self::general::General;
 pub(crate) use self::program::Program;
 use super::Model;
 use super::as_model::nested_model;
-use super::plan::{Prepared, Purpose};
+use super::plan::{PreparedPlan, Purpose};
 use super::stage::{Feed, Head, Stage};
 use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result};
@@ -195,7 +195,7 @@ impl Model {
             if !self.has_room_for(weights.saturating_mul(2)) {
                 return Ok(None);
             }
-            Ok(Program::new(&Prepared::new(plan, &own)?).map(Arc::new))
+            Ok(Program::new(&PreparedPlan::new(plan, &own)?).map(Arc::new))
         })
     }
 }
@@ -247,6 +247,37 @@ impl Model {
         program.run(&slices, samples, &mut outputs)?;
         feeds.into_iter().for_each(|feed| ops::give_back(feed.numbers));
         Ok(values)
+    }
+}
+
+/// The memory of a call that is about to compute.
+pub(crate) struct Room<'a> {
+    inner: &'a Inner,
+    sizes: &'a [&'a [usize]],
+    samples: usize,
+}
+
+impl Room<'_> {
+    /// Upper bound of the values that the call holds beside the weights, as far as shapes tell.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] for a layer that rejects its inputs' shapes.
+    pub fn values(&self) -> Result<usize> {
+        match &self.inner.form {
+            Form::Compiled(program) => Ok(program.values_for(self.samples).0),
+            Form::General(general) => general.values_for(self.sizes),
+        }
+    }
+
+    /// Those of the [`values`](Self::values) that are not allocated yet.
+    ///
+    /// # Errors
+    /// As [`values`](Self::values).
+    pub fn more(&self) -> Result<usize> {
+        match &self.inner.form {
+            Form::Compiled(program) => Ok(program.values_for(self.samples).1),
+            Form::General(general) => general.values_for(self.sizes),
+        }
     }
 }
 
@@ -342,6 +373,19 @@ impl Predictor {
     /// # Errors
     /// As [`run`](Self::run).
     pub fn run_columns(&self, inputs: Vec<Column>) -> Result<Vec<ArrayD<f32>>> {
+        self.run_columns_within(inputs, &|_| Ok(()))
+    }
+
+    /// As [`run_columns`](Self::run_columns), asking for [`Room`] before memory is taken, and holding what `room` gives
+    /// while it computes.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and those of `room`.
+    pub(crate) fn run_columns_within<R>(
+        &self,
+        inputs: Vec<Column>,
+        room: &dyn Fn(Room) -> Result<R>,
+    ) -> Result<Vec<ArrayD<f32>>> {
         let sizes: Vec<&[usize]> = inputs.iter().map(Column::shape).collect();
         let samples = self.check_sizes(&sizes)?;
         let feeds: Vec<(Vec<usize>, Vec<f32>)> = match &self.inner.stage {
@@ -359,7 +403,7 @@ impl Predictor {
         };
         let sizes: Vec<&[usize]> = feeds.iter().map(|(sizes, _)| sizes.as_slice()).collect();
         let slices: Vec<&[f32]> = feeds.iter().map(|(_, numbers)| numbers.as_slice()).collect();
-        self.compute(&slices, &sizes, samples)
+        self.compute_within(&slices, &sizes, samples, room)
     }
 
     /// As [`run`](Self::run), from flat slices to flat slices: each input has the values of all samples, sample by
@@ -419,7 +463,19 @@ impl Predictor {
 
     /// The outputs for the values fed to the device.
     fn compute(&self, feeds: &[&[f32]], sizes: &[&[usize]], samples: usize) -> Result<Vec<ArrayD<f32>>> {
+        self.compute_within(feeds, sizes, samples, &|_| Ok(()))
+    }
+
+    /// As [`compute`](Self::compute), within `room`.
+    fn compute_within<R>(
+        &self,
+        feeds: &[&[f32]],
+        sizes: &[&[usize]],
+        samples: usize,
+        room: &dyn Fn(Room) -> Result<R>,
+    ) -> Result<Vec<ArrayD<f32>>> {
         let inner = &*self.inner;
+        let _room = room(Room { inner, sizes, samples })?;
         for (feed, values) in feeds.iter().enumerate() {
             inner.checks.check(feed, values)?;
         }

@@ -2,14 +2,14 @@
 
 use crossbeam_queue::ArrayQueue;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::kernels::{huge_pages, parallel};
 use crate::layers::{Freezing, Frozen, FrozenStep};
 use crate::memory::check_room;
-use crate::model::plan::{Prepared, Step};
+use crate::model::plan::{PlanStep, PreparedPlan};
 use crate::ops;
 
 /// Maximal number of inputs of a step.
@@ -52,6 +52,12 @@ struct Arena {
     buffers: Vec<Vec<f32>>,
 }
 
+impl Arena {
+    fn values(&self) -> usize {
+        self.buffers.iter().map(Vec::len).sum()
+    }
+}
+
 /// A compiled model.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -66,6 +72,8 @@ pub(crate) struct Program {
     /// Floating-point operations per sample.
     operations: usize,
     arenas: ArrayQueue<Arena>,
+    /// Values in all arenas, in the free list or not.
+    held: AtomicUsize,
 }
 
 /// Assignment of a plan's values to places.
@@ -104,7 +112,7 @@ impl Layout {
 
 impl Program {
     /// The compiled form of a plan, if all its steps have one and all sizes are known.
-    pub(super) fn new(prepared: &Prepared) -> Option<Self> {
+    pub(super) fn new(prepared: &PreparedPlan) -> Option<Self> {
         let plan = &*prepared.plan;
         let sizes: Vec<Vec<usize>> =
             plan.shapes.iter().map(|shape| shape.known_sample().ok()).collect::<Option<_>>()?;
@@ -211,12 +219,37 @@ impl Program {
             block: (BLOCK / sample.max(1)).clamp(1, MOST_SAMPLES),
             buffers: layout.buffers,
             arenas: ArrayQueue::new(MOST_KEPT),
+            held: AtomicUsize::new(0),
         })
     }
 
     /// Values per sample of each output.
     pub fn output_lens(&self) -> impl Iterator<Item = usize> {
         self.outputs.iter().map(|(len, _)| *len)
+    }
+
+    /// Values in the buffers and outputs of a call, and how many of them a call would allocate now, if no other took the
+    /// buffers that are free.
+    pub fn values_for(&self, samples: usize) -> (usize, usize) {
+        let arenas = match self.threads_for(samples) {
+            (threads, Some(part)) => threads.saturating_mul(part),
+            (_, None) => samples.min(self.block),
+        };
+        let sum = |lens: &mut dyn Iterator<Item = usize>| lens.fold(0, usize::saturating_add);
+        let buffers = sum(&mut self.buffers.iter().copied()).saturating_mul(arenas);
+        let outputs = sum(&mut self.output_lens()).saturating_mul(samples);
+        let more = buffers.saturating_sub(self.held.load(Ordering::Relaxed)).saturating_add(outputs);
+        (buffers.saturating_add(outputs), more)
+    }
+
+    /// The threads that compute a batch, and the samples of a part if it is split between them.
+    fn threads_for(&self, samples: usize) -> (usize, Option<usize>) {
+        let threads = parallel::threads_for(self.operations.saturating_mul(samples));
+        if threads == 1 || samples < threads {
+            return (threads, None);
+        }
+        let parts = (threads * samples.div_ceil(threads * self.block)).min(samples);
+        (threads, Some(samples.div_ceil(parts)))
     }
 
     /// Computes a batch, whose samples are contiguous in each input and each output.
@@ -252,10 +285,12 @@ impl Program {
                 format!("{samples} samples of inputs of {:?} values and outputs of {outputs:?}", self.inputs);
             return Err(Error::shape(expected, "other numbers of values"));
         }
-        let threads = parallel::threads_for(self.operations.saturating_mul(samples));
-        if threads > 1 && samples >= threads {
-            return self.run_shared(inputs, samples, outputs, threads, times).map(|()| threads);
-        }
+        let threads = match self.threads_for(samples) {
+            (threads, Some(part)) => {
+                return self.run_shared(inputs, samples, outputs, (threads, part), times).map(|()| threads);
+            }
+            (threads, None) => threads,
+        };
         self.with_arena(samples.min(self.block), |arena| {
             for first in (0..samples).step_by(self.block) {
                 let count = self.block.min(samples - first);
@@ -265,17 +300,15 @@ impl Program {
         Ok(1)
     }
 
-    /// As [`run`](Self::run), with the samples split between threads.
+    /// As [`run`](Self::run), with the samples split between threads in parts.
     fn run_shared(
         &self,
         inputs: &[&[f32]],
         samples: usize,
         outputs: &mut [&mut [f32]],
-        threads: usize,
+        (threads, part): (usize, usize),
         times: Option<&Nanoseconds>,
     ) -> Result<()> {
-        let parts = (threads * samples.div_ceil(threads * self.block)).min(samples);
-        let part = samples.div_ceil(parts);
         let mut tasks: Vec<(usize, Vec<&mut [f32]>)> =
             (0..samples).step_by(part).map(|first| (first, Vec::with_capacity(outputs.len()))).collect();
         for (values, (len, _)) in outputs.iter_mut().zip(&self.outputs) {
@@ -295,11 +328,20 @@ impl Program {
     /// Calls `work` with an arena for `samples` samples.
     fn with_arena(&self, samples: usize, work: impl FnOnce(&mut Arena)) -> Result<()> {
         let mut arena = self.arenas.pop().unwrap_or_default();
-        self.grow(&mut arena, samples)?;
+        if let Err(error) = self.grow(&mut arena, samples) {
+            self.keep(arena);
+            return Err(error);
+        }
         work(&mut arena);
-        // If the free list is full, the arena is dropped.
-        drop(self.arenas.push(arena));
+        self.keep(arena);
         Ok(())
+    }
+
+    /// Puts an arena into the free list; if that is full, it is dropped.
+    fn keep(&self, arena: Arena) {
+        if let Err(arena) = self.arenas.push(arena) {
+            self.held.fetch_sub(arena.values(), Ordering::Relaxed);
+        }
     }
 
     fn grow(&self, arena: &mut Arena, samples: usize) -> Result<()> {
@@ -311,6 +353,7 @@ impl Program {
         arena.buffers.resize_with(self.buffers.len(), Vec::new);
         let all = self.buffers.iter().fold(0usize, |all, len| all.saturating_add(wanted(len)));
         check_room("the buffers of a prediction", all)?;
+        let before = arena.values();
         for (buffer, len) in arena.buffers.iter_mut().zip(&self.buffers) {
             if buffer.len() < wanted(len) {
                 // Free it before allocating the next.
@@ -318,6 +361,7 @@ impl Program {
                 *buffer = huge_pages::zeros(wanted(len));
             }
         }
+        self.held.fetch_add(arena.values().saturating_sub(before), Ordering::Relaxed);
         Ok(())
     }
 
@@ -377,7 +421,7 @@ fn checked_len(sizes: &[usize]) -> Option<usize> {
 }
 
 /// The compiled form of a step, if it has one.
-fn freeze(step: &Step, weights: &[ops::Value], sizes: &[Vec<usize>]) -> Option<Frozen> {
+fn freeze(step: &PlanStep, weights: &[ops::Value], sizes: &[Vec<usize>]) -> Option<Frozen> {
     if step.outputs != 1 || !step.masks.is_empty() || !step.arguments.is_empty() {
         return None;
     }

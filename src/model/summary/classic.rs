@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Params, Row, Summary, listed};
+use super::{ParamCount, Row, Summary, listed};
 use crate::text::{printable, with_commas};
 
 /// Substrings after which a cell can be wrapped.
@@ -59,7 +59,7 @@ pub(super) fn write(summary: &Summary, version: &Version, f: &mut fmt::Formatter
     }
 
     writeln!(f, "{}", "=".repeat(length))?;
-    let total = |params: Params| {
+    let total = |params: ParamCount| {
         if version.sizes { format!("{} ({})", params.count, params.size("Byte")) } else { with_commas(params.count) }
     };
     writeln!(f, "Total params: {}", total(summary.trainable + summary.non_trainable))?;
@@ -164,7 +164,7 @@ fn write_cells(
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{first, model, nested, notebook, row, unbuilt};
-    use super::super::{Params, Row};
+    use super::super::{ParamCount, Row};
 
     #[test]
     fn the_notebooks_tables_character_for_character() {
@@ -182,8 +182,8 @@ mod tests {
     fn a_wider_line_and_the_trainable_column() {
         let mut summary = first(2, "m", ["", "", ""]).show_trainable(true).line_length(70).unwrap();
         summary.rows[0].trainable = false;
-        summary.trainable = Params::default();
-        summary.non_trainable = Params::float32(832);
+        summary.trainable = ParamCount::default();
+        summary.non_trainable = ParamCount::float32(832);
         let expected = format!(
             "Model: \"m\"\n{line}\n{header}\n{rule}\n{conv}\n{blank}\n{pool}\n{blank}\n{rule}\n\
              Total params: 832\nTrainable params: 0\nNon-trainable params: 832\n{line}",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::{Params, Row, Summary, listed};
+use super::{ParamCount, Row, Summary, listed};
 use crate::text::{printable, with_commas};
 
 /// The alignment of a cell's text.
@@ -164,7 +164,7 @@ fn cut(text: &str, width: usize) -> String {
 }
 
 /// A parameter count and its size: `832 (3.25 KB)`.
-fn with_size(params: Params) -> String {
+fn with_size(params: ParamCount) -> String {
     format!("{} ({})", with_commas(params.count), params.size("B"))
 }
 
@@ -208,8 +208,8 @@ mod tests {
     fn short_frozen() -> Summary {
         let mut summary = short().show_trainable(true);
         summary.rows[0].trainable = false;
-        summary.trainable = Params::float32(46_090);
-        summary.non_trainable = Params::float32(832);
+        summary.trainable = ParamCount::float32(46_090);
+        summary.non_trainable = ParamCount::float32(832);
         summary
     }
 
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn the_optimizer_counts_once_it_has_state() {
         let mut summary = notebook("sequential", ["", "_1", ""]);
-        summary.optimizer = Some(Params::float32(2 * 62_346 + 2));
+        summary.optimizer = Some(ParamCount::float32(2 * 62_346 + 2));
         assert_stage("after fit", summary);
     }
 
@@ -246,7 +246,7 @@ mod tests {
             row("dense_4", "Dense", 1000, 5_000),
             row("dense_5", "Dense", 1000, 1_001_000),
         ];
-        let summary = Summary::new("sequential_3", rows, Params::float32(1_006_120), Params::float32(8));
+        let summary = Summary::new("sequential_3", rows, ParamCount::float32(1_006_120), ParamCount::float32(8));
         assert_stage("batch normalization", summary);
     }
 
@@ -279,7 +279,7 @@ mod tests {
         assert_width("100 columns, trainable", 100, short().show_trainable(true));
         assert_width("frozen", 100, short_frozen());
         let mut with_optimizer = short_frozen();
-        with_optimizer.optimizer = Some(Params::float32(92_182));
+        with_optimizer.optimizer = Some(ParamCount::float32(92_182));
         assert_width("frozen, optimizer", 100, with_optimizer);
     }
 
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        let texts = [0, 3328, 4 << 30].map(|bytes| with_size(Params { count: 1, bytes }));
+        let texts = [0, 3328, 4 << 30].map(|bytes| with_size(ParamCount { count: 1, bytes }));
         assert_eq!(texts, ["1 (0.00 B)", "1 (3.25 KB)", "1 (4.00 GB)"]);
     }
 }

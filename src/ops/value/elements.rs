@@ -57,6 +57,14 @@ impl Value {
         with_rank!(self, |tensor| tensor.floor().into())
     }
 
+    /// The sum of each element and all before it along `axis`.
+    ///
+    /// # Panics
+    /// If there is no such axis.
+    pub fn cumsum(self, axis: usize) -> Self {
+        with_rank!(self, |tensor| tensor.cumsum(axis).into())
+    }
+
     /// Each element to the power of `exponent`.
     pub fn powf(self, exponent: f32) -> Self {
         // Burn converts a whole exponent to an integer, and panics if it is too large. From 2²⁴ on all are even, and a

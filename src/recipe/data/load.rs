@@ -46,14 +46,14 @@ pub struct Loaded {
 }
 
 /// Samples with names, such as the files of pictures.
-pub struct Named {
+pub struct NamedSource {
     /// The samples.
     pub source: Box<dyn Source>,
     /// Their names; empty if they have none.
     pub names: Vec<String>,
 }
 
-impl Named {
+impl NamedSource {
     fn new(source: impl Source + 'static) -> Self {
         Self { source: Box::new(source), names: Vec::new() }
     }
@@ -68,7 +68,7 @@ impl Named {
 }
 
 /// The state of loading data for one model.
-struct Reader<'a> {
+struct DataLoader<'a> {
     data: &'a Data,
     model: &'a Model,
     reading: Reading,
@@ -87,7 +87,7 @@ impl Data {
     pub fn load(&self, model: &Model, reading: Reading) -> Result<Loaded> {
         let mut info = model.data_info().clone();
         info.dataset = None;
-        let mut reader = Reader { data: self, model, reading, info, notes: Vec::new(), broken: 0 };
+        let mut reader = DataLoader { data: self, model, reading, info, notes: Vec::new(), broken: 0 };
         let [train, validation, test] = reader.all()?;
         let Some(train) = train else {
             let expected = "samples to train on (a folder `train`)";
@@ -107,15 +107,15 @@ trait UnzipNamed {
     fn unzip_named(self) -> (Option<Box<dyn Source>>, Vec<String>);
 }
 
-impl UnzipNamed for Option<Named> {
+impl UnzipNamed for Option<NamedSource> {
     fn unzip_named(self) -> (Option<Box<dyn Source>>, Vec<String>) {
         self.map_or((None, Vec::new()), |named| (Some(named.source), named.names))
     }
 }
 
-impl Reader<'_> {
+impl DataLoader<'_> {
     /// The training, validation and test samples.
-    fn all(&mut self) -> Result<[Option<Named>; 3]> {
+    fn all(&mut self) -> Result<[Option<NamedSource>; 3]> {
         let given = self.data.class_names.clone();
         if !given.is_empty() {
             self.info.class_names = given;
@@ -137,20 +137,21 @@ impl Reader<'_> {
             DataSet::Npy { x, y, sample_weight } => {
                 let source = NpySource::open(x, y)?;
                 let named = match sample_weight {
-                    None => Named::new(source),
-                    Some(weights) => Named::new(Weighted::new(source, load_npy(weights)?)?),
+                    None => NamedSource::new(source),
+                    Some(weights) => NamedSource::new(Weighted::new(source, load_npy(weights)?)?),
                 };
                 self.check_names()?;
                 Ok([Some(named), None, None])
             }
             DataSet::Npz { path } => {
                 let (train, test) = load_npz(path)?;
-                let other =
-                    |path: &Option<PathBuf>| path.as_ref().map(|path| load_npz(path).map(|(data, _)| Named::new(data)));
+                let other = |path: &Option<PathBuf>| {
+                    path.as_ref().map(|path| load_npz(path).map(|(data, _)| NamedSource::new(data)))
+                };
                 let validation = other(&self.data.validation).transpose()?;
                 let own_test = other(&self.data.test).transpose()?;
                 self.check_names()?;
-                Ok([Some(Named::new(train)), validation, own_test.or(test.map(Named::new))])
+                Ok([Some(NamedSource::new(train)), validation, own_test.or(test.map(NamedSource::new))])
             }
             DataSet::ImageFolder { path } => self.folders(path),
             DataSet::TextFolder { path } => {
@@ -170,16 +171,16 @@ impl Reader<'_> {
         }
     }
 
-    fn text_folder(&mut self, path: &Path) -> Result<Named> {
+    fn text_folder(&mut self, path: &Path) -> Result<NamedSource> {
         let folder = TextFolder::open(path)?;
         self.classes_found(folder.class_names(), path)?;
         let folder = folder.shuffled(self.data.split_seed.unwrap_or(SPLIT_SEED));
         let names = folder.texts().iter().map(|(path, _)| path.display().to_string()).collect();
-        Ok(Named { source: Box::new(folder), names })
+        Ok(NamedSource { source: Box::new(folder), names })
     }
 
     /// Tables with a column of texts.
-    fn text_tables(&mut self, path: &Path, text: &str, target: Option<&str>) -> Result<[Option<Named>; 3]> {
+    fn text_tables(&mut self, path: &Path, text: &str, target: Option<&str>) -> Result<[Option<NamedSource>; 3]> {
         let (train, names) = load_text_csv(path, text, target)?;
         self.classes_found(&names, path)?;
         let mut train = as_classes(train, &names, &self.info.class_names, path)?;
@@ -187,7 +188,7 @@ impl Reader<'_> {
             train = texts_shuffled(&train, seed)?;
         }
         let own = self.data;
-        let mut other = |path: &Option<PathBuf>| -> Result<Option<Named>> {
+        let mut other = |path: &Option<PathBuf>| -> Result<Option<NamedSource>> {
             let Some(path) = path else { return Ok(None) };
             let (data, names) = load_text_csv(path, text, target)?;
             if self.info.class_names.is_empty() && !names.is_empty() {
@@ -195,10 +196,10 @@ impl Reader<'_> {
                 return Err(Error::data(what, "numbers, as of the samples to train on", names.join(", ")));
             }
             self.classes_found(&names, path)?;
-            Ok(Some(Named::new(as_classes(data, &names, &self.info.class_names, path)?)))
+            Ok(Some(NamedSource::new(as_classes(data, &names, &self.info.class_names, path)?)))
         };
         let (validation, test) = (other(&own.validation)?, other(&own.test)?);
-        Ok([Some(Named::new(train)), validation, test])
+        Ok([Some(NamedSource::new(train)), validation, test])
     }
 
     /// Takes the names of the classes found, or refuses them if others are known.
@@ -213,19 +214,19 @@ impl Reader<'_> {
     }
 
     /// Pictures stored with values from 0 to 1.
-    fn published(&mut self, (train, test): (Dataset, Dataset)) -> Result<[Option<Named>; 3]> {
+    fn published(&mut self, (train, test): (Dataset, Dataset)) -> Result<[Option<NamedSource>; 3]> {
         let range = self.data.pixels.unwrap_or_else(|| self.model.pixel_range());
         self.info.pixels = Some(range);
         if range == PixelRange::ZeroToOne {
-            return Ok([Some(Named::new(train)), None, Some(Named::new(test))]);
+            return Ok([Some(NamedSource::new(train)), None, Some(NamedSource::new(test))]);
         }
         if self.data.pixels.is_none() && self.model.data_info().pixels.is_none() {
             self.notes.push(because(range));
         }
-        Ok([Some(Named::new(Ranged::new(train, range))), None, Some(Named::new(Ranged::new(test, range)))])
+        Ok([Some(NamedSource::new(Ranged::new(train, range))), None, Some(NamedSource::new(Ranged::new(test, range)))])
     }
 
-    fn folders(&mut self, path: &Path) -> Result<[Option<Named>; 3]> {
+    fn folders(&mut self, path: &Path) -> Result<[Option<NamedSource>; 3]> {
         let [mut train, mut validation, mut test] = match is_tree(path)? {
             Some(parts) => parts,
             None => [Some(path.to_owned()), None, None],
@@ -244,7 +245,7 @@ impl Reader<'_> {
         Ok(parts)
     }
 
-    fn folder(&mut self, path: &Path, range: PixelRange) -> Result<Named> {
+    fn folder(&mut self, path: &Path, range: PixelRange) -> Result<NamedSource> {
         let shown = path.display();
         let mut folder = ImageFolder::open(path, picture_shape(self.model.input_shape().ok())?)?.pixels(range);
         let left_out = match folder.left_out() {
@@ -289,10 +290,10 @@ impl Reader<'_> {
         }
         let folder = folder.shuffled(self.data.split_seed.unwrap_or(SPLIT_SEED));
         let names = folder.pictures().iter().map(|(path, _)| path.display().to_string()).collect();
-        Ok(Named { source: Box::new(folder), names })
+        Ok(NamedSource { source: Box::new(folder), names })
     }
 
-    fn tables(&mut self, path: &Path, settings: &TableSettings) -> Result<[Option<Named>; 3]> {
+    fn tables(&mut self, path: &Path, settings: &TableSettings) -> Result<[Option<NamedSource>; 3]> {
         let known = self.model.data_info().table.clone();
         // The model's inputs are fixed by training: other settings would change the numbers of the same columns.
         let as_known = known;
@@ -321,7 +322,7 @@ impl Reader<'_> {
         if as_known.is_none() {
             self.notes.extend(train.notes.iter().cloned());
         }
-        let other = |path: &Option<PathBuf>| -> Result<Option<Named>> {
+        let other = |path: &Option<PathBuf>| -> Result<Option<NamedSource>> {
             let Some(path) = path else { return Ok(None) };
             rows(like.read(path)?, path, window).map(Some)
         };
@@ -413,19 +414,19 @@ fn refused(broken: Vec<(PathBuf, Error)>) -> Error {
 }
 
 /// The samples of a table.
-fn rows(table: Table, path: &Path, window: Option<crate::datasets::Window>) -> Result<Named> {
+fn rows(table: Table, path: &Path, window: Option<crate::datasets::Window>) -> Result<NamedSource> {
     let shown = path.display();
     match window {
         None => {
             let names = table.lines.iter().map(|line| format!("{shown}:{line}")).collect();
-            Ok(Named { source: Box::new(table.data), names })
+            Ok(NamedSource { source: Box::new(table.data), names })
         }
         Some(window) => {
             let series = TimeSeries::ahead(table.data.x(), table.data.y(), window)?;
             // Each is named after the last line of its window.
             let last = (0..series.len()).map(|index| index * window.step() + window.span() - 1);
             let names = last.map(|row| format!("{shown}:{}", table.lines[row])).collect();
-            Ok(Named { source: Box::new(series), names })
+            Ok(NamedSource { source: Box::new(series), names })
         }
     }
 }

@@ -67,7 +67,7 @@ function show(one) {
   byId("summary").textContent = one.summary;
   byId("drawing").open = false;
   byId("network").removeAttribute("src");
-  for (const id of ["bars", "wrong", "plain", "took", "said"]) byId(id).replaceChildren();
+  for (const id of ["bars", "wrong", "plain", "took", "said", "best"]) byId(id).replaceChildren();
   body = null;
   ({ picture: beginPicture, table: beginTable, text: beginText, numbers: beginNumbers })[one.subject]();
   showCurl();
@@ -129,10 +129,12 @@ function showAnswer(answer) {
   if (!classes) {
     const numbers = answer.output ?? answer.outputs;
     byId("plain").textContent = JSON.stringify(numbers);
+    byId("best").textContent = "";
     say("Answer: " + JSON.stringify(numbers).slice(0, 200));
     return;
   }
-  const name = (one) => one.name ?? "class " + one.class;
+  // The classes of MNIST are called as they are written.
+  const name = (one) => one.name ?? (model.dataset === "mnist" ? "" : "class ") + one.class;
   const first = classes[0];
   // The bars of few classes keep their places, so that one sees them move; of many the likeliest come first.
   const shown = classes.length <= 12 ? [...classes].sort((a, b) => a.class - b.class) : classes.slice(0, 12);
@@ -159,6 +161,7 @@ function showAnswer(answer) {
     track.firstChild.style.transform = "scaleX(" + Math.min(1, Math.max(0, one.probability ?? 0)) + ")";
     share.textContent = one.probability === null ? "–" : (one.probability * 100).toFixed(1) + " %";
   });
+  byId("best").textContent = name(first) + ", " + ((first.probability ?? 0) * 100).toFixed(1) + " %";
   say(name(first) + ", " + ((first.probability ?? 0) * 100).toFixed(0) + " percent");
 }
 
@@ -217,9 +220,7 @@ function clearPad() {
   sight.fillStyle = "#000";
   sight.fillRect(0, 0, seen.width, seen.height);
   byId("bars").replaceChildren();
-  byId("plain").textContent = "";
-  byId("took").textContent = "";
-  byId("wrong").textContent = "";
+  for (const id of ["plain", "best", "took", "wrong"]) byId(id).textContent = "";
   pad.setAttribute("aria-label", "Drawing, empty");
   body = null;
   showCurl();

@@ -9,7 +9,7 @@ use super::format::{format_duration, format_logs, format_time_per_step};
 pub(super) const BAR_WIDTH: usize = 20;
 
 /// One pass over the batches: an epoch, an evaluation, a prediction.
-pub(super) struct Run {
+pub(super) struct ProgressLoop {
     /// `Epoch 1/5`, or empty.
     pub(super) heading: String,
     pub(super) steps: Option<usize>,
@@ -21,7 +21,7 @@ pub(super) struct Run {
     pub(super) drawn: Option<Duration>,
 }
 
-impl Run {
+impl ProgressLoop {
     pub(super) fn new(heading: String, steps: Option<usize>, start: Duration) -> Self {
         Self {
             heading,

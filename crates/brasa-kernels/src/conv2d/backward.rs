@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use super::super::activation::{Activation, Output};
-use super::super::gemm::{Right, Start, product};
+use super::super::activation::{Activation, ActivationOutput};
+use super::super::gemm::{InitialC, Right, product};
 use super::super::window::{check_len, even_offsets};
 use super::super::{parallel, scratch};
 use super::forward::check;
 use super::input_gradient::InputGradient;
 use super::winograd::Winograd;
-use super::{Conv2d, Layout};
+use super::{Conv2d, ConvLayout};
 
 /// Values that all parts' gradients of the weights take together at most: 32 MiB.
 const PARTS_MOST: usize = 8 << 20;
@@ -24,7 +24,7 @@ pub fn backward(
     conv: &Conv2d,
     x: &[f32],
     w: &[f32],
-    output: Option<Output>,
+    output: Option<ActivationOutput>,
     dy: &[f32],
     dx: Option<&mut [f32]>,
     dw: &mut [f32],
@@ -34,7 +34,8 @@ pub fn backward(
     check_len("the gradient of the output", dy.len(), conv.output_len());
     let image = conv.window.pixels() * conv.filters;
     let of = |images: Range<usize>| images.start * image..images.end * image;
-    let Some(Output { activation, y }) = output.filter(|output| output.activation != Activation::Linear) else {
+    let Some(ActivationOutput { activation, y }) = output.filter(|output| output.activation != Activation::Linear)
+    else {
         return gradients(conv, x, w, &Slices(|images| &dy[of(images)]), dx, dw, db);
     };
     check_len("the output", y.len(), dy.len());
@@ -42,11 +43,11 @@ pub fn backward(
         dz.copy_from_slice(&dy[of(images.clone())]);
         activation.gradient_from_output(&y[of(images)], dz);
     };
-    gradients(conv, x, w, &Made(fill), dx, dw, db);
+    gradients(conv, x, w, &OnDemand(fill), dx, dw, db);
 }
 
 /// The gradient before the activation, for a range of images.
-pub(super) trait Source: Sync {
+pub(super) trait GradientSource: Sync {
     /// Calls `work` with it; `room` can be used to hold it.
     fn with<R>(&self, images: Range<usize>, room: &mut [f32], work: impl FnOnce(&[f32]) -> R) -> R;
     /// Whether room is needed.
@@ -56,16 +57,16 @@ pub(super) trait Source: Sync {
 /// In memory already.
 pub(super) struct Slices<F>(pub F);
 /// Computed on demand, into `room`.
-pub(super) struct Made<F>(pub F);
+pub(super) struct OnDemand<F>(pub F);
 
-impl<'a, F: Fn(Range<usize>) -> &'a [f32] + Sync> Source for Slices<F> {
+impl<'a, F: Fn(Range<usize>) -> &'a [f32] + Sync> GradientSource for Slices<F> {
     const NEEDS_ROOM: bool = false;
     fn with<R>(&self, images: Range<usize>, _: &mut [f32], work: impl FnOnce(&[f32]) -> R) -> R {
         work(self.0(images))
     }
 }
 
-impl<F: Fn(Range<usize>, &mut [f32]) + Sync> Source for Made<F> {
+impl<F: Fn(Range<usize>, &mut [f32]) + Sync> GradientSource for OnDemand<F> {
     const NEEDS_ROOM: bool = true;
     fn with<R>(&self, images: Range<usize>, room: &mut [f32], work: impl FnOnce(&[f32]) -> R) -> R {
         self.0(images, room);
@@ -78,7 +79,7 @@ pub(super) fn gradients(
     conv: &Conv2d,
     x: &[f32],
     w: &[f32],
-    dz: &impl Source,
+    dz: &impl GradientSource,
     dx: Option<&mut [f32]>,
     dw: &mut [f32],
     db: Option<&mut [f32]>,
@@ -102,7 +103,7 @@ pub(super) fn gradients(
         });
         return;
     }
-    let layout = Gradients::new(conv, dx.is_some());
+    let layout = BackwardPass::new(conv, dx.is_some());
     let threads = parallel::threads_for(conv.operations());
     let wanted = parallel::part_len(conv.window.batch, threads);
     // Each part sums its own gradient of the weights: fewer parts where these are large, or have to be transformed.
@@ -136,19 +137,19 @@ pub(super) fn gradients(
 }
 
 /// State shared by all images of a backward pass.
-struct Gradients<'a> {
+struct BackwardPass<'a> {
     conv: &'a Conv2d,
-    layout: Layout,
+    layout: ConvLayout,
     /// Offset of the weights of each input value.
     weights: Vec<u32>,
     input: Option<InputGradient<'a>>,
 }
 
-impl<'a> Gradients<'a> {
+impl<'a> BackwardPass<'a> {
     fn new(conv: &'a Conv2d, input_wanted: bool) -> Self {
-        let layout = Layout::new(conv);
+        let layout = ConvLayout::new(conv);
         let weights = even_offsets(layout.taps.len(), conv.filters);
-        Gradients { conv, weights, input: input_wanted.then(|| InputGradient::new(conv, &layout)), layout }
+        BackwardPass { conv, weights, input: input_wanted.then(|| InputGradient::new(conv, &layout)), layout }
     }
 
     /// Number of values of the weights packed for the gradient of the input.
@@ -171,7 +172,7 @@ impl<'a> Gradients<'a> {
 
     /// The gradients of a range of images, whose gradient of the input is `dx`.
     #[allow(clippy::too_many_arguments)]
-    fn part<S: Source>(
+    fn part<S: GradientSource>(
         &self,
         x: &[f32],
         weights: &[f32],
@@ -194,7 +195,7 @@ impl<'a> Gradients<'a> {
             let (copies, dx_copies) = buffer.split_at_mut(copies);
             transformed.fill(0.0);
             copies.fill(0.0);
-            let mut start = Start::Zero;
+            let mut start = InitialC::Zero;
             let first = range.start;
             for from in range.clone().step_by(layout.images) {
                 let to = (from + layout.images).min(range.end);
@@ -211,7 +212,7 @@ impl<'a> Gradients<'a> {
                         input.images(layout, weights, dz, dx_copies, dx);
                     }
                 });
-                start = Start::Add;
+                start = InitialC::Add;
             }
             if let Some(winograd) = &layout.winograd {
                 winograd.weights_gradient(transformed, dw);
@@ -220,7 +221,7 @@ impl<'a> Gradients<'a> {
     }
 
     /// `dw (+)= xᵀ ∗ dz` for some images.
-    fn weights(&self, frames: &[f32], dz: &[f32], start: Start, dw: &mut [f32]) {
+    fn weights(&self, frames: &[f32], dz: &[f32], start: InitialC, dw: &mut [f32]) {
         let (channels, filters) = (self.conv.group_channels(), self.conv.group_filters());
         let pixels = &self.layout.pixels[..dz.len() / self.conv.filters];
         for group in 0..self.conv.groups {

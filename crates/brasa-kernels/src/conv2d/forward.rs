@@ -1,10 +1,10 @@
 //! The forward pass.
 
 use super::super::activation::Activation;
-use super::super::gemm::{Start, product};
+use super::super::gemm::{InitialC, product};
 use super::super::window::check_len;
 use super::super::{parallel, scratch};
-use super::{Conv2d, Layout, Weights, with_weights};
+use super::{Conv2d, ConvLayout, WeightLayout, with_weights};
 
 /// `y = activation(x ∗ w + bias)`. Every value of `y` is written.
 ///
@@ -16,7 +16,7 @@ pub fn forward(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     if y.is_empty() {
         return;
     }
-    let layout = Layout::new(conv);
+    let layout = ConvLayout::new(conv);
     let threads = parallel::threads_for(conv.operations());
     let rows = conv.window.output[0];
     let row_len = conv.window.output[1] * conv.filters;
@@ -37,12 +37,12 @@ pub(super) fn check(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>) {
     }
 }
 
-impl Layout {
+impl ConvLayout {
     /// The convolution with its activation for a band of the output.
     pub(super) fn band(
         &self,
         x: &[f32],
-        weights: Weights,
+        weights: WeightLayout,
         bias: Option<&[f32]>,
         activation: Activation,
         band: Band,
@@ -63,12 +63,12 @@ impl Layout {
     }
 
     /// The convolution with its bias for the given output rows of one image, or for all rows of up to `self.images`
-    /// images, without the activation. `copies` is as for [`Layout::framed`].
+    /// images, without the activation. `copies` is as for [`ConvLayout::framed`].
     pub(super) fn rows(
         &self,
         images: &[f32],
         copies: &mut [f32],
-        weights: Weights,
+        weights: WeightLayout,
         bias: Option<&[f32]>,
         rows: std::ops::Range<usize>,
         y: &mut [f32],
@@ -84,7 +84,7 @@ impl Layout {
             }
             return;
         }
-        if let Weights::Transformed(winograd, weights) = weights {
+        if let WeightLayout::Transformed(winograd, weights) = weights {
             return winograd.rows(images, weights, bias, rows, y);
         }
         let pixels = y.len() / conv.filters;
@@ -96,7 +96,7 @@ impl Layout {
                 let weights = weights.of_group(group, (self.taps.len(), filters));
                 let results = &self.results[..pixels.len()];
                 let input = &frames[group * channels..];
-                let bias = Start::with_bias(bias.map(|bias| &bias[group * filters..][..filters]));
+                let bias = InitialC::with_bias(bias.map(|bias| &bias[group * filters..][..filters]));
                 let y = &mut y[group * filters..];
                 product((input, &self.pixels[pixels.clone()], &self.taps), weights, filters, (y, results), bias);
             }

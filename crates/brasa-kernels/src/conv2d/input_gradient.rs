@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::gemm::{Right, Start, product};
+use super::super::gemm::{InitialC, Right, product};
 use super::super::panels::{pack_transposed, panels_len};
 use super::super::window::{even_offsets, offset, size_of};
-use super::{Conv2d, Layout};
+use super::{Conv2d, ConvLayout};
 
 /// State shared by the input gradients of all images.
 pub(super) struct InputGradient<'a> {
@@ -41,7 +41,7 @@ struct Class {
 }
 
 impl<'a> InputGradient<'a> {
-    pub fn new(conv: &'a Conv2d, layout: &Layout) -> Self {
+    pub fn new(conv: &'a Conv2d, layout: &ConvLayout) -> Self {
         let window = &conv.window;
         let [height, width] = window.size;
         let (stride, dilation) = (window.strides[0], window.dilations[0]);
@@ -119,7 +119,7 @@ impl<'a> InputGradient<'a> {
     }
 
     /// The gradient `dx` of some images, from the gradient of their results.
-    pub fn images(&self, layout: &Layout, panels: &[f32], dz: &[f32], copies: &mut [f32], dx: &mut [f32]) {
+    pub fn images(&self, layout: &ConvLayout, panels: &[f32], dz: &[f32], copies: &mut [f32], dx: &mut [f32]) {
         let frame = &layout.frame;
         if !frame.padded {
             return self.frames(layout, panels, dz, dx);
@@ -131,14 +131,14 @@ impl<'a> InputGradient<'a> {
         }
     }
 
-    fn frames(&self, layout: &Layout, panels: &[f32], dz: &[f32], dx: &mut [f32]) {
+    fn frames(&self, layout: &ConvLayout, panels: &[f32], dz: &[f32], dx: &mut [f32]) {
         let window = &self.conv.window;
         if window.size == [1, 1] && window.strides == [1, 1] && window.output == window.input && self.conv.groups == 1 {
             // Each input pixel meets one output pixel: a single product, without accumulation.
             let count = dz.len() / self.conv.filters;
             let (results, inputs) = (&layout.results[..count], &layout.pixels[..count]);
             let right = Right::panels(panels, self.conv.filters);
-            return product((dz, results, &self.steps), right, self.run, (dx, inputs), Start::Zero);
+            return product((dz, results, &self.steps), right, self.run, (dx, inputs), InitialC::Zero);
         }
         dx.fill(0.0);
         for row in 0..self.frame_rows {
@@ -168,7 +168,7 @@ impl<'a> InputGradient<'a> {
             let right =
                 Right::Panels { data: &panels[class.at..], depth: class.rows.len() * depth, first: first * depth };
             let dx = &mut dx[column * conv.window.dilations[1] * conv.channels + group * conv.group_channels()..];
-            product((&dz[from + group * depth..], results, steps), right, self.run, (dx, inputs), Start::Add);
+            product((&dz[from + group * depth..], results, steps), right, self.run, (dx, inputs), InitialC::Add);
         }
     }
 }

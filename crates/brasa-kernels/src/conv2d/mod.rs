@@ -17,12 +17,12 @@ mod tests;
 pub use backward::backward;
 pub use forward::forward;
 pub use pooled::{Pooled, backward as pooled_backward, forward as pooled_forward};
-pub use prepared::Prepared;
+pub use prepared::PreparedConv;
 
 use super::gemm::Right;
 use super::panels::{pack, panels_len};
 use super::scratch;
-use super::window::{Frame, Window, even_offsets, offsets_fit_in, size_of};
+use super::window::{Frame, WindowGeometry, even_offsets, offsets_fit_in, size_of};
 use winograd::Winograd;
 
 /// Rows that a product should have at least, if there are enough images: the weights are then read seldom.
@@ -33,7 +33,7 @@ const ROWS_WANTED: usize = 480;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2d {
     /// Number and sizes of the images, and how the window moves over them.
-    pub window: Window,
+    pub window: WindowGeometry,
     /// Channels of the input.
     pub channels: usize,
     /// Channels of the output.
@@ -62,7 +62,7 @@ impl Conv2d {
     /// Whether these functions can compute it: the offsets of a part of the images and those of the weights must fit in
     /// 32 bits.
     pub fn fits(&self) -> bool {
-        let Window { size, strides, output, .. } = self.window;
+        let WindowGeometry { size, strides, output, .. } = self.window;
         offsets_fit_in(&[size[0], size[1], self.group_channels(), self.filters])
             && offsets_fit_in(&[output[1], strides[1], self.channels])
             && self.window.offsets_fit(self.images(), self.channels, self.filters)
@@ -97,7 +97,7 @@ impl Conv2d {
 
 /// State shared by all images of a call.
 #[derive(Clone, Debug)]
-struct Layout {
+struct ConvLayout {
     conv: Conv2d,
     winograd: Option<Winograd>,
     frame: Frame,
@@ -110,7 +110,7 @@ struct Layout {
     taps: Vec<u32>,
 }
 
-impl Layout {
+impl ConvLayout {
     fn new(conv: &Conv2d) -> Self {
         Self::with(conv, Winograd::of(conv))
     }
@@ -122,7 +122,7 @@ impl Layout {
             Some(winograd) => winograd.images(),
             None => conv.images(),
         };
-        Layout {
+        ConvLayout {
             conv: *conv,
             winograd,
             frame,
@@ -152,7 +152,7 @@ impl Layout {
         self.winograd.as_ref().map_or(1, Winograd::whole_rows)
     }
 
-    /// Number of values of the copies of frames for [`Layout::framed`].
+    /// Number of values of the copies of frames for [`ConvLayout::framed`].
     fn copies_len(&self) -> usize {
         self.copies_of(self.images)
     }
@@ -165,7 +165,7 @@ impl Layout {
 
 /// The weights in the layout that is read fastest.
 #[derive(Clone, Copy)]
-enum Weights<'a> {
+enum WeightLayout<'a> {
     /// Those of each group.
     Direct(&'a [Right<'a>]),
     /// Those of each group packed in panels, one group after another.
@@ -174,27 +174,27 @@ enum Weights<'a> {
     Transformed(&'a Winograd, &'a [f32]),
 }
 
-impl<'a> Weights<'a> {
+impl<'a> WeightLayout<'a> {
     /// Those of a group, of `depth` inputs and `filters` filters.
     fn of_group(self, group: usize, (depth, filters): (usize, usize)) -> Right<'a> {
         match self {
-            Weights::Direct(weights) => weights[group],
-            Weights::Panels(panels) => {
+            WeightLayout::Direct(weights) => weights[group],
+            WeightLayout::Panels(panels) => {
                 let len = panels_len(depth, filters);
                 Right::panels(&panels[group * len..][..len], depth)
             }
-            Weights::Transformed(..) => unreachable!("tiles have no weights of groups"),
+            WeightLayout::Transformed(..) => unreachable!("tiles have no weights of groups"),
         }
     }
 }
 
 /// Calls `work` with the weights in the layout that is read fastest.
-fn with_weights<R>(layout: &Layout, w: &[f32], work: impl FnOnce(Weights) -> R) -> R {
+fn with_weights<R>(layout: &ConvLayout, w: &[f32], work: impl FnOnce(WeightLayout) -> R) -> R {
     let conv = &layout.conv;
     if let Some(winograd) = &layout.winograd {
         return scratch::with(winograd.weights_len(), |weights| {
             winograd.transform_weights(w, weights);
-            work(Weights::Transformed(winograd, weights))
+            work(WeightLayout::Transformed(winograd, weights))
         });
     }
     let (depth, columns) = (size_of(&[conv.window.cells(), conv.group_channels()]), conv.group_filters());
@@ -204,7 +204,7 @@ fn with_weights<R>(layout: &Layout, w: &[f32], work: impl FnOnce(Weights) -> R) 
     if columns <= 2 * super::gemm::PANEL || rows < ROWS_WANTED {
         let rights: Vec<_> =
             (0..conv.groups).map(|g| Right::Rows { data: of_group(g), stride: conv.filters }).collect();
-        return work(Weights::Direct(&rights));
+        return work(WeightLayout::Direct(&rights));
     }
     let len = panels_len(depth, columns);
     scratch::with(size_of(&[conv.groups, len]), |panels| {
@@ -212,6 +212,6 @@ fn with_weights<R>(layout: &Layout, w: &[f32], work: impl FnOnce(Weights) -> R) 
             pack(of_group(group), depth, columns, conv.filters, panels);
         }
         let rights: Vec<_> = panels.chunks_exact(len.max(1)).map(|panels| Right::panels(panels, depth)).collect();
-        work(Weights::Direct(&rights))
+        work(WeightLayout::Direct(&rights))
     })
 }

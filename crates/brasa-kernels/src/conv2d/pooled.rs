@@ -4,11 +4,11 @@ use std::ops::Range;
 
 use super::super::activation::Activation;
 use super::super::pool::{max_rows, spread};
-use super::super::window::{Window, check_len, size_of};
+use super::super::window::{WindowGeometry, check_len, size_of};
 use super::super::{parallel, scratch};
-use super::backward::{Made, gradients};
+use super::backward::{OnDemand, gradients};
 use super::forward::{Band, Bands, check};
-use super::{Conv2d, Layout, Weights, with_weights};
+use super::{Conv2d, ConvLayout, WeightLayout, with_weights};
 
 /// Marks a pooled value that lets no gradient through.
 const CLOSED: u8 = u8::MAX;
@@ -23,7 +23,7 @@ pub struct Pooled {
     /// The activation.
     pub activation: Activation,
     /// The pooling window.
-    pub pool: Window,
+    pub pool: WindowGeometry,
 }
 
 impl Pooled {
@@ -57,7 +57,7 @@ pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
     if y.is_empty() {
         return;
     }
-    let layout = Layout::new(conv);
+    let layout = ConvLayout::new(conv);
     let threads = parallel::threads_for(conv.operations());
     let row_len = block.pool.output[1] * conv.filters;
     let bands = Bands::new(conv.window.batch, block.pool.output[0], threads, whole_rows(&layout, &block.pool));
@@ -72,15 +72,15 @@ pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
     });
 }
 
-impl Layout {
+impl ConvLayout {
     /// The convolution with its activation and pooling for a band of the output. `positions` is as for [`forward`].
     #[allow(clippy::too_many_arguments)]
     pub(super) fn pooled_band(
         &self,
-        pool: &Window,
+        pool: &WindowGeometry,
         activation: Activation,
         x: &[f32],
-        weights: Weights,
+        weights: WeightLayout,
         bias: Option<&[f32]>,
         band: Band,
         y: &mut [f32],
@@ -117,7 +117,7 @@ impl Layout {
 }
 
 /// Rows of the convolution's output that the given rows of the pooled result depend on; all of them for all.
-fn conv_rows(pool: &Window, rows: &Range<usize>) -> Range<usize> {
+fn conv_rows(pool: &WindowGeometry, rows: &Range<usize>) -> Range<usize> {
     if *rows == (0..pool.output[0]) {
         return 0..pool.input[0];
     }
@@ -128,7 +128,7 @@ fn conv_rows(pool: &Window, rows: &Range<usize>) -> Range<usize> {
 }
 
 /// Rows of the pooled result that depend on whole rows of a convolution's tiles, if the windows do not overlap.
-pub(super) fn whole_rows(layout: &Layout, pool: &Window) -> usize {
+pub(super) fn whole_rows(layout: &ConvLayout, pool: &WindowGeometry) -> usize {
     let whole = layout.whole_rows();
     (1..whole).find(|rows| (rows * pool.strides[0]).is_multiple_of(whole)).unwrap_or(whole)
 }
@@ -188,5 +188,5 @@ pub fn backward(
             });
         }
     };
-    gradients(conv, x, w, &Made(fill), dx, dw, db);
+    gradients(conv, x, w, &OnDemand(fill), dx, dw, db);
 }

@@ -3,24 +3,24 @@
 use super::forward::{Band, Bands};
 use super::pooled::whole_rows;
 use super::winograd::Winograd;
-use super::{Conv2d, Layout, ROWS_WANTED, Weights};
+use super::{Conv2d, ConvLayout, ROWS_WANTED, WeightLayout};
 use crate::activation::Activation;
 use crate::panels::{pack, panels_len};
-use crate::window::{Window, check_len, size_of};
+use crate::window::{WindowGeometry, check_len, size_of};
 use crate::{huge_pages, parallel};
 
 /// A convolution with its activation, and optionally maximum pooling, with weights prepared once. An image's result has
 /// the same bits in any batch.
 #[derive(Clone, Debug)]
-pub struct Prepared {
-    layout: Layout,
+pub struct PreparedConv {
+    layout: ConvLayout,
     weights: Vec<f32>,
     bias: Option<Vec<f32>>,
     activation: Activation,
-    pool: Option<Window>,
+    pool: Option<WindowGeometry>,
 }
 
-impl Prepared {
+impl PreparedConv {
     /// Prepares the weights of a convolution of any number of images: `conv.window.batch` and `pool.batch` are ignored.
     /// `None` where the offsets do not [fit](Conv2d::fits). An activation before a pooling must be non-decreasing, and
     /// `pool.input` must be the size of the convolution's output.
@@ -32,11 +32,12 @@ impl Prepared {
         w: &[f32],
         bias: Option<&[f32]>,
         activation: Activation,
-        pool: Option<Window>,
+        pool: Option<WindowGeometry>,
     ) -> Option<Self> {
         // The most images of one product.
         let pixels = conv.window.output[0].saturating_mul(conv.window.output[1]);
-        let conv = Conv2d { window: Window { batch: ROWS_WANTED.div_ceil(pixels.max(1)), ..conv.window }, ..*conv };
+        let conv =
+            Conv2d { window: WindowGeometry { batch: ROWS_WANTED.div_ceil(pixels.max(1)), ..conv.window }, ..*conv };
         if !conv.fits() || conv.input_len() == 0 || conv.output_len() == 0 {
             return None;
         }
@@ -48,7 +49,7 @@ impl Prepared {
             assert!(pool.input == conv.window.output, "the pooling does not fit the convolution");
             assert!(activation.gradient_needs_only_output(), "{activation:?} cannot be pooled here");
         }
-        let layout = Layout::with(&conv, Winograd::of_one(&conv));
+        let layout = ConvLayout::with(&conv, Winograd::of_one(&conv));
         let (depth, columns) = (size_of(&[conv.window.cells(), conv.group_channels()]), conv.group_filters());
         let weights = match &layout.winograd {
             Some(winograd) => {
@@ -75,7 +76,7 @@ impl Prepared {
 
     /// Floating-point operations per image.
     pub fn operations(&self) -> usize {
-        let conv = Conv2d { window: Window { batch: 1, ..self.layout.conv.window }, ..self.layout.conv };
+        let conv = Conv2d { window: WindowGeometry { batch: 1, ..self.layout.conv.window }, ..self.layout.conv };
         conv.operations()
     }
 
@@ -102,8 +103,8 @@ impl Prepared {
 
     fn band(&self, x: &[f32], band: Band, y: &mut [f32]) {
         let weights = match &self.layout.winograd {
-            Some(winograd) => Weights::Transformed(winograd, &self.weights),
-            None => Weights::Panels(&self.weights),
+            Some(winograd) => WeightLayout::Transformed(winograd, &self.weights),
+            None => WeightLayout::Panels(&self.weights),
         };
         let bias = self.bias.as_deref();
         match &self.pool {
@@ -123,10 +124,10 @@ mod tests {
     use crate::testing::{assert_close, double, values, windows};
 
     /// Compares with the unprepared form; an image has the same bits in any batch, on any number of threads.
-    fn check(conv: Conv2d, pool: Option<Window>) {
+    fn check(conv: Conv2d, pool: Option<WindowGeometry>) {
         let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
         let (bias, activation) = (values(conv.filters, 3), Activation::Tanh);
-        let Some(prepared) = Prepared::new(&conv, &w, Some(&bias), activation, pool) else {
+        let Some(prepared) = PreparedConv::new(&conv, &w, Some(&bias), activation, pool) else {
             assert_eq!(conv.output_len().min(conv.input_len()), 0);
             return;
         };
@@ -135,7 +136,7 @@ mod tests {
         prepared.forward(&x, 1, &mut whole);
         match pool {
             Some(pool) => {
-                let block = Pooled { conv, activation, pool: Window { batch: conv.window.batch, ..pool } };
+                let block = Pooled { conv, activation, pool: WindowGeometry { batch: conv.window.batch, ..pool } };
                 pooled_forward(&block, &x, &w, Some(&bias), &mut expected, &mut []);
             }
             None => forward(&conv, &x, &w, Some(&bias), activation, &mut expected),
@@ -154,8 +155,8 @@ mod tests {
         assert_eq!(shared, whole, "{conv:?}");
     }
 
-    fn halving(conv: &Conv2d) -> Window {
-        Window::valid(1, conv.window.output, [2, 2], [2, 2])
+    fn halving(conv: &Conv2d) -> WindowGeometry {
+        WindowGeometry::valid(1, conv.window.output, [2, 2], [2, 2])
     }
 
     proptest! {
@@ -176,7 +177,7 @@ mod tests {
             for (batch, side, size, channels, filters) in
                 [(9, 28, 5, 1, 32), (5, 12, 5, 32, 64), (3, 32, 3, 64, 64), (40, 4, 3, 16, 32), (2, 96, 3, 16, 48)]
             {
-                let mut window = Window::valid(batch, [side; 2], [size; 2], [1, 1]);
+                let mut window = WindowGeometry::valid(batch, [side; 2], [size; 2], [1, 1]);
                 let conv = Conv2d { window, channels, filters, groups: 1 };
                 check(conv, Some(halving(&conv)));
                 window.pad = [size / 2; 2];

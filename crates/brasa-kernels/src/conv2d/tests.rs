@@ -1,10 +1,10 @@
 use proptest::prelude::*;
 
-use super::super::activation::{Activation, Output};
+use super::super::activation::{Activation, ActivationOutput};
 use super::super::pool;
 use super::super::simd::{at_every_level, test_lock};
 use super::super::testing::{assert_close, double, each_cell, values, windows};
-use super::super::window::Window;
+use super::super::window::WindowGeometry;
 use super::forward::Bands;
 use super::*;
 
@@ -41,7 +41,7 @@ impl Case {
         let Case { conv, x, w, bias, dy } = self;
         let [mut y, mut dx, mut dw, mut db] = [dy, x, w, bias].map(|like| vec![7.5; like.len()]);
         forward(conv, x, w, Some(bias), activation, &mut y);
-        backward(conv, x, w, Some(Output { activation, y: &y }), dy, Some(&mut dx), &mut dw, Some(&mut db));
+        backward(conv, x, w, Some(ActivationOutput { activation, y: &y }), dy, Some(&mut dx), &mut dw, Some(&mut db));
         Results { y, dx, dw, db }
     }
 
@@ -122,9 +122,9 @@ proptest! {
         let input = conv.window.output;
         let output = [0, 1].map(|d| (input[d] + shape.pad[d]).div_ceil(shape.strides[d]));
         let pool = if shape.pad == [0, 0] {
-            Window::valid(conv.window.batch, input, [2, 2], [2, 2])
+            WindowGeometry::valid(conv.window.batch, input, [2, 2], [2, 2])
         } else {
-            Window { batch: conv.window.batch, input, output, ..shape }
+            WindowGeometry { batch: conv.window.batch, input, output, ..shape }
         };
         check_pooled(&Case::new(conv), activation, pool);
     }
@@ -140,7 +140,7 @@ proptest! {
     ) {
         let _alone = test_lock();
         let size = if small { 3 } else { 5 };
-        let mut window = Window::valid(batch, input, [size, size], [1, 1]);
+        let mut window = WindowGeometry::valid(batch, input, [size, size], [1, 1]);
         window.pad = pad;
         // Any output that begins in the image: with padding after it, or with its last pixels cut off.
         window.output = [0, 1].map(|d| (input[d] + pad[d] + 2 - size + 1 - cut[d]).max(1));
@@ -178,7 +178,7 @@ fn check_tiles(case: &Case, tiles: Winograd) {
 fn winograd_rounding_error_is_small() {
     let _alone = test_lock();
     for (size, side) in [(3, 18), (5, 12)] {
-        let window = Window::valid(if cfg!(miri) { 1 } else { 10 }, [side, side], [size, size], [1, 1]);
+        let window = WindowGeometry::valid(if cfg!(miri) { 1 } else { 10 }, [side, side], [size, size], [1, 1]);
         let case = Case::new(Conv2d { window, channels: 64, filters: 32, groups: 1 });
         assert!(cfg!(miri) || Winograd::of(&case.conv).is_some());
         let mut y = vec![0.0; case.dy.len()];
@@ -190,7 +190,7 @@ fn winograd_rounding_error_is_small() {
     }
 }
 
-fn check_pooled(case: &Case, activation: Activation, pool: Window) {
+fn check_pooled(case: &Case, activation: Activation, pool: WindowGeometry) {
     let Case { conv, x, w, bias, .. } = case;
     let block = Pooled { conv: *conv, activation, pool };
     let [mut y, mut predicted, mut expected] = [0; 3].map(|_| vec![7.5; block.output_len()]);
@@ -226,7 +226,7 @@ fn usual() -> Vec<Conv2d> {
     let conv = |batch, side, size, stride, same: bool, channels, filters| {
         let (batch, side) = (most(batch, 2), most(side, 6));
         let (channels, filters) = (most(channels, 10), most(filters, 37));
-        let mut window = Window::valid(batch, [side, side], [size, size], [stride, stride]);
+        let mut window = WindowGeometry::valid(batch, [side, side], [size, size], [stride, stride]);
         if same {
             window.pad = [(size - 1) / 2; 2];
             window.output = [side.div_ceil(stride); 2];
@@ -258,9 +258,9 @@ fn usual_sizes_with_pooling() {
     let _alone = test_lock();
     for conv in usual() {
         let (batch, input) = (conv.window.batch, conv.window.output);
-        let padded = Window::valid(batch, input, [3, 3], [2, 2]);
-        let padded = Window { pad: [1, 1], output: input.map(|d| d.div_ceil(2)), ..padded };
-        for pool in [Window::valid(batch, input, [2, 2], [2, 2]), padded] {
+        let padded = WindowGeometry::valid(batch, input, [3, 3], [2, 2]);
+        let padded = WindowGeometry { pad: [1, 1], output: input.map(|d| d.div_ceil(2)), ..padded };
+        for pool in [WindowGeometry::valid(batch, input, [2, 2], [2, 2]), padded] {
             check_pooled(&Case::new(conv), Activation::Relu, pool);
         }
     }
@@ -312,7 +312,7 @@ fn without_bias_or_input_gradient() {
 fn images_without_pixels() {
     let _alone = test_lock();
     for channels in [16, 3, 0] {
-        let mut window = Window::valid(100, [0, 8], [3, 3], [1, 1]);
+        let mut window = WindowGeometry::valid(100, [0, 8], [3, 3], [1, 1]);
         (window.pad, window.output) = ([2, 1], [4, 8]);
         let case = Case::new(Conv2d { window, channels, filters: 16, groups: 1 });
         case.check();
@@ -320,7 +320,7 @@ fn images_without_pixels() {
         let mut y = vec![7.5; dy.len()];
         forward(conv, x, w, None, Activation::Linear, &mut y);
         assert!(y.iter().all(|y| *y == 0.0));
-        check_pooled(&case, Activation::Relu, Window::valid(100, window.output, [2, 2], [2, 2]));
+        check_pooled(&case, Activation::Relu, WindowGeometry::valid(100, window.output, [2, 2], [2, 2]));
     }
 }
 
@@ -347,13 +347,13 @@ fn wrong_lengths_are_refused() {
 #[test]
 fn tables_do_not_grow_with_unused_strides() {
     let windows = [
-        Window::valid(2, [1, 1], [1, 1], [1, 1]),
-        Window::valid(2, [4, 3], [3, 2], [1, 1]),
-        Window { pad: [1, 1], ..Window::valid(2, [5, 4], [7, 3], [1, 1]) },
+        WindowGeometry::valid(2, [1, 1], [1, 1], [1, 1]),
+        WindowGeometry::valid(2, [4, 3], [3, 2], [1, 1]),
+        WindowGeometry { pad: [1, 1], ..WindowGeometry::valid(2, [5, 4], [7, 3], [1, 1]) },
     ];
     for window in windows {
-        let near = Window { output: [1, 1], ..window };
-        let far = Window { strides: [1 << 40, 1 << 62], ..near };
+        let near = WindowGeometry { output: [1, 1], ..window };
+        let far = WindowGeometry { strides: [1 << 40, 1 << 62], ..near };
         let of = |window| Case::new(Conv2d { window, channels: 4, filters: 6, groups: 2 });
         let activation = Activation::Tanh;
         let short = far.with_short_strides();
@@ -363,7 +363,7 @@ fn tables_do_not_grow_with_unused_strides() {
         assert_eq!(of(short).run(activation), of(near).run(activation));
     }
     // With more than one output row the strides count.
-    let two = Window { output: [2, 1], ..Window::valid(1, [9, 1], [2, 1], [7, 1]) };
+    let two = WindowGeometry { output: [2, 1], ..WindowGeometry::valid(1, [9, 1], [2, 1], [7, 1]) };
     assert_eq!(two.with_short_strides().strides, [7, 1]);
 }
 
@@ -371,7 +371,7 @@ fn tables_do_not_grow_with_unused_strides() {
 #[test]
 fn windows_far_taller_than_the_output_fit() {
     let conv = |rows: usize, columns: usize, filters: usize| Conv2d {
-        window: Window::valid(1, [rows, columns], [rows, 1], [1, 1]),
+        window: WindowGeometry::valid(1, [rows, columns], [rows, 1], [1, 1]),
         channels: 1,
         filters,
         groups: 1,
@@ -380,11 +380,16 @@ fn windows_far_taller_than_the_output_fit() {
     // 2^16 rows times 2^12 columns times 2^4 filters: the table of all steps would not fit in 32 bits.
     let tall = conv(1 << 16, 1 << 12, 1 << 4);
     assert!(tall.fits());
-    let layout = Layout::new(&tall);
+    let layout = ConvLayout::new(&tall);
     assert_eq!(super::input_gradient::InputGradient::new(&tall, &layout).steps(), 1 << 4);
     // More weights than 32 bits can count.
     assert!(
-        !Conv2d { window: Window::valid(1, [1, 1], [1, 1], [1, 1]), channels: 1 << 16, filters: 1 << 16, groups: 1 }
-            .fits()
+        !Conv2d {
+            window: WindowGeometry::valid(1, [1, 1], [1, 1], [1, 1]),
+            channels: 1 << 16,
+            filters: 1 << 16,
+            groups: 1
+        }
+        .fits()
     );
 }

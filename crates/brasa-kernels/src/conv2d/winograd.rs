@@ -15,7 +15,7 @@
 
 use std::ops::Range;
 
-use super::super::gemm::{Right, Start, product};
+use super::super::gemm::{InitialC, Right, product};
 use super::super::panels::{pack_transposed, panels_len};
 use super::super::scratch;
 use super::super::simd::{Isa, simd};
@@ -49,7 +49,7 @@ pub(super) struct Winograd {
     tiles: [usize; 2],
     /// Tiles of a block.
     block: usize,
-    tables: Tables,
+    tables: OffsetTables,
 }
 
 impl Winograd {
@@ -85,7 +85,7 @@ impl Winograd {
         // The transforms cost about half as much as the products.
         let gain = direct.saturating_sub(here + here / 2);
         let block = (BLOCK / (PLACES * (conv.channels + conv.filters))).max(FEWEST_TILES) / 10 * 10;
-        let tables = Tables::new(block, conv.channels, conv.filters);
+        let tables = OffsetTables::new(block, conv.channels, conv.filters);
         Some((Winograd { conv: *conv, outputs, tiles, block, tables }, gain))
     }
 
@@ -113,8 +113,8 @@ impl Winograd {
         let all = self.conv.channels * self.conv.filters;
         let (from, to) = (Places::even(self.conv.window.size[0], all), Places::even(SIDE, all));
         match self.outputs {
-            2 => sandwich::<Weights<5>>(w, &from, transformed, &to, all, Write::Set),
-            _ => sandwich::<Weights<3>>(w, &from, transformed, &to, all, Write::Set),
+            2 => sandwich::<WeightTransform<5>>(w, &from, transformed, &to, all, Write::Set),
+            _ => sandwich::<WeightTransform<3>>(w, &from, transformed, &to, all, Write::Set),
         }
     }
 
@@ -150,13 +150,13 @@ impl Winograd {
                 let weights = Right::Rows { data: &weights[place * channels * filters..], stride: filters };
                 let v = (&v[place * count * channels..], &tables.by_channels[..count], &tables.channels[..]);
                 let m = (&mut m[place * count * filters..], &tables.by_filters[..count]);
-                product(v, weights, filters, m, Start::Zero);
+                product(v, weights, filters, m, InitialC::Zero);
             }
             for (t, tile) in tiles.enumerate() {
                 let (from, to) = (Places::of_tile((t, count), filters), self.outputs_of(self.tile(tile, &rows), &rows));
                 match self.outputs {
-                    2 => sandwich::<Outputs<2>>(m, &from, y, &to, filters, write),
-                    _ => sandwich::<Outputs<4>>(m, &from, y, &to, filters, write),
+                    2 => sandwich::<OutputTransform<2>>(m, &from, y, &to, filters, write),
+                    _ => sandwich::<OutputTransform<4>>(m, &from, y, &to, filters, write),
                 }
             }
         });
@@ -177,26 +177,26 @@ impl Winograd {
                 self.input_tile(x, tile, v, (t, count));
                 let (from, to) = (self.outputs_of(tile, &rows), Places::of_tile((t, count), filters));
                 match self.outputs {
-                    2 => sandwich::<OutputsBack<2>>(dz, &from, m, &to, filters, Write::Set),
-                    _ => sandwich::<OutputsBack<4>>(dz, &from, m, &to, filters, Write::Set),
+                    2 => sandwich::<OutputTransformBack<2>>(dz, &from, m, &to, filters, Write::Set),
+                    _ => sandwich::<OutputTransformBack<4>>(dz, &from, m, &to, filters, Write::Set),
                 }
             }
             for place in 0..PLACES {
                 let v = (&v[place * count * channels..], &tables.channels[..], &tables.by_channels[..count]);
                 let m = Right::Rows { data: &m[place * count * filters..], stride: filters };
                 let dw = (&mut dw[place * channels * filters..], &tables.weights[..]);
-                product(v, m, filters, dw, Start::Add);
+                product(v, m, filters, dw, InitialC::Add);
             }
             let Some(dx) = &mut dx else { return };
             let panels = transposed.chunks_exact(panels_len(filters, channels));
             for (place, weights) in panels.enumerate() {
                 let m = (&m[place * count * filters..], &tables.by_filters[..count], &tables.filters[..]);
                 let v = (&mut v[place * count * channels..], &tables.by_channels[..count]);
-                product(m, Right::panels(weights, filters), channels, v, Start::Zero);
+                product(m, Right::panels(weights, filters), channels, v, InitialC::Zero);
             }
             for (t, tile) in tiles.enumerate() {
                 let (from, to) = (Places::of_tile((t, count), channels), self.inputs_of(self.tile(tile, &rows)));
-                sandwich::<InputsBack>(v, &from, dx, &to, channels, Write::Add);
+                sandwich::<InputTransformBack>(v, &from, dx, &to, channels, Write::Add);
             }
         });
     }
@@ -206,8 +206,8 @@ impl Winograd {
         let all = self.conv.channels * self.conv.filters;
         let (from, to) = (Places::even(SIDE, all), Places::even(self.conv.window.size[0], all));
         match self.outputs {
-            2 => sandwich::<WeightsBack<5>>(transformed, &from, dw, &to, all, Write::Set),
-            _ => sandwich::<WeightsBack<3>>(transformed, &from, dw, &to, all, Write::Set),
+            2 => sandwich::<WeightTransformBack<5>>(transformed, &from, dw, &to, all, Write::Set),
+            _ => sandwich::<WeightTransformBack<3>>(transformed, &from, dw, &to, all, Write::Set),
         }
     }
 
@@ -239,7 +239,7 @@ impl Winograd {
 
     fn input_tile(&self, x: &[f32], tile: Tile, v: &mut [f32], place: (usize, usize)) {
         let to = Places::of_tile(place, self.conv.channels);
-        sandwich::<Inputs>(x, &self.inputs_of(tile), v, &to, self.conv.channels, Write::Set);
+        sandwich::<InputTransform>(x, &self.inputs_of(tile), v, &to, self.conv.channels, Write::Set);
     }
 
     /// Offsets of a tile's inputs within the images.
@@ -272,7 +272,7 @@ struct Tile {
 
 /// The offset tables of a block's products.
 #[derive(Clone, Debug)]
-struct Tables {
+struct OffsetTables {
     by_channels: Vec<u32>,
     by_filters: Vec<u32>,
     channels: Vec<u32>,
@@ -280,9 +280,9 @@ struct Tables {
     weights: Vec<u32>,
 }
 
-impl Tables {
+impl OffsetTables {
     fn new(tiles: usize, channels: usize, filters: usize) -> Self {
-        Tables {
+        OffsetTables {
             by_channels: even_offsets(tiles, channels),
             by_filters: even_offsets(tiles, filters),
             channels: even_offsets(channels, 1),
@@ -341,44 +341,44 @@ trait Matrix {
 }
 
 /// `Bᵀ`: the polynomial that is zero at all other points.
-struct Inputs;
+struct InputTransform;
 /// `B`.
-struct InputsBack;
+struct InputTransformBack;
 /// `Aᵀ`: powers of the points.
-struct Outputs<const M: usize>;
+struct OutputTransform<const M: usize>;
 /// `A`.
-struct OutputsBack<const M: usize>;
+struct OutputTransformBack<const M: usize>;
 /// `G`: powers of the points, divided by the value of the row of `Bᵀ` there.
-struct Weights<const R: usize>;
+struct WeightTransform<const R: usize>;
 /// `Gᵀ`.
-struct WeightsBack<const R: usize>;
+struct WeightTransformBack<const R: usize>;
 
-impl Matrix for Inputs {
+impl Matrix for InputTransform {
     const ROWS: usize = SIDE;
     const COLUMNS: usize = SIDE;
     const VALUES: [[f32; SIDE]; SIDE] = polynomials();
 }
-impl Matrix for InputsBack {
+impl Matrix for InputTransformBack {
     const ROWS: usize = SIDE;
     const COLUMNS: usize = SIDE;
     const VALUES: [[f32; SIDE]; SIDE] = transposed(polynomials());
 }
-impl<const M: usize> Matrix for Outputs<M> {
+impl<const M: usize> Matrix for OutputTransform<M> {
     const ROWS: usize = M;
     const COLUMNS: usize = SIDE;
     const VALUES: [[f32; SIDE]; SIDE] = transposed(powers(M, false));
 }
-impl<const M: usize> Matrix for OutputsBack<M> {
+impl<const M: usize> Matrix for OutputTransformBack<M> {
     const ROWS: usize = SIDE;
     const COLUMNS: usize = M;
     const VALUES: [[f32; SIDE]; SIDE] = powers(M, false);
 }
-impl<const R: usize> Matrix for Weights<R> {
+impl<const R: usize> Matrix for WeightTransform<R> {
     const ROWS: usize = SIDE;
     const COLUMNS: usize = R;
     const VALUES: [[f32; SIDE]; SIDE] = powers(R, true);
 }
-impl<const R: usize> Matrix for WeightsBack<R> {
+impl<const R: usize> Matrix for WeightTransformBack<R> {
     const ROWS: usize = R;
     const COLUMNS: usize = SIDE;
     const VALUES: [[f32; SIDE]; SIDE] = transposed(powers(R, true));

@@ -2,7 +2,7 @@
 
 use super::{most_rows, part_of};
 use crate::activation::Activation;
-use crate::gemm::{PANEL, Right, Start, line, product};
+use crate::gemm::{InitialC, PANEL, Right, line, product};
 use crate::panels::{pack, panels_len};
 use crate::parallel;
 use crate::window::{check_len, even_offsets, size_of};
@@ -95,7 +95,7 @@ impl Packed {
         for (i, y) in y.chunks_mut(at_once * self.units).enumerate() {
             let rows = y.len() / self.units;
             let x = part_of(x, self.inputs, i * at_once, rows);
-            let start = Start::with_bias(self.bias.as_deref());
+            let start = InitialC::with_bias(self.bias.as_deref());
             let right = Right::panels(&self.panels, self.inputs);
             product((x, &self.lefts[..rows], &self.steps), right, self.units, (&mut *y, &self.results[..rows]), start);
             activation.apply(y);

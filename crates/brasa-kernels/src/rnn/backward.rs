@@ -2,8 +2,8 @@
 
 use super::super::window::{check_len, even_offsets, size_of};
 use super::super::{parallel, scratch};
-use super::{OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed};
-use crate::gemm::{Right, Start, product};
+use super::{OutputGradient, PackedMatrix, Recurrent, WeightGradients, Weights, at, packed};
+use crate::gemm::{InitialC, Right, product};
 
 impl OutputGradient<'_> {
     /// Adds the gradient of step `t` of a sample to `dh`.
@@ -19,7 +19,7 @@ impl OutputGradient<'_> {
 }
 
 /// Some samples of the batch with all their steps.
-pub struct Part<'a> {
+pub struct BatchPart<'a> {
     /// The first of the samples.
     pub first: usize,
     /// Number of samples.
@@ -33,12 +33,12 @@ pub struct Part<'a> {
     /// The gradients of the initial states, overwritten; `None` where not wanted.
     pub states: [Option<&'a mut [f32]>; 2],
     x: &'a [f32],
-    kernel: &'a Packed<'a>,
+    kernel: &'a PackedMatrix<'a>,
     of_kernel: &'a mut [f32],
     of_x: Option<&'a mut [f32]>,
 }
 
-impl Part<'_> {
+impl BatchPart<'_> {
     /// Adds the gradient of the kernel and writes that of the inputs, given the gradients `da` of the inputs' share of
     /// the gates.
     pub fn add_inputs(&mut self, da: &[f32]) {
@@ -46,7 +46,7 @@ impl Part<'_> {
         let rows = da.len() / width;
         add_weights_gradient(rows, (self.x, inputs), (da, width), self.of_kernel);
         if let Some(dx) = &mut self.of_x {
-            self.kernel.all(rows, da, dx, Start::Zero);
+            self.kernel.all(rows, da, dx, InitialC::Zero);
         }
     }
 }
@@ -70,7 +70,7 @@ impl Backward<'_> {
     ///
     /// # Panics
     /// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
-    pub fn in_parts(self, gates: usize, biases: usize, work: impl Fn(Part) + Send + Sync) {
+    pub fn in_parts(self, gates: usize, biases: usize, work: impl Fn(BatchPart) + Send + Sync) {
         let Self { sizes, x, weights, h, dy, dx, mut states, gradients } = self;
         let Recurrent { steps, inputs, units, .. } = *sizes;
         let (width, biases_len) = (size_of(&[gates, units]), size_of(&[biases, units]));
@@ -108,7 +108,18 @@ impl Backward<'_> {
                         let x = &x[first * steps * inputs..][..samples * steps * inputs];
                         let (of_kernel, rest) = sums.split_at_mut(inputs * width);
                         let (recurrent, bias) = rest.split_at_mut(units * width);
-                        work(Part { first, samples, h, recurrent, bias, states, x, kernel: &kernel, of_kernel, of_x });
+                        work(BatchPart {
+                            first,
+                            samples,
+                            h,
+                            recurrent,
+                            bias,
+                            states,
+                            x,
+                            kernel: &kernel,
+                            of_kernel,
+                            of_x,
+                        });
                     });
                 });
             }
@@ -139,5 +150,5 @@ pub fn shifted(sizes: &Recurrent, h: &[f32], initial: Option<&[f32]>, before: &m
 pub fn add_weights_gradient(rows: usize, (a, inputs): (&[f32], usize), (dz, width): (&[f32], usize), dw: &mut [f32]) {
     let (lefts, steps) = (even_offsets(inputs, 1), even_offsets(rows, inputs));
     let right = Right::Rows { data: dz, stride: width };
-    product((a, &lefts, &steps), right, width, (dw, &even_offsets(inputs, width)), Start::Add);
+    product((a, &lefts, &steps), right, width, (dw, &even_offsets(inputs, width)), InitialC::Add);
 }

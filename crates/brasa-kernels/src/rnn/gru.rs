@@ -8,8 +8,8 @@ use super::super::scratch;
 use super::super::simd::simd;
 use super::super::window::{check_len, even_offsets, size_of};
 use super::backward::{Backward, add_weights_gradient, shifted};
-use super::{Order, OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
-use crate::gemm::Start;
+use super::{OutputGradient, PackedMatrix, Recurrent, StepOrder, WeightGradients, Weights, at, packed, step_offsets};
+use crate::gemm::InitialC;
 
 const GATES: usize = 3;
 
@@ -57,7 +57,7 @@ pub fn forward(
                 let samples = h.len() / (steps * units);
                 let x = &x[first * steps * inputs..][..samples * steps * inputs];
                 let initial = initial.map(|h| &h[first * units..][..samples * units]);
-                kernel.all(samples * steps, x, gates, Start::with_bias(weights.bias.map(|bias| &bias[..width])));
+                kernel.all(samples * steps, x, gates, InitialC::with_bias(weights.bias.map(|bias| &bias[..width])));
                 part(sizes, &recurrent, weights.bias.map(|bias| &bias[width..]), initial, h, gates, shares);
             });
         });
@@ -140,7 +140,7 @@ impl PreparedGru {
     ///
     /// # Panics
     /// If the input is not whole sequences, or the output does not match it.
-    pub fn forward(&self, x: &[f32], order: Order, y: &mut [f32]) {
+    pub fn forward(&self, x: &[f32], order: StepOrder, y: &mut [f32]) {
         let Recurrent { steps, units, activation, recurrent_activation, .. } = self.sizes;
         let width = GATES * units;
         order.each_part(&self.sizes, x, y, |samples, x, y| {
@@ -174,7 +174,7 @@ impl PreparedGru {
 /// All steps of some samples, whose gates hold the inputs' share.
 fn part(
     sizes: &Recurrent,
-    recurrent: &Packed,
+    recurrent: &PackedMatrix,
     bias: Option<&[f32]>,
     initial: Option<&[f32]>,
     h: &mut [f32],
@@ -188,7 +188,7 @@ fn part(
     scratch::with(samples * width, |products| {
         let to = even_offsets(samples, width);
         for t in 0..steps {
-            let start = Start::with_bias(bias);
+            let start = InitialC::with_bias(bias);
             if t > 0 {
                 recurrent.product((h, &step_offsets(samples, steps, units, t - 1)), (products, &to), start);
             } else {
@@ -263,7 +263,7 @@ pub fn backward(
 #[allow(clippy::too_many_arguments)]
 fn through_time(
     sizes: &Recurrent,
-    recurrent: &Packed,
+    recurrent: &PackedMatrix,
     before: &[f32],
     memory: GruMemory<&[f32]>,
     (dy, first): (OutputGradient, usize),
@@ -289,7 +289,7 @@ fn through_time(
             }
             if t > 0 || state.is_some() {
                 let from = step_offsets(samples, steps, width, t);
-                recurrent.product((db, &from), (dh, &even_offsets(samples, units)), Start::Add);
+                recurrent.product((db, &from), (dh, &even_offsets(samples, units)), InitialC::Add);
             }
         }
         state.into_iter().for_each(|state| state.copy_from_slice(dh));

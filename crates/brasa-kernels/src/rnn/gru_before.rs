@@ -8,9 +8,10 @@ use super::super::window::even_offsets;
 use super::backward::{Backward, shifted};
 use super::gru::{check_memory, in_parts, mix, outer_gradient};
 use super::{
-    GruMemory, OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, packed_columns, step_offsets,
+    GruMemory, OutputGradient, PackedMatrix, Recurrent, WeightGradients, Weights, at, packed, packed_columns,
+    step_offsets,
 };
-use crate::gemm::{Right, Start, product};
+use crate::gemm::{InitialC, Right, product};
 
 const GATES: usize = 3;
 
@@ -28,7 +29,7 @@ pub fn forward(sizes: &Recurrent, x: &[f32], weights: &Weights, h: &mut [f32], m
             in_parts(sizes, h, memory, |first, h, gates, shares| {
                 let samples = h.len() / (steps * units);
                 let x = &x[first * steps * inputs..][..samples * steps * inputs];
-                kernel.all(samples * steps, x, gates, Start::with_bias(weights.bias));
+                kernel.all(samples * steps, x, gates, InitialC::with_bias(weights.bias));
                 part(sizes, [&open, &candidate], h, gates, shares);
             });
         });
@@ -36,14 +37,25 @@ pub fn forward(sizes: &Recurrent, x: &[f32], weights: &Weights, h: &mut [f32], m
 }
 
 /// Calls `work` with the recurrent weights of the first two gates and with those of the candidate.
-fn recurrent_kernels<R>(w: &[f32], units: usize, transposed: bool, work: impl FnOnce(Packed, Packed) -> R) -> R {
+fn recurrent_kernels<R>(
+    w: &[f32],
+    units: usize,
+    transposed: bool,
+    work: impl FnOnce(PackedMatrix, PackedMatrix) -> R,
+) -> R {
     packed_columns(w, (units, GATES * units), 0..2 * units, transposed, |open| {
         packed_columns(w, (units, GATES * units), 2 * units..3 * units, transposed, |candidate| work(open, candidate))
     })
 }
 
 /// All steps of some samples, whose gates hold the inputs' share.
-fn part(sizes: &Recurrent, [open, candidate]: [&Packed; 2], h: &mut [f32], gates: &mut [f32], shares: &mut [f32]) {
+fn part(
+    sizes: &Recurrent,
+    [open, candidate]: [&PackedMatrix; 2],
+    h: &mut [f32],
+    gates: &mut [f32],
+    shares: &mut [f32],
+) {
     let Recurrent { steps, units, activation, recurrent_activation, .. } = *sizes;
     let width = GATES * units;
     let samples = h.len() / (steps * units);
@@ -51,7 +63,7 @@ fn part(sizes: &Recurrent, [open, candidate]: [&Packed; 2], h: &mut [f32], gates
     for t in 0..steps {
         let to = step_offsets(samples, steps, width, t);
         if t > 0 {
-            open.product((h, &step_offsets(samples, steps, units, t - 1)), (gates, &to), Start::Add);
+            open.product((h, &step_offsets(samples, steps, units, t - 1)), (gates, &to), InitialC::Add);
         }
         for i in 0..samples {
             let (gates, now) = (&mut gates[at(steps, width, i, t)], at(steps, units, i, t));
@@ -61,7 +73,7 @@ fn part(sizes: &Recurrent, [open, candidate]: [&Packed; 2], h: &mut [f32], gates
         }
         if t > 0 {
             let from = step_offsets(samples, steps, units, t);
-            candidate.product((shares, &from), (&mut gates[2 * units..], &to), Start::Add);
+            candidate.product((shares, &from), (&mut gates[2 * units..], &to), InitialC::Add);
         }
         for i in 0..samples {
             let (gates, now) = (&mut gates[at(steps, width, i, t)], at(steps, units, i, t));
@@ -125,14 +137,14 @@ fn add_recurrent_gradient(
     let (lefts, steps) = (even_offsets(units, 1), even_offsets(rows, units));
     let right = Right::Rows { data: &da[columns.start..], stride: width };
     let results = even_offsets(units, width);
-    product((a, &lefts, &steps), right, columns.len(), (&mut du[columns.start..], &results), Start::Add);
+    product((a, &lefts, &steps), right, columns.len(), (&mut du[columns.start..], &results), InitialC::Add);
 }
 
 /// Backpropagation through time: the gradients `da` of the gates before their activation, from the last step to the
 /// first. `before` holds the outputs of the steps before.
 fn through_time(
     sizes: &Recurrent,
-    [open, candidate]: [&Packed; 2],
+    [open, candidate]: [&PackedMatrix; 2],
     before: &[f32],
     gates: &[f32],
     (dy, first): (OutputGradient, usize),
@@ -154,7 +166,7 @@ fn through_time(
                 activation.gradient_from_output(g, &mut da[2 * units..]);
             }
             let from = step_offsets(samples, steps, width, t);
-            candidate.product((&da[2 * units..], &from), (ds, &states), Start::Zero);
+            candidate.product((&da[2 * units..], &from), (ds, &states), InitialC::Zero);
             for (i, (dh, ds)) in dh.chunks_exact_mut(units).zip(ds.chunks_exact(units)).enumerate() {
                 let all = at(steps, width, i, t);
                 let (gates, da) = (&gates[all.clone()], &mut da[all]);
@@ -162,7 +174,7 @@ fn through_time(
                 recurrent_activation.gradient_from_output(&gates[..2 * units], &mut da[..2 * units]);
             }
             if t > 0 {
-                open.product((da, &from), (dh, &states), Start::Add);
+                open.product((da, &from), (dh, &states), InitialC::Add);
             }
         }
     });

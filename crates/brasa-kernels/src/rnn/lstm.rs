@@ -8,8 +8,8 @@ use super::super::scratch;
 use super::super::simd::simd;
 use super::super::window::{check_len, even_offsets, size_of};
 use super::backward::{Backward, add_weights_gradient, shifted};
-use super::{Order, OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
-use crate::gemm::Start;
+use super::{OutputGradient, PackedMatrix, Recurrent, StepOrder, WeightGradients, Weights, at, packed, step_offsets};
+use crate::gemm::InitialC;
 
 const GATES: usize = 4;
 
@@ -68,7 +68,7 @@ pub fn forward(
                 let x = &x[first * steps * inputs..][..samples * steps * inputs];
                 let range = first * units..(first + samples) * units;
                 let initial = initial.map(|(h, c)| (&h[range.clone()], &c[range.clone()]));
-                kernel.all(samples * steps, x, gates, Start::with_bias(weights.bias));
+                kernel.all(samples * steps, x, gates, InitialC::with_bias(weights.bias));
                 self::part(sizes, &recurrent, initial, h, gates, cells);
                 for (i, last) in last_cells.into_iter().flat_map(|last| last.chunks_exact_mut(units)).enumerate() {
                     last.copy_from_slice(&cells[at(steps, units, i, steps - 1)]);
@@ -119,7 +119,7 @@ fn remembering_nothing(
                         for (i, row) in rows.chunks_exact_mut(depth).enumerate() {
                             row[..inputs].copy_from_slice(&x[at(steps, inputs, first + i, t)]);
                         }
-                        both.product((rows, &from), (gates, &to), Start::with_bias(weights.bias));
+                        both.product((rows, &from), (gates, &to), InitialC::with_bias(weights.bias));
                         let states = rows.chunks_exact_mut(depth).zip(cells.chunks_exact_mut(units));
                         for (i, (gates, (row, c))) in gates.chunks_exact_mut(width).zip(states).enumerate() {
                             step(sizes, gates, c, &mut row[inputs..]);
@@ -182,7 +182,7 @@ impl PreparedLstm {
     ///
     /// # Panics
     /// If the input is not whole sequences, or the output does not match it.
-    pub fn forward(&self, x: &[f32], order: Order, y: &mut [f32]) {
+    pub fn forward(&self, x: &[f32], order: StepOrder, y: &mut [f32]) {
         let Recurrent { steps, inputs, units, .. } = self.sizes;
         let (width, depth) = (GATES * units, inputs + units);
         order.each_part(&self.sizes, x, y, |samples, x, y| {
@@ -216,7 +216,7 @@ fn check_states(sizes: &Recurrent, initial: Option<(&[f32], &[f32])>) {
 /// All steps of some samples, whose gates hold the inputs' share.
 fn part(
     sizes: &Recurrent,
-    recurrent: &Packed,
+    recurrent: &PackedMatrix,
     initial: Option<(&[f32], &[f32])>,
     h: &mut [f32],
     gates: &mut [f32],
@@ -228,9 +228,9 @@ fn part(
     for t in 0..steps {
         let to = step_offsets(samples, steps, GATES * units, t);
         if t > 0 {
-            recurrent.product((h, &step_offsets(samples, steps, units, t - 1)), (gates, &to), Start::Add);
+            recurrent.product((h, &step_offsets(samples, steps, units, t - 1)), (gates, &to), InitialC::Add);
         } else if let Some((h, _)) = initial {
-            recurrent.product((h, &even_offsets(samples, units)), (gates, &to), Start::Add);
+            recurrent.product((h, &even_offsets(samples, units)), (gates, &to), InitialC::Add);
         }
         for i in 0..samples {
             let gates = &mut gates[at(steps, GATES * units, i, t)];
@@ -308,7 +308,7 @@ pub fn backward(
 #[allow(clippy::too_many_arguments)]
 fn through_time(
     sizes: &Recurrent,
-    recurrent: &Packed,
+    recurrent: &PackedMatrix,
     initial: Option<(&[f32], &[f32])>,
     memory: LstmMemory<&[f32]>,
     (dy, first): (OutputGradient, usize),
@@ -348,7 +348,7 @@ fn through_time(
             }
             if t > 0 || states[0].is_some() {
                 let from = step_offsets(samples, steps, GATES * units, t);
-                recurrent.product((dz, &from), (dh, &even_offsets(samples, units)), Start::Zero);
+                recurrent.product((dz, &from), (dh, &even_offsets(samples, units)), InitialC::Zero);
             }
         }
         for (state, gradient) in states.into_iter().zip([dh, dc]) {

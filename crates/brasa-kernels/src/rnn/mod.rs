@@ -19,7 +19,7 @@ pub use gru_before::{backward as gru_before_backward, forward as gru_before_forw
 pub use lstm::{LstmMemory, PreparedLstm, backward as lstm_backward, forward as lstm_forward};
 
 use super::activation::Activation;
-use super::gemm::{Right, Start, product};
+use super::gemm::{InitialC, Right, product};
 use super::panels::{pack, pack_transposed, panels_len};
 use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
 use super::{parallel, scratch};
@@ -79,14 +79,14 @@ pub enum OutputGradient<'a> {
 
 /// The order of a prepared layer's steps, and which outputs it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
+pub struct StepOrder {
     /// Whether the steps are taken in reverse.
     pub backwards: bool,
     /// Whether the outputs of all steps are returned, not only that of the step taken last.
     pub sequences: bool,
 }
 
-impl Order {
+impl StepOrder {
     /// The step taken after `n` others.
     fn step(self, steps: usize, n: usize) -> usize {
         if self.backwards { steps - 1 - n } else { n }
@@ -172,14 +172,14 @@ impl Recurrent {
 }
 
 /// A packed matrix of weights, or its transpose.
-struct Packed<'a> {
+struct PackedMatrix<'a> {
     right: Right<'a>,
     depth: usize,
     columns: usize,
 }
 
 /// Calls `work` with a packed matrix of `depth × columns`, or with its transpose of `columns × depth` if `transposed`.
-fn packed<R>(w: &[f32], (depth, columns): (usize, usize), transposed: bool, work: impl FnOnce(Packed) -> R) -> R {
+fn packed<R>(w: &[f32], (depth, columns): (usize, usize), transposed: bool, work: impl FnOnce(PackedMatrix) -> R) -> R {
     packed_columns(w, (depth, columns), 0..columns, transposed, work)
 }
 
@@ -189,7 +189,7 @@ fn packed_columns<R>(
     (depth, stride): (usize, usize),
     columns: Range<usize>,
     transposed: bool,
-    work: impl FnOnce(Packed) -> R,
+    work: impl FnOnce(PackedMatrix) -> R,
 ) -> R {
     let (rows, width) = if transposed { (columns.len(), depth) } else { (depth, columns.len()) };
     let w = &w[columns.start.min(w.len())..];
@@ -199,18 +199,18 @@ fn packed_columns<R>(
         } else {
             pack(w, rows, width, stride, panels);
         }
-        work(Packed { right: Right::panels(panels, rows), depth: rows, columns: width })
+        work(PackedMatrix { right: Right::panels(panels, rows), depth: rows, columns: width })
     })
 }
 
-impl Packed<'_> {
+impl PackedMatrix<'_> {
     /// `C (+)= A · B` for rows at the given offsets.
-    fn product(&self, a: (&[f32], &[u32]), c: (&mut [f32], &[u32]), start: Start) {
+    fn product(&self, a: (&[f32], &[u32]), c: (&mut [f32], &[u32]), start: InitialC) {
         product((a.0, a.1, &even_offsets(self.depth, 1)), self.right, self.columns, c, start);
     }
 
     /// The same for `rows` contiguous rows.
-    fn all(&self, rows: usize, a: &[f32], c: &mut [f32], start: Start) {
+    fn all(&self, rows: usize, a: &[f32], c: &mut [f32], start: InitialC) {
         self.product((a, &even_offsets(rows, self.depth)), (c, &even_offsets(rows, self.columns)), start);
     }
 }

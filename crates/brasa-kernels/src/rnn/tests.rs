@@ -181,7 +181,7 @@ fn the_same_call_gives_the_same_bits() {
 }
 
 /// A prepared layer's outputs for some sequences.
-fn prepared(gru: bool, sizes: &Recurrent, weights: &Weights, x: &[f32], order: Order) -> Vec<f32> {
+fn prepared(gru: bool, sizes: &Recurrent, weights: &Weights, x: &[f32], order: StepOrder) -> Vec<f32> {
     let steps = if order.sequences { sizes.steps } else { 1 };
     let mut y = vec![7.5; sizes.batch * steps * sizes.units];
     if gru {
@@ -210,11 +210,11 @@ fn prepared_layers_give_the_same_and_a_sequence_the_same_bits_in_any_batch() {
                 true => gru_forward(&all, &x, &weights, None, &mut expected, None),
                 false => lstm_forward(&all, &x, &weights, None, &mut expected, None, None),
             }
-            let order = Order { backwards: false, sequences: true };
+            let order = StepOrder { backwards: false, sequences: true };
             let found = prepared(gru, &all, &weights, &x, order);
             assert_close("outputs", &found, &double(&expected));
             // The last step alone, and the reversed sequence.
-            let last = prepared(gru, &all, &weights, &x, Order { sequences: false, ..order });
+            let last = prepared(gru, &all, &weights, &x, StepOrder { sequences: false, ..order });
             for (i, last) in last.chunks_exact(units).enumerate() {
                 assert_eq!(last, &found[at(steps, units, i, steps - 1)]);
             }
@@ -222,7 +222,7 @@ fn prepared_layers_give_the_same_and_a_sequence_the_same_bits_in_any_batch() {
                 .chunks_exact(steps * inputs)
                 .flat_map(|x| x.chunks_exact(inputs).rev().flatten().copied().collect::<Vec<_>>())
                 .collect();
-            assert_eq!(prepared(gru, &all, &weights, &turned, Order { backwards: true, ..order }), found);
+            assert_eq!(prepared(gru, &all, &weights, &turned, StepOrder { backwards: true, ..order }), found);
             let one = sizes(1, steps, inputs, units);
             for (x, found) in x.chunks_exact(steps * inputs).zip(found.chunks_exact(steps * units)) {
                 assert_eq!(prepared(gru, &one, &weights, x, order), found);

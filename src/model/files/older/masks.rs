@@ -58,7 +58,7 @@ const MERGING: &[&str] = &[
 
 /// The source of a sequence's mask.
 #[derive(Clone)]
-enum Origin {
+enum MaskOrigin {
     None,
     /// A tensor that is the mask.
     Tensor(Json),
@@ -83,7 +83,7 @@ pub(super) fn renew(model: &mut Json, from_outside: bool) {
     }
     layers.iter_mut().filter(|layer| layer["config"].get("layers").is_some()).for_each(|model| renew(model, true));
     if graph {
-        Graph::new(layers, from_outside).renew();
+        MaskGraph::new(layers, from_outside).renew();
     }
 }
 
@@ -113,18 +113,18 @@ fn tensor_of(entry: &Json) -> Option<Json> {
 }
 
 /// The layers of a graph, and what has been determined about them.
-struct Graph<'a> {
+struct MaskGraph<'a> {
     layers: &'a mut Vec<Json>,
     from_outside: bool,
     index_of: HashMap<String, usize>,
     /// The sources of the masks of tensors.
-    origins: HashMap<String, Origin>,
+    origins: HashMap<String, MaskOrigin>,
     /// The masks that are already computed.
     made: HashMap<(usize, String), String>,
     names: HashSet<String>,
 }
 
-impl<'a> Graph<'a> {
+impl<'a> MaskGraph<'a> {
     fn new(layers: &'a mut Vec<Json>, from_outside: bool) -> Self {
         let named = layers.iter().enumerate().filter_map(|(index, layer)| Some((name(layer)?.to_owned(), index)));
         let index_of: HashMap<String, usize> = named.collect();
@@ -165,16 +165,16 @@ impl<'a> Graph<'a> {
         }
         let sequence = tensor_of(first)?;
         match self.origin(sequence) {
-            Origin::None => None,
-            Origin::Tensor(tensor) => Some(("mask".into(), tensor)),
-            Origin::Made { layer, input } => Some(("mask".into(), json!([self.mask(layer, &input), 0, 0]))),
+            MaskOrigin::None => None,
+            MaskOrigin::Tensor(tensor) => Some(("mask".into(), tensor)),
+            MaskOrigin::Made { layer, input } => Some(("mask".into(), json!([self.mask(layer, &input), 0, 0]))),
             // Rejected by this name when the call is read.
-            Origin::Unknown(layer) => Some((format!("mask that `{layer}` passes on"), json!(true))),
+            MaskOrigin::Unknown(layer) => Some((format!("mask that `{layer}` passes on"), json!(true))),
         }
     }
 
     /// Follows a tensor back to the source of its mask.
-    fn origin(&mut self, tensor: Json) -> Origin {
+    fn origin(&mut self, tensor: Json) -> MaskOrigin {
         let mut way = vec![tensor.to_string()];
         let mut tensor = tensor;
         // No path in the graph is longer, unless there is a cycle, which is rejected later.
@@ -188,7 +188,7 @@ impl<'a> Graph<'a> {
                     way.push(key);
                     tensor = before;
                 }
-                Ok(_) => break Origin::None,
+                Ok(_) => break MaskOrigin::None,
                 Err(origin) => break origin,
             }
         };
@@ -197,36 +197,38 @@ impl<'a> Graph<'a> {
     }
 
     /// The tensor whose mask this one shares, or the source of the mask.
-    fn step_back(&self, tensor: &Json) -> Result<Json, Origin> {
+    fn step_back(&self, tensor: &Json) -> Result<Json, MaskOrigin> {
         let own = tensor[0].as_str().unwrap_or_default();
-        let (Some(index), Some(call)) = (self.index_of.get(own), tensor[1].as_u64()) else { return Err(Origin::None) };
+        let (Some(index), Some(call)) = (self.index_of.get(own), tensor[1].as_u64()) else {
+            return Err(MaskOrigin::None);
+        };
         let layer = &self.layers[*index];
-        let unknown = || Err(Origin::Unknown(own.chars().take(60).collect()));
+        let unknown = || Err(MaskOrigin::Unknown(own.chars().take(60).collect()));
         if is_of(layer, MERGING) || (self.from_outside && is_of(layer, &["InputLayer"])) {
             return unknown();
         }
         let entry = usize::try_from(call).ok().and_then(|call| layer["inbound_nodes"].get(call)?.get(0));
         let Some((entry, input)) = entry.and_then(|entry| Some((entry, tensor_of(entry)?))) else {
-            return Err(Origin::None);
+            return Err(MaskOrigin::None);
         };
         // For a wrapper, the wrapped layer has the value.
         let config = &layer["config"];
         let value = |key: &str| config.get(key).or_else(|| config.get("layer")?.get("config")?.get(key));
         let is_set = |key: &str| value(key).is_some_and(|value| value == true);
         if is_of(layer, &["Masking"]) || (is_of(layer, &["Embedding"]) && is_set("mask_zero")) {
-            return Err(Origin::Made { layer: *index, input });
+            return Err(MaskOrigin::Made { layer: *index, input });
         }
         if is_of(layer, RECURRENT) {
             // States carry none; of two unmerged directions, both outputs do.
             let apart = is_of(layer, &["Bidirectional"]) && config.get("merge_mode").is_some_and(Json::is_null);
             let carries = tensor[2] == 0 || (apart && tensor[2] == 1);
             if !carries || !is_set("return_sequences") {
-                return Err(Origin::None);
+                return Err(MaskOrigin::None);
             }
             let given = entry.get(3).and_then(|fields| fields.get("mask")).filter(|mask| mask.is_array());
-            return given.map_or(Ok(input), |mask| Err(Origin::Tensor(mask.clone())));
+            return given.map_or(Ok(input), |mask| Err(MaskOrigin::Tensor(mask.clone())));
         }
-        if is_of(layer, PASSING) { Ok(input) } else { Err(Origin::None) }
+        if is_of(layer, PASSING) { Ok(input) } else { Err(MaskOrigin::None) }
     }
 
     /// The name of the operation that computes a layer's mask from its input; added if missing.
