@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use brasa::Sequential;
-use brasa::datasets::{Csv, NpyFile, Npz, load_csv, load_idx, load_image, load_npy};
+use brasa::datasets::{Csv, Missing, NpyFile, Npz, load_csv, load_idx, load_image, load_npy, load_texts};
 use brasa::formats::Limits;
 use brasa::formats::keras::WeightsFile;
 use brasa::formats::safetensors::SafetensorsFile;
@@ -26,6 +26,7 @@ pub const READERS: &[(&str, Reader)] = &[
     ("npy", npy),
     ("npz", npz),
     ("csv", csv),
+    ("parquet", parquet),
     ("image", image),
     ("recipe", recipe),
 ];
@@ -120,6 +121,15 @@ pub fn csv(bytes: &[u8]) {
         drop(load_csv(path, None));
         drop(Csv::new().header(true).load(path));
         drop(Csv::new().header(false).load(path));
+    });
+}
+
+/// A Parquet table: its columns, some of them as samples, and one as texts.
+pub fn parquet(bytes: &[u8]) {
+    with_file("parquet", bytes, |path| {
+        drop(Csv::new().profile(path));
+        drop(Csv::new().columns(["age", "ticket"]).missing(Missing::Mean).target("survived").load(path));
+        drop(load_texts(path, Some("sex")));
     });
 }
 

@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for feature in "" csv images onnx progress recipes report serve tensorboard dataset download; do
+for feature in "" csv images onnx progress parquet recipes report serve tensorboard dataset download; do
   printf 'flex%s\n' "${feature:+, $feature}"
   # (Other features need that `return`.)
   cargo clippy --quiet --lib --no-default-features --features "flex${feature:+,$feature}" -- \

@@ -72,6 +72,7 @@
 //! | `csv` | ✓ | tables and text from CSV and TSV files, `callbacks::CSVLogger` |
 //! | `images` | ✓ | image files and folders |
 //! | `progress` | ✓ | the progress bar in a terminal; without it, lines |
+//! | `parquet` | | Parquet files as tables |
 //! | `tensorboard` | ✓ | `callbacks::TensorBoard` |
 //! | `dataset` | ✓ | `datasets::FromBurn` and `datasets::ToBurn` |
 //! | `download` | ✓ | downloading MNIST and Fashion-MNIST where they are missing |

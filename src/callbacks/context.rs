@@ -18,7 +18,7 @@ pub struct Params {
     pub initial_epoch: usize,
     /// The current epoch, from 0.
     pub epoch: usize,
-    /// Batches in an epoch.
+    /// Batches in an epoch; 0 as long as that is unknown, in the first epoch of a stream.
     pub steps: usize,
     /// Samples in a batch; the last one may have fewer.
     pub batch_size: usize,

@@ -58,7 +58,7 @@ struct Images {
 #[derive(Args, Debug)]
 #[command(after_help = examples!("brasa init table people.csv --target survived"))]
 struct Table {
-    /// The table (.csv, .tsv).
+    /// The table (.csv, .tsv, .parquet).
     #[arg(value_hint = ValueHint::FilePath)]
     path: PathBuf,
 
@@ -73,7 +73,7 @@ struct Table {
 #[derive(Args, Debug)]
 #[command(after_help = examples!("brasa init text reviews.csv"))]
 struct Text {
-    /// The folder, or the table (.csv, .tsv).
+    /// The folder, or the table (.csv, .tsv, .parquet).
     path: PathBuf,
 
     /// Of a table: the column of the texts (default: the one with the longest).
@@ -393,7 +393,9 @@ fn of_texts(head: &str, goal: &TargetKind, count: usize) -> String {
 fn use_of(column: &ColumnProfile, rows: usize) -> ColumnUse {
     match () {
         () if column.numbers == 0 && column.texts == 0 => ColumnUse::LeftOut("which is empty"),
-        () if column.unreadable => ColumnUse::LeftOut("dates, or numbers that are written in another way"),
+        () if column.unreadable => {
+            ColumnUse::LeftOut("dates, times, lists, or numbers that are written in another way")
+        }
         () if column.numbers > 0 && column.texts > 0 => ColumnUse::LeftOut("both numbers and texts"),
         () if column.different == 1 && column.gaps == 0 => ColumnUse::LeftOut("which is the same in all rows"),
         () if column.texts == 0 && column.counts_up => ColumnUse::LeftOut("the numbers of the rows"),

@@ -295,7 +295,7 @@ impl Opener<'_> {
     fn open(&self, name: String, path: &Path, notes: &mut Vec<String>) -> InputSource {
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
         let opened = match extension.as_deref() {
-            Some("csv" | "tsv" | "tab") => self.table(&name, path, notes),
+            Some("csv" | "tsv" | "tab" | "parquet" | "pq") => self.table(&name, path, notes),
             Some("npy") => rows(path).map(|rows| InputSource::Array { name: name.clone(), rows, next: 0 }),
             Some("npz") => samples(path).map(|rows| InputSource::Array { name: name.clone(), rows, next: 0 }),
             _ => return InputSource::Picture { name, path: path.to_owned() },

@@ -37,6 +37,12 @@ mod npy_file;
 mod npz;
 mod number;
 mod one_hot;
+#[cfg(feature = "parquet")]
+mod parquet;
+#[cfg(any(feature = "parquet", test))]
+mod parquet_header;
+#[cfg(feature = "csv")]
+mod parquet_name;
 #[cfg(feature = "images")]
 mod pixels;
 mod ranged;
@@ -44,6 +50,7 @@ mod samples;
 #[cfg(any(feature = "csv", feature = "images"))]
 mod shuffle;
 mod source;
+mod stream;
 mod table_info;
 #[cfg(feature = "csv")]
 mod texts;
@@ -64,6 +71,7 @@ pub use self::folders::{is_picture, is_tree};
 pub use self::image::{ImageFolder, ReadImage, decode_image, image_size, load_image, load_image_with};
 #[cfg(feature = "recipes")]
 pub(crate) use self::source::{read_all_columns, read_column};
+pub(crate) use self::stream::Batches;
 #[cfg(feature = "recipes")]
 pub(crate) use self::texts::texts_shuffled;
 #[cfg(feature = "csv")]
@@ -83,6 +91,7 @@ pub use self::{
     ranged::Ranged,
     samples::{IntoSamples, Number, Samples, split_index},
     source::{Part, Rows, Source, Weighted, read_samples},
+    stream::Stream,
     table_info::{ColumnInfo, Fill, TableInfo},
     time_series::{TimeSeries, Window},
 };

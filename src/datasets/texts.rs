@@ -8,6 +8,11 @@ use csv::{Reader, ReaderBuilder, StringRecord};
 use rayon::prelude::*;
 
 use super::folders::{check_apart, entries, is_picture};
+#[cfg(feature = "parquet")]
+use super::parquet::ParquetRows;
+use super::parquet_name::is_parquet;
+#[cfg(not(feature = "parquet"))]
+use super::parquet_name::without_parquet;
 use super::samples::check_request;
 use super::shuffle::shuffle;
 use super::{Column, Dataset, Fingerprint, Source};
@@ -149,7 +154,8 @@ impl Source for TextFolder {
     }
 }
 
-/// Reads a text column and the targets next to it from a CSV file whose first line names its columns. The targets are
+/// Reads a text column and the targets next to it from a CSV file whose first line names its columns, or from a Parquet
+/// file (feature `parquet`). The targets are
 /// in the column `target`, or in the last one: numbers, or class names, which are indexed in alphabetical order. Also
 /// returns the class names.
 ///
@@ -210,9 +216,16 @@ pub(crate) fn texts_shuffled(data: &Dataset, seed: u64) -> Result<Dataset> {
     }
 }
 
-/// A CSV file whose first line names its columns.
+/// The rows of a table.
+enum Rows {
+    Csv(Reader<fs::File>),
+    #[cfg(feature = "parquet")]
+    Parquet(Box<ParquetRows>),
+}
+
+/// A CSV file whose first line names its columns, or a Parquet file.
 struct TextTable {
-    reader: Reader<fs::File>,
+    rows: Rows,
     file: String,
     names: Vec<String>,
     record: StringRecord,
@@ -232,6 +245,9 @@ fn separator_in(file: &mut fs::File) -> std::io::Result<u8> {
 
 impl TextTable {
     fn open(path: &Path) -> Result<Self> {
+        if is_parquet(path) {
+            return Self::open_parquet(path);
+        }
         let (mut file, length) = open_file(path)?;
         check_room("the texts of a table", usize::try_from(length / 4).unwrap_or(usize::MAX))?;
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
@@ -241,7 +257,7 @@ impl TextTable {
         };
         let reader = ReaderBuilder::new().has_headers(false).delimiter(separator).from_reader(file);
         let file = path.display().to_string();
-        let mut table = Self { reader, file, names: Vec::new(), record: StringRecord::new(), line: 1 };
+        let mut table = Self { rows: Rows::Csv(reader), file, names: Vec::new(), record: StringRecord::new(), line: 1 };
         let names = table.next()?.map(|names| names.iter().map(|name| name.trim().to_owned()).collect());
         table.names = names.unwrap_or_default();
         if let Some(first) = table.names.first_mut()
@@ -255,18 +271,59 @@ impl TextTable {
         }
     }
 
+    #[cfg(not(feature = "parquet"))]
+    fn open_parquet(path: &Path) -> Result<Self> {
+        Err(without_parquet(path))
+    }
+
+    #[cfg(feature = "parquet")]
+    fn open_parquet(path: &Path) -> Result<Self> {
+        let rows = ParquetRows::open(path)?;
+        let (file, names) = (path.display().to_string(), rows.names().to_vec());
+        match names.is_empty() {
+            true => Err(Error::broken(file, "its schema", "expected a column or more, received none")),
+            false => {
+                Ok(Self { rows: Rows::Parquet(Box::new(rows)), file, names, record: StringRecord::new(), line: 0 })
+            }
+        }
+    }
+
     /// The index of a column.
     fn column(&self, name: &str) -> Result<usize> {
         let mut found = self.names.iter().enumerate().filter(|(_, own)| *own == name).map(|(place, _)| place);
         match (found.next(), found.next()) {
-            (Some(place), None) => Ok(place),
+            (Some(place), None) => self.readable(place),
             (Some(_), Some(_)) => Err(Error::broken(&self.file, "line 1", format!("two columns are called `{name}`"))),
             (None, _) => Err(Error::unknown("column", name, &self.names)),
         }
     }
 
+    /// Refuses a column whose values cannot be read.
+    fn readable(&self, column: usize) -> Result<usize> {
+        match &self.rows {
+            Rows::Csv(_) => Ok(column),
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => match rows.unreadable(column) {
+                Some(what) => {
+                    let at = format!("column `{}`", self.names[column]);
+                    Err(Error::broken(&self.file, at, format!("expected texts or numbers, received {what}")))
+                }
+                None => Ok(column),
+            },
+        }
+    }
+
     fn next(&mut self) -> Result<Option<&StringRecord>> {
-        let more = self.reader.read_record(&mut self.record);
+        #[cfg_attr(not(feature = "parquet"), allow(clippy::infallible_destructuring_match))]
+        let reader = match &mut self.rows {
+            Rows::Csv(reader) => reader,
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => {
+                self.line += 1;
+                return Ok(rows.read_record(&mut self.record)?.then_some(&self.record));
+            }
+        };
+        let more = reader.read_record(&mut self.record);
         let line = self.record.position().map_or(self.line, csv::Position::line);
         self.line = line;
         let more = more.map_err(|error| {
@@ -287,7 +344,7 @@ pub struct Text {
     pub text: String,
 }
 
-/// The texts in a file: a `.csv` has one per row, in the column `column` (by default `text`, or the only one); a
+/// The texts in a file: a `.csv` or `.parquet` has one per row, in the column `column` (by default `text`, or the only one); a
 /// `.jsonl` has one per line, a string or an object with that key; any other file is one text. `-` is the standard
 /// input, one text per line.
 ///
@@ -310,10 +367,10 @@ pub fn load_texts(path: impl AsRef<Path>, column: Option<&str>) -> Result<Vec<Te
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
     match extension.as_str() {
         _ if path == Path::new("-") => lines("-", std::io::stdin().lock(), |line| Ok(line.to_owned())),
-        "csv" | "tsv" | "tab" => {
+        "csv" | "tsv" | "tab" | "parquet" | "pq" => {
             let mut table = TextTable::open(path)?;
             let column = match (column, &table.names[..]) {
-                (None, [_]) => 0,
+                (None, [_]) => table.readable(0)?,
                 (column, _) => table.column(column.unwrap_or("text"))?,
             };
             let mut texts = Vec::new();

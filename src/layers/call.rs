@@ -4,9 +4,9 @@ use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Arguments, Layer};
+use super::{Arguments, Layer, SampleKeys, Streams};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
 use crate::ops::Value;
@@ -106,6 +106,8 @@ pub struct Call<'a> {
     pub(crate) without_loss: bool,
     /// Where stateful layers keep their states; without it they begin with zeros.
     kept: Option<&'a KeptStates>,
+    /// The samples of the batch, where they are known.
+    samples: Option<Arc<SampleKeys>>,
 }
 
 impl<'a> Call<'a> {
@@ -130,6 +132,7 @@ impl<'a> Call<'a> {
             skip_activity_loss: false,
             without_loss: false,
             kept: None,
+            samples: None,
         }
     }
 
@@ -162,6 +165,7 @@ impl<'a> Call<'a> {
             mask: self.mask.clone(),
             without_loss: self.without_loss,
             kept: self.kept,
+            samples: self.samples.clone(),
             ..Call::inference(weights)
         }
     }
@@ -217,6 +221,7 @@ impl<'a> Call<'a> {
             key: [self.key.as_slice(), path].concat(),
             without_loss: self.without_loss,
             kept: self.kept,
+            samples: self.samples.clone(),
             ..Call::inference(weights)
         }
     }
@@ -230,6 +235,12 @@ impl<'a> Call<'a> {
     #[must_use]
     pub(crate) fn keeping(self, states: &'a KeptStates) -> Self {
         Call { kept: Some(states), ..self }
+    }
+
+    /// With these samples in the batch.
+    #[must_use]
+    pub(crate) fn of_samples(self, samples: SampleKeys) -> Self {
+        Call { samples: Some(Arc::new(samples)), ..self }
     }
 
     /// The layer's path in the model, the same for all calls of a shared layer.
@@ -341,13 +352,23 @@ impl<'a> Call<'a> {
     /// They are a function of the seed, the step, the layer's place in the model and the number of earlier requests in
     /// this pass, and so the same when a run is repeated or resumed. In inference mode they are the same in each pass.
     pub fn rng(&mut self, seed: Option<u64>) -> Random {
+        random(&self.next_key(seed))
+    }
+
+    /// As [`rng`](Self::rng), a stream for the batch and one for each of its images, which depends on the sample alone
+    /// where the samples are known.
+    pub(crate) fn streams(&mut self, seed: Option<u64>) -> Streams {
+        Streams::new(self.next_key(seed), self.samples.clone())
+    }
+
+    fn next_key(&mut self, seed: Option<u64>) -> Vec<u64> {
         let mut key = self.key.clone();
         if let (Some(first), Some(seed)) = (key.first_mut(), seed) {
             *first = seed;
         }
         key.push(self.draws);
         self.draws += 1;
-        random(&key)
+        key
     }
 
     /// Sets a new value for one of the layer's weights; it takes effect after the pass, before the optimizer's step.

@@ -18,6 +18,20 @@ pub enum Takes {
     Any,
 }
 
+/// Whether a layer prepares images. Such layers at a model's inputs run in training on the threads that load batches, if
+/// one of them augments.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Preparation {
+    /// It computes on the device.
+    None,
+    /// It can run on the host: a layer without weights, states, masks or penalties.
+    Possible,
+    /// It runs on the host anyway.
+    Wanted,
+}
+
 /// The host-side half of a [`Layer`](super::Layer), on texts or exact integers, returned by
 /// [`on_host`](super::Layer::on_host).
 ///

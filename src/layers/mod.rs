@@ -52,6 +52,7 @@ mod onnx;
 mod operation;
 mod output_memory;
 mod spec;
+mod streams;
 mod windows;
 mod wrapped;
 
@@ -107,7 +108,7 @@ pub use self::core::{
 pub(crate) use self::frozen::{Activated, Epilogue, copied, each_part};
 pub use self::frozen::{Freezing, Frozen, FrozenStep};
 pub use self::fused::Fused;
-pub use self::host::{HostLayer, StoredVocabulary, Takes};
+pub use self::host::{HostLayer, Preparation, StoredVocabulary, Takes};
 pub use self::list::{Entry, built_in, register};
 pub(crate) use self::list::{entry, from_keras, to_keras};
 pub use self::merging::{Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract};
@@ -144,6 +145,7 @@ pub use self::reshaping::{
 };
 pub use self::spec::WeightSpec;
 pub use self::spectrogram::{MelSpectrogram, STFTSpectrogram};
+pub(crate) use self::streams::{SampleKeys, Streams};
 pub use self::wrapped::Wrapped;
 pub(crate) use self::wrapped::is_trainable;
 
@@ -692,6 +694,25 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     fn momentary(&self, input: &Shape, training: bool) -> Result<usize> {
         let _ = (input, training);
         Ok(0)
+    }
+
+    /// Whether the layer changes the sizes of its inputs in training alone, or contains one that does.
+    #[doc(hidden)]
+    fn resizes_in_training(&self) -> bool {
+        false
+    }
+
+    /// The shapes of its outputs in inference, if they are not those of [`output_shapes`](Self::output_shapes).
+    #[doc(hidden)]
+    fn inference_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Option<Vec<Shape>>> {
+        let _ = (inputs, arguments);
+        Ok(None)
+    }
+
+    /// Whether the layer prepares images, and so can run where batches are loaded.
+    #[doc(hidden)]
+    fn preparation(&self) -> Preparation {
+        Preparation::None
     }
 
     /// The host-side half of a layer of texts or exact integers; by default `None`.

@@ -85,9 +85,11 @@ fn execute(
     mut weights: PassWeights<'_>,
     mut observer: Option<Observer<'_>>,
 ) -> Result<Forward> {
-    let mut values: Vec<Option<Value>> = inputs.into_iter().map(Some).collect();
+    let mut values: Vec<Option<Value>> = vec![None; plan.slots];
+    for (slot, input) in plan.feeds.iter().zip(inputs) {
+        values[*slot] = Some(input);
+    }
     let mut masks = masks;
-    values.resize(plan.slots, None);
     masks.resize(plan.slots, None);
     let missing = || Error::State { action: "compute", needs: "planned: a value is used before it is there".into() };
     let (mut updates, mut penalties) = (Vec::new(), Vec::new());
@@ -111,6 +113,9 @@ fn execute(
                 }
                 None => None,
             };
+        }
+        if plan.is_checked {
+            in_layer(layer, step.check(&inputs, &own))?;
         }
         let mut call =
             root.part_at(&own, &step.key).given(input_masks, &step.arguments).masks_given(!step.masks.is_empty());
@@ -140,6 +145,11 @@ fn execute(
     Ok(Forward { outputs, masks, updates, penalties })
 }
 
+/// The shape of these sizes.
+fn known(sizes: &[usize]) -> Shape {
+    Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>())
+}
+
 /// The number of samples.
 fn rows_of(inputs: &[Value]) -> Option<usize> {
     inputs.first().and_then(|input| input.sizes().first().copied())
@@ -166,6 +176,20 @@ impl PlanStep {
             return Err(Error::shape(format!("{} outputs", self.outputs), format!("{} of them", outputs.len())));
         }
         Ok(outputs)
+    }
+
+    /// Refuses inputs whose shapes the layer or its weights do not fit.
+    fn check(&self, inputs: &[Value], weights: &[Value]) -> Result<()> {
+        let mut shapes: Vec<Shape> = inputs.iter().map(|input| known(&input.sizes())).collect();
+        self.layer.checked_outputs(&shapes, &self.arguments)?;
+        shapes.truncate(self.arguments.positional(shapes.len()));
+        for (spec, weight) in self.layer.weights_for(&shapes)?.iter().zip(weights) {
+            if spec.sizes != weight.sizes() {
+                let expected = format!("inputs for the weight `{}` of sizes {:?}", spec.name, weight.sizes());
+                return Err(Error::shape(expected, format!("inputs of shape {}", shapes[0])));
+            }
+        }
+        Ok(())
     }
 
     /// The layer of the outermost model, and the index among its weights, of weight `index` of this step.
@@ -208,9 +232,25 @@ impl Model {
         mode: Mode,
         skip_final: &[bool],
     ) -> Result<Forward> {
+        self.pass_from(inputs, false, weights, mode, skip_final)
+    }
+
+    /// As [`pass`](Self::pass); `behind_images` says whether the inputs are those of the layers behind the image stage.
+    /// Such batches are admitted before they are loaded.
+    pub(crate) fn pass_from(
+        &self,
+        inputs: Vec<Value>,
+        behind_images: bool,
+        weights: &[Vec<Value>],
+        mode: Mode,
+        skip_final: &[bool],
+    ) -> Result<Forward> {
         let training = mode != Mode::Inference;
-        let observed = self.admit_values(&inputs, training)?;
-        let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), observed })?;
+        let observed = match behind_images {
+            true => inputs.iter().any(Value::is_empty),
+            false => self.admit_values(&inputs, training)?,
+        };
+        let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), observed, behind_images })?;
         if !training {
             return self.run_prepared(&PreparedPlan::new(plan, weights)?, inputs, &mut self.root(Mode::Inference));
         }
@@ -245,7 +285,8 @@ impl Model {
         let mut root = self.root(Mode::Inference).keeping(states);
         root.without_loss = true;
         let forward = if self.admit_values(&inputs, false)? {
-            let plan = self.plan(&Purpose { training: false, skip_final: skip, observed: true })?;
+            let plan =
+                self.plan(&Purpose { training: false, skip_final: skip, observed: true, behind_images: false })?;
             self.run_prepared(&PreparedPlan::new(plan, &self.plain_weights()?)?, inputs, &mut root)
         } else {
             self.run_prepared(&*self.prepared(&skip)?, inputs, &mut root)
@@ -265,7 +306,8 @@ impl Model {
         copy
     }
 
-    /// Refuses a batch that does not fit in memory; returns whether it has no values, which rules out fused layers.
+    /// Refuses a batch that does not fit in memory; returns whether it has no values or values of other shapes than the
+    /// plan's, which rules out fused layers.
     fn admit_values(&self, inputs: &[Value], training: bool) -> Result<bool> {
         let sizes: Vec<Vec<usize>> = inputs.iter().map(Value::sizes).collect();
         if let Some(batch) = self.batch_size().filter(|_| self.is_stateful())
@@ -275,12 +317,13 @@ impl Model {
             return Err(Error::data("a batch", expected, rows_of(inputs).unwrap_or(0)));
         }
         self.admit_all(&sizes, training, 0)?;
-        Ok(inputs.iter().any(Value::is_empty))
+        Ok(inputs.iter().any(Value::is_empty) || (!training && self.passes_uncropped(&sizes)?))
     }
 
     fn prepared(&self, skip_final: &[bool]) -> Result<Arc<PreparedPlan>> {
         self.plans.prepared(skip_final, || {
-            let purpose = Purpose { training: false, skip_final: skip_final.to_vec(), observed: false };
+            let purpose =
+                Purpose { training: false, skip_final: skip_final.to_vec(), observed: false, behind_images: false };
             PreparedPlan::new(self.plan(&purpose)?, &self.plain_weights()?)
         })
     }
@@ -308,7 +351,9 @@ impl Model {
         let purpose = Purpose {
             training: call.training_mode(),
             skip_final: vec![call.skip_final_activation(); self.graph.outputs().len()],
-            observed: inputs.iter().any(Value::is_empty),
+            observed: inputs.iter().any(Value::is_empty)
+                || (!call.training_mode() && self.uncropped(&shapes)?.is_some()),
+            behind_images: false,
         };
         let plan = self.plans.get(&purpose, || Plan::new(self, &Head::none(self), &shapes, &purpose))?;
         let mut all = call.weights().iter().cloned();
@@ -339,12 +384,13 @@ impl Model {
     pub(crate) fn first_non_finite(
         &self,
         inputs: Vec<Value>,
+        behind_images: bool,
         weights: &[Vec<Value>],
         mode: Mode,
         skip_final: &[bool],
     ) -> Result<Option<(String, &'static str)>> {
         let training = mode != Mode::Inference;
-        let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), observed: true })?;
+        let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), observed: true, behind_images })?;
         let mut found = None;
         let mut observer = |step: &PlanStep, output: &Value| {
             if found.is_none() && !output.is_finite()? {
@@ -444,6 +490,53 @@ impl Model {
                 .extend(outputs.into_iter().map(|output| batch.map_or(output.clone(), |batch| output.or_batch(batch))));
         }
         Ok(shapes)
+    }
+
+    /// The outputs' shapes in inference for inputs of these shapes, if a layer passes values there with other shapes than
+    /// in training.
+    pub(super) fn uncropped(&self, inputs: &[Shape]) -> Result<Option<Vec<Shape>>> {
+        self.uncropped_behind(&Head::none(self), inputs)
+    }
+
+    /// As [`uncropped`](Self::uncropped), for the outputs of the layers on the host.
+    fn uncropped_behind(&self, head: &Head, feeds: &[Shape]) -> Result<Option<Vec<Shape>>> {
+        if self.layers.iter().all(|layer| !layer.resizes_in_training()) {
+            return Ok(None);
+        }
+        let fed = |slot| head.place(slot).map_or_else(|| Shape::new([Some(0)]), |place| feeds[place].clone());
+        let mut shapes: Vec<Shape> = (0..self.graph.inputs()).map(fed).collect();
+        let mut differs = false;
+        for (call, node) in self.graph.nodes().iter().enumerate() {
+            if head.has(call) {
+                shapes.push(fed(node.output));
+                continue;
+            }
+            let layer = &*self.layers[node.layer];
+            let inputs = shapes_of(&shapes, node);
+            let outputs = match in_layer(layer, layer.inference_shapes(&inputs, &node.arguments))? {
+                Some(outputs) => {
+                    differs = true;
+                    outputs
+                }
+                None => in_layer(layer, layer.checked_outputs(&inputs, &node.arguments))?,
+            };
+            let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten());
+            shapes
+                .extend(outputs.into_iter().map(|output| batch.map_or(output.clone(), |batch| output.or_batch(batch))));
+        }
+        let outputs = self.graph.outputs().iter().map(|slot| shapes[*slot].clone()).collect();
+        Ok(Some(outputs).filter(|_| differs))
+    }
+
+    /// Whether a layer passes values of a batch fed with these sizes in inference with other shapes than in training.
+    fn passes_uncropped(&self, feeds: &[Vec<usize>]) -> Result<bool> {
+        let shapes: Vec<Shape> = feeds.iter().map(|sizes| known(sizes)).collect();
+        Ok(self.uncropped_behind(&Head::of(self), &shapes)?.is_some())
+    }
+
+    /// Whether the outputs for inputs of these shapes can have other shapes in inference than in training.
+    pub(crate) fn has_other_outputs(&self, inputs: &[Shape]) -> Result<bool> {
+        Ok(self.uncropped(inputs)?.is_some())
     }
 
     /// The output's sizes for an input whose sizes are fully known.

@@ -25,6 +25,7 @@ mod form;
 mod forward;
 mod functional;
 mod graph;
+mod image_stage;
 mod module;
 mod nested;
 #[cfg(feature = "onnx")]
@@ -51,6 +52,7 @@ pub(crate) use forward::Forward;
 pub use forward::Mode;
 #[cfg(feature = "recipes")]
 pub(crate) use functional::name_layers;
+pub(crate) use image_stage::{ImageFeed, ImageStage};
 pub(crate) use nested::{class_keys, container_keys};
 pub use predictor::Predictor;
 pub(crate) use predictor::Room;

@@ -81,6 +81,14 @@ impl Layer for Model {
         self.output_shapes_for(inputs)
     }
 
+    fn resizes_in_training(&self) -> bool {
+        self.layers.iter().any(|layer| layer.resizes_in_training())
+    }
+
+    fn inference_shapes(&self, inputs: &[Shape], _: &Arguments) -> Result<Option<Vec<Shape>>> {
+        self.uncropped(inputs)
+    }
+
     fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
         self.weights_for(std::slice::from_ref(input))
     }

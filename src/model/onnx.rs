@@ -70,7 +70,7 @@ impl Model {
         let (head, shapes) = (Head::none(self), &built.shapes[..self.graph().inputs()]);
         let skip_final = vec![false; self.graph().outputs().len()];
         // Every layer by itself: what runtimes fuse is up to them.
-        let purpose = Purpose { training: false, skip_final, observed: true };
+        let purpose = Purpose { training: false, skip_final, observed: true, behind_images: false };
         let plan = Plan::new(self, &head, shapes, &purpose)?;
         if plan.shapes.iter().any(|shape| shape.sample().contains(&Some(0))) {
             return Err(Error::unsupported("values without elements in ONNX", "sizes above 0"));

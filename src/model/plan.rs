@@ -20,6 +20,8 @@ pub(super) struct Purpose {
     pub skip_final: Vec<bool>,
     /// Whether every layer's output is observed: nothing is fused then.
     pub observed: bool,
+    /// Whether the image stage has run before: its steps are left out.
+    pub behind_images: bool,
 }
 
 /// Some weights of a layer of the outermost model.
@@ -75,10 +77,12 @@ impl PlanStep {
 pub(super) struct Plan {
     pub steps: Vec<PlanStep>,
     pub slots: usize,
-    /// Number of slots that are fed: the first ones.
-    pub feeds: usize,
+    /// The slots that are fed: the first ones, or others behind the image stage.
+    pub feeds: Vec<ValueId>,
     /// The shape of each slot's value.
     pub shapes: Vec<Shape>,
+    /// Whether values can have other shapes: each step's inputs are then checked.
+    pub is_checked: bool,
     pub outputs: Vec<ValueId>,
 }
 

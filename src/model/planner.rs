@@ -8,7 +8,7 @@ use super::graph::{ValueId, positional_shapes};
 use super::plan::{Plan, PlanStep, Purpose, WeightRange};
 use super::stage::Head;
 use crate::error::Result;
-use crate::layers::{FIRST_CALL, in_layer, is_trainable};
+use crate::layers::{FIRST_CALL, Preparation, in_layer, is_trainable};
 use crate::shape::Shape;
 
 /// A model's calls with nested models inlined.
@@ -106,15 +106,73 @@ impl Inlined {
     }
 }
 
+/// The steps at the inputs that prepare images, the slots to feed to the others, and the number of slots; `None` if none
+/// of the steps augments.
+pub(super) fn image_steps(
+    model: &Model,
+    head: &Head,
+    shapes: &[Shape],
+) -> Result<Option<(Vec<PlanStep>, Vec<ValueId>, usize)>> {
+    let (mut flat, outputs) = Inlined::of(model, head, shapes)?;
+    let slots = flat.slots;
+    Ok(flat.take_images(shapes.len(), &outputs).map(|(steps, feeds)| (steps, feeds, slots)))
+}
+
+impl Inlined {
+    /// The calls of a model fed with these shapes behind its head, and its outputs.
+    fn of(model: &Model, head: &Head, shapes: &[Shape]) -> Result<(Self, Vec<ValueId>)> {
+        let inputs: Vec<ValueId> = (0..shapes.len()).collect();
+        let mut flat = Self { steps: Vec::new(), slots: inputs.len(), shapes: shapes.to_vec(), is_empty: false };
+        let outputs =
+            flat.inline(model, head, &inputs, shapes, &Nesting { key: &[], trainable: true, weights: None })?;
+        Ok((flat, outputs))
+    }
+
+    /// Takes out the steps at the inputs that prepare images, if one of them augments; returns them, and the slots to
+    /// feed to the others.
+    fn take_images(&mut self, inputs: usize, outputs: &[ValueId]) -> Option<(Vec<PlanStep>, Vec<ValueId>)> {
+        let mut is_there = vec![false; self.slots];
+        is_there[..inputs].fill(true);
+        let mut is_wanted = false;
+        let mut prepares = |step: &PlanStep| {
+            let preparation = step.layer.preparation();
+            let is_plain = step.is_plain() && step.outputs == 1 && step.weights.iter().all(|range| range.count == 0);
+            let is_next = step.inputs.len() == 1 && is_there[step.inputs[0].0];
+            let prepares = preparation != Preparation::None && is_plain && is_next;
+            if prepares {
+                is_there[step.output] = true;
+                is_wanted |= preparation == Preparation::Wanted;
+            }
+            prepares
+        };
+        let prepares: Vec<bool> = self.steps.iter().map(&mut prepares).collect();
+        if !is_wanted {
+            return None;
+        }
+        let (mut images, mut rest) = (Vec::new(), Vec::new());
+        for (step, prepares) in std::mem::take(&mut self.steps).into_iter().zip(prepares) {
+            if prepares { images.push(step) } else { rest.push(step) }
+        }
+        self.steps = rest;
+        let mut feeds: Vec<ValueId> =
+            self.steps.iter().flat_map(PlanStep::uses).chain(outputs.iter().copied()).collect();
+        feeds.retain(|slot| is_there[*slot]);
+        feeds.sort_unstable();
+        feeds.dedup();
+        Some((images, feeds))
+    }
+}
+
 impl Plan {
     /// The plan for a model fed with these shapes behind its head.
     pub fn new(model: &Model, head: &Head, shapes: &[Shape], purpose: &Purpose) -> Result<Self> {
-        let inputs: Vec<ValueId> = (0..shapes.len()).collect();
-        let mut flat = Inlined { steps: Vec::new(), slots: inputs.len(), shapes: shapes.to_vec(), is_empty: false };
-        let outputs =
-            flat.inline(model, head, &inputs, shapes, &Nesting { key: &[], trainable: true, weights: None })?;
+        let (mut flat, outputs) = Inlined::of(model, head, shapes)?;
+        let images = if purpose.behind_images { flat.take_images(shapes.len(), &outputs) } else { None };
+        let feeds = images.map_or_else(|| (0..shapes.len()).collect(), |(_, feeds)| feeds);
         let is_empty = flat.is_empty;
-        let mut plan = Self { steps: flat.steps, slots: flat.slots, feeds: inputs.len(), shapes: flat.shapes, outputs };
+        let resizes = || flat.steps.iter().any(|step| step.layer.resizes_in_training());
+        let is_checked = !purpose.training && purpose.observed && resizes();
+        let mut plan = Self { steps: flat.steps, slots: flat.slots, feeds, shapes: flat.shapes, is_checked, outputs };
         for (slot, _) in plan.outputs.iter().zip(&purpose.skip_final).filter(|(_, skip)| **skip) {
             if let Some(step) = plan.steps.iter_mut().find(|step| step.output == *slot) {
                 step.skip_final = true;

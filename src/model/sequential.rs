@@ -10,7 +10,7 @@ use super::{FileFormat, Model};
 use crate::config::{Config, Configure};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
-use crate::layers::{BuiltIn, Call, Common, Dense, HasCommon, Layer, LayerArguments, WeightSpec};
+use crate::layers::{Arguments, BuiltIn, Call, Common, Dense, HasCommon, Layer, LayerArguments, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -265,6 +265,14 @@ impl Layer for Sequential {
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         Layer::output_shape(&self.model, input)
+    }
+
+    fn resizes_in_training(&self) -> bool {
+        self.model.resizes_in_training()
+    }
+
+    fn inference_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Option<Vec<Shape>>> {
+        self.model.inference_shapes(inputs, arguments)
     }
 
     fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {

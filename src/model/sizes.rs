@@ -154,7 +154,11 @@ fn checked(
     batch: usize,
     training: bool,
 ) -> Result<(Vec<Shape>, usize, usize)> {
-    let outputs = layer.checked_outputs(inputs, &node.arguments)?;
+    let outputs = match training {
+        true => None,
+        false => layer.inference_shapes(inputs, &node.arguments)?,
+    };
+    let outputs = outputs.map_or_else(|| layer.checked_outputs(inputs, &node.arguments), Ok)?;
     // Operations can move another axis to the front.
     let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten()).unwrap_or(batch);
     let outputs: Vec<Shape> = outputs.iter().map(|output| output.or_batch(batch)).collect();
@@ -337,7 +341,7 @@ impl Model {
         left.is_none().then_some((most, "the memory that is available"))
     }
 
-    fn is_on_cpu(&self) -> bool {
+    pub(super) fn is_on_cpu(&self) -> bool {
         Value::from_vec(Vec::new(), &[0], self.device()).is_ok_and(|value| value.is_on_cpu())
     }
 

@@ -63,7 +63,7 @@ impl Model {
         let (sizes, values) = self.timed_inputs(inputs)?;
         let samples = sizes[0][0];
         let skip_final = vec![false; self.graph.outputs().len()];
-        let purpose = Purpose { training: false, skip_final, observed: false };
+        let purpose = Purpose { training: false, skip_final, observed: false, behind_images: false };
         let plan = self.plan(&purpose)?;
         let mut times = self.untimed(&plan, &sizes, false)?;
         let repetitions = repetitions.max(1);
@@ -109,7 +109,7 @@ impl Model {
     pub fn time_training(&self, inputs: &[ArrayViewD<'_, f32>], repetitions: usize) -> Result<Vec<LayerTime>> {
         let (sizes, values) = self.timed_inputs(inputs)?;
         let skip_final = vec![false; self.graph.outputs().len()];
-        let plan = self.plan(&Purpose { training: true, skip_final, observed: false })?;
+        let plan = self.plan(&Purpose { training: true, skip_final, observed: false, behind_images: false })?;
         let mut times = self.untimed(&plan, &sizes, true)?;
         let own = self.plain_weights()?;
         let of_step = |step: &PlanStep| step.weights.iter().flat_map(|range| range.of(&own)).cloned().collect();
@@ -174,7 +174,7 @@ impl Model {
                 (true, true) => 2,
                 (true, false) => 3,
             };
-            let fed = step.inputs.iter().all(|(slot, _)| *slot < plan.feeds);
+            let fed = step.inputs.iter().all(|(slot, _)| plan.feeds.contains(slot));
             let bytes = read.saturating_add(written).saturating_add(held).saturating_mul(size_of::<f32>());
             LayerTime {
                 layers: step.names.clone(),
@@ -212,7 +212,7 @@ impl Model {
             let mut inputs = Vec::with_capacity(step.inputs.len());
             for (slot, _) in &step.inputs {
                 let value = values[*slot].as_ref().ok_or_else(missing)?;
-                inputs.push(if *slot < plan.feeds { value.clone() } else { tracked(value) });
+                inputs.push(if plan.feeds.contains(slot) { value.clone() } else { tracked(value) });
             }
             let mut input_masks: Vec<Option<Value>> =
                 step.inputs.iter().map(|(slot, _)| masks[*slot].clone()).collect();

@@ -198,7 +198,6 @@ pub(crate) fn portably<R>(work: impl FnOnce() -> R) -> R {
 }
 
 /// The devices of the CPU backends that are compiled in.
-#[cfg(test)]
 pub(crate) fn cpu_devices() -> Vec<burn::tensor::Device> {
     let device = |name: &str| name.parse::<crate::backend::Backend>().and_then(|backend| backend.device()).ok();
     ["flex", "ndarray"].into_iter().filter_map(device).collect()

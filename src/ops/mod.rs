@@ -37,9 +37,9 @@ pub use conv_geometry::ConvGeometry;
 pub(crate) use conv_geometry::flat;
 #[doc(hidden)]
 pub use conv_nd::{activated_conv, conv, conv_transpose};
+pub(crate) use cpu::{cpu_devices, has_kernels, recycle};
 #[cfg(test)]
-pub(crate) use cpu::{cpu_devices, portably, times_changed_in_place};
-pub(crate) use cpu::{has_kernels, recycle};
+pub(crate) use cpu::{portably, times_changed_in_place};
 #[doc(hidden)]
 pub use dense::dense;
 pub(crate) use depthwise::depthwise_conv;

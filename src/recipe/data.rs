@@ -179,14 +179,15 @@ impl DataSet {
             _ if file.is_dir() && TextFolder::is_one(&path) => Ok(Self::TextFolder { path }),
             _ if file.is_dir() => Ok(Self::ImageFolder { path }),
             "npz" => Ok(Self::Npz { path }),
-            "csv" | "tsv" | "tab" => Ok(Self::Csv { path, table: TableSettings::default() }),
+            "csv" | "tsv" | "tab" | "parquet" | "pq" => Ok(Self::Csv { path, table: TableSettings::default() }),
             "npy" => {
                 let supported = "a recipe's [data] with dataset = \"npy\", x and y; or one `.npz` with both";
                 Err(Error::unsupported(format!("inputs without targets, `{}`", path.display()), supported))
             }
             _ => {
                 let what = format!("`{}` as a data set", path.display());
-                let supported = "`.npz`, `.csv`, `.tsv`, or a folder with a folder of pictures for each class";
+                let supported =
+                    "`.npz`, `.csv`, `.tsv`, `.parquet`, or a folder with a folder of pictures for each class";
                 Err(Error::unsupported(what, supported))
             }
         }

@@ -5,30 +5,47 @@ use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use rand::seq::SliceRandom;
 
-use super::fitted::{Fitted, FittedOutput, Staged};
+use super::fitted::{Augmented, Fitted, FittedOutput, Staged};
 use crate::datasets::{Cells, Column, Field, Source};
 use crate::error::{Error, Result};
-use crate::model::Feed;
+use crate::layers::SampleKeys;
+use crate::model::{Feed, ImageFeed};
 use crate::ops::buffer;
 use crate::random::stream;
 use crate::shape::count;
 
-/// The number of batches loaded ahead.
+/// The number of batches loaded ahead by up to three threads; more threads load a batch each.
 const AHEAD: usize = 2;
 
+/// The number of batches loaded ahead by this number of threads.
+fn ahead(workers: usize) -> usize {
+    AHEAD.max(workers.saturating_sub(1))
+}
+
+/// The threads that load batches unless their number is given.
+pub(super) fn default_workers() -> usize {
+    rayon::current_num_threads().clamp(1, AHEAD + 1)
+}
+
 /// The number of values in memory for batches of this size besides the one that the device computes on: the waiting
-/// batches, and the one being loaded.
-pub(super) fn values_ahead(samples: usize, fitted: &Fitted) -> usize {
+/// batches, and those being loaded, with what `augmented` makes of them.
+pub(super) fn values_ahead(
+    samples: usize,
+    fitted: &Fitted,
+    workers: usize,
+    augmented: Option<&Augmented>,
+) -> Result<usize> {
     let targets = fitted.outputs.iter().map(FittedOutput::y);
     let sizes = fitted.x.iter().map(|(_, sizes)| sizes.clone()).chain(targets);
     let sample = sizes.map(|sizes| count(&sizes).unwrap_or(usize::MAX)).fold(0, usize::saturating_add);
-    sample.saturating_mul(samples).saturating_mul(AHEAD + 1)
+    let images = augmented.map_or(Ok(0), |augmented| augmented.values(&fitted.batch(samples)))?;
+    Ok(sample.saturating_mul(samples).saturating_add(images).saturating_mul(ahead(workers) + 1))
 }
 
 /// The time that a pool thread waits for a batch before it looks for other work.
@@ -44,6 +61,8 @@ pub(super) struct HostBatch {
     pub x: Vec<Vec<f32>>,
     /// The outputs of a preprocessing stage on the host, in place of the inputs.
     pub feeds: Option<Vec<Feed>>,
+    /// What the image stage has made of them, in their place.
+    pub images: Option<Vec<ImageFeed>>,
     pub y: Vec<Vec<f32>>,
     /// Empty, one for all targets, or one for each.
     pub weights: Vec<Option<HostWeights>>,
@@ -64,6 +83,16 @@ pub(super) fn order(range: Range<usize>, shuffle: Option<(u64, usize)>) -> Vec<u
         order.shuffle(&mut stream(&[seed, epoch as u64, ORDER]));
     }
     order
+}
+
+/// The samples of a batch, and its place in a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct BatchSamples {
+    /// The number of the batch, counted from the first of the run.
+    pub number: u64,
+    /// The pass over all samples that it belongs to.
+    pub pass: u64,
+    pub samples: Vec<usize>,
 }
 
 /// The samples of each step of each epoch: a pure function of epoch and step.
@@ -90,7 +119,7 @@ impl BatchOrder {
 
     /// The samples of an epoch's batches, from step `first` on. If an epoch has fewer (or more) steps than a pass over
     /// the samples, it starts where the previous one ended.
-    pub fn batches(&self, epoch: usize, first: usize) -> impl Iterator<Item = Vec<usize>> + Send + use<> {
+    pub fn batches(&self, epoch: usize, first: usize) -> impl Iterator<Item = BatchSamples> + Send + use<> {
         let (plan, a_pass, steps) = (self.clone(), self.batches_in_a_pass().max(1), self.steps());
         let mut current: Option<(usize, Vec<usize>)> = None;
         (first..steps).map(move |step| {
@@ -100,21 +129,50 @@ impl BatchOrder {
                 Some(known) if known.0 == pass => current.insert(known),
                 _ => current.insert((pass, order(plan.samples.clone(), plan.shuffle.map(|seed| (seed, pass))))),
             };
-            order.chunks(plan.batch_size).nth(place).unwrap_or_default().to_vec()
+            let samples = order.chunks(plan.batch_size).nth(place).unwrap_or_default().to_vec();
+            BatchSamples { number: batch as u64, pass: pass as u64, samples }
         })
     }
 }
 
-/// Gathers batches on threads of their own and hands them to `consume` in order, with their numbers from 0, until it
-/// breaks off or fails. However many threads there are, no more batches wait or are gathered than [`values_ahead`] counts.
-pub(super) fn for_each_batch<S: Source + ?Sized>(
-    source: &S,
-    staged: Option<&Staged>,
-    batches: impl Iterator<Item = Vec<usize>> + Send,
-    consume: impl FnMut(usize, HostBatch) -> Result<ControlFlow<()>>,
-) -> Result<()> {
-    let threads = rayon::current_num_threads().clamp(1, AHEAD + 1);
-    on_threads(threads, batches, &|indices| gather(source, staged, indices), consume)
+/// What the threads that load batches do.
+#[derive(Debug)]
+pub(super) struct Loader<'a, S: ?Sized> {
+    pub source: &'a S,
+    pub staged: Option<Arc<Staged>>,
+    pub augmented: Option<Arc<Augmented>>,
+    /// The number of threads.
+    pub workers: usize,
+}
+
+impl<'a, S: Source + ?Sized> Loader<'a, S> {
+    /// For evaluation, in which nothing is augmented.
+    pub fn new(source: &'a S, fitted: &Fitted) -> Self {
+        Self { source, staged: fitted.staged.clone(), augmented: None, workers: default_workers() }
+    }
+
+    /// Gathers batches on threads of their own and hands them to `consume` in order, with their numbers from 0, until
+    /// it breaks off or fails. However many threads there are, no more batches wait or are gathered than
+    /// [`values_ahead`] counts.
+    pub fn for_each(
+        &self,
+        batches: impl Iterator<Item = BatchSamples> + Send,
+        consume: impl FnMut(usize, HostBatch) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        on_threads(self.workers, batches, &|batch| self.load(batch), consume)
+    }
+
+    /// Reads a batch, and runs the stages on the host.
+    fn load(&self, batch: BatchSamples) -> Result<HostBatch> {
+        let BatchSamples { number, pass, samples } = batch;
+        let mut host = gather(self.source, self.staged.as_deref(), samples)?;
+        if let Some(augmented) = &self.augmented {
+            let keys = SampleKeys { pass, samples: host.indices.clone() };
+            let x = std::mem::take(&mut host.x);
+            host.images = Some(augmented.run(x, host.feeds.take(), number, keys)?);
+        }
+        Ok(host)
+    }
 }
 
 /// What the threads that gather batches share.
@@ -128,15 +186,16 @@ struct GatherQueue<I> {
 /// What a thread has made of a batch, with its number. A panic goes on where the batches are consumed.
 type Gathered<T> = (usize, thread::Result<Result<T>>);
 
-fn on_threads<T: Send>(
+pub(super) fn on_threads<B: Send, T: Send>(
     threads: usize,
-    batches: impl Iterator<Item = Vec<usize>> + Send,
-    gather: &(impl Fn(Vec<usize>) -> Result<T> + Sync),
+    batches: impl Iterator<Item = B> + Send,
+    gather: &(impl Fn(B) -> Result<T> + Sync),
     mut consume: impl FnMut(usize, T) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
-    let (release, room) = sync_channel(AHEAD + 1);
+    let ahead = ahead(threads);
+    let (release, room) = sync_channel(ahead + 1);
     // There is room in the channel for all that are ever in it.
-    (0..=AHEAD).for_each(|_| _ = release.try_send(()));
+    (0..=ahead).for_each(|_| _ = release.try_send(()));
     let (queue, ended) = (Mutex::new(GatherQueue { room, batches, next: 0 }), AtomicBool::new(false));
     thread::scope(|scope| {
         // Dropped with this closure, so that no thread waits for room any longer.
@@ -177,10 +236,10 @@ fn on_threads<T: Send>(
 }
 
 /// Gathers one batch after another, as long as there are some and somebody takes them.
-fn load<T>(
-    queue: &Mutex<GatherQueue<impl Iterator<Item = Vec<usize>>>>,
+fn load<B, T>(
+    queue: &Mutex<GatherQueue<impl Iterator<Item = B>>>,
     ended: &AtomicBool,
-    gather: &impl Fn(Vec<usize>) -> Result<T>,
+    gather: &impl Fn(B) -> Result<T>,
     sender: &Sender<Gathered<T>>,
 ) {
     loop {
@@ -264,7 +323,7 @@ pub(super) fn gather<S: Source + ?Sized>(
     }
     let weights = shapes.into_iter().zip(weights);
     let weights = weights.map(|(shape, numbers)| Some(HostWeights { numbers, shape: shape? })).collect();
-    Ok(HostBatch { indices, x, feeds, y, weights })
+    Ok(HostBatch { indices, x, feeds, images: None, y, weights })
 }
 
 /// The buffers as mutable slices.
@@ -292,6 +351,10 @@ mod tests {
         assert_eq!(sorted, order(0..100, None));
     }
 
+    fn loader(source: &Dataset) -> Loader<'_, Dataset> {
+        Loader { source, staged: None, augmented: None, workers: 3 }
+    }
+
     fn plan(samples: usize, batch_size: usize) -> BatchOrder {
         BatchOrder { samples: 0..samples, batch_size, steps_per_epoch: None, shuffle: None }
     }
@@ -300,11 +363,12 @@ mod tests {
     fn batches_come_in_order_and_the_last_is_smaller() {
         let data = numbers(10);
         let mut seen = Vec::new();
-        for_each_batch(&data, None, plan(10, 4).batches(3, 0), |index, batch| {
-            seen.push((index, batch.x.concat()));
-            Ok(ControlFlow::Continue(()))
-        })
-        .unwrap();
+        loader(&data)
+            .for_each(plan(10, 4).batches(3, 0), |index, batch| {
+                seen.push((index, batch.x.concat()));
+                Ok(ControlFlow::Continue(()))
+            })
+            .unwrap();
         assert_eq!(seen, [(0, vec![0.0, 1.0, 2.0, 3.0]), (1, vec![4.0, 5.0, 6.0, 7.0]), (2, vec![8.0, 9.0])]);
     }
 
@@ -319,10 +383,15 @@ mod tests {
     #[test]
     fn epochs_of_other_lengths_continue_where_the_last_ended() {
         let two = BatchOrder { steps_per_epoch: Some(2), ..plan(10, 4) };
-        let starts = |epoch| two.batches(epoch, 0).map(|batch| batch[0]).collect::<Vec<_>>();
+        let starts = |epoch| two.batches(epoch, 0).map(|batch| batch.samples[0]).collect::<Vec<_>>();
         assert_eq!([starts(0), starts(1), starts(2)], [[0, 4], [8, 0], [4, 8]]);
         let five = BatchOrder { steps_per_epoch: Some(5), shuffle: Some(1), ..plan(10, 4) };
-        let seen: Vec<usize> = five.batches(0, 0).flatten().collect();
+        let batches: Vec<BatchSamples> = five.batches(0, 0).collect();
+        assert_eq!(
+            batches.iter().map(|batch| (batch.number, batch.pass)).collect::<Vec<_>>(),
+            [(0, 0), (1, 0), (2, 0), (3, 1), (4, 1)]
+        );
+        let seen: Vec<usize> = batches.into_iter().flat_map(|batch| batch.samples).collect();
         let passes = [order(0..10, Some((1, 0))), order(0..10, Some((1, 1)))].concat();
         assert_eq!(seen, passes[..18]);
     }
@@ -393,7 +462,7 @@ mod tests {
 
     #[test]
     fn a_failing_consumer_ends_the_loader() {
-        let result = for_each_batch(&numbers(1000), None, plan(1000, 1).batches(0, 0), |index, _| {
+        let result = loader(&numbers(1000)).for_each(plan(1000, 1).batches(0, 0), |index, _| {
             if index == 3 { Err(Error::Syntax("enough".into())) } else { Ok(ControlFlow::Continue(())) }
         });
         assert!(result.unwrap_err().to_string().contains("enough"));
@@ -402,11 +471,12 @@ mod tests {
     #[test]
     fn a_consumer_can_break() {
         let mut seen = 0;
-        for_each_batch(&numbers(1000), None, plan(1000, 1).batches(0, 0), |index, _| {
-            seen = index;
-            Ok(if index == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })
-        .unwrap();
+        loader(&numbers(1000))
+            .for_each(plan(1000, 1).batches(0, 0), |index, _| {
+                seen = index;
+                Ok(if index == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+            })
+            .unwrap();
         assert_eq!(seen, 3);
     }
 }

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::ops::{ControlFlow, Range};
 
 use super::StopHandle;
-use super::batches::{BatchOrder, for_each_batch, values_ahead};
+use super::batches::{BatchOrder, Loader, default_workers, values_ahead};
 use super::fitted::Fitted;
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
@@ -116,7 +116,7 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         let compiled = model.expect_compiled("evaluate")?;
         let fitted = model.fit_shapes(data, "evaluate")?;
         let rows = data.len().min(batch_size);
-        model.admit_fed(&fitted.batch(rows), false, values_ahead(rows, &fitted))?;
+        model.admit_fed(&fitted.batch(rows), false, values_ahead(rows, &fitted, default_workers(), None)?)?;
         let trackers = Trackers::new(compiled, &fitted)?;
         Ok(Self { data, batch_size, fitted, trackers })
     }
@@ -144,8 +144,8 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         }
         hooks.call(model, None, None, |callback, context| callback.on_test_begin(context))?;
         progress.begin(Some(plan.steps()));
-        let staged = self.fitted.staged.clone();
-        for_each_batch(self.data, staged.as_deref(), plan.batches(0, 0), |index, host| {
+        let loader = Loader::new(self.data, &self.fitted);
+        loader.for_each(plan.batches(0, 0), |index, host| {
             hooks.call(model, None, None, |callback, context| callback.on_test_batch_begin(context, index))?;
             let batch = model.upload(host, &self.fitted)?;
             let outcome = model.test_step(&batch)?;

@@ -8,6 +8,9 @@ use crate::callbacks::Callback;
 use crate::datasets::{IntoSamples, Samples, Source};
 use crate::error::{Error, Result};
 
+/// The most threads that load batches.
+const MOST_WORKERS: usize = 256;
+
 /// The arguments of [`Model::fit`](crate::Model::fit), with Keras's names and defaults.
 #[derive(Default)]
 pub struct Fit<'a> {
@@ -17,6 +20,7 @@ pub struct Fit<'a> {
     pub(super) validation_data: Option<&'a dyn Source>,
     pub(super) validation_freq: ValidationFreq,
     pub(super) steps_per_epoch: Option<usize>,
+    pub(super) workers: Option<usize>,
     pub(super) keep_order: bool,
     pub(super) seed: Option<u64>,
     pub(super) verbose: Verbosity,
@@ -141,6 +145,14 @@ impl<'a> Fit<'a> {
         self
     }
 
+    /// The number of threads that load batches, and augment their images (default: those of the CPU backend, at most 3).
+    /// Batches come in the same order and with the same random numbers whatever their number.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
     /// Adds a callback, by value or by reference (`&mut callback`). Callbacks are called in the order in which they
     /// were added.
     #[must_use]
@@ -177,6 +189,10 @@ impl<'a> Fit<'a> {
         self.validation_freq.check()?;
         if self.steps_per_epoch == Some(0) {
             return Err(Error::argument("steps_per_epoch", "an integer above 0", 0));
+        }
+        if self.workers.is_some_and(|workers| !(1..=MOST_WORKERS).contains(&workers)) {
+            let expected = format!("an integer from 1 to {MOST_WORKERS}");
+            return Err(Error::argument("workers", expected, self.workers.unwrap_or(0)));
         }
         check_not_empty(samples)?;
         if self.class_weight.is_some() && self.sample_weight.is_some() {

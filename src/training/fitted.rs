@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::datasets::Column;
 use crate::error::{Error, Result};
-use crate::model::{Feed, Stage};
+use crate::layers::SampleKeys;
+use crate::model::{Feed, ImageFeed, ImageStage, Model, Stage};
 use crate::shape::Shape;
 
 /// The checked shapes of a data set for a model.
@@ -45,6 +46,47 @@ impl FittedOutput {
     /// The shape of one target.
     pub fn y(&self) -> Vec<usize> {
         self.target.sample().iter().copied().flatten().collect()
+    }
+}
+
+/// The image stage of a model in training, with its seed.
+#[derive(Debug)]
+pub(super) struct Augmented {
+    stage: ImageStage,
+    seed: u64,
+    /// For each input the index of its field in the data, and the shape of one sample.
+    x: Vec<(usize, Vec<usize>)>,
+}
+
+impl Augmented {
+    /// The stage of a model for data of these shapes, if it has one.
+    pub fn of(model: &Model, fitted: &Fitted, seed: u64) -> Result<Option<Self>> {
+        Ok(model.image_stage()?.map(|stage| Self { stage, seed, x: fitted.x.clone() }))
+    }
+
+    /// The number of values in memory while a batch is prepared.
+    pub fn values(&self, batch: &[Vec<usize>]) -> Result<usize> {
+        if batch.is_empty() { Ok(0) } else { self.stage.values(batch) }
+    }
+
+    /// Prepares the images of a batch, given as fields or as what another stage has made of them. `number` is that of
+    /// the batch in the run.
+    pub fn run(
+        &self,
+        mut x: Vec<Vec<f32>>,
+        feeds: Option<Vec<Feed>>,
+        number: u64,
+        samples: SampleKeys,
+    ) -> Result<Vec<ImageFeed>> {
+        let rows = samples.samples.len();
+        let feeds = feeds.unwrap_or_else(|| {
+            let fields = self.x.iter().map(|(place, sizes)| Feed {
+                sizes: [&[rows], sizes.as_slice()].concat(),
+                numbers: std::mem::take(&mut x[*place]),
+            });
+            fields.collect()
+        });
+        self.stage.run(feeds, self.seed, number, samples)
     }
 }
 

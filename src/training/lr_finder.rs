@@ -1,9 +1,11 @@
 //! Learning rate range test: many rates, each for one batch.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use super::batches::{BatchOrder, for_each_batch};
+use super::batches::{BatchOrder, Loader, default_workers, values_ahead};
 use super::class_weight::ClassWeight;
+use super::fitted::Augmented;
 use crate::datasets::Source;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -194,7 +196,15 @@ impl Model {
             steps_per_epoch: Some(find.steps),
             shuffle: find.shuffle.then_some(seed),
         };
-        for_each_batch(data, fitted.staged.clone().as_deref(), plan.batches(0, 0), |step, mut host| {
+        let augmented = Augmented::of(&model, &fitted, seed)?;
+        let rows = data.len().min(find.batch_size);
+        model.admit_fed(
+            &fitted.batch(rows),
+            true,
+            values_ahead(rows, &fitted, default_workers(), augmented.as_ref())?,
+        )?;
+        let loader = Loader { augmented: augmented.map(Arc::new), ..Loader::new(data, &fitted) };
+        loader.for_each(plan.batches(0, 0), |step, mut host| {
             let rate = find.rate(step);
             if let Some(compiled) = &mut model.compiled {
                 *compiled.optimizer.learning_rate_argument_mut() = LearningRate::Constant(rate);

@@ -17,6 +17,7 @@ mod checkpoint;
 mod class_weight;
 mod evaluate;
 mod fit;
+mod fit_stream;
 mod fitted;
 mod hooks;
 mod lr_finder;
@@ -31,6 +32,7 @@ pub mod progress;
 mod run;
 mod snapshot;
 mod step;
+mod streaming;
 mod trackers;
 mod validation_freq;
 

@@ -123,14 +123,15 @@ impl Model {
         let sample = self.accept_sample(x.sample_shape())?;
         let shape = Shape::batch_of(sample.as_slice());
         let output = self.output_sizes(&shape)?.known_sample();
+        let other = self.has_other_outputs(std::slice::from_ref(&shape))?;
         let Some(fed) = self.fed_samples(&[shape])? else { return Ok((sample, output.ok(), batch_size)) };
         let output = output?;
         let rows = x.len().min(batch_size);
         let results = kept.saturating_mul(check_count(&output)?);
         let fed: Vec<Vec<usize>> = fed.iter().map(|sizes| [&[rows], sizes.as_slice()].concat()).collect();
         self.admit_all(&fed, false, results)?;
-        let output = Some(output);
-        Ok((sample, output, batch_size))
+        // Otherwise the first batch tells.
+        Ok((sample, Some(output).filter(|_| !other), batch_size))
     }
 
     /// As [`predict_with`](Self::predict_with), batch by batch, for inputs or outputs larger than memory: `each`

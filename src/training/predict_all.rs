@@ -70,7 +70,8 @@ impl Model {
         let outputs = self.output_shapes_for(&shapes)?;
         let fed = self.fed_samples(&shapes)?;
         // Sizes that depend on the data are taken from the first batch.
-        let mut outputs = match fed {
+        let mut outputs = match &fed {
+            Some(_) if self.has_other_outputs(&shapes)? => vec![None; outputs.len()],
             Some(_) => outputs.iter().map(|output| output.known_sample().map(Some)).collect::<Result<Vec<_>>>()?,
             None => outputs.iter().map(|output| output.known_sample().ok()).collect(),
         };

@@ -3,18 +3,19 @@
 use std::cell::OnceCell;
 use std::mem;
 use std::ops::ControlFlow;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
-use super::batches::{BatchOrder, HostBatch, for_each_batch, values_ahead};
+use super::batches::{BatchOrder, HostBatch, Loader, default_workers, values_ahead};
 use super::checkpoint::{self, Keeper};
 use super::evaluate::{Evaluation, check_not_empty};
-use super::fitted::Fitted;
+use super::fitted::{Augmented, Fitted};
 use super::hooks::Hooks;
 use super::optimizer_state::{self, array};
 use super::progress::{Progress, Verbosity};
 use super::snapshot::{DataSums, Position, SampleOrder, Snapshot};
 use super::step::{NonFiniteLoss, StepResult};
+use super::streaming::{Shapes, StreamLoader, Streaming};
 use super::trackers::{SavedTracker, Trackers};
 use super::{Fit, History};
 use crate::callbacks::{BatchResults, Callback, Context, Logs, Params};
@@ -75,7 +76,9 @@ impl Model {
             self.check_batches(validation.len(), batch_size)?;
         }
         let rows = data.len().min(batch_size);
-        self.admit_fed(&fitted.batch(rows), true, values_ahead(rows, &fitted))?;
+        let augmented = Augmented::of(self, &fitted, fit.seed.unwrap_or(self.seed()))?;
+        let workers = fit.workers.unwrap_or_else(default_workers);
+        self.admit_fed(&fitted.batch(rows), true, values_ahead(rows, &fitted, workers, augmented.as_ref())?)?;
         self.check_all_targets(data, &fitted)?;
         Run::new(self, data, fit, fitted)?.run()
     }
@@ -85,6 +88,11 @@ impl Model {
 pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
     model: &'a mut Model,
     data: &'a S,
+    /// The batches in place of the data, if they come from a stream, and their shapes.
+    stream: Option<(Streaming<'a>, Shapes)>,
+    is_streamed: bool,
+    /// The largest batch of a stream that was found to fit in memory.
+    admitted: usize,
     fit: Fit<'f>,
     hooks: Hooks<'f>,
     plan: BatchOrder,
@@ -131,6 +139,9 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             progress: hooks.progress(fit.verbose),
             model,
             data,
+            stream: None,
+            is_streamed: false,
+            admitted: 0,
             fit,
             hooks,
             plan,
@@ -145,6 +156,48 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         })
     }
 
+    /// Trains on the batches of a stream in place of the data, which is its first batch.
+    pub fn of_stream(self, stream: Streaming<'a>, shapes: Shapes) -> Self {
+        let plan = BatchOrder { samples: 0..0, steps_per_epoch: stream.steps, shuffle: None, ..self.plan };
+        Self { stream: Some((stream, shapes)), is_streamed: true, plan, ..self }
+    }
+
+    /// Refuses a batch that is larger than those before and does not fit in memory.
+    fn admit_rows(&mut self, rows: usize, workers: usize, augmented: Option<&Augmented>) -> Result<()> {
+        if rows > self.admitted {
+            let ahead = values_ahead(rows, &self.fitted, workers, augmented)?;
+            self.model.admit_fed(&self.fitted.batch(rows), true, ahead)?;
+            self.admitted = rows;
+        }
+        Ok(())
+    }
+
+    /// A stream's batches have run out after `steps` of an epoch; `false` if there were none, and training ends.
+    fn run_out(&mut self, steps: usize) -> bool {
+        let Some((stream, _)) = &mut self.stream else { return true };
+        if steps == 0 {
+            self.hooks.stopped = Some("the stream has no more batches".to_owned());
+            self.progress.println("the stream has no more batches");
+            return false;
+        }
+        match stream.steps.filter(|_| self.fit.steps_per_epoch.is_some()) {
+            Some(wanted) => {
+                let message = format!("the stream ran out after {steps} of {wanted} batches of an epoch");
+                self.progress.println(&message);
+            }
+            None => stream.steps = Some(steps),
+        }
+        true
+    }
+
+    /// Batches in an epoch, if their number is known.
+    fn steps(&self) -> Option<usize> {
+        match &self.stream {
+            Some((stream, _)) => stream.steps,
+            None => Some(self.plan.steps()),
+        }
+    }
+
     pub fn run(mut self) -> Result<History> {
         note_if_unoptimised(&mut self.progress);
         let mut position = Position { epoch: self.fit.initial_epoch, step: 0 };
@@ -157,6 +210,9 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             tracing::info!("resuming at epoch {}, batch {}", position.epoch + 1, position.step + 1);
         }
         self.hooks.params.epoch = position.epoch;
+        if let Some((stream, _)) = self.stream.as_mut().filter(|_| position != (Position { epoch: 0, step: 0 })) {
+            stream.skip(position.epoch, position.step)?;
+        }
         self.call(|callback, context| callback.on_train_begin(context))?;
         if let Some(states) = states {
             self.hooks.restore(states)?;
@@ -193,9 +249,11 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     /// Trains an epoch, or the rest of one; returns the position afterwards.
     fn train_epoch(&mut self, from: Position) -> Result<Position> {
         let Position { epoch, step: first } = from;
-        let (begin, data, steps) = (Instant::now(), self.data, self.plan.steps());
+        let (begin, data, known) = (Instant::now(), self.data, self.steps());
+        let steps = known.unwrap_or(usize::MAX);
+        self.hooks.params.steps = known.unwrap_or(0);
         self.hooks.params.epoch = epoch;
-        self.progress.epoch_begin(epoch, self.hooks.params.epochs, Some(steps));
+        self.progress.epoch_begin(epoch, self.hooks.params.epochs, known);
         if first == 0 {
             self.trackers.reset();
             self.call(|callback, context| callback.on_epoch_begin(context, epoch))?;
@@ -203,16 +261,44 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let mut step = first;
         // No batches are left in an epoch that a callback has stopped.
         let rest = if self.hooks.stopped.is_some() && first > 0 { steps } else { first };
-        let staged = self.fitted.staged.clone();
-        for_each_batch(data, staged.as_deref(), self.plan.batches(epoch, rest), |index, host| {
-            self.train_batch(first + index, host)?;
+        // Made anew for each epoch, as a callback can change the layers.
+        let augmented = Augmented::of(self.model, &self.fitted, self.seed)?.map(Arc::new);
+        let workers = self.fit.workers.unwrap_or_else(default_workers);
+        let mut ran_out = false;
+        let mut consume = |run: &mut Self, index: usize, host: HostBatch| {
+            run.train_batch(first + index, host)?;
             step = first + index + 1;
             let position = Position { epoch, step };
-            self.keep(position, |keeper| keeper.is_due(false) && step < steps)?;
-            let stops = self.fit.stop.is_stopped() || self.hooks.stopped.is_some();
+            run.keep(position, |keeper| keeper.is_due(false) && step < steps)?;
+            let stops = run.fit.stop.is_stopped() || run.hooks.stopped.is_some();
             Ok(if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-        })?;
+        };
+        match self.stream.take() {
+            None => {
+                let loader = Loader { augmented, workers, ..Loader::new(data, &self.fitted) };
+                let batches = self.plan.batches(epoch, rest);
+                loader.for_each(batches, |index, host| consume(self, index, host))?;
+            }
+            Some((stream, shapes)) if rest > first => self.stream = Some((stream, shapes)),
+            Some((mut stream, shapes)) => {
+                let first_number = (epoch as u64).saturating_mul(known.unwrap_or(0) as u64);
+                let fitted = self.fitted.clone();
+                let loader = StreamLoader { fitted, augmented: augmented.clone(), workers, first_number, shapes };
+                let result = stream.for_each(first, &loader, |index, host| {
+                    self.admit_rows(host.indices.len(), workers, augmented.as_deref())?;
+                    consume(self, index, host)
+                });
+                self.stream = Some((stream, loader.shapes));
+                ran_out = result?;
+            }
+        }
         self.seconds += begin.elapsed().as_secs_f64();
+        // A stream that was left early may have been read to its end.
+        let ran_out = ran_out && !self.fit.stop.is_stopped() && self.hooks.stopped.is_none();
+        if ran_out && step < steps && !self.run_out(step) {
+            return Ok(Position { epoch, step: 0 });
+        }
+        let steps = if ran_out { step } else { steps };
         if (step < steps && self.hooks.stopped.is_none()) || !self.end_epoch(epoch, step)? {
             // Interrupted: the epoch is resumed by a later run.
             return Ok(Position { epoch, step });
@@ -296,7 +382,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             evaluation.run(self.model, 0..validation.len(), quiet, &mut self.hooks, stop)?
         } else {
             let rest = self.plan.samples.end..data.len();
-            if rest.is_empty() {
+            if rest.is_empty() || self.is_streamed {
                 return Ok(Some(Vec::new()));
             }
             Evaluation::new(self.model, data, batch_size)?.run(self.model, rest, quiet, &mut self.hooks, stop)?
@@ -333,7 +419,8 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             seed: self.seed,
             samples: self.plan.samples.len(),
             batch_size: self.plan.batch_size,
-            steps: self.plan.steps(),
+            // No epoch of an unknown number of steps is longer.
+            steps: if self.is_streamed && self.plan.steps() == 0 { u32::MAX as usize } else { self.plan.steps() },
             shuffle: self.plan.shuffle.is_some(),
         }
     }
@@ -344,7 +431,8 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             return Ok(*sums);
         }
         let validation = self.fit.validation_data.map(|data| data.fingerprint()).transpose()?.flatten();
-        let sums = DataSums { train: self.data.fingerprint()?, validation };
+        let train = if self.is_streamed { None } else { self.data.fingerprint()? };
+        let sums = DataSums { train, validation };
         Ok(*self.sums.get_or_init(|| sums))
     }
 

@@ -67,6 +67,8 @@ pub(super) struct Batch {
     /// The sample weights of each output, if any.
     pub sample_weights: Vec<Option<Value>>,
     pub samples: usize,
+    /// Whether `x` comes from the image stage.
+    pub behind_images: bool,
 }
 
 /// The loss to compute for each output, if any.
@@ -156,7 +158,8 @@ impl Model {
         let samples = batch.indices.len();
         let value =
             |numbers: Vec<f32>, sizes: &[usize]| Value::from_vec(numbers, &[&[samples], sizes].concat(), self.device());
-        for (index, (place, _)) in fitted.x.iter().enumerate().filter(|_| batch.feeds.is_none()) {
+        let is_raw = batch.feeds.is_none() && batch.images.is_none();
+        for (index, (place, _)) in fitted.x.iter().enumerate().filter(|_| is_raw) {
             self.check_input(index, &batch.x[*place])?;
         }
         for (index, output) in fitted.outputs.iter().enumerate() {
@@ -164,9 +167,11 @@ impl Model {
                 self.check_targets(index, &batch.y[place], output)?;
             }
         }
-        let x = match batch.feeds.take() {
-            Some(feeds) => self.fed(feeds)?,
-            None => {
+        let behind_images = batch.images.is_some();
+        let x = match (batch.images.take(), batch.feeds.take()) {
+            (Some(images), _) => self.fed_images(images)?,
+            (None, Some(feeds)) => self.fed(feeds)?,
+            (None, None) => {
                 let x = fitted.x.iter().map(|(place, sizes)| value(std::mem::take(&mut batch.x[*place]), sizes));
                 x.collect::<Result<_>>()?
             }
@@ -191,7 +196,8 @@ impl Model {
             [all] => all.clone(),
             each => output.place.and_then(|place| each[place].clone()),
         };
-        Ok(Batch { x, y, sample_weights: fitted.outputs.iter().map(of_output).collect(), samples })
+        let sample_weights = fitted.outputs.iter().map(of_output).collect();
+        Ok(Batch { x, y, sample_weights, samples, behind_images })
     }
 
     fn check_targets(&self, index: usize, targets: &[f32], fitted: &FittedOutput) -> Result<()> {
@@ -310,7 +316,7 @@ impl Model {
         }
 
         let mode = Mode::Training { seed, step };
-        let forward = self.pass(batch.x.clone(), &values, mode, &skip)?;
+        let forward = self.pass_from(batch.x.clone(), batch.behind_images, &values, mode, &skip)?;
         let (total, loss_values) = self.total_loss(&losses, batch, &forward, &values)?;
         let fault = self.fault(&total, batch, &values, mode, &skip)?;
         let scale = self.expect_compiled("train")?.optimizer.base().loss_scale_factor;
@@ -372,7 +378,7 @@ impl Model {
                 }
             }
         }
-        let place = match self.first_non_finite(batch.x.clone(), &weights, mode, skip)? {
+        let place = match self.first_non_finite(batch.x.clone(), batch.behind_images, &weights, mode, skip)? {
             Some((name, class)) => format!("layer `{name}` ({class}) is the first whose output is not finite"),
             None => "the outputs of all layers are finite, their loss is not".to_owned(),
         };
@@ -451,9 +457,26 @@ impl Model {
         let (losses, skip) = self.effective_losses(batch)?;
         let weights = self.plain_weights()?;
         let forward = self.infer(batch.x.clone(), &skip)?;
+        self.check_uncropped(&losses, batch, &forward)?;
         let (loss, losses) = self.total_loss(&losses, batch, &forward, &weights)?;
         let y_pred = self.predictions(forward.outputs, &skip)?;
         Ok(StepResult { loss, losses, y_pred, masks: forward.masks, fault: None })
+    }
+
+    /// Refuses outputs of other shapes than in training that do not fit their targets.
+    fn check_uncropped(&self, losses: &OutputLosses, batch: &Batch, forward: &Forward) -> Result<()> {
+        if !self.layers().iter().any(|layer| layer.resizes_in_training()) {
+            return Ok(());
+        }
+        let goals = self.expect_compiled("a step")?.goals();
+        let shape = |value: &Value| Shape::batch_of(value.sizes().get(1..).unwrap_or_default());
+        for (index, (loss, y)) in losses.iter().zip(&batch.y).enumerate() {
+            if let (Some(loss), Some(y)) = (loss, y) {
+                let checked = loss.check_shape(&shape(y), &shape(&forward.outputs[index]));
+                checked.map_err(|error| goals[index].named(error))?;
+            }
+        }
+        Ok(())
     }
 
     /// All weights, detached, by layer.

@@ -15,6 +15,8 @@ mod model_files;
 mod older_files;
 mod operations;
 mod optimizer_state;
+#[cfg(feature = "parquet")]
+mod parquet;
 #[cfg(unix)]
 mod saving_killed;
 mod states;

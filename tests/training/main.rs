@@ -1,5 +1,6 @@
 //! Training: `fit` on every backend, callbacks, resumed runs, users' own classes.
 
+mod augmentation;
 mod backends;
 mod callbacks;
 mod fit;
@@ -8,4 +9,5 @@ mod own_classes;
 mod plural;
 mod resume;
 mod stateful;
+mod streams;
 mod support;

@@ -56,7 +56,7 @@ fn bits(weights: &[ArrayD<f32>]) -> Vec<Vec<u32>> {
 }
 
 /// Stops training after a batch, as Ctrl-C does.
-fn stop_after(handle: StopHandle, epoch: usize, batch: usize) -> LambdaCallback<'static> {
+pub fn stop_after(handle: StopHandle, epoch: usize, batch: usize) -> LambdaCallback<'static> {
     LambdaCallback::new().on_train_batch_end(move |context, done| {
         if (context.params().epoch, done) == (epoch, batch) {
             handle.stop();
@@ -107,7 +107,7 @@ fn a_run_resumes_in_the_middle_of_an_epoch() -> Result<()> {
     Ok(())
 }
 
-/// Augmentation is determined by seed, layer and step: it is the same after any number of interruptions.
+/// Augmentation is determined by seed, layer, pass and sample: it is the same after any number of interruptions.
 #[test]
 fn random_augmentation_is_reproducible_after_resuming() -> Result<()> {
     let model = || -> Result<Sequential> {

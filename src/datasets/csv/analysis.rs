@@ -16,6 +16,7 @@ pub(super) fn read(csv: &Csv, path: &Path) -> Result<Table> {
     let least = if csv.targets_too { 1 } else { 2 };
     let mut opened = Opened::open(csv, path, least)?;
     let chosen = Chosen::new(csv, &opened)?;
+    opened.check_readable(&[&chosen.inputs[..], &chosen.targets].concat())?;
     let mut notes: Vec<String> = opened.note.clone().into_iter().collect();
     let (columns, classes) = match &csv.info {
         Some(info) => (info.columns.clone(), csv.class_names.clone()),

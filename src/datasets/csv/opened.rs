@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 use csv::{ErrorKind, Position, Reader, ReaderBuilder, StringRecord, Trim};
 
 use super::Csv;
+#[cfg(feature = "parquet")]
+use crate::datasets::parquet::ParquetRows;
+use crate::datasets::parquet_name::is_parquet;
+#[cfg(not(feature = "parquet"))]
+use crate::datasets::parquet_name::without_parquet;
 use crate::error::{Error, Result};
 use crate::formats::regular::open_file;
 
@@ -19,10 +24,17 @@ const LOOKED_AT: u64 = 1 << 16;
 /// The most columns of a table.
 const MOST_COLUMNS: usize = 100_000;
 
+/// The records of a file.
+enum Records {
+    Csv(Reader<File>),
+    #[cfg(feature = "parquet")]
+    Parquet(Box<ParquetRows>),
+}
+
 /// A file, positioned at one of its records.
 pub(super) struct Opened {
     path: PathBuf,
-    reader: Reader<File>,
+    records: Records,
     /// The names of the columns; empty without a header.
     pub names: Vec<String>,
     pub columns: usize,
@@ -47,6 +59,9 @@ pub(super) struct Opened {
 impl Opened {
     /// Opens a file and reads its header, if it has one. Fewer columns than `least` are rejected.
     pub fn open(csv: &Csv, path: &Path, least: usize) -> Result<Self> {
+        if is_parquet(path) {
+            return Self::open_parquet(csv, path, least);
+        }
         // Only a separator that detection does not know; otherwise another table can have another.
         let known = csv.info.as_ref().map(|info| info.separator).filter(|c| *c != '\0' && !SEPARATORS.contains(c));
         let given = csv.separator.or(known);
@@ -68,7 +83,7 @@ impl Opened {
         let reader = builder.from_reader(file);
         let mut opened = Self {
             path: path.to_owned(),
-            reader,
+            records: Records::Csv(reader),
             names: Vec::new(),
             columns: 0,
             header: false,
@@ -86,9 +101,94 @@ impl Opened {
         Ok(opened)
     }
 
+    #[cfg(not(feature = "parquet"))]
+    fn open_parquet(_: &Csv, path: &Path, _: usize) -> Result<Self> {
+        Err(without_parquet(path))
+    }
+
+    /// Opens a Parquet file, whose schema names the columns.
+    #[cfg(feature = "parquet")]
+    fn open_parquet(csv: &Csv, path: &Path, least: usize) -> Result<Self> {
+        for (argument, is_given) in [("separator", csv.separator.is_some()), ("header", csv.header == Some(false))] {
+            if is_given {
+                let expected = "none for a Parquet file, which names its columns";
+                return Err(Error::argument(argument, expected, format!("one for `{}`", path.display())));
+            }
+        }
+        let rows = ParquetRows::open(path)?;
+        let names = rows.names().to_vec();
+        let opened = Self {
+            path: path.to_owned(),
+            columns: names.len(),
+            names,
+            records: Records::Parquet(Box::new(rows)),
+            header: true,
+            recognised: false,
+            separator: '\0',
+            note: None,
+            record: StringRecord::new(),
+            row: None,
+            waiting: Vec::new(),
+            line: 0,
+            unended: None,
+            carriage_returns: false,
+        };
+        opened.check_columns(least, "its schema")?;
+        Ok(opened)
+    }
+
+    /// Refuses too few and too many columns.
+    fn check_columns(&self, least: usize, at: &str) -> Result<()> {
+        let file = || self.path.display().to_string();
+        if self.columns < least || self.columns == 0 {
+            let reason = match least {
+                0 | 1 => format!("expected a column or more, received {}", self.columns),
+                _ => format!("expected two columns or more, the inputs and the target, received {}", self.columns),
+            };
+            return Err(Error::broken(file(), at, reason));
+        }
+        if self.columns > MOST_COLUMNS {
+            let reason = format!("expected up to {MOST_COLUMNS} columns, received {}", self.columns);
+            return Err(Error::broken(file(), at, reason));
+        }
+        Ok(())
+    }
+
+    /// What is in a column whose fields cannot be read, as a Parquet file can have.
+    pub fn unreadable(&self, column: usize) -> Option<&'static str> {
+        match &self.records {
+            Records::Csv(_) => {
+                let _ = column;
+                None
+            }
+            #[cfg(feature = "parquet")]
+            Records::Parquet(rows) => rows.unreadable(column),
+        }
+    }
+
+    /// Refuses columns that are used and cannot be read.
+    pub fn check_readable(&self, columns: &[usize]) -> Result<()> {
+        for column in columns {
+            if let Some(what) = self.unreadable(*column) {
+                let name = self.names.get(*column).map_or("", String::as_str);
+                let hint = "leave the column out (`exclude`)";
+                let hint = if matches!(what, "dates" | "times") {
+                    format!("{hint}, or write year, month, day and the like as numbers")
+                } else {
+                    hint.to_owned()
+                };
+                let reason = format!("expected numbers or texts, received {what}; {hint}");
+                return Err(Error::broken(self.path.display().to_string(), format!("column `{name}`"), reason));
+            }
+        }
+        Ok(())
+    }
+
     fn begin(&mut self, csv: &Csv, least: usize) -> Result<()> {
+        #[cfg_attr(not(feature = "parquet"), expect(irrefutable_let_patterns))]
+        let Records::Csv(reader) = &mut self.records else { return Ok(()) };
         let mut first = StringRecord::new();
-        let more = self.reader.read_record(&mut first).map_err(|error| csv_error(&self.path, error))?;
+        let more = reader.read_record(&mut first).map_err(|error| csv_error(&self.path, error))?;
         // Spreadsheets write a byte order mark before the first field.
         let bare = |field: &str| match field.strip_prefix('\u{feff}') {
             Some(field) => field.trim_matches('"').to_owned(),
@@ -96,26 +196,18 @@ impl Opened {
         };
         let names: Vec<String> = first.iter().map(bare).collect();
         self.columns = names.len();
-        if self.columns < least || self.columns == 0 {
-            let reason = match least {
-                0 | 1 => format!("expected a column or more, received {}", self.columns),
-                _ => format!("expected two columns or more, the inputs and the target, received {}", self.columns),
-            };
-            return Err(Error::broken(self.path.display().to_string(), "line 1", reason));
-        }
-        if self.columns > MOST_COLUMNS {
-            let reason = format!("expected up to {MOST_COLUMNS} columns, received {}", self.columns);
-            return Err(Error::broken(self.path.display().to_string(), "line 1", reason));
-        }
+        self.check_columns(least, "line 1")?;
         let position = first.position().cloned();
         let mut record = StringRecord::from(names.clone());
         record.set_position(position.clone());
         let start = position.as_ref().map_or(0, Position::byte);
         let first_line = self.line_read(&record);
+        #[cfg_attr(not(feature = "parquet"), expect(irrefutable_let_patterns))]
+        let Records::Csv(reader) = &mut self.records else { return Ok(()) };
         let mut next = StringRecord::new();
-        let has_next = self.reader.read_record(&mut next).map_err(|error| csv_error(&self.path, error))?;
+        let has_next = reader.read_record(&mut next).map_err(|error| csv_error(&self.path, error))?;
+        let kind = csv.first_line(&self.path, &names, has_next.then_some(&next), start, reader, self.separator);
         let next_line = self.line_read(&next);
-        let kind = csv.first_line(&self.path, &names, has_next.then_some(&next), start, &self.reader, self.separator);
         self.header = kind.header;
         self.note = (!kind.obvious).then(|| kind.note(&self.path.display().to_string(), &names));
         // A stack: the last is read first.
@@ -139,7 +231,13 @@ impl Opened {
         if let Some((record, line)) = self.waiting.pop() {
             (self.record, self.line) = (record, line);
         } else {
-            let more = self.reader.read_record(&mut self.record).map_err(|error| csv_error(&self.path, error))?;
+            let more = match &mut self.records {
+                Records::Csv(reader) => {
+                    reader.read_record(&mut self.record).map_err(|error| csv_error(&self.path, error))?
+                }
+                #[cfg(feature = "parquet")]
+                Records::Parquet(rows) => rows.read_record(&mut self.record)?,
+            };
             if !more {
                 return Ok(false);
             }
@@ -155,20 +253,29 @@ impl Opened {
 
     /// The line of the record just read, derived from the reader's position after it.
     fn line_read(&self, record: &StringRecord) -> u64 {
+        #[cfg_attr(not(feature = "parquet"), expect(irrefutable_let_patterns))]
+        let Records::Csv(reader) = &self.records else { return self.row.unwrap_or(0) + 1 };
         let within: usize = record.iter().map(|field| field.matches('\n').count()).sum();
-        let end = self.reader.position().line();
-        let last = self.unended.is_some_and(|length| self.reader.position().byte() >= length);
+        let end = reader.position().line();
+        let last = self.unended.is_some_and(|length| reader.position().byte() >= length);
         // The `\n` of `\r\n` is read with the next record.
         end.saturating_sub(within as u64 + u64::from(!last && !self.carriage_returns)).max(1)
     }
 
-    /// The line of the record.
+    fn is_parquet(&self) -> bool {
+        !matches!(self.records, Records::Csv(_))
+    }
+
+    /// The line of the record, in a Parquet file the number of the row from 1.
     pub fn line(&self) -> u64 {
         self.line
     }
 
     /// As [`line`](Self::line), determined from the file's contents.
     pub fn exact_line(&self) -> u64 {
+        if self.is_parquet() {
+            return self.line;
+        }
         line_of(&self.path, self.record.position())
     }
 
@@ -179,14 +286,14 @@ impl Opened {
 
     /// An error about a field of the record.
     pub fn fault(&self, column: usize, reason: impl std::fmt::Display) -> Error {
-        let line = line_of(&self.path, self.record.position());
-        self.fault_at(line, column, reason)
+        self.fault_at(self.exact_line(), column, reason)
     }
 
     /// An error about a field.
     pub fn fault_at(&self, line: u64, column: usize, reason: impl std::fmt::Display) -> Error {
         let name = self.names.get(column).map(|name| format!(" (`{name}`)")).unwrap_or_default();
-        Error::broken(self.path.display().to_string(), format!("line {line}, column {}{name}", column + 1), reason)
+        let row = if self.is_parquet() { "row" } else { "line" };
+        Error::broken(self.path.display().to_string(), format!("{row} {line}, column {}{name}", column + 1), reason)
     }
 
     /// The index of the column with this name.

@@ -59,6 +59,7 @@ impl Csv {
             name: opened.names.get(index).cloned().unwrap_or_default(),
             whole: true,
             counts_up: true,
+            unreadable: opened.unreadable(index).is_some(),
             ..ColumnProfile::default()
         };
         let mut columns: Vec<ColumnProfile> = (0..opened.columns).map(column).collect();

@@ -26,9 +26,10 @@ impl TableRows {
                     format!("expected {expected}, received {}", opened.columns),
                 ));
             }
+            opened.check_readable(&(0..width).collect::<Vec<_>>())?;
             return Ok(Self { opened, columns: vec![ColumnInfo::default(); width], places: (0..width).collect() });
         };
-        let places = if info.header {
+        let places: Vec<usize> = if info.header {
             let place = |column: &ColumnInfo| opened.column(&column.name, csv.header.is_some());
             info.columns.iter().map(place).collect::<Result<_>>()?
         } else {
@@ -44,6 +45,7 @@ impl TableRows {
             }
             (0..count).collect()
         };
+        opened.check_readable(&places)?;
         if info.width() != width {
             let expected = format!("a table of {width} inputs, as the model has");
             return Err(Error::data(format!("`{}`", path.display()), expected, info.width()));

@@ -6,7 +6,7 @@ use super::factor::{Factor, ValueRange};
 use super::images::Images;
 use super::policy::{COPIES, MAX_COUNT, Operation, Policy};
 use super::projection::Sampling;
-use super::{Change, check_colours, image_layer};
+use super::{Change, Streams, check_colours, image_layer};
 use crate::error::{Error, Result};
 use crate::layers::BuiltIn;
 use crate::random::Random;
@@ -116,16 +116,17 @@ impl Change for AugMix {
         if self.all_ops { check_colours(channels) } else { Ok(()) }
     }
 
-    fn change(&self, images: &mut Images, random: &mut Random) {
+    fn change(&self, images: &mut Images, streams: &Streams) {
         let policy = Policy { factor: self.factor, value_range: self.value_range, interpolation: &self.interpolation };
-        let (operations, weights) = (self.operations(), self.weights(random));
+        let mut shared = streams.batch();
+        let (operations, weights) = (self.operations(), self.weights(&mut shared));
         let chains: Vec<Images> = (0..self.num_chains)
-            .map(|_| {
+            .map(|number| {
                 let mut chain = images.clone();
-                for _ in 0..self.chain_depth {
+                for place in 0..self.chain_depth {
                     // The last index stands for the identity.
-                    if let Some(operation) = operations.get(random.below(operations.len() + 1)) {
-                        policy.layer(*operation).change(&mut chain, random);
+                    if let Some(operation) = operations.get(shared.below(operations.len() + 1)) {
+                        policy.layer(*operation).change(&mut chain, &streams.part(number).part(place));
                     }
                 }
                 chain
@@ -195,17 +196,18 @@ mod tests {
             Policy { factor: layer.factor, value_range: layer.value_range, interpolation: &layer.interpolation };
         let mut picked = [false; 12];
         for step in 0..100 {
-            let mut random = random(&[step]);
-            let weights = layer.weights(&mut random);
-            let index = random.below(12);
+            let streams = Streams::of(&[step]);
+            let mut shared = streams.batch();
+            let weights = layer.weights(&mut shared);
+            let index = shared.below(12);
             picked[index] = true;
             let mut chain = case.images();
             if let Some(operation) = Operation::ALL.get(index) {
-                policy.layer(*operation).change(&mut chain, &mut random);
+                policy.layer(*operation).change(&mut chain, &streams.part(0).part(0));
             }
             let (mut expected, mut found) = (case.images(), case.images());
             layer.mix(&mut expected, &[chain], &weights);
-            Change::change(&layer, &mut found, &mut crate::random::random(&[step]));
+            Change::change(&layer, &mut found, &streams);
             assert_eq!(found.into_values(), expected.into_values(), "{index}");
         }
         assert_eq!(picked, [true; 12]);

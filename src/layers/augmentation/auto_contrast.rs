@@ -1,11 +1,10 @@
 //! `AutoContrast`: stretches images to the full range of values.
 
 use super::images::Images;
-use super::{Change, channels, factor::ValueRange, on_host, scratch};
+use super::{Change, Streams, channels, factor::ValueRange, on_host, scratch};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Layer, Preparation};
 use crate::ops::Value;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -61,7 +60,7 @@ impl Change for AutoContrast {
         self.value_range.check()
     }
 
-    fn change(&self, images: &mut Images, _: &mut Random) {
+    fn change(&self, images: &mut Images, _: &Streams) {
         self.apply(images);
     }
 }
@@ -74,6 +73,10 @@ impl Layer for AutoContrast {
 
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
         Ok(scratch(input, true, 0))
+    }
+
+    fn preparation(&self) -> Preparation {
+        Preparation::Wanted
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

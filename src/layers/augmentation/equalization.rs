@@ -1,11 +1,10 @@
 //! `Equalization`: equalizes images' histograms.
 
 use super::images::Images;
-use super::{Change, channels, factor::ValueRange, on_host, scratch};
+use super::{Change, Streams, channels, factor::ValueRange, on_host, scratch};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, Preparation};
 use crate::ops::Value;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -86,7 +85,7 @@ impl Change for Equalization {
         Ok(())
     }
 
-    fn change(&self, images: &mut Images, _: &mut Random) {
+    fn change(&self, images: &mut Images, _: &Streams) {
         self.apply(images);
     }
 }
@@ -103,6 +102,10 @@ impl Layer for Equalization {
 
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
         Ok(vec![to.input()])
+    }
+
+    fn preparation(&self) -> Preparation {
+        Preparation::Wanted
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -1,8 +1,9 @@
 //! Image augmentation: layers that change images during training.
 //!
 //! For given random numbers each layer is a function on the host: every backend gets the same bits. The random numbers
-//! come from [`Call::rng`](crate::layers::Call::rng), image by image, and are the same when a run is repeated or
-//! resumed. In inference the images are unchanged, except where a layer says otherwise.
+//! are drawn for each image from its own stream, and are the same when a run is repeated or resumed. At a model's inputs
+//! these layers run in training on the threads that load batches, and the numbers are a function of seed, layer, pass and
+//! sample. In inference the images are unchanged, except where a layer says otherwise.
 //!
 //! These layers have no gradient: they must precede the first trainable layer, otherwise training is refused.
 
@@ -73,6 +74,7 @@ use rand::TryRng;
 
 use self::images::{Images, Size};
 use crate::error::{Error, Result};
+use crate::layers::Streams;
 use crate::ops::{self, Value};
 use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
@@ -89,8 +91,8 @@ trait Augmentation {
     /// Refuses invalid arguments and unsupported images; `channels` is their number of channels, if known.
     fn check(&self, channels: Option<usize>) -> Result<()>;
 
-    /// Draws the parameters of each image of a batch.
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<Self::Draw>;
+    /// Draws the parameters of each image of a batch, from its own stream.
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<Self::Draw>;
 
     /// Transforms each image by its parameters.
     fn apply(&self, images: &mut Images, draws: &[Self::Draw]);
@@ -102,7 +104,7 @@ trait Change {
     fn check(&self, channels: Option<usize>) -> Result<()>;
 
     /// Draws parameters and transforms the images.
-    fn change(&self, images: &mut Images, random: &mut Random);
+    fn change(&self, images: &mut Images, streams: &Streams);
 
     /// The number of copies of the images held at once besides input and output.
     fn copies(&self) -> usize {
@@ -115,8 +117,8 @@ impl<A: Augmentation> Change for A {
         Augmentation::check(self, channels)
     }
 
-    fn change(&self, images: &mut Images, random: &mut Random) {
-        let draws = self.draw(images, random);
+    fn change(&self, images: &mut Images, streams: &Streams) {
+        let draws = self.draw(images, streams);
         self.apply(images, &draws);
     }
 
@@ -144,6 +146,10 @@ macro_rules! image_layer {
                 Ok(vec![to.input()])
             }
 
+            fn preparation(&self) -> $crate::layers::Preparation {
+                $crate::layers::Preparation::Wanted
+            }
+
             fn forward(
                 &self,
                 input: $crate::Value,
@@ -155,9 +161,9 @@ macro_rules! image_layer {
                 // The number of channels may not have been known earlier.
                 let channels = $crate::layers::augmentation::channels_of(&input, self.data_format);
                 $crate::layers::augmentation::Change::check(self, channels)?;
-                let mut random = call.rng(self.seed);
+                let streams = call.streams(self.seed);
                 $crate::layers::augmentation::on_host(input, self.data_format, |images| {
-                    $crate::layers::augmentation::Change::change(self, images, &mut random);
+                    $crate::layers::augmentation::Change::change(self, images, &streams);
                 })
             }
         }

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::layers::{
-    Arguments, BuiltIn, Call, Edge, Exporting, HasCommon, Layer, RandomBrightness, RandomFlip, Resizing, WeightSpec,
-    Wrapped,
+    Arguments, BuiltIn, Call, Edge, Exporting, HasCommon, Layer, Preparation, RandomBrightness, RandomFlip, Resizing,
+    WeightSpec, Wrapped,
 };
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -115,6 +115,31 @@ impl Layer for Pipeline {
             shape = after;
         }
         Ok(vec![edge])
+    }
+
+    fn resizes_in_training(&self) -> bool {
+        self.layers.iter().any(|layer| layer.layer().resizes_in_training())
+    }
+
+    fn inference_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Option<Vec<Shape>>> {
+        let mut shapes = inputs.to_vec();
+        for layer in &self.layers {
+            let layer = layer.layer();
+            shapes = match layer.inference_shapes(&shapes, arguments)? {
+                Some(shapes) => shapes,
+                None => layer.checked_outputs(&shapes, arguments)?,
+            };
+        }
+        Ok(Some(shapes).filter(|_| self.resizes_in_training()))
+    }
+
+    fn preparation(&self) -> Preparation {
+        let each = || self.layers.iter().map(|layer| layer.layer().preparation());
+        if each().any(|layer| layer == Preparation::None) {
+            Preparation::None
+        } else {
+            each().max().unwrap_or(Preparation::Possible)
+        }
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

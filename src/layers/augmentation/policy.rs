@@ -85,9 +85,8 @@ impl Policy<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::goldens;
+    use super::super::{Streams, goldens};
     use super::*;
-    use crate::random::random;
 
     /// The operations in Keras's order and their layers, with the arguments for a factor of 0.1 to 0.4 and bytes.
     #[test]
@@ -112,8 +111,8 @@ mod tests {
         let mut seen = Vec::new();
         for (operation, layer) in Operation::ALL.into_iter().zip(layers) {
             let (mut found, mut expected) = (case.images(), case.images());
-            policy.layer(operation).change(&mut found, &mut random(&[5]));
-            layer.change(&mut expected, &mut random(&[5]));
+            policy.layer(operation).change(&mut found, &Streams::of(&[5]));
+            layer.change(&mut expected, &Streams::of(&[5]));
             let found = found.into_values();
             assert_eq!(found, expected.into_values(), "{operation:?}");
             assert!(!seen.contains(&found), "{operation:?}");

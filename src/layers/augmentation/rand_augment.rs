@@ -4,10 +4,9 @@ use super::factor::{Factor, ValueRange};
 use super::images::Images;
 use super::policy::{COPIES, MAX_COUNT, Operation, Policy};
 use super::projection::Sampling;
-use super::{Change, check_colours, image_layer, key};
+use super::{Change, Streams, check_colours, image_layer};
 use crate::error::{Error, Result};
 use crate::layers::BuiltIn;
-use crate::random::{Random, random};
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -46,11 +45,11 @@ impl RandAugment {
         Self::default()
     }
 
-    /// Applies these operations; their rng key is `key`, so that repeated applications draw the same.
-    fn apply(&self, images: &mut Images, operations: &[usize], key: u64) {
+    /// Applies these operations; one that is applied twice draws the same both times.
+    fn apply(&self, images: &mut Images, operations: &[usize], streams: &Streams) {
         let policy = Policy { factor: self.factor, value_range: self.value_range, interpolation: &self.interpolation };
         for index in operations {
-            policy.layer(Operation::ALL[*index]).change(images, &mut random(&[key, *index as u64]));
+            policy.layer(Operation::ALL[*index]).change(images, &streams.part(*index));
         }
     }
 }
@@ -66,10 +65,10 @@ impl Change for RandAugment {
         check_colours(channels)
     }
 
-    fn change(&self, images: &mut Images, random: &mut Random) {
-        let operations: Vec<usize> = (0..self.num_ops).map(|_| random.below(Operation::ALL.len())).collect();
-        let key = key(random);
-        self.apply(images, &operations, key);
+    fn change(&self, images: &mut Images, streams: &Streams) {
+        let mut shared = streams.batch();
+        let operations: Vec<usize> = (0..self.num_ops).map(|_| shared.below(Operation::ALL.len())).collect();
+        self.apply(images, &operations, streams);
     }
 
     fn copies(&self) -> usize {
@@ -99,13 +98,14 @@ mod tests {
         let case = goldens::cases::<super::super::RandomHue>().remove(0);
         let layer = RandAugment::new().factor(0.4);
         let mut images = case.images();
-        layer.apply(&mut images, &[2, 6, 3, 2], 9);
+        let streams = Streams::of(&[9]);
+        layer.apply(&mut images, &[2, 6, 3, 2], &streams);
         let mut expected = case.images();
         let pair = Factor::Range(0.0, 0.4);
-        let rotate = |images: &mut Images| Change::change(&RandomRotation::new(pair), images, &mut random(&[9, 2]));
+        let rotate = |images: &mut Images| Change::change(&RandomRotation::new(pair), images, &streams.part(2));
         rotate(&mut expected);
-        Change::change(&RandomSharpness::new(pair), &mut expected, &mut random(&[9, 6]));
-        Change::change(&RandomBrightness::new(pair), &mut expected, &mut random(&[9, 3]));
+        Change::change(&RandomSharpness::new(pair), &mut expected, &streams.part(6));
+        Change::change(&RandomBrightness::new(pair), &mut expected, &streams.part(3));
         rotate(&mut expected);
         assert_eq!(images.into_values(), expected.into_values());
     }
@@ -117,7 +117,7 @@ mod tests {
         let mut seen = Vec::new();
         for (index, operation) in Operation::ALL.into_iter().enumerate() {
             let mut images = case.images();
-            RandAugment::new().apply(&mut images, &[index], 1);
+            RandAugment::new().apply(&mut images, &[index], &Streams::of(&[1]));
             let after = images.into_values();
             assert!(after.iter().all(|number| (-1e-3..=255.001).contains(number)), "{operation:?}");
             // Bytes already use the full range.

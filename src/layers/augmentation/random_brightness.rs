@@ -2,10 +2,9 @@
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::error::Result;
 use crate::layers::BuiltIn;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -53,9 +52,9 @@ impl Augmentation for RandomBrightness {
         self.most().check("factor", [-1.0, 1.0])
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<f32> {
         let bounds = self.most().around(-1.0);
-        (0..images.count()).map(|_| bounds.draw(random) * self.value_range.width()).collect()
+        streams.each(images.count(), |random| bounds.draw(random) * self.value_range.width())
     }
 
     fn apply(&self, images: &mut Images, draws: &[f32]) {
@@ -91,9 +90,9 @@ mod tests {
     #[test]
     fn the_factor_is_relative_to_the_value_range() {
         let layer = RandomBrightness::new(0.2).value_range((-1.0, 1.0));
-        goldens::even(&layer.draw(&goldens::empty(2000), &mut crate::random::random(&[1])), -0.4, 0.4);
+        goldens::even(&layer.draw(&goldens::empty(2000), &Streams::of(&[1])), -0.4, 0.4);
         let none = RandomBrightness::new(0.2).factor(None);
         none.check(None).unwrap();
-        assert_eq!(none.draw(&goldens::empty(3), &mut crate::random::random(&[1])), [0.0; 3]);
+        assert_eq!(none.draw(&goldens::empty(3), &Streams::of(&[1])), [0.0; 3]);
     }
 }

@@ -2,10 +2,9 @@
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::{Augmentation, check_colours, colour, image_layer};
+use super::{Augmentation, Streams, check_colours, colour, image_layer};
 use crate::error::Result;
 use crate::layers::BuiltIn;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -50,9 +49,9 @@ impl Augmentation for RandomColorDegeneration {
         check_colours(channels)
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<f32> {
         let bounds = self.factor.around(-1.0);
-        (0..images.count()).map(|_| bounds.draw(random)).collect()
+        streams.each(images.count(), |random| bounds.draw(random))
     }
 
     fn apply(&self, images: &mut Images, draws: &[f32]) {
@@ -86,8 +85,7 @@ mod tests {
 
     #[test]
     fn fractions_are_uniform() {
-        let draws =
-            RandomColorDegeneration::new((0.2, 0.8)).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        let draws = RandomColorDegeneration::new((0.2, 0.8)).draw(&goldens::empty(2000), &Streams::of(&[1]));
         goldens::even(&draws, 0.2, 0.8);
     }
 }

@@ -3,11 +3,11 @@
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
 use super::{
-    Change, RandomBrightness, RandomContrast, RandomHue, RandomSaturation, check_three, image_layer, random_contrast,
+    Change, RandomBrightness, RandomContrast, RandomHue, RandomSaturation, Streams, check_three, image_layer,
+    random_contrast,
 };
 use crate::error::Result;
 use crate::layers::BuiltIn;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -65,19 +65,19 @@ impl Change for RandomColorJitter {
         check_three(channels)
     }
 
-    fn change(&self, images: &mut Images, random: &mut Random) {
+    fn change(&self, images: &mut Images, streams: &Streams) {
         let range = self.value_range;
         if let Some(factor) = self.brightness_factor {
-            Change::change(&RandomBrightness::new(factor).value_range(range), images, random);
+            Change::change(&RandomBrightness::new(factor).value_range(range), images, &streams.part(0));
         }
         if let Some(factor) = self.contrast_factor {
-            Change::change(&RandomContrast::new(factor).value_range(range), images, random);
+            Change::change(&RandomContrast::new(factor).value_range(range), images, &streams.part(1));
         }
         if let Some(factor) = self.saturation_factor {
-            Change::change(&RandomSaturation::new(factor).value_range(range), images, random);
+            Change::change(&RandomSaturation::new(factor).value_range(range), images, &streams.part(2));
         }
         if let Some(factor) = self.hue_factor {
-            Change::change(&RandomHue::new(factor).value_range(range), images, random);
+            Change::change(&RandomHue::new(factor).value_range(range), images, &streams.part(3));
         }
     }
 }
@@ -98,14 +98,13 @@ impl BuiltIn for RandomColorJitter {
 mod tests {
     use super::super::{Augmentation, goldens};
     use super::*;
-    use crate::random::random;
 
     #[test]
     fn the_parts_follow_one_another() {
         let case = goldens::cases::<RandomHue>().remove(0);
         let factors = |layer: RandomColorJitter| {
             let mut images = case.images();
-            Change::change(&layer, &mut images, &mut random(&[1]));
+            Change::change(&layer, &mut images, &Streams::of(&[1]));
             images.into_values()
         };
         let all = RandomColorJitter::new().brightness_factor((0.2, 0.2)).contrast_factor((-0.5, 0.5));
@@ -114,19 +113,19 @@ mod tests {
         let all = RandomColorJitter::new().brightness_factor((0.2, 0.2)).contrast_factor((0.0, 0.0));
         let all = all.saturation_factor((0.3, 0.3)).hue_factor((0.4, 0.4));
         let mut expected = case.images();
-        let mut random = random(&[1]);
-        Change::change(&RandomBrightness::new((0.2, 0.2)), &mut expected, &mut random);
-        Change::change(&RandomContrast::new((0.0, 0.0)), &mut expected, &mut random);
-        Change::change(&RandomSaturation::new((0.3, 0.3)), &mut expected, &mut random);
-        Change::change(&RandomHue::new((0.4, 0.4)), &mut expected, &mut random);
+        let streams = Streams::of(&[1]);
+        Change::change(&RandomBrightness::new((0.2, 0.2)), &mut expected, &streams.part(0));
+        Change::change(&RandomContrast::new((0.0, 0.0)), &mut expected, &streams.part(1));
+        Change::change(&RandomSaturation::new((0.3, 0.3)), &mut expected, &streams.part(2));
+        Change::change(&RandomHue::new((0.4, 0.4)), &mut expected, &streams.part(3));
         assert_eq!(factors(all), expected.into_values());
         // Only contrast, by a factor of 0.5 to 1.5, and then hue, which does not commute with it.
         let some = RandomColorJitter::new().contrast_factor((0.5, 0.5)).hue_factor((0.4, 0.4));
         let (mut expected, mut other) = (case.images(), case.images());
         let (contrast, hue) = (RandomContrast::new((0.5, 0.5)), RandomHue::new((0.4, 0.4)));
         let draws = {
-            let mut random = crate::random::random(&[1]);
-            (contrast.draw(&expected, &mut random), hue.draw(&expected, &mut random))
+            let streams = Streams::of(&[1]);
+            (contrast.draw(&expected, &streams.part(1)), hue.draw(&expected, &streams.part(3)))
         };
         contrast.apply(&mut expected, &draws.0);
         hue.apply(&mut expected, &draws.1);

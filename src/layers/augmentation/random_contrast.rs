@@ -2,10 +2,9 @@
 
 use super::factor::{Bounds, FARTHEST, Factor, ValueRange};
 use super::images::{Images, Size};
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::error::Result;
 use crate::layers::BuiltIn;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -65,11 +64,11 @@ impl Augmentation for RandomContrast {
         check_factor("factor", self.factor)
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<f32> {
         // The first number of a pair is the decrease, which is 0 for a single number.
         let Bounds { least: weaker, most: stronger } = self.factor.up_to();
         let bounds = Bounds { least: 1.0 - weaker, most: 1.0 + stronger };
-        (0..images.count()).map(|_| bounds.draw(random)).collect()
+        streams.each(images.count(), |random| bounds.draw(random))
     }
 
     fn apply(&self, images: &mut Images, draws: &[f32]) {
@@ -108,8 +107,7 @@ mod tests {
 
     #[test]
     fn one_number_only_increases_contrast() {
-        let draws =
-            |factor: Factor| RandomContrast::new(factor).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        let draws = |factor: Factor| RandomContrast::new(factor).draw(&goldens::empty(2000), &Streams::of(&[1]));
         goldens::even(&draws(0.5.into()), 1.0, 1.5);
         goldens::even(&draws((0.2, 0.4).into()), 0.8, 1.4);
         RandomContrast::new((0.2, 1.8)).check(None).unwrap();

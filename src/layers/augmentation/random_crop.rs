@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::layers::preprocessing::{part_of_aspect_ratio, resizing_len, with_size};
-use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Layer, Preparation};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -10,8 +10,8 @@ crate::describe! {
     /// Crops the images of a batch in training, at a random position shared by the whole batch. If an image is not
     /// larger in both dimensions, its center is cropped to the target aspect ratio and resized.
     ///
-    /// In inference the images are passed unchanged, so that they must already have the target size. Keras passes those
-    /// of other sizes too, although the next layers are built for cropped ones; here that is an error.
+    /// In inference the images are passed unchanged, whatever their size, as in Keras: the next layers, which are built
+    /// for cropped ones, must be able to take them. A [`CenterCrop`](super::super::CenterCrop) crops always.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, height, width, channels)`.
@@ -89,16 +89,26 @@ impl Layer for RandomCrop {
         Err(Error::shape(expected, to.shape()))
     }
 
+    fn resizes_in_training(&self) -> bool {
+        true
+    }
+
+    fn inference_shapes(&self, inputs: &[Shape], _: &Arguments) -> Result<Option<Vec<Shape>>> {
+        let [input] = inputs else { return Ok(None) };
+        let output = self.output_shape(input)?;
+        Ok(Some(inputs.to_vec()).filter(|_| output.sample() != input.sample()))
+    }
+
+    fn preparation(&self) -> Preparation {
+        Preparation::Wanted
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let input = ops::to_channels_last(input, self.data_format);
         let sizes = input.sizes();
         let [rows, columns] = [sizes[1], sizes[2]];
-        if [rows, columns] == [self.height, self.width] {
+        if !call.training_mode() || [rows, columns] == [self.height, self.width] {
             return Ok(ops::from_channels_last(input, self.data_format));
-        }
-        if !call.training_mode() {
-            let expected = format!("images of {} × {} in inference, where nothing is cropped", self.height, self.width);
-            return Err(Error::shape(expected, format!("{rows} × {columns}; a `CenterCrop` crops always")));
         }
         let start = self.start([rows, columns], call);
         Ok(ops::from_channels_last(self.part(input, start)?, self.data_format))
@@ -107,7 +117,7 @@ impl Layer for RandomCrop {
 
 impl BuiltIn for RandomCrop {
     fn examples() -> Vec<(Self, Shape)> {
-        // Images of the target size, so that there is an output in inference, too.
+        // Images of the target size, which the output has in inference, too.
         vec![
             (Self::new(3, 4), Shape::batch_of((3, 4, 2))),
             (Self::new(3, 2).seed(1).data_format(DataFormat::ChannelsFirst), Shape::batch_of((2, 3, 2))),
@@ -148,7 +158,7 @@ mod tests {
         let images = Value::full(&[2, 4, 4, 1], 1.0, &burn::tensor::Device::flex()).unwrap();
         let cropped = layer.forward(images.clone(), &mut Call::training(&[], true, &[1])).unwrap();
         assert_eq!(cropped.sizes(), [2, 2, 3, 1]);
-        let error = layer.forward(images, &mut Call::inference(&[])).unwrap_err().to_string();
-        assert!(error.contains("2 × 3") && error.contains("4 × 4"), "{error}");
+        let passed = layer.forward(images, &mut Call::inference(&[])).unwrap();
+        assert_eq!(passed.sizes(), [2, 4, 4, 1]);
     }
 }

@@ -4,7 +4,7 @@ use super::factor::{Factor, ValueRange};
 use super::images::{Images, Size};
 use super::projection::{FillMode, Sampling, Surroundings};
 use super::random_gaussian_blur::{blur, gaussian};
-use super::{Augmentation, image_layer, key};
+use super::{Augmentation, Streams, image_layer, key};
 use crate::error::Result;
 use crate::layers::BuiltIn;
 use crate::random::{Random, random};
@@ -83,13 +83,13 @@ impl Augmentation for RandomElasticTransform {
         self.scale.check("scale", [0.0, 1.0])
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<Option<(f32, u64)>> {
-        let strength = self.scale.up_to().draw(random);
-        let mut one = || {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<Option<(f32, u64)>> {
+        let strength = self.scale.up_to().draw(&mut streams.batch());
+        let one = |random: &mut Random| {
             let key = key(random);
             self.factor.happens(random).then_some((strength, key))
         };
-        (0..images.count()).map(|_| one()).collect()
+        streams.each(images.count(), one)
     }
 
     fn apply(&self, images: &mut Images, draws: &[Option<(f32, u64)>]) {
@@ -147,11 +147,11 @@ mod tests {
     #[test]
     fn strength_is_drawn_per_batch_and_noise_per_image() {
         let images = goldens::empty(2000);
-        let draws = RandomElasticTransform::new().draw(&images, &mut random(&[1]));
+        let draws = RandomElasticTransform::new().draw(&images, &Streams::of(&[1]));
         let changed: Vec<(f32, u64)> = draws.iter().copied().flatten().collect();
         assert!((900..1100).contains(&changed.len()) && changed.iter().all(|draw| draw.0 == changed[0].0));
         assert_ne!(changed[0].1, changed[1].1);
-        let none = RandomElasticTransform::new().factor(0.0).draw(&images, &mut random(&[1]));
+        let none = RandomElasticTransform::new().factor(0.0).draw(&images, &Streams::of(&[1]));
         assert!(none.iter().all(Option::is_none));
     }
 }

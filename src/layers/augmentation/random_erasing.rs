@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::{Augmentation, image_layer, key};
+use super::{Augmentation, Streams, image_layer, key};
 use crate::config::also_argument;
 use crate::error::{Error, Result};
 use crate::layers::BuiltIn;
@@ -126,16 +126,16 @@ impl Augmentation for RandomErasing {
         }
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<Option<Erased>> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<Option<Erased>> {
         let (size, scale) = (images.size(), self.scale.up_to());
-        let mut one = || {
+        let one = |random: &mut Random| {
             let (wide, high) = (scale.draw(random).sqrt(), scale.draw(random).sqrt());
             let columns = side(wide, size.columns, random);
             let rows = side(high, size.rows, random);
             let erased = Erased { rows, columns, key: key(random) };
             self.factor.happens(random).then_some(erased)
         };
-        (0..images.count()).map(|_| one()).collect()
+        streams.each(images.count(), one)
     }
 
     fn apply(&self, images: &mut Images, draws: &[Option<Erased>]) {
@@ -194,7 +194,7 @@ mod tests {
     fn boxes_have_sides_within_the_scale() {
         let images = goldens::empty(2000);
         let layer = RandomErasing::new().factor((1.0, 1.0)).scale((0.04, 0.36));
-        let draws = layer.draw(&images, &mut crate::random::random(&[1]));
+        let draws = layer.draw(&images, &Streams::of(&[1]));
         let part = |side: Side, length: f32| ((side[1] - side[0]) / length).powi(2);
         let erased = || draws.iter().flatten();
         goldens::even(
@@ -206,7 +206,7 @@ mod tests {
         for erased in erased() {
             assert!(erased.rows[0] >= 0.0 && erased.rows[1] <= 4.001 && erased.columns[1] <= 5.001);
         }
-        let some = RandomErasing::new().draw(&images, &mut crate::random::random(&[1]));
+        let some = RandomErasing::new().draw(&images, &Streams::of(&[1]));
         assert!((900..1100).contains(&some.iter().flatten().count()));
     }
 
@@ -214,7 +214,7 @@ mod tests {
     fn noise_stays_in_the_value_range() {
         let mut images = Images::new(vec![0.25; 20 * 20], Size { rows: 20, columns: 20, channels: 1 });
         let layer = RandomErasing::new().factor((1.0, 1.0)).scale((1.0, 1.0)).value_range((0.0, 1.0));
-        let draws = layer.draw(&images, &mut crate::random::random(&[1]));
+        let draws = layer.draw(&images, &Streams::of(&[1]));
         layer.apply(&mut images, &draws);
         let at = |end: f32| images.values().iter().filter(|number| **number == end).count();
         assert!((150..250).contains(&at(0.0)) && (30..100).contains(&at(1.0)) && at(0.25) == 0);

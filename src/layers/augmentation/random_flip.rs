@@ -1,11 +1,10 @@
 //! `RandomFlip`: mirrors images.
 
 use super::images::Images;
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::config::choice;
 use crate::error::Result;
 use crate::layers::BuiltIn;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 choice! {
@@ -57,8 +56,8 @@ impl Augmentation for RandomFlip {
         self.mode.check()
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<bool> {
-        (0..images.count()).map(|_| random.happens(0.5)).collect()
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<bool> {
+        streams.each(images.count(), |random| random.happens(0.5))
     }
 
     fn apply(&self, images: &mut Images, draws: &[bool]) {
@@ -112,7 +111,7 @@ mod tests {
 
     #[test]
     fn half_of_the_images_are_flipped() {
-        let flips = RandomFlip::default().draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        let flips = RandomFlip::default().draw(&goldens::empty(2000), &Streams::of(&[1]));
         let count = flips.iter().filter(|flip| **flip).count();
         assert!((900..1100).contains(&count), "{count}");
     }

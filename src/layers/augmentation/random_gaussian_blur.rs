@@ -2,10 +2,9 @@
 
 use super::factor::{FARTHEST, Factor, ValueRange};
 use super::images::{Images, Size};
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::error::{Error, Result};
 use crate::layers::BuiltIn;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape, Spatial};
 
 crate::describe! {
@@ -93,10 +92,11 @@ impl Augmentation for RandomGaussianBlur {
         Err(Error::argument("kernel_size", format!("odd numbers below {LARGEST}"), format!("{:?}", self.kernel_size.0)))
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<Option<[f32; 2]>> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<Option<[f32; 2]>> {
         let bounds = self.sigma.up_to();
-        let sigma = [(); 2].map(|()| bounds.draw(random) + 1e-6);
-        (0..images.count()).map(|_| self.factor.happens(random).then_some(sigma)).collect()
+        let mut shared = streams.batch();
+        let sigma = [(); 2].map(|()| bounds.draw(&mut shared) + 1e-6);
+        streams.each(images.count(), |random| self.factor.happens(random).then_some(sigma))
     }
 
     fn apply(&self, images: &mut Images, draws: &[Option<[f32; 2]>]) {
@@ -140,11 +140,10 @@ mod tests {
     #[test]
     fn deviations_are_drawn_once_per_batch() {
         let layer = RandomGaussianBlur::new().factor((1.0, 1.0)).sigma((0.2, 0.6));
-        let draws = layer.draw(&goldens::empty(50), &mut crate::random::random(&[1]));
+        let draws = layer.draw(&goldens::empty(50), &Streams::of(&[1]));
         assert!(draws.iter().all(|draw| *draw == draws[0] && draw.is_some()));
-        let sigmas: Vec<f32> = (0..1000)
-            .flat_map(|step| layer.draw(&goldens::empty(1), &mut crate::random::random(&[step]))[0].unwrap())
-            .collect();
+        let sigmas: Vec<f32> =
+            (0..1000).flat_map(|step| layer.draw(&goldens::empty(1), &Streams::of(&[step]))[0].unwrap()).collect();
         goldens::even(&sigmas, 0.2, 0.600_001);
         RandomGaussianBlur::new().sigma((0.1, 2.0)).check(None).unwrap();
         assert!(RandomGaussianBlur::new().kernel_size(4).check(None).is_err());

@@ -1,10 +1,9 @@
 //! `RandomGrayscale`: converts images to grey.
 
 use super::images::Images;
-use super::{Augmentation, check_colours, colour, image_layer};
+use super::{Augmentation, Streams, check_colours, colour, image_layer};
 use crate::error::{Error, Result};
 use crate::layers::BuiltIn;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -47,8 +46,8 @@ impl Augmentation for RandomGrayscale {
         check_colours(channels)
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<bool> {
-        (0..images.count()).map(|_| random.happens(self.factor)).collect()
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<bool> {
+        streams.each(images.count(), |random| random.happens(self.factor))
     }
 
     fn apply(&self, images: &mut Images, draws: &[bool]) {
@@ -80,7 +79,7 @@ mod tests {
 
     #[test]
     fn the_fraction_of_images_is_grey() {
-        let grey = RandomGrayscale::new(0.3).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        let grey = RandomGrayscale::new(0.3).draw(&goldens::empty(2000), &Streams::of(&[1]));
         let count = grey.iter().filter(|grey| **grey).count();
         assert!((520..680).contains(&count), "{count}");
     }

@@ -2,7 +2,7 @@
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::{Augmentation, check_three, colour, image_layer};
+use super::{Augmentation, Streams, check_three, colour, image_layer};
 use crate::error::Result;
 use crate::layers::BuiltIn;
 use crate::random::Random;
@@ -50,13 +50,13 @@ impl Augmentation for RandomHue {
         check_three(channels)
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<f32> {
         let bounds = self.factor.up_to();
-        let mut one = || {
+        let one = |random: &mut Random| {
             let way = if random.happens(0.5) { -0.5 } else { 0.5 };
             way * bounds.draw(random)
         };
-        (0..images.count()).map(|_| one()).collect()
+        streams.each(images.count(), one)
     }
 
     fn apply(&self, images: &mut Images, draws: &[f32]) {
@@ -94,9 +94,9 @@ mod tests {
 
     #[test]
     fn hues_turn_either_way() {
-        let draws = RandomHue::new(0.4).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        let draws = RandomHue::new(0.4).draw(&goldens::empty(2000), &Streams::of(&[1]));
         goldens::even(&draws, -0.2, 0.2);
-        let draws = RandomHue::new((0.4, 0.4)).draw(&goldens::empty(200), &mut crate::random::random(&[1]));
+        let draws = RandomHue::new((0.4, 0.4)).draw(&goldens::empty(200), &Streams::of(&[1]));
         assert!(draws.iter().all(|part| part.abs() == 0.2) && draws.contains(&0.2) && draws.contains(&-0.2));
     }
 }

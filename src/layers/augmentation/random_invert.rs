@@ -2,10 +2,9 @@
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::error::Result;
 use crate::layers::BuiltIn;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -50,8 +49,8 @@ impl Augmentation for RandomInvert {
         self.factor.check("factor", [0.0, 1.0])
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<bool> {
-        (0..images.count()).map(|_| self.factor.happens(random)).collect()
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<bool> {
+        streams.each(images.count(), |random| self.factor.happens(random))
     }
 
     fn apply(&self, images: &mut Images, draws: &[bool]) {
@@ -90,7 +89,7 @@ mod tests {
     #[test]
     fn a_number_is_the_maximum_probability() {
         let part = |factor: Factor| {
-            let draws = RandomInvert::new(factor).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+            let draws = RandomInvert::new(factor).draw(&goldens::empty(2000), &Streams::of(&[1]));
             draws.iter().filter(|invert| **invert).count()
         };
         assert!((900..1100).contains(&part(1.0.into())) && part((1.0, 1.0).into()) == 2000 && part(0.0.into()) == 0);

@@ -3,7 +3,7 @@
 use super::factor::{Bounds, Factor};
 use super::images::{Images, Size};
 use super::projection::{FillMode, Projection, Sampling, Surroundings};
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::error::{Error, Result};
 use crate::layers::BuiltIn;
 use crate::random::Random;
@@ -93,15 +93,15 @@ impl Augmentation for RandomPerspective {
         self.factor.check("factor", [0.0, 1.0])
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<Option<Corners>> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<Option<Corners>> {
         let corners = corners(images.size());
         let part = Bounds { least: -0.5 * self.scale, most: 0.5 * self.scale };
-        let mut one = || {
+        let one = |random: &mut Random| {
             let changed = self.factor.happens(random);
             let moved = corners.map(|corner| corner.map(|number| number + number * part.draw(random)));
             changed.then_some(moved)
         };
-        (0..images.count()).map(|_| one()).collect()
+        streams.each(images.count(), one)
     }
 
     fn apply(&self, images: &mut Images, draws: &[Option<Corners>]) {
@@ -149,11 +149,10 @@ mod tests {
     fn corners_move_by_up_to_half_of_the_scale() {
         let images = goldens::empty(2000);
         let layer = RandomPerspective::new((1.0, 1.0)).scale(0.4);
-        let draws: Vec<Corners> =
-            layer.draw(&images, &mut crate::random::random(&[1])).into_iter().map(Option::unwrap).collect();
+        let draws: Vec<Corners> = layer.draw(&images, &Streams::of(&[1])).into_iter().map(Option::unwrap).collect();
         assert!(draws.iter().all(|corners| corners[0] == [0.0, 0.0] && corners[1][1] == 0.0));
         goldens::even(&draws.iter().map(|corners| corners[3][0]).collect::<Vec<_>>(), 4.0 * 0.8, 4.0 * 1.2);
-        let some = RandomPerspective::default().draw(&images, &mut crate::random::random(&[1]));
+        let some = RandomPerspective::default().draw(&images, &Streams::of(&[1]));
         assert!((900..1100).contains(&some.iter().flatten().count()));
         // Only the identity leaves the corners in place.
         let corners = corners(images.size());

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::config::also_argument;
 use crate::error::{Error, Result};
 use crate::layers::BuiltIn;
@@ -113,10 +113,10 @@ impl Augmentation for RandomPosterization {
         }
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<u32> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<u32> {
         let [fewest, most] = self.bits();
-        let mut one = || 8 - (fewest + random.below(most.saturating_sub(fewest) as usize) as u32).min(8);
-        (0..images.count()).map(|_| one()).collect()
+        let one = |random: &mut Random| 8 - (fewest + random.below(most.saturating_sub(fewest) as usize) as u32).min(8);
+        streams.each(images.count(), one)
     }
 
     fn apply(&self, images: &mut Images, draws: &[u32]) {
@@ -163,7 +163,7 @@ mod tests {
         let drawn = |factor: Bits| {
             let layer = RandomPosterization::new(factor);
             layer.check(None).unwrap();
-            let mut draws = layer.draw(&goldens::empty(500), &mut crate::random::random(&[1]));
+            let mut draws = layer.draw(&goldens::empty(500), &Streams::of(&[1]));
             draws.sort_unstable();
             draws.dedup();
             draws.into_iter().rev().map(|zeros| 8 - zeros).collect::<Vec<_>>()

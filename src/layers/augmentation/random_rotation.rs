@@ -3,10 +3,9 @@
 use super::factor::{Bounds, FARTHEST, Factor};
 use super::images::{Images, Size};
 use super::projection::{FillMode, Projection, Sampling, Surroundings};
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::error::Result;
 use crate::layers::BuiltIn;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -76,8 +75,8 @@ impl Augmentation for RandomRotation {
         self.farthest().check_overlap("factor", [-1.0, 1.0], [-FARTHEST, FARTHEST])
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
-        (0..images.count()).map(|_| self.bounds().draw(random)).collect()
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<f32> {
+        streams.each(images.count(), |random| self.bounds().draw(random))
     }
 
     fn apply(&self, images: &mut Images, draws: &[f32]) {
@@ -114,10 +113,10 @@ mod tests {
 
     #[test]
     fn angles_are_uniform_and_symmetric() {
-        let turns = RandomRotation::new(0.25).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        let turns = RandomRotation::new(0.25).draw(&goldens::empty(2000), &Streams::of(&[1]));
         goldens::even(&turns, -0.25, 0.25);
         let layer = RandomRotation::new((0.5, 1.5));
         layer.check(None).unwrap();
-        goldens::even(&layer.draw(&goldens::empty(2000), &mut crate::random::random(&[1])), 0.5, 1.5);
+        goldens::even(&layer.draw(&goldens::empty(2000), &Streams::of(&[1])), 0.5, 1.5);
     }
 }

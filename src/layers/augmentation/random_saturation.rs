@@ -2,7 +2,7 @@
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::{Augmentation, check_three, colour, image_layer};
+use super::{Augmentation, Streams, check_three, colour, image_layer};
 use crate::error::Result;
 use crate::layers::BuiltIn;
 use crate::random::Random;
@@ -55,14 +55,14 @@ impl Augmentation for RandomSaturation {
         check_three(channels)
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<f32> {
         let bounds = self.factor.around(-1.0);
-        let mut one = || {
+        let one = |random: &mut Random| {
             let strength = bounds.draw(random);
             // As strong as possible, but finite.
             strength / (1.0 - strength + 1e-7)
         };
-        (0..images.count()).map(|_| one()).collect()
+        streams.each(images.count(), one)
     }
 
     fn apply(&self, images: &mut Images, draws: &[f32]) {
@@ -96,9 +96,8 @@ mod tests {
 
     #[test]
     fn one_half_changes_nothing() {
-        let draw = |factor: f32| {
-            RandomSaturation::new((factor, factor)).draw(&goldens::empty(1), &mut crate::random::random(&[1]))[0]
-        };
+        let draw =
+            |factor: f32| RandomSaturation::new((factor, factor)).draw(&goldens::empty(1), &Streams::of(&[1]))[0];
         assert!((draw(0.5) - 1.0).abs() < 1e-6 && (draw(0.75) - 3.0).abs() < 1e-5 && draw(0.0) == 0.0);
         assert!(draw(1.0) > 1e6 && draw(1.0).is_finite() && draw(-0.5) < 0.0);
     }

@@ -2,10 +2,9 @@
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::error::Result;
 use crate::layers::BuiltIn;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -54,9 +53,9 @@ impl Augmentation for RandomSharpness {
         self.factor.check("factor", [0.0, 1.0])
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<f32> {
         let bounds = self.factor.up_to();
-        (0..images.count()).map(|_| bounds.draw(random)).collect()
+        streams.each(images.count(), |random| bounds.draw(random))
     }
 
     fn apply(&self, images: &mut Images, draws: &[f32]) {
@@ -106,7 +105,7 @@ mod tests {
 
     #[test]
     fn one_number_means_from_zero() {
-        let draws = RandomSharpness::new(0.6).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        let draws = RandomSharpness::new(0.6).draw(&goldens::empty(2000), &Streams::of(&[1]));
         goldens::even(&draws, 0.0, 0.6);
     }
 }

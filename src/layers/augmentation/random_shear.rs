@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::factor::{Bounds, Factor};
 use super::images::Images;
 use super::projection::{FillMode, Sampling, Surroundings};
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::config::also_argument;
 use crate::error::Result;
 use crate::layers::BuiltIn;
@@ -106,14 +106,14 @@ impl Augmentation for RandomShear {
         self.y_factor.0.check("y_factor", [0.0, 1.0])
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<[f32; 2]> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<[f32; 2]> {
         let (x, y): (Bounds, Bounds) = (self.x_factor.0.around(-1.0), self.y_factor.0.around(-1.0));
-        let mut one = || {
+        let one = |random: &mut Random| {
             let way = if random.happens(0.5) { -1.0 } else { 1.0 };
             let down = y.draw(random);
             [way * x.draw(random), way * down]
         };
-        (0..images.count()).map(|_| one()).collect()
+        streams.each(images.count(), one)
     }
 
     fn apply(&self, images: &mut Images, draws: &[[f32; 2]]) {
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn a_pair_shears_both_axes_in_one_direction() {
         let layer = RandomShear::new((0.2, 0.4), (0.1, 0.3));
-        let draws = layer.draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        let draws = layer.draw(&goldens::empty(2000), &Streams::of(&[1]));
         assert!(draws.iter().all(|[x, y]| x.signum() == y.signum()));
         goldens::even(&draws.iter().map(|[x, _]| x.abs()).collect::<Vec<_>>(), 0.2, 0.4);
         let both = draws.iter().filter(|[x, _]| *x < 0.0).count();

@@ -3,7 +3,7 @@
 use super::factor::Factor;
 use super::images::Images;
 use super::projection::{FillMode, Sampling, Surroundings};
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::error::Result;
 use crate::layers::BuiltIn;
 use crate::random::Random;
@@ -59,14 +59,14 @@ impl Augmentation for RandomTranslation {
         self.width_factor.check("width_factor", [-1.0, 1.0])
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<[f32; 2]> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<[f32; 2]> {
         let (height, width) = (self.height_factor.around(-1.0), self.width_factor.around(-1.0));
         let (rows, columns) = (images.size().rows as f32, images.size().columns as f32);
-        let mut one = || {
+        let one = |random: &mut Random| {
             let down = height.draw(random) * rows;
             [width.draw(random) * columns, down]
         };
-        (0..images.count()).map(|_| one()).collect()
+        streams.each(images.count(), one)
     }
 
     fn apply(&self, images: &mut Images, draws: &[[f32; 2]]) {
@@ -107,7 +107,7 @@ mod tests {
     fn distances_are_uniform_and_symmetric() {
         let images = goldens::empty(2000);
         let size = images.size();
-        let draws = RandomTranslation::new(0.5, (0.0, 1.0)).draw(&images, &mut crate::random::random(&[1]));
+        let draws = RandomTranslation::new(0.5, (0.0, 1.0)).draw(&images, &Streams::of(&[1]));
         let (right, down): (Vec<f32>, Vec<f32>) = draws.into_iter().map(|[right, down]| (right, down)).unzip();
         goldens::even(&right, 0.0, size.columns as f32);
         goldens::even(&down, -0.5 * size.rows as f32, 0.5 * size.rows as f32);

@@ -3,7 +3,7 @@
 use super::factor::Factor;
 use super::images::Images;
 use super::projection::{FillMode, Sampling, Surroundings};
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::error::{Error, Result};
 use crate::layers::BuiltIn;
 use crate::random::Random;
@@ -74,14 +74,14 @@ impl Augmentation for RandomZoom {
         self.width_factor.map_or(Ok(()), |factor| check("width_factor", factor))
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<[f32; 2]> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<[f32; 2]> {
         let height = self.height_factor.around(-1.0);
         let width = self.width_factor.map(|factor| factor.around(-1.0));
-        let mut one = || {
+        let one = |random: &mut Random| {
             let down = 1.0 + height.draw(random);
             [width.map_or(down, |width| 1.0 + width.draw(random)), down]
         };
-        (0..images.count()).map(|_| one()).collect()
+        streams.each(images.count(), one)
     }
 
     fn apply(&self, images: &mut Images, draws: &[[f32; 2]]) {
@@ -124,10 +124,10 @@ mod tests {
     #[test]
     fn the_aspect_ratio_is_kept_unless_both_factors_are_given() {
         let images = goldens::empty(2000);
-        let draws = RandomZoom::new(0.5).draw(&images, &mut crate::random::random(&[1]));
+        let draws = RandomZoom::new(0.5).draw(&images, &Streams::of(&[1]));
         assert!(draws.iter().all(|[width, height]| width == height));
         goldens::even(&draws.iter().map(|draw| draw[0]).collect::<Vec<_>>(), 0.5, 1.5);
-        let draws = RandomZoom::new(0.5).width_factor((0.2, 0.4)).draw(&images, &mut crate::random::random(&[1]));
+        let draws = RandomZoom::new(0.5).width_factor((0.2, 0.4)).draw(&images, &Streams::of(&[1]));
         goldens::even(&draws.iter().map(|draw| draw[0]).collect::<Vec<_>>(), 1.2, 1.4);
         assert!(check("height_factor", Factor::Range(-1.0, 0.0)).is_err() && check("a", Factor::One(-1.0)).is_err());
         assert!(check("height_factor", Factor::One(1.0)).is_ok());

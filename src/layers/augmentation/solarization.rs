@@ -2,10 +2,9 @@
 
 use super::factor::{Bounds, Factor, ValueRange};
 use super::images::Images;
-use super::{Augmentation, image_layer};
+use super::{Augmentation, Streams, image_layer};
 use crate::error::Result;
 use crate::layers::BuiltIn;
-use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -59,9 +58,9 @@ impl Augmentation for Solarization {
         self.threshold_factor.check("threshold_factor", [0.0, 1.0])
     }
 
-    fn draw(&self, images: &Images, random: &mut Random) -> Vec<[f32; 2]> {
+    fn draw(&self, images: &Images, streams: &Streams) -> Vec<[f32; 2]> {
         let (addition, threshold) = (bounds(self.addition_factor), bounds(self.threshold_factor));
-        (0..images.count()).map(|_| [addition.draw(random), threshold.draw(random)]).collect()
+        streams.each(images.count(), |random| [addition.draw(random), threshold.draw(random)])
     }
 
     fn apply(&self, images: &mut Images, draws: &[[f32; 2]]) {
@@ -102,7 +101,7 @@ mod tests {
 
     #[test]
     fn only_the_upper_end_is_on_the_scale_of_bytes() {
-        let draws = Solarization::new((0.2, 0.4), 0.5).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        let draws = Solarization::new((0.2, 0.4), 0.5).draw(&goldens::empty(2000), &Streams::of(&[1]));
         let (additions, thresholds): (Vec<f32>, Vec<f32>) = draws.into_iter().map(|[a, b]| (a, b)).unzip();
         goldens::even(&additions, 0.2, 102.0);
         goldens::even(&thresholds, 0.0, 127.5);

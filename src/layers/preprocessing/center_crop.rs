@@ -2,7 +2,7 @@
 
 use super::{onnx_middle, onnx_resize, part_of_aspect_ratio, resizing_len, with_size};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, OutputMemory};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, OutputMemory, Preparation};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -85,6 +85,10 @@ impl Layer for CenterCrop {
             input = onnx_resize(to, input, parts, [self.height, self.width], &Interpolation::Bilinear, false);
         }
         Ok(vec![to.restore_last(input, self.data_format, 4)])
+    }
+
+    fn preparation(&self) -> Preparation {
+        Preparation::Possible
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

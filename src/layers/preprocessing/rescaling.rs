@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Argument, also_argument};
 use crate::error::{Error, Result};
 use crate::kernels::merge;
-use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, copied};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, Preparation, copied};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -133,6 +133,10 @@ impl Layer for Rescaling {
         let (scale, offset) = (constant(&self.scale), constant(&self.offset));
         let scaled = to.mul(to.input(), scale);
         Ok(vec![to.add(scaled, offset)])
+    }
+
+    fn preparation(&self) -> Preparation {
+        Preparation::Possible
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -3,7 +3,7 @@
 use super::center_crop::crop_to_ratio;
 use super::{onnx_middle, onnx_resize, part_of_aspect_ratio, resizing_len, scaled, with_size};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, Preparation};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -109,6 +109,10 @@ impl Layer for Resizing {
         }
         let output = onnx_resize(to, input, sizes, [self.height, self.width], &self.interpolation, self.antialias);
         Ok(vec![to.restore_last(output, self.data_format, 4)])
+    }
+
+    fn preparation(&self) -> Preparation {
+        Preparation::Possible
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -1,7 +1,7 @@
 //! `Reshape`: reshapes each sample.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer, OutputMemory, check_rank};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer, OutputMemory, Preparation, check_rank};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -70,6 +70,10 @@ impl Layer for Reshape {
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
         let output = to.output_shapes()[0].clone();
         Ok(vec![to.reshape_to(to.input(), &output)?])
+    }
+
+    fn preparation(&self) -> Preparation {
+        Preparation::Possible
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -185,8 +185,12 @@ impl Model {
             return Ok(None);
         }
         self.plans.program(|| {
-            let purpose =
-                Purpose { training: false, skip_final: vec![false; self.graph.outputs().len()], observed: false };
+            let purpose = Purpose {
+                training: false,
+                skip_final: vec![false; self.graph.outputs().len()],
+                observed: false,
+                behind_images: false,
+            };
             let plan = self.plan(&purpose)?;
             // Without memory for the packed weights and a temporary copy, the layers compute.
             let own = self.plain_weights()?;

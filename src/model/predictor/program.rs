@@ -117,7 +117,7 @@ impl Program {
         let sizes: Vec<Vec<usize>> =
             plan.shapes.iter().map(|shape| shape.known_sample().ok()).collect::<Option<_>>()?;
         let lens: Vec<usize> = sizes.iter().map(|sizes| checked_len(sizes)).collect::<Option<_>>()?;
-        let feeds = plan.feeds;
+        let feeds = plan.feeds.len();
         let mut frozen = Vec::with_capacity(plan.steps.len());
         for (step, weights) in plan.steps.iter().zip(&prepared.weights) {
             frozen.push(freeze(step, weights, &sizes)?);

@@ -1,0 +1,113 @@
+//! The image stage: layers at a model's inputs that prepare and augment images, which run in training on the threads
+//! that load batches.
+
+use burn::tensor::Device;
+
+use super::Model;
+use super::graph::ValueId;
+use super::plan::PlanStep;
+use super::planner::image_steps;
+use super::stage::{Feed, Head};
+use crate::error::{Error, Result};
+use crate::layers::{Call, SampleKeys, in_layer};
+use crate::ops::{self, Value};
+use crate::shape::Shape;
+
+/// A value for the steps behind the stage.
+#[derive(Debug)]
+pub(crate) struct ImageFeed {
+    pub feed: Feed,
+    /// The fed value that it is, if no layer of the stage has changed it.
+    input: Option<usize>,
+}
+
+/// The steps of a model that prepare images, with their own random numbers.
+#[derive(Debug)]
+pub(crate) struct ImageStage {
+    steps: Vec<PlanStep>,
+    /// The number of values that the model is fed with; they are the first slots.
+    inputs: usize,
+    /// The slots of the values for the steps behind the stage.
+    feeds: Vec<ValueId>,
+    slots: usize,
+    /// A device on the host.
+    device: Device,
+}
+
+impl ImageStage {
+    /// The stage of a built model; `None` if no layer at its inputs augments images.
+    pub fn of(model: &Model) -> Result<Option<Self>> {
+        let built = model.expect_built("a forward pass")?;
+        let shapes = model.feed_shapes(&built.shapes);
+        let own = Some(model.device()).filter(|_| model.is_on_cpu()).cloned();
+        let Some(device) = own.or_else(|| ops::cpu_devices().into_iter().next()) else { return Ok(None) };
+        let Some((steps, feeds, slots)) = image_steps(model, &Head::of(model), &shapes)? else { return Ok(None) };
+        Ok(Some(Self { steps, inputs: shapes.len(), feeds, slots, device }))
+    }
+
+    /// The number of values in memory for a batch of these sizes.
+    pub fn values(&self, inputs: &[Vec<usize>]) -> Result<usize> {
+        let known = |sizes: &Vec<usize>| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+        let mut shapes: Vec<Option<Shape>> = inputs.iter().map(|sizes| Some(known(sizes))).collect();
+        shapes.resize(self.slots, None);
+        let mut sum = 0usize;
+        for step in &self.steps {
+            let Some(input) = step.inputs.first().and_then(|(slot, _)| shapes[*slot].clone()) else { continue };
+            let batch = input.sizes()[0].unwrap_or(1);
+            let output = in_layer(&*step.layer, step.layer.checked_output(&input))?.or_batch(batch);
+            let scratch = in_layer(&*step.layer, step.layer.scratch(&input, true))?;
+            sum = sum.saturating_add(output.known_len()).saturating_add(scratch);
+            shapes[step.output] = Some(output);
+        }
+        Ok(sum)
+    }
+
+    /// Prepares the images of a batch. `number` is that of the batch, counted from the first of the run.
+    pub fn run(&self, feeds: Vec<Feed>, seed: u64, number: u64, samples: SampleKeys) -> Result<Vec<ImageFeed>> {
+        let missing = || Error::State { action: "load", needs: "planned: a value is used before it is there".into() };
+        let mut fed: Vec<Option<Feed>> = feeds.into_iter().map(Some).collect();
+        let mut values: Vec<Option<Value>> = vec![None; self.slots];
+        let is_fed_on = |slot: ValueId| self.feeds.contains(&slot);
+        let root = Call::training(&[], true, &[seed, number]).of_samples(samples);
+        for (index, step) in self.steps.iter().enumerate() {
+            let (slot, _) = *step.inputs.first().ok_or_else(missing)?;
+            if slot < self.inputs && values[slot].is_none() {
+                let feed = if is_fed_on(slot) { fed[slot].clone() } else { fed[slot].take() };
+                let Feed { sizes, numbers } = feed.ok_or_else(missing)?;
+                values[slot] = Some(Value::from_vec(numbers, &sizes, &self.device)?);
+            }
+            let again = self.steps[index + 1..].iter().flat_map(PlanStep::uses).any(|other| other == slot);
+            let input = if again || is_fed_on(slot) { values[slot].clone() } else { values[slot].take() };
+            let mut call = root.part_at(&[], &step.key);
+            let output = step.layer.forward(input.ok_or_else(missing)?, &mut call);
+            values[step.output] = Some(in_layer(&*step.layer, output)?);
+        }
+        let mut prepared = |slot: &ValueId| {
+            if *slot < self.inputs {
+                return Ok(ImageFeed { feed: fed[*slot].take().ok_or_else(missing)?, input: Some(*slot) });
+            }
+            let value = values[*slot].take().ok_or_else(missing)?;
+            Ok(ImageFeed { feed: Feed { sizes: value.sizes(), numbers: value.to_vec()? }, input: None })
+        };
+        self.feeds.iter().map(&mut prepared).collect()
+    }
+}
+
+impl Model {
+    /// The image stage of the model, if it has one.
+    pub(crate) fn image_stage(&self) -> Result<Option<ImageStage>> {
+        ImageStage::of(self)
+    }
+
+    /// Moves what the image stage has prepared to the device; numbers that the next layers do not accept are rejected.
+    pub(crate) fn fed_images(&self, images: Vec<ImageFeed>) -> Result<Vec<Value>> {
+        let head = Head::of(self);
+        let value = |ImageFeed { feed, input }: ImageFeed| {
+            if let Some(input) = input {
+                self.check_fed(&head, input, &feed.numbers)?;
+            }
+            Value::from_vec(feed.numbers, &feed.sizes, self.device())
+        };
+        images.into_iter().map(value).collect()
+    }
+}

@@ -1,0 +1,156 @@
+//! The batches of a stream over the epochs of a run.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::batches::{HostBatch, gather, on_threads};
+use super::evaluate::check_not_empty;
+use super::fitted::{Augmented, Fitted};
+use crate::datasets::{Batches, Dataset, Source};
+use crate::error::{Error, Result};
+use crate::layers::SampleKeys;
+
+/// The batches of a stream over the epochs of a run.
+pub(super) struct Streaming<'a> {
+    begin: Box<dyn Fn(usize) -> Batches<'a> + Send + 'a>,
+    /// The batches of the current pass that are left; `None` before a pass begins.
+    current: Option<Batches<'a>>,
+    pass: usize,
+    /// The samples of the pass so far.
+    samples: usize,
+    /// The batches in an epoch, if they are given or have been counted.
+    pub steps: Option<usize>,
+    /// The steps that were given.
+    given: Option<usize>,
+}
+
+/// A batch and its place.
+struct Placed {
+    pass: usize,
+    /// The samples before it in the pass.
+    before: usize,
+    data: Dataset,
+}
+
+impl<'a> Streaming<'a> {
+    /// The batches that `begin` produces for each pass; those of the first have begun, and `given` are in an epoch.
+    pub fn new(begin: impl Fn(usize) -> Batches<'a> + Send + 'a, current: Batches<'a>, given: Option<usize>) -> Self {
+        Self { begin: Box::new(begin), current: Some(current), pass: 0, samples: 0, steps: given, given }
+    }
+
+    /// The next batch; `is_first` in its epoch. `None` where the batches have run out, unless a new pass can begin with the
+    /// epoch.
+    fn next(&mut self, is_first: bool) -> Option<Result<Placed>> {
+        loop {
+            let is_new = self.current.is_none();
+            if is_new && !is_first {
+                return None;
+            }
+            let pass = self.pass;
+            match self.current.get_or_insert_with(|| (self.begin)(pass)).next() {
+                Some(Ok(data)) => {
+                    let before = self.samples;
+                    self.samples = self.samples.saturating_add(data.len());
+                    return Some(Ok(Placed { pass, before, data }));
+                }
+                Some(Err(error)) => return Some(Err(error)),
+                None => {
+                    self.current = None;
+                    self.pass = self.pass.saturating_add(1);
+                    self.samples = 0;
+                    if is_new || !is_first {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Skips what a run that is resumed here has read before.
+    pub fn skip(&mut self, epoch: usize, step: usize) -> Result<()> {
+        (self.current, self.samples) = (None, 0);
+        // Without a number of steps each epoch is a pass.
+        self.pass = if self.given.is_none() { epoch } else { 0 };
+        let whole = self.given.into_iter().flat_map(|steps| std::iter::repeat_n(steps, epoch));
+        for steps in whole.chain([step]).collect::<Vec<_>>() {
+            for taken in 0..steps {
+                match self.next(taken == 0) {
+                    Some(batch) => drop(batch?),
+                    None => break,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands the batches of an epoch to `consume` in order, from step `first` on; returns whether they ran out.
+    pub fn for_each(
+        &mut self,
+        first: usize,
+        loader: &StreamLoader,
+        consume: impl FnMut(usize, HostBatch) -> Result<ControlFlow<()>>,
+    ) -> Result<bool> {
+        let (mut taken, mut ran_out) = (first, false);
+        let most = self.given.unwrap_or(usize::MAX);
+        let batches = std::iter::from_fn(|| {
+            if taken >= most {
+                return None;
+            }
+            let batch = self.next(taken == 0);
+            ran_out = batch.is_none();
+            taken = taken.saturating_add(1);
+            batch.map(|batch| (loader.first_number.saturating_add(taken as u64 - 1), batch))
+        });
+        // Once it has ended it is not asked again.
+        on_threads(loader.workers, batches.fuse(), &|(number, batch)| loader.load(number, batch?), consume)?;
+        Ok(ran_out)
+    }
+}
+
+/// What the threads that load a stream's batches do.
+pub(super) struct StreamLoader {
+    pub fitted: Fitted,
+    pub augmented: Option<Arc<Augmented>>,
+    pub workers: usize,
+    /// The number in the run of the epoch's first batch.
+    pub first_number: u64,
+    /// The shapes that all batches have.
+    pub shapes: Shapes,
+}
+
+/// The shapes of inputs, targets and weights.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Shapes {
+    x: Vec<(Option<String>, Vec<usize>)>,
+    y: Vec<(Option<String>, Vec<usize>)>,
+    weights: Vec<Option<Vec<usize>>>,
+}
+
+impl Shapes {
+    pub fn of(data: &Dataset) -> Self {
+        let named = |fields: Vec<crate::datasets::Field>| {
+            fields.into_iter().map(|field| (field.name, field.shape)).collect::<Vec<_>>()
+        };
+        Self { x: named(data.x_fields()), y: named(data.y_fields()), weights: data.weight_fields() }
+    }
+}
+
+impl StreamLoader {
+    fn load(&self, number: u64, batch: Placed) -> Result<HostBatch> {
+        let Placed { pass, before, data } = batch;
+        check_not_empty(data.len())?;
+        let own = Shapes::of(&data);
+        if own != self.shapes {
+            let expected = format!("inputs and targets as in the first batch, {:?}", self.shapes);
+            return Err(Error::data("a batch of a stream", expected, format!("{own:?}")));
+        }
+        let mut host = gather(&data, self.fitted.staged.as_deref(), (0..data.len()).collect())?;
+        if let Some(augmented) = &self.augmented {
+            let samples = (0..data.len()).map(|index| before.saturating_add(index)).collect();
+            let keys = SampleKeys { pass: pass as u64, samples };
+            let x = std::mem::take(&mut host.x);
+            host.images = Some(augmented.run(x, host.feeds.take(), number, keys)?);
+        }
+        Ok(host)
+    }
+}
