@@ -4,6 +4,7 @@
 //! starts them one after another, with `--here`.
 
 mod data;
+mod layers;
 mod measure;
 
 use std::io::{BufRead, BufReader, Error as IoError};
@@ -37,6 +38,7 @@ use super::train::BUILT_IN;
     "brasa bench"
     "brasa bench model.keras --task predict --batch-size 1,128 --backend cpu"
     "brasa bench recipe.toml --task train --batch-size 1,8,64,512 --plot speed.svg"
+    "brasa bench model.keras --layers --batch-size 128"
 ))]
 pub struct Bench {
     /// A recipe (.toml) or a saved model; without one, a convolutional network for MNIST.
@@ -78,6 +80,11 @@ pub struct Bench {
     /// Draw batch size against throughput (.svg or .png).
     #[arg(long, value_name = "FILE", value_parser = picture_file, value_hint = ValueHint::FilePath)]
     plot: Option<PathBuf>,
+
+    /// Measure the time, arithmetic and bytes of each layer, and the share of the machine's limit, on one CPU backend
+    /// (default batch size: 128). In training, each layer's forward and backward pass is measured by itself.
+    #[arg(long)]
+    layers: bool,
 
     /// Measure in this process.
     #[arg(long, hide = true, requires_all = ["task", "batch_size", "backend"])]
@@ -157,6 +164,10 @@ impl Bench {
     pub fn run(self, verbose: u8) -> Result<ExitCode> {
         if let (true, Some(task), [batch_size]) = (self.here, self.task, self.batch_size.as_slice()) {
             return self.measure(task, batch_size.get()).map(|()| ExitCode::SUCCESS);
+        }
+        layers::check(&self)?;
+        if self.layers {
+            return self.layers().map(|()| ExitCode::SUCCESS);
         }
         let (tasks, backends) = (self.tasks()?, self.backends()?);
         let sizes = |task: &Task| self.batch_sizes(*task).into_iter().map(|size| (*task, size)).collect::<Vec<_>>();

@@ -11,12 +11,14 @@ use super::output;
 
 /// Write a model or its weights in another form; the names' endings choose the forms.
 ///
-/// .keras, .h5 and .safetensors hold a whole model, .json a model without weights, .weights.h5 weights alone.
+/// .keras, .h5 and .safetensors hold a whole model, .json a model without weights, .weights.h5 weights alone. .onnx is
+/// written alone: a model for prediction in other runtimes (IR version 8, opset 17, a batch of any size).
 #[derive(Args, Debug)]
 #[command(after_help = examples!(
     "brasa convert model.h5 model.keras"
     "brasa convert model.keras model.safetensors"
     "brasa convert model.weights.h5 model.keras --model model.json"
+    "brasa convert model.keras model.onnx"
 ))]
 pub struct Convert {
     /// The file to read.
@@ -35,12 +37,21 @@ pub struct Convert {
 impl Convert {
     pub fn run(mut self) -> Result<()> {
         self.from = super::model_file::model_file(&self.from)?;
-        let (from, to) = (FileFormat::of(&self.from)?, FileFormat::of(&self.to)?);
+        let from = FileFormat::of(&self.from)?;
+        if self.to.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("onnx")) {
+            self.read(from, FileFormat::Keras)?.save_onnx(&self.to)?;
+            return self.report();
+        }
+        let to = FileFormat::of(&self.to)?;
         let model = self.read(from, to)?;
         match to {
             FileFormat::WeightsH5 => model.save_weights(&self.to)?,
             _ => model.save(&self.to)?,
         }
+        self.report()
+    }
+
+    fn report(&self) -> Result<()> {
         output::line(format!("{} → {}", output::shown(&self.from), output::shown(&self.to)))
     }
 

@@ -13,6 +13,8 @@ pub(crate) mod foreign;
 #[doc(hidden)]
 pub mod keras;
 pub(crate) mod limits;
+#[doc(hidden)]
+pub mod onnx;
 #[cfg(feature = "recipes")]
 pub(crate) mod recipe_text;
 pub(crate) mod regular;

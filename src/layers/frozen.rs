@@ -19,6 +19,13 @@ pub trait FrozenStep: Debug + Send + Sync {
     /// Floating-point operations per sample, or an equivalent cost; determines how work is split between threads.
     fn operations(&self) -> usize;
 
+    /// The name of what computes it, for tables of times; by default that of the type.
+    fn kernel(&self) -> &'static str {
+        let path = std::any::type_name::<Self>().split('<').next().unwrap_or_default();
+        let name = path.rsplit("::").next().unwrap_or_default();
+        name.strip_prefix("Frozen").unwrap_or(name)
+    }
+
     /// Whether the step can be computed in place: [`run`](Self::run) then receives no inputs, and the output, of the
     /// size of the only input, holds the input's values.
     fn in_place(&self) -> bool {

@@ -48,6 +48,7 @@ mod frozen;
 mod fused;
 pub(crate) mod host;
 mod list;
+mod onnx;
 mod operation;
 mod output_memory;
 mod spec;
@@ -79,6 +80,7 @@ use crate::config::{Config, Configure, from_json, snake_case};
 use crate::datasets::Column;
 use crate::error::{Error, Result};
 use crate::formats::limits::NAME_BYTES;
+pub use crate::formats::onnx::{Attribute, Edge, Numbers as OnnxNumbers};
 use crate::ops::{MAX_RANK, Value};
 use crate::shape::{IntoSample, Shape};
 
@@ -114,6 +116,8 @@ pub use self::normalization::{
     BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, SpectralNormalization,
     UnitNormalization,
 };
+pub use self::onnx::Exporting;
+pub(crate) use self::onnx::onnx_resize_axis;
 pub(crate) use self::operation::{Operation, ValueKind, tensors};
 pub use self::output_memory::OutputMemory;
 pub use self::pooling::{
@@ -597,6 +601,15 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         let _ = freezing;
         None
+    }
+
+    /// The layer as operators of an ONNX graph, for inference: an edge for each output.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for what ONNX cannot express; by default always.
+    fn onnx(&self, exporting: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let _ = exporting;
+        Err(Error::unsupported(format!("{} in ONNX", self.class_name()), "layers whose operators ONNX has"))
     }
 
     /// The element-wise function that the layer consists of, if it is one.

@@ -167,7 +167,7 @@ fn check_rows(rows: Option<usize>, forward: &Forward) -> Result<()> {
 }
 
 impl PlanStep {
-    fn run(&self, mut inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+    pub(super) fn run(&self, mut inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let outputs = match (&self.fused, inputs.len()) {
             (Some(fused), 1) => vec![fused.forward(inputs.remove(0), call)?],
             _ => self.layer.run_all(inputs, call)?,
@@ -337,7 +337,7 @@ impl Model {
         Ok(forward)
     }
 
-    fn root(&self, mode: Mode) -> Call<'_> {
+    pub(super) fn root(&self, mode: Mode) -> Call<'_> {
         let root = match mode {
             Mode::Inference => Call::inference(&[]),
             Mode::Training { seed, step } => Call::training(&[], self.common.trainable, &[seed, step]),

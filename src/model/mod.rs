@@ -28,6 +28,8 @@ mod graph;
 mod image_stage;
 mod module;
 mod nested;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod order;
 mod pixels;
 mod plan;
@@ -39,6 +41,7 @@ mod sizes;
 mod stage;
 pub mod summary;
 mod symbol;
+mod timing;
 mod weight;
 mod weights;
 
@@ -56,5 +59,6 @@ pub(crate) use predictor::Room;
 pub use sequential::Sequential;
 pub(crate) use stage::{Feed, Stage};
 pub use symbol::{CallLayer, IntoSymbols, SharedLayer, Symbol};
+pub use timing::LayerTime;
 pub use weight::Weight;
 pub(crate) use weight::weight_name;

@@ -38,6 +38,8 @@ pub(super) struct PlanStep {
     /// The layer, or the first of the fused ones.
     pub layer: Box<dyn Layer>,
     pub fused: Option<Box<dyn Fused>>,
+    /// The names of all its layers.
+    pub names: Vec<String>,
     /// Whether the layer whose output leaves the step passes masks on.
     pub keeps_mask: bool,
     /// The weights of its layers, in their order.

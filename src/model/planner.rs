@@ -88,6 +88,7 @@ impl Inlined {
             self.steps.push(PlanStep {
                 layer: layer.boxed_clone(),
                 fused: None,
+                names: vec![layer.name().to_owned()],
                 keeps_mask: layer.supports_masking(),
                 weights: vec![own],
                 shared: false,
@@ -227,6 +228,7 @@ impl Plan {
                 let Some(fused) = fused else { break };
                 let Some(other) = steps[next].take() else { break };
                 step.fused = Some(fused);
+                step.names.extend(other.names);
                 step.keeps_mask &= other.keeps_mask;
                 step.weights.extend(other.weights.into_iter().filter(|weights| weights.count > 0));
                 step.output = other.output;

@@ -52,11 +52,11 @@ pub(crate) use optimizer::{
 };
 #[doc(hidden)]
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
-pub(crate) use pool::{PoolKind, global_pool, pool, pool_bins};
+pub(crate) use pool::{PoolKind, bins, global_pool, pool, pool_bins};
 pub(crate) use rank_sum::rank_sum;
 pub(crate) use recurrent::{Recurrence, Steps, fast_recurrent};
 pub use resize::Interpolation;
-pub(crate) use resize::{resize_axis, resize_len};
+pub(crate) use resize::{nearest_cells, resize_axis, resize_len, resize_weights};
 pub(crate) use softmax::{fast_softmax, fast_sparse_cross_entropy};
 pub(crate) use value::part_is_copied;
 pub use value::{ElementWise, Value};

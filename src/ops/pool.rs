@@ -325,12 +325,14 @@ pub(crate) fn global_pool(value: Value, kind: PoolKind, space: usize) -> Result<
 /// [`Error::Shape`] never for at least one bin and cell.
 pub(crate) fn pool_bins(value: Value, kind: PoolKind, axis: usize, bins: usize) -> Result<Value> {
     let length = value.sizes()[axis];
-    let part = |bin: usize| {
-        let at = |bin: usize| bin as u128 * length as u128;
-        let (start, end) = ((at(bin) / bins as u128) as usize, at(bin + 1).div_ceil(bins as u128) as usize);
-        kind.reduce(value.clone().narrow(axis, start, end - start), axis)
-    };
-    Value::concat((0..bins).map(part).collect(), axis)
+    let part = |(start, end): (usize, usize)| kind.reduce(value.clone().narrow(axis, start, end - start), axis);
+    Value::concat(self::bins(length, bins).map(part).collect(), axis)
+}
+
+/// The start and the end of each bin of a dimension of this length.
+pub(crate) fn bins(length: usize, bins: usize) -> impl Iterator<Item = (usize, usize)> {
+    let at = move |bin: usize| bin as u128 * length as u128;
+    (0..bins).map(move |bin| ((at(bin) / bins as u128) as usize, at(bin + 1).div_ceil(bins as u128) as usize))
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ fn lanczos(radius: f64, x: f64) -> f64 {
 ///
 /// Cells have their values at their centres; at the border the weights of the existing cells are scaled up. With
 /// `antialias` a cell that covers several is made of all of them.
-fn weights(from: usize, to: usize, interpolation: &Interpolation, antialias: bool) -> Vec<f32> {
+pub(crate) fn resize_weights(from: usize, to: usize, interpolation: &Interpolation, antialias: bool) -> Vec<f32> {
     let step = from as f64 / to as f64;
     let width = if antialias { step.max(1.0) } else { 1.0 };
     let mut matrix = vec![0.0; from * to];
@@ -64,6 +64,12 @@ fn weights(from: usize, to: usize, interpolation: &Interpolation, antialias: boo
         }
     }
     matrix
+}
+
+/// The nearest of `from` cells for each of `length` cells.
+pub(crate) fn nearest_cells(from: usize, length: usize) -> impl Iterator<Item = usize> {
+    let step = from as f32 / length as f32;
+    (0..length).map(move |cell| (((cell as f32 + 0.5) * step).floor() as usize).min(from - 1))
 }
 
 /// Number of values that resizing dimension `axis` of a value of these sizes to `length` cells takes besides it: the
@@ -103,12 +109,10 @@ pub(crate) fn resize_axis(
         return Ok(value);
     }
     if *interpolation == Interpolation::Nearest {
-        let step = from as f32 / length as f32;
-        let position = |cell: usize| (((cell as f32 + 0.5) * step).floor() as usize).min(from - 1);
-        return value.select(axis, &(0..length).map(position).collect::<Vec<_>>());
+        return value.select(axis, &nearest_cells(from, length).collect::<Vec<_>>());
     }
     check_count(&[from, length])?;
-    let matrix = weights(from, length, interpolation, antialias);
+    let matrix = resize_weights(from, length, interpolation, antialias);
     let matrix = Value::from_vec(matrix, &[from, length], &value.device())?;
     value.matmul_along(axis, matrix)
 }

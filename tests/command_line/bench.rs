@@ -179,3 +179,25 @@ fn wrong_usage_and_failures_have_different_codes() {
     let message = run("bench nothing.toml").failure(1);
     assert!(message.contains("nothing.toml"), "{message}");
 }
+
+#[test]
+fn layers_have_times_and_a_share_of_the_limit() {
+    let said = run("bench configs/smoke.toml --backend cpu --batch-size 8 --layers --seconds 0.02 --json").done();
+    let Json::Array(documents) = said.json() else { panic!("no list") };
+    let tasks: Vec<&Json> = documents.iter().map(|document| &document["task"]).collect();
+    assert_eq!(tasks, ["train", "predict"]);
+    for document in &documents {
+        let number = |value: &Json| value.as_f64().unwrap_or_else(|| panic!("{value} in {document}"));
+        let layers = document["layers"].as_array().unwrap();
+        let passes =
+            |layer: &Json| number(&layer["forward_seconds"]) + layer["backward_seconds"].as_f64().unwrap_or(0.0);
+        let sum: f64 = layers.iter().map(passes).sum();
+        assert!(sum > 0.0 && (sum / number(&document["seconds_of_layers"]) - 1.0).abs() < 1e-9, "{document}");
+        assert!(layers.iter().all(|layer| number(&layer["operations"]) > 0.0 && number(&layer["bytes"]) > 0.0));
+        assert_eq!(document["task"] == "train", layers[0]["backward_seconds"].is_number());
+        assert!(number(&document["limit"]["operations_per_second"]) > 0.0);
+    }
+    let table =
+        run("bench configs/smoke.toml --backend cpu --batch-size 8 --layers --seconds 0.02 --task predict").done();
+    assert!(table.stdout.contains("kernel") && table.stdout.contains("not attributed"), "{}", table.stdout);
+}

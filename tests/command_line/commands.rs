@@ -348,8 +348,12 @@ fn convert_round_trips_through_every_format() {
     assert_eq!(place.json("evaluate d.keras --data xy.npz --json"), expected);
     let message = place.fails("convert m.json e.keras");
     assert!(message.contains("--model IN"), "{message}");
-    assert!(place.fails("convert c.keras e.onnx").contains("`.safetensors`"));
-    assert!(!place.at("e.keras").exists() && !place.at("e.onnx").exists());
+    assert!(place.fails("convert c.keras e.pb").contains("`.safetensors`"));
+    assert!(!place.at("e.keras").exists() && !place.at("e.pb").exists());
+    // ONNX is written and not read.
+    assert_eq!(place.done("convert c.keras e.onnx").stdout, "c.keras → e.onnx\n");
+    assert!(std::fs::read(place.at("e.onnx")).unwrap().starts_with(b"\x08\x08\x12\x05brasa"));
+    assert!(place.fails("convert e.onnx f.keras").contains("an ONNX model"));
 }
 
 #[test]

@@ -47,9 +47,9 @@ impl Bench {
 }
 
 /// A model and the samples it works on, in whole batches.
-struct Workload {
-    model: Model,
-    samples: Dataset,
+pub(super) struct Workload {
+    pub model: Model,
+    pub samples: Dataset,
     batch_size: usize,
     task: Task,
     /// The form of random targets; `None` for given samples.
@@ -58,7 +58,7 @@ struct Workload {
 
 impl Workload {
     /// Prepares training and runs the first step.
-    fn train(model: Model, given: Option<Dataset>, batch_size: usize) -> Result<Self> {
+    pub fn train(model: Model, given: Option<Dataset>, batch_size: usize) -> Result<Self> {
         let made_up = given.is_none();
         let first = |model: &Model, targets| match &given {
             Some(samples) => Ok(samples.clone()),
@@ -79,7 +79,7 @@ impl Workload {
     }
 
     /// Prepares prediction and runs the first step.
-    fn predict(model: Model, given: Option<Dataset>, batch_size: usize) -> Result<Self> {
+    pub fn predict(model: Model, given: Option<Dataset>, batch_size: usize) -> Result<Self> {
         let targets = given.is_none().then_some(TargetForm::Labels);
         let samples = match given {
             Some(samples) => samples,
@@ -100,7 +100,7 @@ impl Workload {
     }
 
     /// Runs a number of steps, repeating the samples as needed.
-    fn steps(&mut self, steps: usize) -> Result<()> {
+    pub fn steps(&mut self, steps: usize) -> Result<()> {
         let in_all = self.samples.len() / self.batch_size;
         let (whole, rest) = (steps / in_all, steps % in_all);
         if whole > 0 {
@@ -136,7 +136,7 @@ impl Workload {
 
 /// Samples per second in each repetition of about `seconds`. The number of steps is doubled until a run is long enough
 /// to estimate it, which also warms up.
-fn rates(
+pub(super) fn rates(
     batch_size: usize,
     seconds: f64,
     repetitions: usize,
@@ -159,7 +159,7 @@ fn rates(
     (0..repetitions).map(|_| Ok((steps * batch_size) as f64 / timed(steps)?)).collect()
 }
 
-fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
     match values.len() {

@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, activation};
 
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation as Kernel;
-use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{Activated, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::{ElementWise, Value};
 use crate::shape::Shape;
 
@@ -55,6 +55,10 @@ impl Layer for ELU {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         Activated::each(Kernel::Elu(self.alpha), freezing)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        Ok(vec![to.op("Elu", &[to.input()], vec![("alpha", self.alpha.into())])])
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

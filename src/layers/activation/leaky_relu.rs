@@ -4,7 +4,7 @@ use burn::tensor::{Tensor, activation};
 
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation as Kernel;
-use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{Activated, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::{ElementWise, Value};
 use crate::shape::Shape;
 
@@ -57,6 +57,10 @@ impl Layer for LeakyReLU {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         Activated::each(Kernel::LeakyRelu(self.negative_slope), freezing)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        Ok(vec![to.op("LeakyRelu", &[to.input()], vec![("alpha", self.negative_slope.into())])])
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -5,7 +5,7 @@ use burn::tensor::{Tensor, activation};
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
 use crate::ops::{ElementWise, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -86,6 +86,12 @@ impl Layer for PReLU {
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
         // Both halves, and the product with the slopes.
         Ok(input.known_len().saturating_mul(3))
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let alpha = to.weight(0)?;
+        let alpha = to.constant("alpha", alpha);
+        Ok(vec![to.op("PRelu", &[to.input(), alpha], vec![])])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{Activated, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -67,6 +67,23 @@ impl Layer for ReLU {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         Activated::step(&self.function()?, freezing)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let x = to.input();
+        if let Some(activation) = self.function() {
+            return to.activated(&activation, x);
+        }
+        let threshold = to.number(self.threshold);
+        let above = to.op("Greater", &[x, threshold], vec![]);
+        let mut upper = x;
+        if let Some(max_value) = self.max_value {
+            let most = to.number(max_value);
+            upper = to.op("Min", &[x, most], vec![]);
+        }
+        let lower = to.sub(x, threshold);
+        let lower = to.mul_number(lower, self.negative_slope);
+        Ok(vec![to.op("Where", &[above, upper, lower], vec![])])
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

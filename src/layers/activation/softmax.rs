@@ -3,7 +3,7 @@
 use crate::activations::Activation;
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
-use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{Activated, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -55,6 +55,21 @@ impl Layer for Softmax {
         let last = freezing.output.len();
         let axes = self.axis.of_rank(last + 1).ok()?;
         if axes == [last] { Activated::step(&Activation::Softmax, freezing) } else { None }
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let axes = self.axis.of_rank(to.rank())?;
+        if to.mask(0).is_some() && to.rank() <= 2 {
+            to.refuse_masks()?;
+        }
+        if let [axis] = axes[..] {
+            return Ok(vec![to.op("Softmax", &[to.input()], vec![("axis", (axis as i64).into())])]);
+        }
+        let largest = to.reduce("ReduceMax", to.input(), &axes, true);
+        let powers = to.sub(to.input(), largest);
+        let powers = to.op("Exp", &[powers], vec![]);
+        let sum = to.reduce("ReduceSum", powers, &axes, true);
+        Ok(vec![to.div(powers, sum)])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -1,8 +1,8 @@
 //! `CustomScaleLayer`: the scaled residual sum of InceptionResNetV2.
 
 use crate::error::{Error, Result};
-use crate::layers::merging::{aligned, broadcast};
-use crate::layers::{Arguments, BuiltIn, Call, Layer};
+use crate::layers::merging::{aligned, broadcast, onnx_aligned};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -44,6 +44,12 @@ impl Layer for CustomScaleLayer {
 
     fn takes_a_list(&self, _: usize) -> bool {
         true
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let [x, residual] = onnx_aligned(to)[..] else { return Err(Error::shape("2 inputs", to.inputs().len())) };
+        let residual = to.mul_number(residual, self.scale);
+        Ok(vec![to.add(x, residual)])
     }
 
     fn forward_all(&self, inputs: Vec<Value>, _: &mut Call<'_>) -> Result<Vec<Value>> {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -50,6 +50,12 @@ impl Layer for LayerScale {
     fn weights(&self, _: &Shape) -> Result<Vec<WeightSpec>> {
         let start = Initializer::Constant { value: self.init_values };
         Ok(vec![WeightSpec::new("gamma", vec![self.projection_dim], start)])
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let gamma = to.weight(0)?;
+        let gamma = to.constant("gamma", gamma);
+        Ok(vec![to.mul(to.input(), gamma)])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

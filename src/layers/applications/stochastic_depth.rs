@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::layers::regularization::{check_rate, drop_out};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -37,6 +37,10 @@ impl Layer for StochasticDepth {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         check_rate("drop_path_rate", self.drop_path_rate)?;
         Ok(input.clone())
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        Ok(vec![to.input()])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

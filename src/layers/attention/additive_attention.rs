@@ -3,7 +3,7 @@
 use super::attention::{each, sum_features, sums};
 use super::scored;
 use crate::error::Result;
-use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -73,6 +73,18 @@ impl Layer for AdditiveAttention {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        scored::onnx(to, |to, query, key, rank| {
+            let sums = scored::onnx_sums(to, query, key, rank);
+            let mut values = to.op("Tanh", &[sums], vec![]);
+            if let Some(scale) = to.weight_if(self.use_scale, 0)? {
+                let scale = to.constant("scale", scale);
+                values = to.mul(values, scale);
+            }
+            Ok(to.reduce("ReduceSum", values, &[rank], false))
+        })
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {

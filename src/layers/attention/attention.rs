@@ -3,7 +3,7 @@
 use super::scored;
 use crate::config::choice;
 use crate::error::Result;
-use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -131,6 +131,30 @@ impl Layer for Attention {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        scored::onnx(to, |to, query, key, rank| match self.score_mode {
+            ScoreMode::Concat => {
+                let mut sums = scored::onnx_sums(to, query, key, rank);
+                if let Some(scale) = to.weight_if(self.use_scale, 0)? {
+                    sums = to.mul_number(sums, scale.values[0]);
+                }
+                let tanh = to.op("Tanh", &[sums], vec![]);
+                let scores = to.reduce("ReduceSum", tanh, &[rank], false);
+                let weight = to.weight(usize::from(self.use_scale))?.values[0];
+                Ok(to.mul_number(scores, weight))
+            }
+            _ => {
+                let turned: Vec<usize> = (0..rank - 2).chain([rank - 1, rank - 2]).collect();
+                let key = to.transpose(key, &turned);
+                let scores = to.matmul(query, key);
+                Ok(match to.weight_if(self.use_scale, 0)? {
+                    Some(scale) => to.mul_number(scores, scale.values[0]),
+                    None => scores,
+                })
+            }
+        })
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {

@@ -1,12 +1,13 @@
 //! Shared by the multi-head attention layers: projections, masks and the attention itself.
 
-use super::{by_place, causal, differ, known_steps, nonzero};
+use super::{by_place, causal, differ, known_steps, nonzero, onnx_by_place};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
+use crate::formats::onnx::Element;
 use crate::initializers::Initializer;
 use crate::layers::regularization::{drop_out, dropout_factors};
-use crate::layers::{Arguments, Call, WeightSpec};
+use crate::layers::{Arguments, Call, Edge, Exporting, WeightSpec};
 use crate::ops::{self, Attended, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -305,4 +306,119 @@ pub(super) fn scratch(inputs: &[Shape], heads: usize, size: usize, training: boo
     // Scores before and after the softmax and their mask; projections and their transposed copies.
     let copies = if training { 6 } else { 3 };
     scores.saturating_add(projected.saturating_mul(2)).saturating_mul(copies)
+}
+
+impl Projections<'_> {
+    /// A projection of a value of this shape as ONNX operators, and the sizes of its kernel, of which the first `split`
+    /// are the value's.
+    pub fn onnx(
+        &self,
+        to: &mut Exporting<'_>,
+        input: Edge,
+        shape: &Shape,
+        index: usize,
+        split: usize,
+    ) -> Result<(Edge, Vec<usize>)> {
+        let first = index * (1 + usize::from(self.use_bias));
+        let (kernel, bias) = (to.weight(first)?, to.weight_if(self.use_bias, first + 1)?);
+        let sizes = kernel.sizes.clone();
+        let [inputs, outputs] = [&sizes[..split], &sizes[split..]].map(|sizes| sizes.iter().product::<usize>());
+        let output = to.dense(
+            input,
+            shape.rank(),
+            kernel.reshaped([inputs, outputs]),
+            bias.map(|bias| bias.reshaped([outputs])),
+        );
+        Ok((output, sizes))
+    }
+
+    /// The projection of all heads together, for queries of this shape.
+    pub fn onnx_output(&self, to: &mut Exporting<'_>, input: Edge, query: &Shape, index: usize) -> Result<Edge> {
+        let (output, sizes) = self.onnx(to, input, query, index, 2)?;
+        if sizes.len() == 3 {
+            return Ok(output);
+        }
+        let features = sizes[2..].iter().map(|size| *size as i64);
+        let kept = vec![0; query.rank() - 1];
+        Ok(to.reshape(output, kept.into_iter().chain(features).collect::<Vec<_>>()))
+    }
+}
+
+impl Sight {
+    /// The mask as ONNX operators, for scores of these numbers of rows and columns.
+    pub fn onnx(&self, to: &mut Exporting<'_>, lengths: [Option<usize>; 2]) -> Result<Option<Edge>> {
+        let (edges, arguments) = (to.inputs().to_vec(), to.arguments());
+        let positional = arguments.positional(edges.len());
+        let named = |name: &str| arguments.range(name, edges.len()).and_then(|range| edges.get(range.start)).copied();
+        let rank = |name: &str| {
+            let range = arguments.range(name, edges.len());
+            range.and_then(|range| to.shapes().get(range.start)).map_or(0, Shape::rank)
+        };
+        let own = |index: usize| if index < positional { to.mask(index) } else { None };
+        let of_query = named("query_mask").filter(|_| self.takes_query_mask).or_else(|| own(0));
+        let of_values = [named("value_mask").or_else(|| own(1)), named("key_mask").or_else(|| own(2))];
+        let (of_all, is_flat) = (named("attention_mask"), rank("attention_mask") == 3);
+        let is_causal = arguments.flag("use_causal_mask")?;
+        let mut masks = Vec::new();
+        let all: [(Option<Edge>, &[usize]); 4] = [
+            (of_query, &[1, 3]),
+            (of_values[0], &[1, 2]),
+            (of_values[1], &[1, 2]),
+            (of_all, if is_flat { &[1] } else { &[] }),
+        ];
+        for (mask, axes) in all {
+            let Some(mut mask) = mask else { continue };
+            for axis in axes {
+                mask = to.unsqueeze(mask, *axis);
+            }
+            let counted = to.truth(mask);
+            masks.push(to.cast(counted, Element::Float));
+        }
+        if is_causal {
+            masks.push(onnx_by_place(to, lengths, |row, column| row >= column)?);
+        }
+        if let Some(window) = self.window {
+            masks.push(onnx_by_place(to, lengths, |row, column| row.abs_diff(column) < window)?);
+        }
+        Ok(masks.into_iter().reduce(|a, b| to.mul(a, b)))
+    }
+}
+
+/// Attention over heads (batch, steps, heads, size) as ONNX operators: the values attended to, and the scores. `counts`
+/// are the numbers of heads of queries and of keys, and the size of a key.
+pub(super) fn onnx_attend(
+    to: &mut Exporting<'_>,
+    [queries, keys, values]: [Edge; 3],
+    gates: Option<Edge>,
+    mask: Option<Edge>,
+    fused: bool,
+    [many, few, size]: [usize; 3],
+) -> (Edge, Edge) {
+    let mut by_head = |value: Edge, last: [usize; 2]| {
+        let value = to.transpose(value, &[0, 2, last[0], last[1]]);
+        if many == few {
+            return value;
+        }
+        // Each head of the keys serves several of the queries.
+        to.gather(value, (0..many).map(|head| (head / (many / few)) as i64).collect(), 1)
+    };
+    let (keys, values) = (by_head(keys, [3, 1]), by_head(values, [1, 3]));
+    let queries = to.transpose(queries, &[0, 2, 1, 3]);
+    let queries = to.mul_number(queries, 1.0 / (size as f32).sqrt());
+    let mut scores = to.matmul(queries, keys);
+    if let Some(mask) = mask {
+        let counted = to.truth(mask);
+        let masked = to.number(if fused { MASKED_FUSED } else { MASKED });
+        scores = to.op("Where", &[counted, scores, masked], vec![]);
+    }
+    scores = to.op("Softmax", &[scores], vec![("axis", (-1).into())]);
+    if let Some(mask) = mask.filter(|_| !fused) {
+        scores = to.mul(scores, mask);
+    }
+    let attended = to.matmul(scores, values);
+    let mut attended = to.transpose(attended, &[0, 2, 1, 3]);
+    if let Some(gates) = gates {
+        attended = to.mul(attended, gates);
+    }
+    (attended, scores)
 }

@@ -14,6 +14,7 @@ pub use group_query_attention::GroupQueryAttention;
 pub use multi_head_attention::MultiHeadAttention;
 
 use crate::error::{Error, Result};
+use crate::layers::{Edge, Exporting, OnnxNumbers as Numbers};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -62,4 +63,18 @@ fn by_place(rows: usize, columns: usize, like: &Value, counts: impl Fn(usize, us
     let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
     let numbers = places.map(|(row, column)| f32::from(counts(row, column))).collect();
     Value::from_vec(numbers, &[rows, columns], &like.device())
+}
+
+/// As [`by_place`], as a constant of an ONNX graph.
+fn onnx_by_place(
+    to: &mut Exporting<'_>,
+    lengths: [Option<usize>; 2],
+    counts: impl Fn(usize, usize) -> bool,
+) -> Result<Edge> {
+    let [Some(rows), Some(columns)] = lengths else {
+        return Err(to.unknown_sizes(&Shape::new([None, lengths[0], lengths[1]])));
+    };
+    let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+    let values = places.map(|(row, column)| f32::from(counts(row, column))).collect();
+    Ok(to.constant("counted", Numbers { sizes: vec![rows, columns], values }))
 }

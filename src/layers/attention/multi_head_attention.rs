@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::heads::{Heads, Projections, Sight, check_arguments, check_masks, scratch};
+use super::heads::{Heads, Projections, Sight, check_arguments, check_masks, onnx_attend, scratch};
 use super::{Three, differ};
 use crate::activations::Activation;
 use crate::config::Argument;
@@ -10,7 +10,7 @@ use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::regularization::check_rate;
-use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec, check_rank};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Layer, WeightSpec, check_rank};
 use crate::ops::{MAX_RANK, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -290,6 +290,62 @@ impl Layer for MultiHeadAttention {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let positional = to.arguments().positional(to.inputs().len());
+        let Three([query, value, key]) = Three::of(&to.inputs()[..positional])?;
+        let Three([query_shape, value_shape, key_shape]) = Three::of(&to.shapes()[..positional])?;
+        let returns_scores = to.arguments().flag("return_attention_scores")?;
+        let rank = query_shape.rank();
+        let (projections, gate) = (self.projections(), usize::from(self.use_gate));
+        let mut heads = |edge: Edge, shape: &Shape, index: usize, activation: &Activation| -> Result<Edge> {
+            let (projected, sizes) = projections.onnx(to, edge, shape, index, 1)?;
+            let projected = to.activate(activation, projected, shape)?;
+            let split = [sizes[1] as i64, sizes[2] as i64];
+            if rank == 3 {
+                return Ok(to.reshape(projected, [vec![0, 0], split.to_vec()].concat()));
+            }
+            let sample = to.known(shape)?;
+            let whole: Vec<i64> = sample[..rank - 2].iter().map(|size| *size as i64).chain(split).collect();
+            let whole = to.reshape(projected, [vec![0], whole].concat());
+            let turned = to.transpose(whole, &self.order(rank)?);
+            let attended: usize = self.axes(rank)?.iter().map(|axis| sample[axis - 1]).product();
+            Ok(to.reshape(turned, [vec![-1, attended as i64], split.to_vec()].concat()))
+        };
+        let linear = Activation::Linear;
+        let queries = heads(query, &query_shape, 0, &linear)?;
+        let keys = heads(key, &key_shape, 1, &linear)?;
+        let gates = match self.use_gate {
+            true => Some(heads(query, &query_shape, 2, &Activation::Sigmoid)?),
+            false => None,
+        };
+        let values = heads(value, &value_shape, 2 + gate, &linear)?;
+        let sight = Sight { window: self.sliding_window, takes_query_mask: false };
+        let lengths = [query_shape.sizes()[1], value_shape.sizes()[1]];
+        let mask = sight.onnx(to, lengths)?;
+        let fused = self.dropout == 0.0 && !returns_scores && rank == 3;
+        let counts = [self.num_heads, self.num_heads, self.key_dim];
+        let (attended, scores) = onnx_attend(to, [queries, keys, values], gates, mask, fused, counts);
+        let together = (self.num_heads * self.value_features()) as i64;
+        let attended = if rank == 3 {
+            to.reshape(attended, [0, 0, together])
+        } else {
+            let sample = to.known(&query_shape)?;
+            let whole = [&[0], &sample[..rank - 2], &[self.num_heads, self.value_features()]].concat();
+            let order = self.order(rank)?;
+            let split: Vec<i64> = order.iter().map(|axis| whole[*axis] as i64).collect();
+            let mut back = vec![0; order.len()];
+            order.iter().enumerate().for_each(|(to, from)| back[*from] = to);
+            let split = to.reshape(attended, [vec![-1], split[1..].to_vec()].concat());
+            let turned = to.transpose(split, &back);
+            let flat: Vec<i64> = sample[..rank - 2].iter().map(|size| *size as i64).chain([together]).collect();
+            to.reshape(turned, [vec![0], flat].concat())
+        };
+        let output = self.projections().onnx_output(to, attended, &query_shape, 3 + gate)?;
+        let query_mask = to.mask(0);
+        to.set_masks(vec![query_mask, None]);
+        Ok(std::iter::once(output).chain(returns_scores.then_some(scores)).collect())
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {

@@ -1,9 +1,9 @@
 //! Shared by `Attention` and `AdditiveAttention`, which score each pair of steps of query and key.
 
-use super::{Three, causal, differ, known_steps, nonzero};
+use super::{Three, causal, differ, known_steps, nonzero, onnx_by_place};
 use crate::error::{Error, Result};
 use crate::layers::regularization::{check_rate, drop_out};
-use crate::layers::{Arguments, Call};
+use crate::layers::{Arguments, Call, Edge, Exporting};
 use crate::ops::{MAX_RANK, Value};
 use crate::shape::Shape;
 
@@ -136,4 +136,51 @@ fn steps_of(mask: Value, batch: usize, steps: usize) -> Result<Value> {
         [own, length] if length == steps && own == batch => nonzero(mask),
         _ => Err(Error::shape(format!("a mask of shape ({batch}, {steps})"), format!("{:?}", mask.sizes()))),
     }
+}
+
+/// The attention as ONNX operators; `scores` computes those of queries and keys of `rank` dimensions.
+pub(super) fn onnx(
+    to: &mut Exporting<'_>,
+    scores: impl FnOnce(&mut Exporting<'_>, Edge, Edge, usize) -> Result<Edge>,
+) -> Result<Vec<Edge>> {
+    let Three([query, value, key]) = Three::of(to.inputs())?;
+    let Three([query_shape, _, key_shape]) = Three::of(to.shapes())?;
+    let rank = query_shape.rank();
+    let (query_mask, value_mask) = (to.mask(0), to.mask(1));
+    if rank > 3 {
+        to.refuse_masks()?;
+    }
+    let mut weights = scores(to, query, key, rank)?;
+    let mut counted = None;
+    if let Some(mask) = value_mask {
+        counted = Some(to.unsqueeze(mask, 1));
+    }
+    if to.arguments().flag("use_causal_mask")? {
+        let lengths = [query_shape.sizes()[rank - 2], key_shape.sizes()[rank - 2]];
+        let causal = onnx_by_place(to, lengths, |row, column| row >= column)?;
+        counted = Some(counted.map_or(causal, |counted| to.mul(counted, causal)));
+    }
+    if let Some(counted) = counted {
+        let penalty = to.mul_number(counted, MASKED);
+        let penalty = to.add_number(penalty, -MASKED);
+        weights = to.add(weights, penalty);
+    }
+    let weights = to.op("Softmax", &[weights], vec![("axis", (-1).into())]);
+    let mut attended = to.matmul(weights, value);
+    if let Some(mask) = query_mask {
+        let mask = to.unsqueeze(mask, 2);
+        attended = to.mul(attended, mask);
+    }
+    to.set_masks(vec![query_mask, None]);
+    Ok(match to.arguments().flag("return_attention_scores")? {
+        true => vec![attended, weights],
+        false => vec![attended],
+    })
+}
+
+/// The sum of each query with each key, along a new axis.
+pub(super) fn onnx_sums(to: &mut Exporting<'_>, query: Edge, key: Edge, rank: usize) -> Edge {
+    let query = to.unsqueeze(query, rank - 1);
+    let key = to.unsqueeze(key, rank - 2);
+    to.add(query, key)
 }

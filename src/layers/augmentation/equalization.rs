@@ -3,7 +3,7 @@
 use super::images::Images;
 use super::{Change, Streams, channels, factor::ValueRange, on_host, scratch};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer, Preparation};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, Preparation};
 use crate::ops::Value;
 use crate::shape::{DataFormat, Shape};
 
@@ -98,6 +98,10 @@ impl Layer for Equalization {
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
         Ok(scratch(input, training, 0))
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        Ok(vec![to.input()])
     }
 
     fn preparation(&self) -> Preparation {

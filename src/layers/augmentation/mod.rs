@@ -142,6 +142,10 @@ macro_rules! image_layer {
                 Ok($crate::layers::augmentation::scratch(input, training, copies))
             }
 
+            fn onnx(&self, to: &mut $crate::layers::Exporting<'_>) -> $crate::Result<Vec<$crate::layers::Edge>> {
+                Ok(vec![to.input()])
+            }
+
             fn preparation(&self) -> $crate::layers::Preparation {
                 $crate::layers::Preparation::Wanted
             }

@@ -2,8 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::layers::{
-    Arguments, BuiltIn, Call, HasCommon, Layer, Preparation, RandomBrightness, RandomFlip, Resizing, WeightSpec,
-    Wrapped,
+    Arguments, BuiltIn, Call, Edge, Exporting, HasCommon, Layer, Preparation, RandomBrightness, RandomFlip, Resizing,
+    WeightSpec, Wrapped,
 };
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -105,6 +105,16 @@ impl Layer for Pipeline {
             Ok(())
         })?;
         Ok(most)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let (mut edge, mut shape) = (to.input(), to.shape().clone());
+        for layer in &self.layers {
+            let after = layer.layer().checked_output(&shape)?;
+            edge = to.part(layer.layer(), vec![edge], vec![shape], &Arguments::new(), &[])?[0];
+            shape = after;
+        }
+        Ok(vec![edge])
     }
 
     fn resizes_in_training(&self) -> bool {

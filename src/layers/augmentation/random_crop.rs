@@ -1,8 +1,8 @@
 //! `RandomCrop`: crops images at a random position.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::preprocessing::{part_of_aspect_ratio, resizing_len, with_size};
-use crate::layers::{Arguments, BuiltIn, Call, Layer, Preparation};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Layer, Preparation};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -78,6 +78,15 @@ impl Layer for RandomCrop {
             return Ok(0);
         }
         Ok(resizing_len(&image, [self.height, self.width], &Interpolation::Bilinear))
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let sizes = self.data_format.to_channels_last(to.shape()).sizes()[1..3].to_vec();
+        if sizes == [Some(self.height), Some(self.width)] {
+            return Ok(vec![to.input()]);
+        }
+        let expected = format!("images of {} × {} in inference, where nothing is cropped", self.height, self.width);
+        Err(Error::shape(expected, to.shape()))
     }
 
     fn resizes_in_training(&self) -> bool {

@@ -2,13 +2,14 @@
 
 use super::frozen::{Freezable, Pooling};
 use super::fused::{self, Fusible};
-use super::{Portable, Windows, check_positive, convolution_items, kernel_and_bias, split};
+use super::{Portable, Windows, check_positive, convolution_items, kernel_and_bias, onnx_kernel, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::{
-    BuiltIn, Call, Freezing, Frozen, Fused, Layer, MaxPooling1D, MaxPooling2D, MaxPooling3D, WeightSpec,
+    BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Fused, Layer, MaxPooling1D, MaxPooling2D, MaxPooling3D,
+    WeightSpec,
 };
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
@@ -161,6 +162,11 @@ macro_rules! convolution {
 
             fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
                 self.frozen(None, freezing)
+            }
+
+            fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+                let (kernel, bias) = (onnx_kernel(to.weight(0)?, $n), to.weight_if(self.use_bias, 1)?);
+                self.windows().onnx(to, kernel, bias, self.groups, &self.activation)
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

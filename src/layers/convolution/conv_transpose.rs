@@ -6,7 +6,7 @@ use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::windows::DIMENSIONS;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
@@ -140,6 +140,33 @@ macro_rules! convolution_transpose {
                 Ok(sizes.transposed().max(backward))
             }
 
+            fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+                let order: Vec<usize> = [$n + 1, $n].into_iter().chain(0..$n).collect();
+                let kernel = to.weight(0)?.permuted(&order);
+                let (mut before, mut after, mut extra) = (Vec::new(), Vec::new(), Vec::new());
+                for dimension in 0..$n {
+                    let [first, last, more] = self.border(dimension).onnx();
+                    before.push(first);
+                    after.push(last);
+                    extra.push(more);
+                }
+                let ints = |sizes: &Spatial<$n>| sizes.0.iter().map(|size| *size as i64).collect::<Vec<_>>();
+                let input = to.channels_first(to.input(), self.data_format, $n + 2);
+                let mut inputs = vec![input, to.constant("kernel", kernel)];
+                let bias = to.weight_if(self.use_bias, 1)?;
+                inputs.extend(bias.map(|bias| to.constant("bias", bias)));
+                let attributes = vec![
+                    ("kernel_shape", ints(&self.kernel_size).into()),
+                    ("strides", ints(&self.strides).into()),
+                    ("dilations", ints(&self.dilation_rate).into()),
+                    ("pads", [before, after].concat().into()),
+                    ("output_padding", extra.into()),
+                ];
+                let output = to.op("ConvTranspose", &inputs, attributes);
+                let output = to.restore_first(output, self.data_format, $n + 2);
+                to.activated(&self.activation, output)
+            }
+
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
                 let input = ops::to_channels_last(input, self.data_format);
                 let lengths = input.sizes();
@@ -203,6 +230,14 @@ impl Border {
         let sum = sum.and_then(|sum| sum.checked_add(before)?.checked_add(after)?.checked_add(2));
         let output = sum.and_then(|sum| sum.checked_sub(self.span)).filter(|output| *output > 0);
         output.ok_or_else(|| Error::shape(format!("an input long enough for any output {name}"), length))
+    }
+
+    /// What ONNX takes away from the sum of all windows before and after, and what it adds.
+    fn onnx(&self) -> [i64; 3] {
+        let (before, after) = self.pads();
+        // The sum has `span − 1` positions more on either side than the convolution without padding takes.
+        let (first, last) = (self.span - 1 - before, self.span as i64 - 1 - after as i64);
+        [first as i64, last.max(0), (-last).max(0)]
     }
 
     /// `length` positions of the sum of all windows, padded with zeros.

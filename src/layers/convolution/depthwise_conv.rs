@@ -2,12 +2,12 @@
 
 use super::frozen::Freezable;
 use super::fused::{self, Fusible};
-use super::{Windows, check_positive, convolution_items, kernel_and_bias, split};
+use super::{Windows, check_positive, convolution_items, kernel_and_bias, onnx_depthwise, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Fused, Identity, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Fused, Identity, Layer, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
@@ -109,6 +109,12 @@ macro_rules! depthwise_convolution {
 
             fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
                 self.frozen(None, freezing)
+            }
+
+            fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+                let (kernel, channels) = onnx_depthwise(to.weight(0)?, $n);
+                let bias = to.weight_if(self.use_bias, 1)?;
+                self.windows().onnx(to, kernel, bias, channels, &self.activation)
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

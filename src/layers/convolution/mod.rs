@@ -17,10 +17,10 @@ use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::windows::Windows;
-use crate::layers::{Call, WeightSpec};
+use crate::layers::{Attribute, Call, Edge, Exporting, OnnxNumbers as Numbers, WeightSpec};
 use crate::ops::ConvGeometry;
 use crate::regularizers::Regularizer;
-use crate::shape::{DataFormat, Padding, Shape, SlidingWindow};
+use crate::shape::{DataFormat, Padding, Shape, SlidingWindow, Spatial};
 
 /// Items that all convolutions have, for `$n` spatial dimensions.
 macro_rules! convolution_items {
@@ -216,4 +216,75 @@ fn padded_len(batch: usize, padded: &[usize], pixels: usize, channels: usize) ->
     let frame = padded.iter().fold(channels, |product, size| product.saturating_mul(*size));
     let at_once = ROWS.div_ceil(pixels.max(1)).saturating_mul(rayon::current_num_threads());
     frame.saturating_mul(if padded.len() > 2 { batch } else { at_once.min(batch) })
+}
+
+impl<const N: usize> Windows<N> {
+    /// The windows as attributes of an ONNX operator, for inputs of this shape.
+    pub(super) fn onnx_attributes(&self, input: &Shape) -> Vec<(&'static str, Attribute)> {
+        let ints = |sizes: &Spatial<N>| sizes.0.iter().map(|size| *size as i64).collect::<Vec<_>>();
+        let mut attributes = vec![
+            ("kernel_shape", ints(&self.size).into()),
+            ("strides", ints(&self.strides).into()),
+            ("dilations", ints(&self.dilation_rate).into()),
+        ];
+        let last = self.data_format.to_channels_last(input);
+        let (mut before, mut after) = (Vec::with_capacity(N), Vec::with_capacity(N));
+        for dimension in 0..N {
+            let (window, size) = (self.window(dimension), last.sizes()[1 + dimension]);
+            // Only with strides the padding depends on the size.
+            if self.padding == Padding::Same && size.is_none() && window.stride > 1 {
+                attributes.push(("auto_pad", "SAME_UPPER".into()));
+                return attributes;
+            }
+            let (first, rest) = window.pads(size.unwrap_or(1), self.padding);
+            before.push(first as i64);
+            after.push(rest as i64);
+        }
+        attributes.push(("pads", [before, after].concat().into()));
+        attributes
+    }
+
+    /// A convolution of a value with the channels first, by a kernel in ONNX's order.
+    fn onnx_conv(
+        &self,
+        to: &mut Exporting<'_>,
+        input: Edge,
+        kernel: Numbers,
+        bias: Option<Numbers>,
+        groups: usize,
+    ) -> Edge {
+        let mut attributes = self.onnx_attributes(to.shape());
+        attributes.push(("group", (groups as i64).into()));
+        let mut inputs = vec![input, to.constant("kernel", kernel)];
+        inputs.extend(bias.map(|bias| to.constant("bias", bias)));
+        to.op("Conv", &inputs, attributes)
+    }
+
+    /// A convolution with its activation.
+    fn onnx(
+        &self,
+        to: &mut Exporting<'_>,
+        kernel: Numbers,
+        bias: Option<Numbers>,
+        groups: usize,
+        activation: &Activation,
+    ) -> Result<Vec<Edge>> {
+        let input = to.channels_first(to.input(), self.data_format, N + 2);
+        let output = self.onnx_conv(to, input, kernel, bias, groups);
+        let output = to.restore_first(output, self.data_format, N + 2);
+        to.activated(activation, output)
+    }
+}
+
+/// A kernel of `n` dimensions in ONNX's order: (filters, channels, window).
+fn onnx_kernel(kernel: Numbers, n: usize) -> Numbers {
+    kernel.permuted(&[n + 1, n].into_iter().chain(0..n).collect::<Vec<_>>())
+}
+
+/// A depthwise kernel in ONNX's order, a filter for each group, and the number of groups.
+fn onnx_depthwise(kernel: Numbers, n: usize) -> (Numbers, usize) {
+    let kernel = kernel.permuted(&[n, n + 1].into_iter().chain(0..n).collect::<Vec<_>>());
+    let channels = kernel.sizes[0];
+    let sizes = [&[channels * kernel.sizes[1], 1], &kernel.sizes[2..]].concat();
+    (kernel.reshaped(sizes), channels)
 }

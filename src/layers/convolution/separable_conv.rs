@@ -2,13 +2,13 @@
 
 use super::frozen::Freezable;
 use super::fused::{self, Fusible};
-use super::{Windows, check_positive, convolution_items, kernel_and_bias, split};
+use super::{Windows, check_positive, convolution_items, kernel_and_bias, onnx_depthwise, onnx_kernel, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
 use crate::initializers::Initializer;
 use crate::layers::core::FrozenDense;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Fused, Identity, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Fused, Identity, Layer, WeightSpec};
 use crate::ops::{self, ConvGeometry, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
@@ -133,6 +133,19 @@ macro_rules! separable_convolution {
 
             fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
                 self.frozen(None, freezing)
+            }
+
+            fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+                let (depthwise, channels) = onnx_depthwise(to.weight(0)?, $n);
+                let (pointwise, bias) = (onnx_kernel(to.weight(1)?, $n), to.weight_if(self.use_bias, 2)?);
+                let input = to.channels_first(to.input(), self.data_format, $n + 2);
+                let inner = self.windows().onnx_conv(to, input, depthwise, None, channels);
+                let pointwise = to.constant("pointwise_kernel", pointwise);
+                let mut inputs = vec![inner, pointwise];
+                inputs.extend(bias.map(|bias| to.constant("bias", bias)));
+                let output = to.op("Conv", &inputs, vec![]);
+                let output = to.restore_first(output, self.data_format, $n + 2);
+                to.activated(&self.activation, output)
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

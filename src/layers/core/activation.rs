@@ -2,7 +2,7 @@
 
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{Activated, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -56,6 +56,10 @@ impl Layer for ActivationLayer {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         Activated::step(&self.activation, freezing)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        to.activated(&self.activation, to.input())
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

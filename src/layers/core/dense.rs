@@ -5,7 +5,7 @@ use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::kernels::dense::{Dense as Sizes, Packed};
-use crate::layers::{BuiltIn, Call, Epilogue, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Edge, Epilogue, Exporting, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -78,6 +78,12 @@ impl Layer for Dense {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let (kernel, bias) = (to.weight(0)?, to.weight_if(self.use_bias, 1)?);
+        let product = to.dense(to.input(), to.rank(), kernel, bias);
+        to.activated(&self.activation, product)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

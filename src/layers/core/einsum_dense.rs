@@ -4,7 +4,7 @@ use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -204,6 +204,30 @@ impl Layer for EinsumDense {
         let kernel = resolved.kernel_sizes.iter().fold(1, |product: usize, size| product.saturating_mul(*size));
         // Both factors and the product, transposed.
         Ok(input.known_len().saturating_add(kernel).saturating_add(resolved.output_shape.known_len()))
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let resolved = self.resolve(to.shape())?;
+        // Dimensions without a name have digits, which are no names in ONNX.
+        let mut free = ('a'..='z').chain('A'..='Z').filter(|name| {
+            ![&resolved.input, &resolved.kernel, &resolved.output].into_iter().any(|names| names.contains(name))
+        });
+        let mut letters = std::collections::HashMap::new();
+        for digit in resolved.input.iter().filter(|name| name.is_ascii_digit()) {
+            let letter = free.next().ok_or_else(|| self.wrong("fewer dimensions"))?;
+            letters.insert(*digit, letter);
+        }
+        let text = |names: &[char]| names.iter().map(|name| letters.get(name).unwrap_or(name)).collect::<String>();
+        let [input, kernel, output] = [&resolved.input, &resolved.kernel, &resolved.output].map(|names| text(names));
+        let equation = format!("{input},{kernel}->{output}");
+        let kernel = to.weight(0)?;
+        let kernel = to.constant("kernel", kernel);
+        let mut product = to.op("Einsum", &[to.input(), kernel], vec![("equation", equation.into())]);
+        if let Some(bias) = to.weight_if(self.bias_axes.is_some(), 1)? {
+            let bias = to.constant("bias", bias);
+            product = to.add(product, bias);
+        }
+        to.activated(&self.activation, product)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

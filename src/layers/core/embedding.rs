@@ -2,9 +2,10 @@
 
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
+use crate::formats::onnx::Element;
 use crate::initializers::Initializer;
 use crate::kernels::embedding;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{self, MAX_RANK, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -107,6 +108,22 @@ impl Layer for Embedding {
         }
         let (table, len) = (freezing.weight(0)?, freezing.output.iter().product());
         Some(FrozenEmbedding { table, width: self.output_dim, len }.into())
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        if self.mask_zero {
+            let zero = to.number(0.0);
+            let is_zero = to.op("Equal", &[to.input(), zero], vec![]);
+            let counted = to.op("Not", &[is_zero], vec![]);
+            let mask = to.cast(counted, Element::Float);
+            to.set_masks(vec![Some(mask)]);
+        } else {
+            to.set_masks(vec![None]);
+        }
+        let table = to.weight(0)?;
+        let table = to.constant("embeddings", table);
+        let rows = to.cast(to.input(), Element::Int64);
+        Ok(vec![to.op("Gather", &[table, rows], vec![("axis", 0.into())])])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

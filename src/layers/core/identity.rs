@@ -1,7 +1,7 @@
 //! `Identity`: returns its input.
 
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer, OutputMemory};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer, OutputMemory};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -42,6 +42,10 @@ impl Layer for Identity {
 
     fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
         Some(Frozen::Same)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        Ok(vec![to.input()])
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::layers::{
-    BuiltIn, Call, Freezing, Frozen, HasCommon, Layer, LayerArguments, OutputMemory, check_input_dtype,
+    BuiltIn, Call, Edge, Exporting, Freezing, Frozen, HasCommon, Layer, LayerArguments, OutputMemory, check_input_dtype,
 };
 use crate::ops::Value;
 use crate::shape::{IntoSample, Shape};
@@ -76,6 +76,10 @@ impl Layer for Input {
 
     fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
         Some(Frozen::Same)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        Ok(vec![to.input()])
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -1,7 +1,8 @@
 //! `Masking`: masks steps of a given value.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::formats::onnx::Element;
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -45,6 +46,18 @@ impl Layer for Masking {
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
         // The comparison with the value.
         Ok(input.known_len())
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let last = to.rank() - 1;
+        let value = to.number(self.mask_value);
+        let same = to.op("Equal", &[to.input(), value], vec![]);
+        let other = to.op("Not", &[same], vec![]);
+        let other = to.cast(other, Element::Float);
+        let counted = to.reduce("ReduceMax", other, &[last], true);
+        let mask = to.squeeze(counted, last);
+        to.set_masks(vec![Some(mask)]);
+        Ok(vec![to.mul(to.input(), counted)])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

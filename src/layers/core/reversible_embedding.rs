@@ -4,7 +4,7 @@ use super::Embedding;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
 use crate::ops::Value;
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -150,6 +150,19 @@ impl Layer for ReversibleEmbedding {
         // The transposed table, and scores before and after the cap.
         let scores = input.with_last(Some(self.input_dim)).known_len().saturating_mul(3);
         Ok(scores.saturating_add(self.input_dim.saturating_mul(self.output_dim)))
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        if !to.arguments().flag(REVERSE)? {
+            return self.table().onnx(to);
+        }
+        to.set_masks(vec![None]);
+        let kernel = if self.tie_weights { to.weight(0)?.permuted(&[1, 0]) } else { to.weight(1)? };
+        let scores = to.dense(to.input(), to.rank(), kernel, None);
+        let Some(cap) = self.logit_soft_cap else { return Ok(vec![scores]) };
+        let scores = to.mul_number(scores, 1.0 / cap);
+        let scores = to.op("Tanh", &[scores], vec![]);
+        Ok(vec![to.mul_number(scores, cap)])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -1,9 +1,9 @@
 //! `Average`: the mean of its inputs.
 
-use super::{aligned, any_mask, broadcast, example_shapes, frozen_merge};
+use super::{aligned, any_mask, broadcast, example_shapes, frozen_merge, onnx_merge};
 use crate::error::Result;
 use crate::kernels::merge::Merge;
-use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -49,6 +49,11 @@ impl Layer for Average {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         frozen_merge(freezing, Merge::Add, 1.0 / freezing.inputs.len() as f32)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let factor = 1.0 / to.inputs().len() as f32;
+        onnx_merge(to, "Add", factor)
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {

@@ -2,7 +2,7 @@
 
 use super::{expect_several, for_each_value};
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -82,6 +82,12 @@ impl Layer for Concatenate {
         let rows = freezing.output[..axis].iter().product();
         let widths: Vec<usize> = freezing.inputs.iter().map(|input| input[axis..].iter().product()).collect();
         (rows > 0 && !widths.contains(&0)).then(|| FrozenConcatenate { rows, widths }.into())
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        to.refuse_masks()?;
+        let (axis, inputs) = (self.axis_of(to.rank())?, to.inputs().to_vec());
+        Ok(vec![to.concat(&inputs, axis)])
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {

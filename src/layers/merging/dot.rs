@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, BuiltIn, Call, Layer};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::Value;
 use crate::shape::{Shape, check_rank};
 
@@ -122,6 +122,37 @@ impl Layer for Dot {
 
     fn takes_a_list(&self, _: usize) -> bool {
         true
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let ([first, second], [first_shape, second_shape]) = (to.inputs(), to.shapes()) else {
+            return Err(Error::shape("a list of 2 inputs", to.inputs().len()));
+        };
+        let (edges, shapes) = ([*first, *second], [first_shape.clone(), second_shape.clone()]);
+        let axes = self.axes_of([shapes[0].rank(), shapes[1].rank()])?;
+        let mut rows = [edges[0]; 2];
+        for (index, row) in rows.iter_mut().enumerate() {
+            let (shape, axis) = (&shapes[index], axes[index]);
+            let order: Vec<usize> = (0..shape.rank()).filter(|own| *own != axis).chain([axis]).collect();
+            let sample = to.known(shape)?;
+            let others: usize =
+                sample.iter().enumerate().filter(|(own, _)| own + 1 != axis).map(|(_, size)| size).product();
+            let turned = to.transpose(edges[index], &order);
+            *row = to.reshape(turned, [0, others as i64, sample[axis - 1] as i64]);
+            if self.normalize {
+                let squares = to.mul(*row, *row);
+                let sum = to.reduce("ReduceSum", squares, &[2], true);
+                let least = to.number(EPSILON);
+                let sum = to.op("Max", &[sum, least], vec![]);
+                let length = to.op("Sqrt", &[sum], vec![]);
+                *row = to.div(*row, length);
+            }
+        }
+        let turned = to.transpose(rows[1], &[0, 2, 1]);
+        let products = to.matmul(rows[0], turned);
+        let output = to.output_shapes()[0].clone();
+        to.set_masks(vec![None]);
+        Ok(vec![to.reshape_to(products, &output)?])
     }
 
     fn forward_all(&self, inputs: Vec<Value>, _: &mut Call<'_>) -> Result<Vec<Value>> {

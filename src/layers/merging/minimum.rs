@@ -1,8 +1,8 @@
 //! `Minimum`: the minimum of its inputs.
 
-use super::{broadcast, example_shapes, extremes};
+use super::{broadcast, example_shapes, extremes, onnx_merge};
 use crate::error::Result;
-use crate::layers::{Arguments, BuiltIn, Call, Layer};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -42,6 +42,12 @@ impl Layer for Minimum {
 
     fn takes_a_list(&self, _: usize) -> bool {
         true
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        // Masks change what is merged here.
+        to.refuse_masks()?;
+        onnx_merge(to, "Min", 1.0)
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {

@@ -18,7 +18,7 @@ pub use minimum::Minimum;
 pub use multiply::Multiply;
 pub use subtract::Subtract;
 
-use super::{Call, Freezing, Frozen, FrozenStep};
+use super::{Call, Edge, Exporting, Freezing, Frozen, FrozenStep};
 use crate::error::{Error, Result};
 use crate::kernels::merge::{self, Merge};
 use crate::ops::Value;
@@ -200,6 +200,33 @@ fn example_shapes() -> Vec<Vec<Shape>> {
         vec![Shape::batch_of((3, 4)), Shape::batch_of(4)],
         vec![Shape::batch_of((3, 1)), Shape::batch_of((1, 4))],
     ]
+}
+
+/// The inputs with axes of size 1 behind the batch's where they have fewer than others, as ONNX values.
+pub(super) fn onnx_aligned(to: &mut Exporting<'_>) -> Vec<Edge> {
+    let ranks: Vec<usize> = to.shapes().iter().map(Shape::rank).collect();
+    let rank = ranks.iter().copied().max().unwrap_or(0);
+    let mut edges = to.inputs().to_vec();
+    for (edge, own) in edges.iter_mut().zip(ranks) {
+        for _ in own..rank {
+            *edge = to.unsqueeze(*edge, 1);
+        }
+    }
+    edges
+}
+
+/// A merging of two values at a time as ONNX operators, times a factor.
+fn onnx_merge(to: &mut Exporting<'_>, operator: &'static str, factor: f32) -> Result<Vec<Edge>> {
+    // The output's steps count where they count in any input, which is known if all have masks.
+    let masks: Option<Vec<Edge>> = (0..to.inputs().len()).map(|input| to.mask(input)).collect();
+    let ranks: Vec<usize> = to.shapes().iter().map(Shape::rank).collect();
+    let mask = masks
+        .filter(|_| ranks.iter().all(|rank| *rank == ranks[0]))
+        .and_then(|masks| masks.into_iter().reduce(|a, b| to.op("Max", &[a, b], vec![])));
+    to.set_masks(vec![mask]);
+    let merged = onnx_aligned(to).into_iter().reduce(|a, b| to.op(operator, &[a, b], vec![]));
+    let merged = merged.ok_or_else(|| Error::shape("a list of at least 1 input", "none"))?;
+    Ok(vec![if factor == 1.0 { merged } else { to.mul_number(merged, factor) }])
 }
 
 #[cfg(test)]

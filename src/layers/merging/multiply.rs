@@ -1,9 +1,11 @@
 //! `Multiply`: the product of its inputs.
 
-use super::{aligned, any_mask, broadcast, choose, either, example_shapes, for_each_value, frozen_merge, masks_of};
+use super::{
+    aligned, any_mask, broadcast, choose, either, example_shapes, for_each_value, frozen_merge, masks_of, onnx_merge,
+};
 use crate::error::Result;
 use crate::kernels::merge::Merge;
-use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -49,6 +51,12 @@ impl Layer for Multiply {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         frozen_merge(freezing, Merge::Multiply, 1.0)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        // Masks change what is merged here.
+        to.refuse_masks()?;
+        onnx_merge(to, "Mul", 1.0)
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {

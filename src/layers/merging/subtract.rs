@@ -1,9 +1,9 @@
 //! `Subtract`: the difference of its two inputs.
 
-use super::{aligned, any_mask, broadcast, example_shapes, frozen_merge};
+use super::{aligned, any_mask, broadcast, example_shapes, frozen_merge, onnx_merge};
 use crate::error::{Error, Result};
 use crate::kernels::merge::Merge;
-use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -52,6 +52,10 @@ impl Layer for Subtract {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         frozen_merge(freezing, Merge::Subtract, 1.0)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        onnx_merge(to, "Sub", 1.0)
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {

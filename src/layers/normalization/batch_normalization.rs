@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::kernels::batch_norm::{Affine, BatchNorm, PreparedNormalization};
 use crate::layers::{
-    BuiltIn, Call, Epilogue, Freezing, Frozen, FrozenStep, Fused, Layer, WeightSpec, copied, each_part,
+    BuiltIn, Call, Edge, Epilogue, Exporting, Freezing, Frozen, FrozenStep, Fused, Layer, OnnxNumbers as Numbers,
+    WeightSpec, copied, each_part,
 };
 use crate::ops::{self, NormalizationParameters, Value};
 use crate::regularizers::Regularizer;
@@ -254,6 +255,29 @@ impl Layer for BatchNormalization {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         self.frozen(&Activation::Linear, freezing)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let (axis, _) = self.axis_and_size(to.shape())?;
+        let [mean, variance] = self.statistics();
+        let (mean, variance) = (to.weight(mean)?.values, to.weight(variance)?.values);
+        let gamma = to.weight_if(self.scale, 0)?;
+        let beta = to.weight_if(self.center, usize::from(self.scale))?;
+        let of = |values: &Option<Numbers>, index: usize, or: f64| {
+            values.as_ref().map_or(or, |numbers| f64::from(numbers.values[index]))
+        };
+        let factor =
+            |index: usize| of(&gamma, index, 1.0) / (f64::from(variance[index]) + f64::from(self.epsilon)).sqrt();
+        let factors = (0..mean.len()).map(|index| factor(index) as f32).collect();
+        let summands = mean
+            .iter()
+            .enumerate()
+            .map(|(index, mean)| (of(&beta, index, 0.0) - f64::from(*mean) * factor(index)) as f32);
+        let summands = summands.collect();
+        let factors = to.along("factor", factors, axis, to.rank());
+        let summands = to.along("summand", summands, axis, to.rank());
+        let scaled = to.mul(to.input(), factors);
+        Ok(vec![to.add(scaled, summands)])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

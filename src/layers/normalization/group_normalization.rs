@@ -3,7 +3,7 @@
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
 use crate::ops::Value;
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -98,6 +98,26 @@ impl Layer for GroupNormalization {
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
         // The centered values, their squares, and the product with the factor.
         Ok(input.known_len().saturating_mul(3))
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let (axis, channels, groups) = self.layout(to.shape())?;
+        let sample = to.known(to.shape())?;
+        let before = sample[..axis - 1].iter().product::<usize>();
+        let after = sample[axis..].iter().product::<usize>();
+        let sizes = [0, before as i64, groups as i64, (channels / groups) as i64, after as i64];
+        let grouped = to.reshape(to.input(), sizes);
+        let normalized = to.normalized(grouped, &[1, 3, 4], self.epsilon);
+        let mut output = to.reshape_to(normalized, &to.shape().clone())?;
+        if let Some(gamma) = to.weight_if(self.scale, 0)? {
+            let gamma = to.along("gamma", gamma.values, axis, to.rank());
+            output = to.mul(output, gamma);
+        }
+        if let Some(beta) = to.weight_if(self.center, usize::from(self.scale))? {
+            let beta = to.along("beta", beta.values, axis, to.rank());
+            output = to.add(output, beta);
+        }
+        Ok(vec![output])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -4,7 +4,9 @@ use crate::constraints::{Axes, Constraint};
 use crate::error::Result;
 use crate::initializers::Initializer;
 use crate::kernels::layer_norm;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
+use crate::layers::{
+    BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, OnnxNumbers as Numbers, WeightSpec,
+};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -97,6 +99,34 @@ impl Layer for LayerNormalization {
         let beta = if self.center { Some(freezing.weight(usize::from(self.scale))?) } else { None };
         let (width, len) = (input[before - 1..].iter().product(), input.iter().product());
         Some(FrozenLayerNormalization { width, len, epsilon: self.epsilon, gamma, beta }.into())
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let axes = self.axis.of_rank(to.rank())?;
+        let gamma = to.weight_if(self.scale, 0)?;
+        let beta = to.weight_if(self.center, usize::from(self.scale))?;
+        let (first, rank) = (to.rank() - axes.len(), to.rank());
+        let sizes = axes_and_sizes(&self.axis, to.shape())?.1;
+        if axes.iter().copied().eq(first..rank) {
+            let ones = || Numbers { sizes: sizes.clone(), values: vec![1.0; sizes.iter().product()] };
+            let gamma = to.constant("gamma", gamma.unwrap_or_else(ones));
+            let mut inputs = vec![to.input(), gamma];
+            inputs.extend(beta.map(|beta| to.constant("beta", beta)));
+            let attributes = vec![("axis", (first as i64).into()), ("epsilon", self.epsilon.into())];
+            return Ok(vec![to.op("LayerNormalization", &inputs, attributes)]);
+        }
+        let mut row = vec![1; rank];
+        axes.iter().zip(&sizes).for_each(|(axis, size)| row[*axis] = *size);
+        let mut output = to.normalized(to.input(), &axes, self.epsilon);
+        if let Some(gamma) = gamma {
+            let gamma = to.constant("gamma", gamma.reshaped(row.clone()));
+            output = to.mul(output, gamma);
+        }
+        if let Some(beta) = beta {
+            let beta = to.constant("beta", beta.reshaped(row));
+            output = to.add(output, beta);
+        }
+        Ok(vec![output])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

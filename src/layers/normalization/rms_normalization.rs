@@ -3,7 +3,7 @@
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -76,6 +76,18 @@ impl Layer for RMSNormalization {
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
         // The squares, and the product with the factor.
         Ok(input.known_len().saturating_mul(2))
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let axes = self.axis.of_rank(to.rank())?;
+        let squares = to.mul(to.input(), to.input());
+        let mean = to.reduce("ReduceMean", squares, &axes, true);
+        let mean = to.add_number(mean, self.epsilon);
+        let root = to.op("Sqrt", &[mean], vec![]);
+        let output = to.div(to.input(), root);
+        let scale = to.weight(0)?;
+        let scale = to.constant("scale", scale);
+        Ok(vec![to.mul(output, scale)])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

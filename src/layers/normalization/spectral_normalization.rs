@@ -5,7 +5,9 @@ use std::cmp::Ordering;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::wrapped::{inner_weights, is_trainable};
-use crate::layers::{BuiltIn, Call, Conv2D, Dense, HasCommon, Layer, Update, WeightSpec, Wrapped};
+use crate::layers::{
+    Arguments, BuiltIn, Call, Conv2D, Dense, Edge, Exporting, HasCommon, Layer, Update, WeightSpec, Wrapped,
+};
 use crate::losses::one_minus;
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -152,6 +154,19 @@ impl Layer for SpectralNormalization {
 
     fn momentary(&self, input: &Shape, training: bool) -> Result<usize> {
         self.layer.layer().momentary(input, training)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let (specs, kernel) = self.layer_weights(to.shape())?;
+        let place = |index: usize| match index.cmp(&kernel) {
+            Ordering::Less => index + 2,
+            Ordering::Equal => 0,
+            Ordering::Greater => index + 1,
+        };
+        let weights: Vec<Value> =
+            (0..specs.len()).filter_map(|index| to.weights().get(place(index)).cloned()).collect();
+        let (inputs, shapes) = (to.inputs().to_vec(), to.shapes().to_vec());
+        to.part(self.layer.layer(), inputs, shapes, &Arguments::new(), &weights)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

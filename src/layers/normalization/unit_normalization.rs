@@ -2,7 +2,7 @@
 
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -49,6 +49,16 @@ impl Layer for UnitNormalization {
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
         // The squares.
         Ok(input.known_len())
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let axes = self.axis.of_rank(to.rank())?;
+        let squares = to.mul(to.input(), to.input());
+        let sum = to.reduce("ReduceSum", squares, &axes, true);
+        let least = to.number(EPSILON * EPSILON);
+        let sum = to.op("Max", &[sum, least], vec![]);
+        let length = to.op("Sqrt", &[sum], vec![]);
+        Ok(vec![to.div(to.input(), length)])
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -5,12 +5,15 @@ use burn::tensor::activation;
 use super::argument::Described;
 use super::elementwise::by_element;
 use super::rules::{one, only};
-use super::{Function, FunctionResult, NN, OperationEntry, ValueKind, total};
+use super::{Exported, Function, FunctionResult, NN, OperationEntry, ValueKind, total};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{Call, Layer, ReLU};
+use crate::layers::{Arguments, Call, Edge, Exporting, Layer, ReLU};
 use crate::ops::{ElementWise, Value};
 use crate::shape::Shape;
+
+/// √(2 / π)
+const ROOT: f32 = 0.797_884_6;
 
 /// The module of the few functions that Keras does not export as operations.
 const ACTIVATIONS: &str = "keras.src.activations.activations";
@@ -29,6 +32,10 @@ impl Function for SimpleActivation {
             Activation::Relu | Activation::Relu6 => Ok(ValueKind::number(inputs)),
             _ => Ok(ValueKind::Float),
         }
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        Ok(Some(vec![to.activate(&self.0, given.edges[0], &given.shapes[0])?]))
     }
 
     fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
@@ -61,6 +68,41 @@ impl Function for Parametric {
         total(outputs).saturating_mul(4)
     }
 
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let (x, [number, other]) = (given.edges[0], self.numbers);
+        Ok(Some(vec![match given.class {
+            "LeakyRelu" => to.op("LeakyRelu", &[x], vec![("alpha", number.into())]),
+            "Elu" => to.op("Elu", &[x], vec![("alpha", number.into())]),
+            "Celu" => to.op("Celu", &[x], vec![("alpha", number.into())]),
+            "HardShrink" => to.op("Shrink", &[x], vec![("lambd", number.into()), ("bias", 0.0.into())]),
+            "SoftShrink" => to.op("Shrink", &[x], vec![("lambd", number.into()), ("bias", number.into())]),
+            "Squareplus" => {
+                let square = to.mul(x, x);
+                let square = to.add_number(square, number);
+                let root = to.op("Sqrt", &[square], vec![]);
+                let sum = to.add(x, root);
+                to.mul_number(sum, 0.5)
+            }
+            "Gelu" => {
+                let square = to.mul(x, x);
+                let cube = to.mul(square, x);
+                let cube = to.mul_number(cube, 0.044715);
+                let inner = to.add(x, cube);
+                let inner = to.mul_number(inner, ROOT);
+                let tanh = to.op("Tanh", &[inner], vec![]);
+                let sum = to.add_number(tanh, 1.0);
+                let product = to.mul(x, sum);
+                to.mul_number(product, 0.5)
+            }
+            "Threshold" => {
+                let (threshold, other) = (to.number(number), to.number(other));
+                let above = to.op("Greater", &[x, threshold], vec![]);
+                to.op("Where", &[above, x, other], vec![])
+            }
+            _ => return Ok(None),
+        }]))
+    }
+
     fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
         Ok(vec![(self.of)(one(inputs)?, self.numbers)])
     }
@@ -91,6 +133,11 @@ impl Function for ReluFunction {
 
     fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
         total(outputs).saturating_mul(4)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let (inputs, shapes) = (vec![given.edges[0]], vec![given.shapes[0].clone()]);
+        to.part(&self.0, inputs, shapes, &Arguments::new(), &[]).map(Some)
     }
 
     fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
@@ -189,7 +236,6 @@ fn gelu(described: &mut Described) -> FunctionResult {
 
 fn gelu_by_tanh(value: Value) -> Value {
     by_element!(value, |x| {
-        const ROOT: f32 = 0.797_884_6; // √(2 / π)
         let inner = (x.clone() + x.clone() * x.clone() * x.clone() * 0.044715) * ROOT;
         x * (inner.tanh() + 1.0) * 0.5
     })

@@ -3,9 +3,10 @@
 use super::argument::Described;
 use super::elementwise::by_element;
 use super::rules::{axes, axis, one, only, spread};
-use super::{Function, FunctionResult, NN, NUMPY, OperationEntry, ValueKind, total};
+use super::{Exported, Function, FunctionResult, NN, NUMPY, OperationEntry, ValueKind, total};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
+use crate::layers::{Edge, Exporting};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -113,6 +114,50 @@ impl Function for Along {
 
     fn scratch(&self, inputs: &[Shape], _: &[Shape]) -> usize {
         total(inputs).saturating_mul(4)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let (x, shape) = (given.edges[0], &given.shapes[0]);
+        let axes = self.axes(shape.rank())?;
+        let along = |axis: usize| vec![("axis", (axis as i64).into())];
+        Ok(Some(vec![match (&self.what, &axes[..]) {
+            (AxisFunction::Softmax, [axis]) => to.op("Softmax", &[x], along(*axis)),
+            (AxisFunction::LogSoftmax, [axis]) => to.op("LogSoftmax", &[x], along(*axis)),
+            (AxisFunction::Softmax | AxisFunction::LogSoftmax, axes) => {
+                let largest = to.reduce("ReduceMax", x, axes, true);
+                let shifted = to.sub(x, largest);
+                let powers = to.op("Exp", &[shifted], vec![]);
+                let all = to.reduce("ReduceSum", powers, axes, true);
+                if self.what == AxisFunction::Softmax {
+                    to.div(powers, all)
+                } else {
+                    let log = to.op("Log", &[all], vec![]);
+                    to.sub(shifted, log)
+                }
+            }
+            (AxisFunction::Activation(activation), [axis]) => {
+                let last = shape.rank() - 1;
+                let mut order: Vec<usize> = (0..=last).collect();
+                order.swap(*axis, last);
+                let turned = Shape::new(order.iter().map(|axis| shape.sizes()[*axis]).collect::<Vec<_>>());
+                let x = to.transpose(x, &order);
+                let x = to.activate(activation, x, &turned)?;
+                to.transpose(x, &order)
+            }
+            (AxisFunction::Cumsum, [axis]) => {
+                let axis = to.int(*axis as i64);
+                to.op("CumSum", &[x, axis], vec![])
+            }
+            (AxisFunction::Normalize { order: 2, epsilon }, axes) if *epsilon > 0.0 => {
+                let squares = to.mul(x, x);
+                let sum = to.reduce("ReduceSum", squares, axes, true);
+                let norm = to.op("Sqrt", &[sum], vec![]);
+                let least = to.number(*epsilon);
+                let norm = to.op("Max", &[norm, least], vec![]);
+                to.div(x, norm)
+            }
+            _ => return Ok(None),
+        }]))
     }
 
     fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {

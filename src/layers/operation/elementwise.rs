@@ -4,8 +4,10 @@ use burn::tensor::Tensor;
 
 use super::argument::Described;
 use super::rules::{one, only};
-use super::{Function, FunctionResult, MATH, NUMPY, OperationEntry, ValueKind};
+use super::{Exported, Function, FunctionResult, MATH, NUMPY, OperationEntry, ValueKind};
 use crate::error::{Error, Result};
+use crate::formats::onnx::Element;
+use crate::layers::{Edge, Exporting};
 use crate::ops::{ElementWise, Value};
 use crate::shape::Shape;
 
@@ -66,6 +68,10 @@ impl Function for Unary {
 
     fn kind(&self, inputs: &[ValueKind]) -> Result<ValueKind> {
         self.becomes.of(inputs)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        Ok(element_wise(given, to))
     }
 
     fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
@@ -193,7 +199,81 @@ impl Function for RoundFunction {
         Ok(vec![only(inputs)?.clone()])
     }
 
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let x = given.edges[0];
+        if self.factor == 1.0 {
+            return Ok(Some(vec![to.op("Round", &[x], vec![])]));
+        }
+        let scaled = to.mul_number(x, self.factor);
+        let rounded = to.op("Round", &[scaled], vec![]);
+        let factor = to.number(self.factor);
+        Ok(Some(vec![to.div(rounded, factor)]))
+    }
+
     fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
         Ok(vec![one(inputs)?.map(*self)])
     }
+}
+
+/// An element-wise operation of one value as ONNX operators.
+fn element_wise(given: &Exported<'_>, to: &mut Exporting<'_>) -> Option<Vec<Edge>> {
+    let x = given.edges[0];
+    let operator = match given.class {
+        "Negative" => "Neg",
+        "Absolute" | "Abs" => "Abs",
+        "Arcsin" => "Asin",
+        "Arccos" => "Acos",
+        "Arctan" => "Atan",
+        own @ ("Sign" | "Sqrt" | "Reciprocal" | "Exp" | "Log" | "Sin" | "Cos" | "Tan" | "Sinh" | "Cosh" | "Tanh"
+        | "Erf" | "Floor" | "Ceil") => own,
+        "Copy" | "StopGradient" => return Some(vec![x]),
+        "Square" => return Some(vec![to.mul(x, x)]),
+        "Rsqrt" => {
+            let root = to.op("Sqrt", &[x], vec![]);
+            return Some(vec![to.op("Reciprocal", &[root], vec![])]);
+        }
+        "Expm1" => {
+            let half = to.mul_number(x, 0.5);
+            let tanh = to.op("Tanh", &[half], vec![]);
+            let exp = to.op("Exp", &[x], vec![]);
+            let sum = to.add_number(exp, 1.0);
+            return Some(vec![to.mul(tanh, sum)]);
+        }
+        "Log1p" => {
+            let sum = to.add_number(x, 1.0);
+            return Some(vec![to.op("Log", &[sum], vec![])]);
+        }
+        "Log2" | "Log10" => {
+            let log = to.op("Log", &[x], vec![]);
+            let factor = if given.class == "Log2" { std::f32::consts::LOG2_E } else { std::f32::consts::LOG10_E };
+            return Some(vec![to.mul_number(log, factor)]);
+        }
+        "Isnan" | "Isinf" => {
+            let truth = to.op(if given.class == "Isnan" { "IsNaN" } else { "IsInf" }, &[x], vec![]);
+            return Some(vec![to.cast(truth, Element::Float)]);
+        }
+        "LogicalNot" => {
+            let zero = to.number(0.0);
+            let truth = to.op("Equal", &[x, zero], vec![]);
+            return Some(vec![to.cast(truth, Element::Float)]);
+        }
+        "Trunc" => {
+            let size = to.op("Abs", &[x], vec![]);
+            let whole = to.op("Floor", &[size], vec![]);
+            let sign = to.op("Sign", &[x], vec![]);
+            return Some(vec![to.mul(whole, sign)]);
+        }
+        "Isfinite" => {
+            let (infinite, nan) = (to.op("IsInf", &[x], vec![]), to.op("IsNaN", &[x], vec![]));
+            let either = to.op("Or", &[infinite, nan], vec![]);
+            let neither = to.op("Not", &[either], vec![]);
+            return Some(vec![to.cast(neither, Element::Float)]);
+        }
+        "ZerosLike" | "OnesLike" => {
+            let zeros = to.mul_number(x, 0.0);
+            return Some(vec![if given.class == "OnesLike" { to.add_number(zeros, 1.0) } else { zeros }]);
+        }
+        _ => return None,
+    };
+    Some(vec![to.op(operator, &[x], vec![])])
 }

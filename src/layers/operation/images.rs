@@ -2,10 +2,10 @@
 
 use super::argument::Described;
 use super::rules::{one, only};
-use super::{Function, FunctionResult, OperationEntry, ValueKind};
+use super::{Exported, Function, FunctionResult, OperationEntry, ValueKind};
 use crate::config::Configure;
 use crate::error::{Error, Result};
-use crate::layers::{Call, Layer, Resizing};
+use crate::layers::{Arguments, Call, Edge, Exporting, Layer, Resizing};
 use crate::ops::{Interpolation, Value};
 use crate::shape::Shape;
 
@@ -49,6 +49,11 @@ impl Function for Resize {
 
     fn scratch(&self, inputs: &[Shape], _: &[Shape]) -> usize {
         inputs.first().and_then(|input| self.layer.scratch(input, false).ok()).unwrap_or(usize::MAX)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let (inputs, shapes) = (vec![given.edges[0]], vec![given.shapes[0].clone()]);
+        to.part(&self.layer, inputs, shapes, &Arguments::new(), &[]).map(Some)
     }
 
     fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {

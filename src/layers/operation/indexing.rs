@@ -5,9 +5,11 @@ use serde_json::Value as Json;
 use super::argument::{Described, Operand};
 use super::axes::counted;
 use super::rules::{axis, check_rank, one, only};
-use super::{Function, FunctionResult, NN, NUMPY, OperationEntry, ValueKind, total};
+use super::{Exported, Function, FunctionResult, NN, NUMPY, OperationEntry, ValueKind, total};
 use crate::config::brief;
 use crate::error::{Error, Result};
+use crate::formats::onnx::Element;
+use crate::layers::{Edge, Exporting};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -170,6 +172,35 @@ impl Function for GetItem {
         total(inputs).saturating_mul(4)
     }
 
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let mut x = given.edges[0];
+        let rank = given.shapes[0].rank();
+        let used = self.parts.iter().filter(|part| !matches!(part, KeyPart::New | KeyPart::Rest)).count();
+        // The axis of the result so far.
+        let mut axis = 0;
+        for part in &self.parts {
+            match part {
+                KeyPart::New => {
+                    x = to.unsqueeze(x, axis);
+                    axis += 1;
+                }
+                KeyPart::Rest => axis += rank - used,
+                KeyPart::Cell(cell) => x = to.gather_one(x, *cell, axis),
+                KeyPart::Slice { start, stop, step } => {
+                    let whole = start.is_none() && stop.is_none() && *step == 1;
+                    let (first, last) = if *step > 0 { (0, i64::MAX) } else { (i64::MAX, i64::MIN) };
+                    if !whole {
+                        let numbers = [start.unwrap_or(first), stop.unwrap_or(last), axis as i64, *step];
+                        let numbers = numbers.map(|number| to.ints([number]));
+                        x = to.op("Slice", &[x, numbers[0], numbers[1], numbers[2], numbers[3]], vec![]);
+                    }
+                    axis += 1;
+                }
+            }
+        }
+        Ok(Some(vec![x]))
+    }
+
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
         let mut value = one(inputs)?;
         let (sizes, whole) = (value.sizes(), value.len());
@@ -281,6 +312,13 @@ impl Function for Take {
         total(outputs).saturating_mul(4).saturating_add(total(inputs).saturating_mul(5))
     }
 
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let (Some(axis), [input, indices]) = (self.axis, given.edges) else { return Ok(None) };
+        let axis = counted(axis, given.shapes[0].rank())?;
+        let places = to.cast(*indices, Element::Int64);
+        Ok(Some(vec![to.op("Gather", &[*input, places], vec![("axis", (axis as i64).into())])]))
+    }
+
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
         let mut inputs = inputs.into_iter();
         let (Some(mut value), Some(indices)) = (inputs.next(), inputs.next()) else {
@@ -343,6 +381,14 @@ impl Function for OneHotFunction {
 
     fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
         total(outputs).saturating_mul(3)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let codes = to.one_hot(given.edges[0], self.classes);
+        let last = given.shapes[0].rank();
+        let mut order: Vec<usize> = (0..last).collect();
+        order.insert(counted(self.axis, last + 1)?, last);
+        Ok(Some(vec![to.transpose(codes, &order)]))
     }
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {

@@ -4,8 +4,9 @@ use super::argument::{Described, Operand};
 use super::axes::counted;
 use super::rules::{check_rank, one, only};
 use super::shapes::axis_or_first;
-use super::{CORE, Function, FunctionResult, NUMPY, OperationEntry, total};
+use super::{CORE, Exported, Function, FunctionResult, NUMPY, OperationEntry, total};
 use crate::error::{Error, Result};
+use crate::layers::{Edge, Exporting};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -73,6 +74,15 @@ impl Function for Joined {
 
     fn takes_nothing(&self) -> bool {
         !self.is_new
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let axis = counted(self.axis, given.outputs[0].rank())?;
+        let mut edges = given.edges.to_vec();
+        if self.is_new {
+            edges.iter_mut().for_each(|edge| *edge = to.unsqueeze(*edge, axis));
+        }
+        Ok(Some(vec![to.concat(&edges, axis)]))
     }
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
@@ -197,6 +207,18 @@ impl Function for SplitFunction {
 
     fn scratch(&self, inputs: &[Shape], _: &[Shape]) -> usize {
         total(inputs)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let (x, shape) = (given.edges[0], &given.shapes[0]);
+        let axis = counted(self.axis, shape.rank())?;
+        let mut edges = Vec::new();
+        for (start, length) in self.parts(shape.sizes()[axis])? {
+            let Some(length) = length else { return Ok(None) };
+            let part = to.slice(x, axis, start, Some(start + length));
+            edges.push(if matches!(self.cuts, Cuts::Single(_)) { to.squeeze(part, axis) } else { part });
+        }
+        Ok(Some(edges))
     }
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {

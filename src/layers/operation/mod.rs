@@ -27,7 +27,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 
 use self::argument::{Described, Operand};
-use super::{Arguments, Call, Common, HasCommon, Layer};
+use super::{Arguments, Call, Common, Edge, Exporting, HasCommon, Layer, OnnxNumbers};
 use crate::config::{Config, Configure};
 use crate::error::{Error, Result};
 use crate::ops::Value;
@@ -61,11 +61,25 @@ trait Function: Debug + Send + Sync {
         false
     }
 
+    /// The operation as ONNX operators; `None` if it has no such form.
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let _ = (given, to);
+        Ok(None)
+    }
+
     /// Computes the outputs, whose sizes are already checked; a scalar argument has rank 1.
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>>;
 }
 
 type FunctionResult = Result<Box<dyn Function>>;
+
+/// The arguments of an operation in an ONNX graph, constants included.
+struct Exported<'a> {
+    class: &'static str,
+    edges: &'a [Edge],
+    shapes: &'a [Shape],
+    outputs: &'a [Shape],
+}
 
 /// An operation of the list.
 struct OperationEntry {
@@ -371,6 +385,24 @@ impl Layer for Operation {
         // Intermediate results are saved for the backward pass.
         let own = if training { own.saturating_mul(2) } else { own };
         Ok(constants.fold(own, usize::saturating_add))
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let (shapes, outputs) = (self.all_shapes(to.shapes())?, to.output_shapes().to_vec());
+        let mut inputs = to.inputs().to_vec().into_iter();
+        let edges = self.operands.iter().filter_map(|operand| match operand {
+            Operand::Constant(constant) => {
+                let sizes = constant.shape().sizes().iter().map(|size| size.unwrap_or(1)).collect();
+                Some(to.constant("constant", OnnxNumbers { sizes, values: constant.numbers().to_vec() }))
+            }
+            _ => inputs.next(),
+        });
+        let edges: Vec<Edge> = edges.collect();
+        let given = Exported { class: self.class, edges: &edges, shapes: &shapes, outputs: &outputs };
+        self.function.onnx(&given, to)?.ok_or_else(|| {
+            let what = format!("the operation `{}` of these arguments in ONNX", self.class);
+            Error::unsupported(what, "operations that ONNX has, of values of known sizes")
+        })
     }
 
     fn forward_all(&self, inputs: Vec<Value>, _: &mut Call<'_>) -> Result<Vec<Value>> {

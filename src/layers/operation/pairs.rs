@@ -3,8 +3,10 @@
 use super::argument::{Described, Operand};
 use super::elementwise::{Becomes, not, truncated};
 use super::rules::{broadcast, lifted, only, spread};
-use super::{Function, FunctionResult, NUMPY, OperationEntry, ValueKind, total};
+use super::{Exported, Function, FunctionResult, NUMPY, OperationEntry, ValueKind, total};
 use crate::error::{Error, Result};
+use crate::formats::onnx::Element;
+use crate::layers::{Edge, Exporting};
 use crate::ops::{ElementWise, Value};
 use crate::shape::Shape;
 
@@ -31,6 +33,60 @@ impl Function for Pair {
 
     fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
         total(outputs).saturating_mul(if self.repeats { 1 } else { 4 })
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        if self.is_of_bools {
+            return Ok(None);
+        }
+        let [a, b] = given.edges[..] else { return Ok(None) };
+        let compared = |to: &mut Exporting<'_>, operator: &'static str| {
+            let truth = to.op(operator, &[a, b], vec![]);
+            to.cast(truth, Element::Float)
+        };
+        Ok(Some(vec![match given.class {
+            "Add" => to.add(a, b),
+            "Subtract" => to.sub(a, b),
+            "Multiply" => to.mul(a, b),
+            "TrueDivide" | "Divide" => to.div(a, b),
+            "Maximum" => to.op("Max", &[a, b], vec![]),
+            "Minimum" => to.op("Min", &[a, b], vec![]),
+            "Equal" => compared(to, "Equal"),
+            "Greater" => compared(to, "Greater"),
+            "GreaterEqual" => compared(to, "GreaterOrEqual"),
+            "Less" => compared(to, "Less"),
+            "LessEqual" => compared(to, "LessOrEqual"),
+            "NotEqual" => {
+                let same = to.op("Equal", &[a, b], vec![]);
+                let truth = to.op("Not", &[same], vec![]);
+                to.cast(truth, Element::Float)
+            }
+            "DivideNoNan" => {
+                let (zero, quotient) = (to.number(0.0), to.div(a, b));
+                let is_zero = to.op("Equal", &[b, zero], vec![]);
+                to.op("Where", &[is_zero, zero, quotient], vec![])
+            }
+            "Logaddexp" => {
+                let (larger, difference) = (to.op("Max", &[a, b], vec![]), to.sub(a, b));
+                let distance = to.op("Abs", &[difference], vec![]);
+                let distance = to.op("Neg", &[distance], vec![]);
+                let exp = to.op("Exp", &[distance], vec![]);
+                let sum = to.add_number(exp, 1.0);
+                let log = to.op("Log", &[sum], vec![]);
+                to.add(larger, log)
+            }
+            "LogicalAnd" | "LogicalOr" | "LogicalXor" => {
+                let (a, b) = (to.truth(a), to.truth(b));
+                let operator = match given.class {
+                    "LogicalAnd" => "And",
+                    "LogicalOr" => "Or",
+                    _ => "Xor",
+                };
+                let truth = to.op(operator, &[a, b], vec![]);
+                to.cast(truth, Element::Float)
+            }
+            _ => return Ok(None),
+        }]))
     }
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
@@ -200,6 +256,11 @@ impl Function for Power {
         total(outputs).saturating_mul(3)
     }
 
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let [base, exponent] = given.edges[..] else { return Ok(None) };
+        Ok(Some(vec![to.op("Pow", &[base, exponent], vec![])]))
+    }
+
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
         let [base, exponent] = two(inputs)?;
         let base = spread(base, &outputs[0])?;
@@ -234,6 +295,12 @@ impl Function for Where {
 
     fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
         total(outputs).saturating_mul(4)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let [condition, yes, no] = given.edges[..] else { return Ok(None) };
+        let truth = to.truth(condition);
+        Ok(Some(vec![to.op("Where", &[truth, yes, no], vec![])]))
     }
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
@@ -274,6 +341,17 @@ impl Function for Clip {
 
     fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
         total(outputs).saturating_mul(4)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let mut value = given.edges[0];
+        for (operator, bound) in [("Max", self.low), ("Min", self.high)] {
+            if let Some(bound) = bound {
+                let bound = to.number(bound);
+                value = to.op(operator, &[value, bound], vec![]);
+            }
+        }
+        Ok(Some(vec![value]))
     }
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
@@ -331,6 +409,23 @@ impl Function for Cast {
 
     fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
         total(outputs).saturating_mul(2)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let x = given.edges[0];
+        Ok(match self.to {
+            None | Some(ValueKind::Float) => Some(vec![x]),
+            Some(ValueKind::Bool) => {
+                let truth = to.truth(x);
+                Some(vec![to.cast(truth, Element::Float)])
+            }
+            Some(ValueKind::Int) => {
+                let (low, high) = self.range;
+                let x = to.clip(x, low, high);
+                let whole = to.cast(x, Element::Int64);
+                Some(vec![to.cast(whole, Element::Float)])
+            }
+        })
     }
 
     fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {

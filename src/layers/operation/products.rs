@@ -2,8 +2,9 @@
 
 use super::argument::Described;
 use super::rules::{broadcast, check_rank};
-use super::{Function, FunctionResult, NUMPY, OperationEntry, total};
+use super::{Exported, Function, FunctionResult, NUMPY, OperationEntry, total};
 use crate::error::{Error, Result};
+use crate::layers::{Edge, Exporting};
 use crate::ops::{Value, einsum};
 use crate::shape::{Shape, check_count};
 
@@ -53,6 +54,10 @@ impl Function for Matmul {
         let whole = total(outputs);
         let grown = |input: &Shape| input.known_len().saturating_mul((whole / input.known_len().max(1)).max(1));
         inputs.iter().map(grown).fold(whole, usize::saturating_add)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        Ok(Some(vec![to.matmul(given.edges[0], given.edges[1])]))
     }
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
@@ -181,6 +186,13 @@ impl Function for Einsum {
         // Each product takes transposed copies, and is transposed itself.
         let all = between.fold(total(inputs).saturating_add(total(outputs)), usize::saturating_add);
         all.saturating_mul(2)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let text = |names: &Vec<char>| names.iter().collect::<String>();
+        let inputs: Vec<String> = self.inputs.iter().map(text).collect();
+        let equation = format!("{}->{}", inputs.join(","), text(&self.output));
+        Ok(Some(vec![to.op("Einsum", given.edges, vec![("equation", equation.into())])]))
     }
 
     fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {

@@ -4,8 +4,10 @@ use super::argument::Described;
 use super::axes::{largest, sum};
 use super::pairs::truth;
 use super::rules::{axes, one, only, spread};
-use super::{Function, FunctionResult, MATH, NUMPY, OperationEntry, ValueKind, total};
+use super::{Exported, Function, FunctionResult, MATH, NUMPY, OperationEntry, ValueKind, total};
 use crate::error::{Error, Result};
+use crate::formats::onnx::Element;
+use crate::layers::{Edge, Exporting};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -155,6 +157,53 @@ impl Function for ReductionFunction {
 
     fn takes_nothing(&self) -> bool {
         matches!(self.what, Reduce::Sum | Reduce::Mean | Reduce::Prod | Reduce::CountNonzero)
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let (x, shape) = (given.edges[0], &given.shapes[0]);
+        let axes = self.axes(shape.rank())?;
+        if axes.is_empty() {
+            return Ok(None);
+        }
+        let reduced = match self.what {
+            Reduce::Sum => to.reduce("ReduceSum", x, &axes, self.keepdims),
+            Reduce::Mean => to.reduce("ReduceMean", x, &axes, self.keepdims),
+            Reduce::Max => to.reduce("ReduceMax", x, &axes, self.keepdims),
+            Reduce::Min => to.reduce("ReduceMin", x, &axes, self.keepdims),
+            Reduce::Prod => to.reduce("ReduceProd", x, &axes, self.keepdims),
+            Reduce::Logsumexp => to.reduce("ReduceLogSumExp", x, &axes, self.keepdims),
+            Reduce::Var | Reduce::Std => {
+                let mean = to.reduce("ReduceMean", x, &axes, true);
+                let deviation = to.sub(x, mean);
+                let squares = to.mul(deviation, deviation);
+                let variance = to.reduce("ReduceMean", squares, &axes, self.keepdims);
+                if self.what == Reduce::Std { to.op("Sqrt", &[variance], vec![]) } else { variance }
+            }
+            Reduce::Argmax | Reduce::Argmin => {
+                let ([axis], Some(_)) = (&axes[..], &self.axes) else { return Ok(None) };
+                let operator = if self.what == Reduce::Argmax { "ArgMax" } else { "ArgMin" };
+                let attributes = vec![("axis", (*axis as i64).into()), ("keepdims", i64::from(self.keepdims).into())];
+                let place = to.op(operator, &[x], attributes);
+                to.cast(place, Element::Float)
+            }
+            Reduce::Any | Reduce::All | Reduce::CountNonzero => {
+                let truth = to.truth(x);
+                let truth = to.cast(truth, Element::Float);
+                let operator = match self.what {
+                    Reduce::Any => "ReduceMax",
+                    Reduce::All => "ReduceMin",
+                    _ => "ReduceSum",
+                };
+                to.reduce(operator, truth, &axes, self.keepdims)
+            }
+        };
+        Ok(Some(vec![match self.initial {
+            None => reduced,
+            Some(initial) => {
+                let initial = to.number(initial);
+                to.op(if self.what == Reduce::Max { "Max" } else { "Min" }, &[reduced, initial], vec![])
+            }
+        }]))
     }
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {

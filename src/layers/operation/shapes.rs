@@ -3,8 +3,9 @@
 use super::argument::{Described, Operand};
 use super::axes::{axis_or, counted};
 use super::rules::{axes, axis, check_rank, one, only, spread};
-use super::{Function, FunctionResult, NUMPY, OperationEntry, total};
+use super::{Exported, Function, FunctionResult, NUMPY, OperationEntry, total};
 use crate::error::{Error, Result};
+use crate::layers::{Edge, Exporting};
 use crate::ops::Value;
 use crate::shape::{Shape, check_count};
 
@@ -374,6 +375,70 @@ impl Function for Reshaping {
 
     fn takes_nothing(&self) -> bool {
         matches!(self, Self::Pad { mode: PadMode::Constant(_), .. })
+    }
+
+    fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
+        let (mut x, shape, output) = (given.edges[0], &given.shapes[0], &given.outputs[0]);
+        let rank = shape.rank();
+        let sizes: Vec<i64> = output.sizes().iter().map(|size| size.map_or(-1, |size| size as i64)).collect();
+        let ints = |axes: Vec<usize>| axes.into_iter().map(|axis| axis as i64).collect::<Vec<_>>();
+        Ok(Some(vec![match self {
+            Self::ExpandDims(own) => {
+                let axes = to.ints(ints(Self::inserted(own, rank)?));
+                to.op("Unsqueeze", &[x, axes], vec![])
+            }
+            Self::Squeeze(Some(own)) => {
+                let axes = to.ints(ints(axes("axis", own, rank)?));
+                to.op("Squeeze", &[x, axes], vec![])
+            }
+            Self::Reshape(own) => to.reshape(x, own.iter().map(|size| *size as i64).collect::<Vec<_>>()),
+            Self::Ravel => to.reshape(x, [-1]),
+            Self::Squeeze(None) if sizes.iter().filter(|size| **size < 0).count() <= 1 => to.reshape(x, sizes),
+            Self::Transpose(_) | Self::Swapaxes(..) | Self::Moveaxis(..) => to.transpose(x, &self.order(rank)?),
+            Self::BroadcastTo(own) => {
+                let sizes = to.ints(ints(own.clone()));
+                to.op("Expand", &[x, sizes], vec![])
+            }
+            Self::Flip(own) => {
+                let axes = match own {
+                    Some(own) => axes("axis", own, rank)?,
+                    None => (0..rank).collect(),
+                };
+                axes.into_iter().fold(x, |x, axis| to.flip(x, axis))
+            }
+            Self::Roll { shift, axis: Some(own) } => {
+                for (shift, axis) in shift.iter().zip(own) {
+                    let axis = counted(*axis, rank)?;
+                    let Some(length) = shape.sizes()[axis].filter(|length| *length > 0) else { return Ok(None) };
+                    let start = (-shift).rem_euclid(length as isize).unsigned_abs();
+                    if start > 0 {
+                        let parts = [to.slice(x, axis, start, None), to.slice(x, axis, 0, Some(start))];
+                        x = to.concat(&parts, axis);
+                    }
+                }
+                x
+            }
+            Self::Tile(repeats) if repeats.len() <= rank => {
+                let counts = std::iter::repeat_n(1, rank - repeats.len()).chain(repeats.iter().copied()).collect();
+                let counts = to.ints(ints(counts));
+                to.op("Tile", &[x, counts], vec![])
+            }
+            Self::Repeat { repeats, axis: Some(own) } => {
+                let axis = counted(*own, rank)?;
+                let Some(length) = shape.sizes()[axis] else { return Ok(None) };
+                let count = |place: usize| repeats[if repeats.len() == 1 { 0 } else { place }];
+                let places = (0..length).flat_map(|place| std::iter::repeat_n(place as i64, count(place))).collect();
+                to.gather(x, places, axis)
+            }
+            Self::Pad { widths, mode } => {
+                let widths = Self::widths(widths, rank)?;
+                match mode {
+                    PadMode::Constant(fill) => to.pad(x, (0, rank), &widths, *fill),
+                    _ => return Ok(None),
+                }
+            }
+            _ => return Ok(None),
+        }]))
     }
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {

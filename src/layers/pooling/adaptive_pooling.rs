@@ -1,7 +1,8 @@
 //! Pooling to an output of a given size, whatever the size of the input.
 
+use super::onnx_bins;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::{self, PoolKind, Value};
 use crate::shape::{DataFormat, Shape, Spatial};
 
@@ -48,6 +49,10 @@ macro_rules! adaptive_pooling {
                     most = most.max(Shape::new(sizes.clone()).known_len());
                 }
                 Ok(most.saturating_add(parts))
+            }
+
+            fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+                onnx_bins(to, PoolKind::$kind, &self.output_size.0, self.data_format)
             }
 
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -1,8 +1,9 @@
 //! Global pooling: the maximum or mean of each channel over all spatial dimensions.
 
-use super::frozen;
+use super::{frozen, onnx_global};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::formats::onnx::Element;
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::{self, PoolKind, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -42,6 +43,24 @@ macro_rules! global_pooling {
 
             fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
                 frozen::global(freezing, PoolKind::$kind, self.data_format)
+            }
+
+            fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+                let mask = to.mask(0).filter(|_| $masked);
+                to.set_masks(vec![None]);
+                if let Some(mask) = mask {
+                    let mask = to.truth(mask);
+                    let mask = to.cast(mask, Element::Float);
+                    let mask = to.unsqueeze(mask, 2);
+                    let input = to.channels_last(to.input(), self.data_format, $n + 2);
+                    let counted = to.mul(input, mask);
+                    let sum = to.reduce("ReduceSum", counted, &[1], self.keepdims);
+                    let count = to.reduce("ReduceSum", mask, &[1], self.keepdims);
+                    let mean = to.div(sum, count);
+                    let format = if self.keepdims { self.data_format } else { DataFormat::ChannelsLast };
+                    return Ok(vec![to.restore_last(mean, format, $n + 2)]);
+                }
+                Ok(vec![onnx_global(to, PoolKind::$kind, $n, self.data_format, self.keepdims)])
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -3,7 +3,7 @@
 use super::frozen;
 use crate::error::Result;
 use crate::layers::windows::Windows;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::{self, PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 
@@ -52,6 +52,10 @@ macro_rules! pooling {
 
             fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
                 frozen::windows(freezing, PoolKind::$kind, &self.windows())
+            }
+
+            fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+                self.windows().onnx_pooling(to, PoolKind::$kind)
             }
 
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use crate::config::choice;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::{MAX_RANK, Value};
 use crate::shape::Shape;
 
@@ -133,6 +133,10 @@ impl Layer for CategoryEncoding {
         Ok(self.output_mode.scratch(input.known_len(), self.num_tokens))
     }
 
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        self.output_mode.onnx(to, to.input(), self.num_tokens)
+    }
+
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         self.output_mode.encode(input, self.num_tokens)
     }
@@ -154,6 +158,26 @@ impl BuiltIn for CategoryEncoding {
 
     fn classes(&self) -> Option<usize> {
         Some(self.num_tokens)
+    }
+}
+
+impl OutputMode {
+    /// As [`encode`](Self::encode), as ONNX operators.
+    pub(super) fn onnx(&self, to: &mut Exporting<'_>, numbers: Edge, depth: usize) -> Result<Vec<Edge>> {
+        let rank = to.rank();
+        Ok(vec![match self {
+            Self::Int => numbers,
+            Self::OneHot => {
+                let squeezed = rank > 1 && to.shape().sizes()[rank - 1] == Some(1);
+                let numbers = if squeezed { to.squeeze(numbers, rank - 1) } else { numbers };
+                to.one_hot(numbers, depth)
+            }
+            mode => {
+                let one_hot = to.one_hot(numbers, depth);
+                let operator = if *mode == Self::Count { "ReduceSum" } else { "ReduceMax" };
+                to.reduce(operator, one_hot, &[1], false)
+            }
+        }])
     }
 }
 

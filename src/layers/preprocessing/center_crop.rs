@@ -1,8 +1,8 @@
 //! `CenterCrop`: the center of an image.
 
-use super::{part_of_aspect_ratio, resizing_len, with_size};
+use super::{onnx_middle, onnx_resize, part_of_aspect_ratio, resizing_len, with_size};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer, OutputMemory, Preparation};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, OutputMemory, Preparation};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -68,6 +68,23 @@ impl Layer for CenterCrop {
 
     fn output_memory(&self) -> OutputMemory {
         OutputMemory::Part
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let mut input = to.channels_last(to.input(), self.data_format, 4);
+        let sizes = to.known(&self.data_format.to_channels_last(to.shape()))?;
+        let (rows, columns) = (sizes[0], sizes[1]);
+        if rows >= self.height && columns >= self.width {
+            input = onnx_middle(to, input, [rows, columns], [self.height, self.width]);
+        } else {
+            let parts = [
+                part_of_aspect_ratio(rows, columns, self.height, self.width),
+                part_of_aspect_ratio(columns, rows, self.width, self.height),
+            ];
+            input = onnx_middle(to, input, [rows, columns], parts);
+            input = onnx_resize(to, input, parts, [self.height, self.width], &Interpolation::Bilinear, false);
+        }
+        Ok(vec![to.restore_last(input, self.data_format, 4)])
     }
 
     fn preparation(&self) -> Preparation {

@@ -3,7 +3,8 @@
 use super::OutputMode;
 use crate::datasets::IntoSamples;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::formats::onnx::Element;
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, OnnxNumbers as Numbers};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -145,6 +146,24 @@ impl Layer for Discretization {
         // Each number compared with each boundary, and the results of the comparison.
         let grid = numbers.saturating_mul(boundaries).saturating_mul(3);
         Ok(grid.saturating_add(self.output_mode.scratch(numbers, boundaries.saturating_add(1))))
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let boundaries = self.boundaries()?.to_vec();
+        let rank = to.rank();
+        let column = to.unsqueeze(to.input(), rank);
+        let count = boundaries.len();
+        let numbers = if count == 0 {
+            to.mul_number(to.input(), 0.0)
+        } else {
+            let row = to.constant("boundaries", Numbers { sizes: vec![count], values: boundaries });
+            let missed = to.op("Greater", &[row, column], vec![]);
+            let missed = to.cast(missed, Element::Float);
+            let missed = to.reduce("ReduceSum", missed, &[rank], false);
+            let count = to.number(count as f32);
+            to.sub(count, missed)
+        };
+        self.output_mode.onnx(to, numbers, count + 1)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -32,6 +32,7 @@ pub use vocabulary::{Token, Vocabulary};
 
 use crate::datasets::Column;
 use crate::error::{Error, Result};
+use crate::layers::{Edge, Exporting, onnx_resize_axis};
 use crate::ops::{Interpolation, resize_len};
 use crate::shape::{DataFormat, Shape};
 
@@ -76,4 +77,26 @@ pub(super) fn resizing_len(images: &[usize], [height, width]: [usize; 2], interp
     let rows = resize_len(images, 1, height, interpolation);
     let between = [&[images[0], height], &images[2..]].concat();
     padded.saturating_add(rows).saturating_add(resize_len(&between, 2, width, interpolation))
+}
+
+/// The middle of images (batch, rows, columns, channels) of the sizes `from`, as an ONNX value.
+fn onnx_middle(to: &mut Exporting<'_>, x: Edge, from: [usize; 2], parts: [usize; 2]) -> Edge {
+    let border = |index: usize| {
+        let before = (from[index] - parts[index]) / 2;
+        (before, from[index] - parts[index] - before)
+    };
+    to.crop(x, 1, &[border(0), border(1)])
+}
+
+/// Images (batch, rows, columns, channels) resized, as an ONNX value.
+fn onnx_resize(
+    to: &mut Exporting<'_>,
+    x: Edge,
+    from: [usize; 2],
+    into: [usize; 2],
+    interpolation: &Interpolation,
+    antialias: bool,
+) -> Edge {
+    let rows = onnx_resize_axis(to, x, (1, 4), from[0], into[0], interpolation, antialias);
+    onnx_resize_axis(to, rows, (2, 4), from[1], into[1], interpolation, antialias)
 }

@@ -10,7 +10,8 @@ use crate::kernels::activation::Activation;
 use crate::kernels::batch_norm::PreparedNormalization;
 use crate::kernels::merge;
 use crate::layers::{
-    BuiltIn, Call, Common, Freezing, Frozen, FrozenStep, HasCommon, Layer, LayerArguments, WeightSpec, copied,
+    BuiltIn, Call, Common, Edge, Exporting, Freezing, Frozen, FrozenStep, HasCommon, Layer, LayerArguments,
+    OnnxNumbers, WeightSpec, copied,
 };
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -254,6 +255,36 @@ impl Layer for Normalization {
             }
             .into(),
         )
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let rank = to.rank();
+        let (axes, sizes) = self.kept(to.shape())?;
+        let all = |numbers: &Numbers| match numbers {
+            Numbers::One(number) => (Vec::new(), vec![*number]),
+            Numbers::Each(numbers) => {
+                let mut row = vec![1; rank];
+                axes.last().into_iter().for_each(|axis| row[*axis] = numbers.len());
+                (row, numbers.clone())
+            }
+        };
+        let ((mean_sizes, mean), (variance_sizes, variance)) = match (&self.arguments.mean, &self.arguments.variance) {
+            (Some(mean), Some(variance)) => (all(mean), all(variance)),
+            _ => {
+                let mut row = vec![1; rank];
+                axes.iter().zip(&sizes).for_each(|(axis, size)| row[*axis] = *size);
+                ((row.clone(), to.weight(0)?.values), (row, to.weight(1)?.values))
+            }
+        };
+        let deviation = variance.iter().map(|variance| variance.sqrt().max(EPSILON)).collect();
+        let mean = to.constant("mean", OnnxNumbers { sizes: mean_sizes, values: mean });
+        let deviation = to.constant("deviation", OnnxNumbers { sizes: variance_sizes, values: deviation });
+        if self.arguments.invert {
+            let product = to.mul(to.input(), deviation);
+            return Ok(vec![to.add(mean, product)]);
+        }
+        let difference = to.sub(to.input(), mean);
+        Ok(vec![to.div(difference, deviation)])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Argument, also_argument};
 use crate::error::{Error, Result};
 use crate::kernels::merge;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, Preparation, copied};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, Preparation, copied};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -122,6 +122,17 @@ impl Layer for Rescaling {
         });
         let fits = [factors.len(), summands.len()] == [width; 2];
         fits.then(|| FrozenRescaling { factors, summands, len: input.iter().product() }.into())
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let rank = to.rank();
+        let mut constant = |numbers: &Numbers| match numbers {
+            Numbers::One(number) => to.number(*number),
+            Numbers::Each(numbers) => to.along("numbers", numbers.clone(), rank - 1, rank),
+        };
+        let (scale, offset) = (constant(&self.scale), constant(&self.offset));
+        let scaled = to.mul(to.input(), scale);
+        Ok(vec![to.add(scaled, offset)])
     }
 
     fn preparation(&self) -> Preparation {

@@ -1,9 +1,9 @@
 //! `Resizing`: resizes images.
 
 use super::center_crop::crop_to_ratio;
-use super::{resizing_len, scaled, with_size};
+use super::{onnx_middle, onnx_resize, part_of_aspect_ratio, resizing_len, scaled, with_size};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer, Preparation};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, Preparation};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -89,6 +89,26 @@ impl Layer for Resizing {
             image[2] = image[2].saturating_add(columns.saturating_mul(2));
         }
         Ok(resizing_len(&image, [self.height, self.width], &self.interpolation))
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let mut input = to.channels_last(to.input(), self.data_format, 4);
+        let sample = to.known(&self.data_format.to_channels_last(to.shape()))?;
+        let mut sizes = [sample[0], sample[1]];
+        if self.crop_to_aspect_ratio {
+            let parts = [
+                part_of_aspect_ratio(sizes[0], sizes[1], self.height, self.width),
+                part_of_aspect_ratio(sizes[1], sizes[0], self.width, self.height),
+            ];
+            input = onnx_middle(to, input, sizes, parts);
+            sizes = parts;
+        } else if self.pad_to_aspect_ratio {
+            let borders = self.borders(sizes);
+            input = to.pad(input, (1, 4), &borders.map(|border| (border, border)), self.fill_value);
+            sizes = [sizes[0] + 2 * borders[0], sizes[1] + 2 * borders[1]];
+        }
+        let output = onnx_resize(to, input, sizes, [self.height, self.width], &self.interpolation, self.antialias);
+        Ok(vec![to.restore_last(output, self.data_format, 4)])
     }
 
     fn preparation(&self) -> Preparation {

@@ -6,7 +6,9 @@ use crate::config::choice;
 use crate::error::{Error, Result};
 use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::wrapped::{inner_forward, inner_weights};
-use crate::layers::{Arguments, BuiltIn, Call, GRU, HasCommon, LSTM, Layer, SimpleRNN, WeightSpec, Wrapped, entry};
+use crate::layers::{
+    Arguments, BuiltIn, Call, Edge, Exporting, GRU, HasCommon, LSTM, Layer, SimpleRNN, WeightSpec, Wrapped, entry,
+};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -247,6 +249,43 @@ impl Layer for Bidirectional {
             all = all.saturating_add(layer.scratch(input, training)?).saturating_add(outputs);
         }
         Ok(all)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        to.refuse_masks()?;
+        let (forward, backward) = self.directions()?;
+        let (edges, shapes) = (to.inputs().to_vec(), to.shapes().to_vec());
+        let positional = to.arguments().positional(edges.len());
+        let ((first, second), (first_shapes, second_shapes)) =
+            (halves(&edges[positional..])?, halves(&shapes[positional..])?);
+        let count = forward.layer.weights(&shapes[0])?.len();
+        let (weights, other_weights) = to.weights().split_at(count.min(to.weights().len()));
+        let mut run = |direction: &DirectedLayer, states: Vec<Edge>, state_shapes: Vec<Shape>, weights: &[Value]| {
+            let arguments = starting_from(states.len());
+            let inputs = std::iter::once(edges[0]).chain(states).collect();
+            let shapes = std::iter::once(shapes[0].clone()).chain(state_shapes).collect();
+            to.part(&*direction.layer, inputs, shapes, &arguments, weights)
+        };
+        let mut outputs = run(&forward, first, first_shapes, weights)?;
+        let mut others = run(&backward, second, second_shapes, other_weights)?;
+        let (one, mut other) = (outputs.remove(0), others.remove(0));
+        if forward.return_sequences {
+            other = to.flip(other, 1);
+        }
+        let merged = match &self.merge_mode {
+            None => vec![one, other],
+            Some(MergeMode::Sum) => vec![to.add(one, other)],
+            Some(MergeMode::Mul) => vec![to.mul(one, other)],
+            Some(MergeMode::Ave) => {
+                let sum = to.add(one, other);
+                vec![to.mul_number(sum, 0.5)]
+            }
+            Some(_) => {
+                let last = if forward.return_sequences { 2 } else { 1 };
+                vec![to.concat(&[one, other], last)]
+            }
+        };
+        Ok([merged, outputs, others].concat())
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

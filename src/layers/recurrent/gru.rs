@@ -5,7 +5,9 @@ use super::shared::gate;
 use crate::activations::Activation;
 use crate::error::Result;
 use crate::kernels::rnn::{PreparedGru, StepOrder};
-use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
+use crate::layers::{
+    Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, OnnxNumbers as Numbers, WeightSpec,
+};
 use crate::ops::{Recurrence, Value};
 use crate::shape::Shape;
 
@@ -85,6 +87,20 @@ impl Layer for GRU {
             self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedGru::new)?;
         let order = StepOrder { backwards: self.go_backwards, sequences: self.return_sequences };
         Some(FrozenGRU { prepared, order }.into())
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let (mut bias, mut recurrent_bias) = (to.weight_if(self.use_bias, 2)?, None);
+        if self.reset_after
+            && let Some(both) = bias.take()
+        {
+            let (first, second) = both.values.split_at(both.values.len() / 2);
+            let row = |values: &[f32]| Some(Numbers { sizes: vec![values.len()], values: values.to_vec() });
+            (bias, recurrent_bias) = (row(first), row(second));
+        }
+        let activations = [&self.recurrent_activation, &self.activation];
+        let attributes = vec![("linear_before_reset", i64::from(self.reset_after).into())];
+        self.shared().onnx(to, "GRU", &[0, 1, 2], [bias, recurrent_bias], &activations, attributes)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -5,7 +5,7 @@ use super::shared::{gate, lstm_states};
 use crate::activations::Activation;
 use crate::error::Result;
 use crate::kernels::rnn::{PreparedLstm, StepOrder};
-use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{Recurrence, Value};
 use crate::shape::Shape;
 
@@ -79,6 +79,13 @@ impl Layer for LSTM {
             self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedLstm::new)?;
         let order = StepOrder { backwards: self.go_backwards, sequences: self.return_sequences };
         Some(FrozenLSTM { prepared, order }.into())
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let bias = to.weight_if(self.use_bias, 2)?;
+        let activations = [&self.recurrent_activation, &self.activation, &self.activation];
+        // (Keras: input, forget, cell, output; ONNX: input, output, forget, cell.)
+        self.shared().onnx(to, "LSTM", &[0, 3, 1, 2], [bias, None], &activations, vec![])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -12,7 +12,8 @@ use crate::error::{Error, Result};
 use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::wrapped::{inner_forward, inner_weights};
 use crate::layers::{
-    Arguments, BuiltIn, Call, GRUCell, HasCommon, LSTMCell, Layer, SimpleRNNCell, WeightSpec, Wrapped, is_trainable,
+    Arguments, BuiltIn, Call, Edge, Exporting, GRUCell, HasCommon, LSTMCell, Layer, SimpleRNNCell, WeightSpec, Wrapped,
+    is_trainable,
 };
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -325,6 +326,43 @@ impl Layer for RNN {
             all = all.saturating_add(states).saturating_add(own);
         }
         Ok(all)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        to.refuse_masks()?;
+        let cells = self.placed(to.shape())?;
+        let (edges, shapes) = (to.inputs().to_vec(), to.shapes().to_vec());
+        let positional = to.arguments().positional(edges.len());
+        if self.stateful {
+            return Err(Error::unsupported("a stateful layer in ONNX", "layers that keep no states between batches"));
+        }
+        let last = cells.len() - 1;
+        let (mut value, mut shape, mut states) = (edges[0], shapes[0].clone(), Vec::new());
+        let (mut given, mut weights) = (positional, to.weights());
+        for (index, placed) in cells.iter().enumerate() {
+            let way = Way {
+                return_sequences: index < last || self.return_sequences,
+                return_state: self.return_state,
+                go_backwards: index == 0 && self.go_backwards,
+                zero_output_for_mask: false,
+            };
+            let layer = placed.cell.whole(way).ok_or_else(|| {
+                let what = format!("a cell of the class `{}` in ONNX", placed.layer.class_name());
+                Error::unsupported(what, "the cells of LSTM, GRU and SimpleRNN")
+            })?;
+            let count = if given < edges.len() { placed.cell.state_size().len().min(edges.len() - given) } else { 0 };
+            let inputs = std::iter::once(value).chain(edges[given..given + count].iter().copied()).collect();
+            let input_shapes: Vec<Shape> =
+                std::iter::once(shape.clone()).chain(shapes[given..given + count].iter().cloned()).collect();
+            given += count;
+            let (own, rest) = weights.split_at(layer.weights(&shape)?.len().min(weights.len()));
+            weights = rest;
+            let mut outputs = to.part(&*layer, inputs, input_shapes, &starting_from(count), own)?;
+            value = outputs.remove(0);
+            states.append(&mut outputs);
+            shape = Shape::new([shape.sizes()[0], shape.sizes()[1], Some(placed.cell.output_size())]);
+        }
+        Ok(std::iter::once(value).chain(states).collect())
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -8,7 +8,7 @@ use crate::initializers::Initializer;
 use crate::kernels::rnn as kernels;
 use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::regularization::{check_rate, drop_out};
-use crate::layers::{Arguments, Call, Freezing, WeightSpec};
+use crate::layers::{Arguments, Attribute, Call, Edge, Exporting, Freezing, OnnxNumbers as Numbers, WeightSpec};
 use crate::ops::{self, Recurrence, Steps, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -353,4 +353,104 @@ pub(super) fn lstm_states(
     let output = gate(3, recurrent_activation)?;
     let carry = forget * carry.clone() + input * candidate;
     Ok(vec![output * activation.apply(carry.clone())?, carry])
+}
+
+/// The ONNX name of an activation inside of a recurrent operator, with its `alpha` and `beta`.
+fn onnx_activation(activation: &Activation) -> Option<(&'static str, Option<f32>, Option<f32>)> {
+    Some(match activation {
+        Activation::Tanh => ("Tanh", None, None),
+        Activation::Sigmoid => ("Sigmoid", None, None),
+        Activation::Relu => ("Relu", None, None),
+        Activation::Softsign => ("Softsign", None, None),
+        Activation::Softplus => ("Softplus", None, None),
+        Activation::Elu | Activation::Celu => ("Elu", Some(1.0), None),
+        Activation::LeakyRelu => ("LeakyRelu", Some(0.2), None),
+        Activation::HardSigmoid => ("HardSigmoid", Some(1.0 / 6.0), Some(0.5)),
+        Activation::HardSigmoidKeras2 => ("HardSigmoid", Some(0.2), Some(0.5)),
+        Activation::Linear => ("Affine", Some(1.0), Some(0.0)),
+        _ => return None,
+    })
+}
+
+impl RecurrentArguments<'_> {
+    /// The layer as an ONNX operator, whose gates are Keras's in this `order`, with the biases of inputs and states.
+    pub fn onnx(
+        &self,
+        to: &mut Exporting<'_>,
+        operator: &'static str,
+        order: &[usize],
+        biases: [Option<Numbers>; 2],
+        activations: &[&Activation],
+        mut attributes: Vec<(&'static str, Attribute)>,
+    ) -> Result<Vec<Edge>> {
+        to.refuse_masks()?;
+        if self.stateful {
+            return Err(Error::unsupported("a stateful layer in ONNX", "layers that keep no states between batches"));
+        }
+        let (units, columns) = (self.units, self.units * self.gates);
+        // (inputs, gates · units) → (1, gates · units, inputs)
+        let arranged = |kernel: Numbers| {
+            let [rows, _] = kernel.sizes[..] else { return kernel };
+            let places = order.iter().flat_map(|gate| (0..units).map(move |unit| gate * units + unit));
+            let values = places.flat_map(|column| (0..rows).map(move |row| row * columns + column));
+            let values = values.map(|place| kernel.values[place]).collect();
+            Numbers { sizes: vec![1, columns, rows], values }
+        };
+        let (kernel, recurrent) = (arranged(to.weight(0)?), arranged(to.weight(1)?));
+        let given = to.inputs()[to.arguments().positional(to.inputs().len())..].to_vec();
+        let sequence = to.transpose(to.input(), &[1, 0, 2]);
+        let mut inputs = vec![Some(sequence)];
+        inputs.push(Some(to.constant("kernel", kernel)));
+        inputs.push(Some(to.constant("recurrent_kernel", recurrent)));
+        inputs.push(biases.iter().any(Option::is_some).then(|| {
+            let values = biases.iter().flat_map(|bias| {
+                let value = |place: usize| bias.as_ref().map_or(0.0, |bias| bias.values[place]);
+                order.iter().flat_map(move |gate| (0..units).map(move |unit| value(gate * units + unit)))
+            });
+            let values: Vec<f32> = values.collect();
+            to.constant("bias", Numbers { sizes: vec![1, 2 * columns], values })
+        }));
+        // (The lengths of the sequences.)
+        inputs.push(None);
+        for state in given {
+            inputs.push(Some(to.unsqueeze(state, 0)));
+        }
+        while inputs.last() == Some(&None) {
+            inputs.pop();
+        }
+        let (mut names, mut alphas, mut betas) = (Vec::new(), Vec::new(), Vec::new());
+        for activation in activations {
+            let (name, alpha, beta) = onnx_activation(activation).ok_or_else(|| {
+                let known = "tanh, sigmoid, relu, hard_sigmoid, softsign, softplus, elu, leaky_relu and linear";
+                Error::unsupported(format!("activation `{activation}` in a recurrent layer in ONNX"), known)
+            })?;
+            names.push(name.to_owned());
+            alphas.extend(alpha);
+            betas.extend(beta);
+        }
+        attributes.push(("activations", names.into()));
+        for (name, values) in [("activation_alpha", alphas), ("activation_beta", betas)] {
+            if !values.is_empty() {
+                attributes.push((name, values.into()));
+            }
+        }
+        attributes.push(("hidden_size", (units as i64).into()));
+        attributes.push(("direction", if self.way.go_backwards { "reverse" } else { "forward" }.into()));
+        let states = if operator == "LSTM" { 2 } else { 1 };
+        let outputs = to.op_of(operator, inputs, 1 + states, attributes);
+        let output = match self.way.return_sequences {
+            true => {
+                // (steps, 1, batch, units), in the order of the inputs.
+                let steps = to.squeeze(outputs[0], 1);
+                let output = to.transpose(steps, &[1, 0, 2]);
+                if self.way.go_backwards { to.flip(output, 1) } else { output }
+            }
+            false => to.squeeze(outputs[1], 0),
+        };
+        let mut all = vec![output];
+        if self.way.return_state {
+            all.extend(outputs[1..].iter().map(|state| to.squeeze(*state, 0)));
+        }
+        Ok(all)
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::recurrent;
 use crate::error::Result;
-use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -59,6 +59,11 @@ impl Layer for SimpleRNN {
 
     fn is_stateful(&self) -> bool {
         self.stateful
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let bias = to.weight_if(self.use_bias, 2)?;
+        self.shared().onnx(to, "RNN", &[0], [bias, None], &[&self.activation], vec![])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -2,7 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::layers::wrapped::{inner_weights, is_trainable};
-use crate::layers::{BuiltIn, Call, Conv2D, Dense, HasCommon, Layer, Update, WeightSpec, Wrapped};
+use crate::layers::{
+    Arguments, BuiltIn, Call, Conv2D, Dense, Edge, Exporting, HasCommon, Layer, Update, WeightSpec, Wrapped,
+};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -99,6 +101,31 @@ impl Layer for TimeDistributed {
     fn momentary(&self, input: &Shape, training: bool) -> Result<usize> {
         let steps = input.sizes()[1].unwrap_or(1).saturating_mul(input.sizes()[0].unwrap_or(1));
         self.layer.layer().momentary(&step_shape(input)?.with_batch(steps), training)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let (input, shape) = (to.input(), to.shape().clone());
+        let step = step_shape(&shape)?;
+        let layer = self.layer.layer();
+        if to.mask(0).is_some() && !matches!(layer.class_name(), "Dense" | "Activation" | "Dropout") {
+            to.refuse_masks()?;
+        }
+        let sample =
+            |shape: &Shape| shape.sample().iter().map(|size| size.map(|size| size as i64)).collect::<Option<Vec<_>>>();
+        let inner = sample(&step).ok_or_else(|| to.unknown_sizes(&shape))?;
+        let flat = to.reshape(input, [vec![-1], inner].concat());
+        let after = layer.checked_output(&step)?;
+        let weights = to.weights();
+        let output = to.part(layer, vec![flat], vec![step], &Arguments::new(), weights)?[0];
+        let outer = sample(&after).ok_or_else(|| to.unknown_sizes(&after))?;
+        if let Some(steps) = shape.sizes()[1] {
+            return Ok(vec![to.reshape(output, [vec![-1, steps as i64], outer].concat())]);
+        }
+        // The number of steps is that of the input.
+        let leading = to.op("Shape", &[input], vec![("start", 0.into()), ("end", 2.into())]);
+        let rest = to.ints(outer);
+        let sizes = to.concat(&[leading, rest], 0);
+        Ok(vec![to.op("Reshape", &[output, sizes], vec![])])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

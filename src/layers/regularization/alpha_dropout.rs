@@ -2,7 +2,7 @@
 
 use super::{check_noise_shape, check_rate, is_for_whole_batch, kept, noise_sizes};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -61,6 +61,10 @@ impl Layer for AlphaDropout {
 
     fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
         Some(Frozen::Same)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        Ok(vec![to.input()])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use super::{check_noise_shape, check_rate, drop_out, is_for_whole_batch, noise_sizes};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -55,6 +55,10 @@ impl Layer for Dropout {
 
     fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
         Some(Frozen::Same)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        Ok(vec![to.input()])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

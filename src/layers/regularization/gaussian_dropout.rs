@@ -2,7 +2,7 @@
 
 use super::{check_rate, normal};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -54,6 +54,10 @@ impl Layer for GaussianDropout {
 
     fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
         Some(Frozen::Same)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        Ok(vec![to.input()])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use super::{check_rate, drop_out};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::{DataFormat, Shape};
 
@@ -44,6 +44,10 @@ macro_rules! spatial_dropout {
 
             fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
                 Some(Frozen::Same)
+            }
+
+            fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+                Ok(vec![to.input()])
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

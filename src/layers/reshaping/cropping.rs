@@ -2,7 +2,7 @@
 
 use super::{first_axis, with_space};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, OutputMemory};
 use crate::ops::Value;
 use crate::shape::{Borders, DataFormat, Shape};
 
@@ -47,6 +47,10 @@ macro_rules! cropping {
 
             fn output_memory(&self) -> OutputMemory {
                 OutputMemory::Part
+            }
+
+            fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+                Ok(vec![to.crop(to.input(), first_axis(self.format()), &self.cropping.0)])
             }
 
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

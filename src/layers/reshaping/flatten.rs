@@ -1,7 +1,7 @@
 //! `Flatten`: flattens each sample.
 
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer, OutputMemory};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer, OutputMemory};
 use crate::ops::{self, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -46,6 +46,12 @@ impl Layer for Flatten {
 
     fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
         (self.data_format == DataFormat::ChannelsLast).then_some(Frozen::Same)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let last = to.channels_last(to.input(), self.data_format, to.rank());
+        let len = to.shape().sample_len().map_or(-1, |len| len as i64);
+        Ok(vec![to.reshape(last, [0, len])])
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -1,7 +1,7 @@
 //! `Permute`: permutes dimensions.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -46,6 +46,11 @@ impl Layer for Permute {
 
     fn check_values(&self, _: &[f32]) -> Result<bool> {
         Ok(true)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let order: Vec<usize> = std::iter::once(0).chain(self.dims.iter().copied()).collect();
+        Ok(vec![to.transpose(to.input(), &order)])
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -1,7 +1,7 @@
 //! `RepeatVector`: repeats features as a sequence.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -42,6 +42,12 @@ impl Layer for RepeatVector {
 
     fn check_values(&self, _: &[f32]) -> Result<bool> {
         Ok(true)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let row = to.unsqueeze(to.input(), 1);
+        let sizes = to.ints([1, self.n as i64, 1]);
+        Ok(vec![to.op("Expand", &[row, sizes], vec![])])
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

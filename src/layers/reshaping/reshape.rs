@@ -1,7 +1,7 @@
 //! `Reshape`: reshapes each sample.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer, OutputMemory, Preparation, check_rank};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer, OutputMemory, Preparation, check_rank};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -65,6 +65,11 @@ impl Layer for Reshape {
 
     fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
         Some(Frozen::Same)
+    }
+
+    fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+        let output = to.output_shapes()[0].clone();
+        Ok(vec![to.reshape_to(to.input(), &output)?])
     }
 
     fn preparation(&self) -> Preparation {

@@ -1,8 +1,8 @@
 //! `UpSampling1D`, `2D`, `3D`: upsample by a factor.
 
-use super::{first_axis, with_space};
+use super::{first_axis, onnx_up_sampling, with_space};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer};
 use crate::ops::{Interpolation, Value, resize_axis, resize_len};
 use crate::shape::{DataFormat, Shape, Spatial};
 
@@ -54,6 +54,12 @@ macro_rules! up_sampling {
                     value[axis] = length;
                 }
                 Ok(most)
+            }
+
+            fn onnx(&$self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+                let sizes: [usize; $n] = $sizes;
+                let input = to.input();
+                onnx_up_sampling(to, input, &sizes, $format, &$interpolation)
             }
 
             fn forward(&$self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use super::{first_axis, with_space};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer};
 use crate::ops::Value;
 use crate::shape::{Borders, DataFormat, Shape};
 
@@ -53,6 +53,10 @@ macro_rules! zero_padding {
                 let columns = [left, space[$n - 1], right].map(|size| size.checked_mul(channels));
                 let [Some(left), Some(width), Some(right)] = columns else { return None };
                 Some(FrozenPadding { rows: [above, height, below], columns: [left, width, right] }.into())
+            }
+
+            fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
+                Ok(vec![to.pad(to.input(), (first_axis(self.data_format), $n + 2), &self.padding.0, 0.0)])
             }
 
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

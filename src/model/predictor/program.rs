@@ -2,7 +2,8 @@
 
 use crossbeam_queue::ArrayQueue;
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::kernels::{huge_pages, parallel};
@@ -38,7 +39,12 @@ struct Placed {
     /// The place of each input, and its values per sample; empty for an in-place step.
     inputs: Vec<(Place, usize)>,
     output: (Place, usize),
+    /// The index of the plan's step that it belongs to.
+    of: usize,
 }
+
+/// The nanoseconds of each step, added up over threads.
+pub(crate) type Nanoseconds = [AtomicU64];
 
 /// The buffers of a call.
 #[derive(Debug, Default)]
@@ -186,7 +192,7 @@ impl Program {
                 for place in ended.drain(..) {
                     layout.free(place);
                 }
-                steps.push(Placed { step: part, inputs: std::mem::take(&mut inputs), output: (place, len) });
+                steps.push(Placed { step: part, inputs: std::mem::take(&mut inputs), output: (place, len), of: index });
                 if is_last {
                     layout.places[step.output] = Some(place);
                     // An unused value is freed immediately.
@@ -251,6 +257,23 @@ impl Program {
     /// # Errors
     /// [`Error::Shape`] for wrong numbers of inputs, outputs or values; [`Error::Memory`] if the buffers do not fit.
     pub fn run(&self, inputs: &[&[f32]], samples: usize, outputs: &mut [&mut [f32]]) -> Result<()> {
+        self.run_timed(inputs, samples, outputs, None).map(|_| ())
+    }
+
+    /// For each step the plan's step that it belongs to, and the name of its kernel.
+    pub fn kernels(&self) -> impl Iterator<Item = (usize, &'static str)> {
+        self.steps.iter().map(|placed| (placed.of, placed.step.kernel()))
+    }
+
+    /// As [`run`](Self::run), adding the time of each step; returns the number of threads that each computed all steps
+    /// of a part of the samples, over which the times are added up.
+    pub fn run_timed(
+        &self,
+        inputs: &[&[f32]],
+        samples: usize,
+        outputs: &mut [&mut [f32]],
+        times: Option<&Nanoseconds>,
+    ) -> Result<usize> {
         let fits = |len: usize, values: usize| len.checked_mul(samples) == Some(values);
         let inputs_fit = self.inputs.len() == inputs.len()
             && self.inputs.iter().zip(inputs).all(|(len, values)| fits(*len, values.len()));
@@ -263,15 +286,18 @@ impl Program {
             return Err(Error::shape(expected, "other numbers of values"));
         }
         let threads = match self.threads_for(samples) {
-            (threads, Some(part)) => return self.run_shared(inputs, samples, outputs, (threads, part)),
+            (threads, Some(part)) => {
+                return self.run_shared(inputs, samples, outputs, (threads, part), times).map(|()| threads);
+            }
             (threads, None) => threads,
         };
         self.with_arena(samples.min(self.block), |arena| {
             for first in (0..samples).step_by(self.block) {
                 let count = self.block.min(samples - first);
-                self.compute(arena, inputs, first..first + count, threads, outputs, first);
+                self.compute(arena, inputs, first..first + count, threads, (&mut *outputs, first), times);
             }
-        })
+        })?;
+        Ok(1)
     }
 
     /// As [`run`](Self::run), with the samples split between threads in parts.
@@ -281,6 +307,7 @@ impl Program {
         samples: usize,
         outputs: &mut [&mut [f32]],
         (threads, part): (usize, usize),
+        times: Option<&Nanoseconds>,
     ) -> Result<()> {
         let mut tasks: Vec<(usize, Vec<&mut [f32]>)> =
             (0..samples).step_by(part).map(|first| (first, Vec::with_capacity(outputs.len()))).collect();
@@ -291,7 +318,9 @@ impl Program {
         }
         let done = parallel::each(threads, tasks, |(first, mut outputs)| {
             let count = part.min(samples - first);
-            self.with_arena(count, |arena| self.compute(arena, inputs, first..first + count, 1, &mut outputs, 0))
+            self.with_arena(count, |arena| {
+                self.compute(arena, inputs, first..first + count, 1, (&mut outputs, 0), times);
+            })
         });
         done.into_iter().collect()
     }
@@ -336,19 +365,20 @@ impl Program {
         Ok(())
     }
 
-    /// Computes the samples in `range`, written from sample `from` on in the outputs.
+    /// Computes the samples in `range`, written from sample `from` on in the outputs; adds to the times of the steps.
     fn compute(
         &self,
         arena: &mut Arena,
         inputs: &[&[f32]],
         range: Range<usize>,
         threads: usize,
-        outputs: &mut [&mut [f32]],
-        from: usize,
+        (outputs, from): (&mut [&mut [f32]], usize),
+        times: Option<&Nanoseconds>,
     ) {
         let count = range.len();
         let of_input = |input: usize, len: usize| &inputs[input][range.start * len..range.end * len];
-        for placed in &self.steps {
+        for (index, placed) in self.steps.iter().enumerate() {
+            let begin = times.map(|_| Instant::now());
             let (place, len) = placed.output;
             let mut taken = match place {
                 Place::Buffer(buffer) => std::mem::take(&mut arena.buffers[buffer]),
@@ -369,6 +399,9 @@ impl Program {
             placed.step.run(&values[..placed.inputs.len()], count, threads, output);
             if let Place::Buffer(buffer) = place {
                 arena.buffers[buffer] = taken;
+            }
+            if let (Some(times), Some(begin)) = (times, begin) {
+                times[index].fetch_add(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
             }
         }
         for (output, (len, place)) in outputs.iter_mut().zip(&self.outputs) {
