@@ -72,6 +72,10 @@ impl Loss for Circle {
         Ok(Some(losses.clone().detach().greater_scalar(0.0)))
     }
 
+    fn is_by_sample(&self, _: usize) -> bool {
+        false
+    }
+
     fn reduction(&self) -> Reduction {
         self.reduction
     }

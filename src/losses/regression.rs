@@ -175,6 +175,10 @@ impl Loss for CosineSimilarity {
         Ok(-cosines(y_true, y_pred, self.axis)?)
     }
 
+    fn is_by_sample(&self, rank: usize) -> bool {
+        Axes::One(self.axis).of_rank(rank).is_ok_and(|axes| !axes.contains(&0))
+    }
+
     fn reduction(&self) -> Reduction {
         self.reduction
     }

@@ -40,15 +40,23 @@ pub(super) fn accepted_form(expected: &Shape, sample: &[usize]) -> Option<Vec<us
     forms.into_iter().find(|form| expected.accepts(&[&[1], *form].concat())).map(<[usize]>::to_vec)
 }
 
-/// The loss of one output, before it is divided by the number of losses.
+/// The loss of one output, before it is divided by the number of losses. A part of a batch of so many samples has to
+/// have losses of its own samples.
 fn output_loss(
     loss: &dyn Loss,
     y: &Value,
     forward: &Forward,
     index: usize,
     weights: Option<&Value>,
+    part: Option<usize>,
 ) -> Result<Reduced> {
     let losses = loss.call(y, &forward.outputs[index])?;
+    if let Some(samples) = part.filter(|samples| *samples > 1)
+        && losses.sizes().first() != Some(&samples)
+    {
+        let what = "distributed training with a loss of whole batches";
+        return Err(Error::unsupported(what, "losses of single samples"));
+    }
     let mask = masked(forward.masks[index].as_ref().filter(|_| loss.heeds_mask()), &losses)?;
     let counted = both(loss.counted(y, &losses)?, mask, &losses)?;
     loss.reduction().summed(losses, weights, counted.as_ref())
@@ -277,7 +285,8 @@ impl Model {
         let (mut total, mut single) = (None::<Value>, Vec::new());
         let summed = losses.iter().enumerate().map(|(index, loss)| {
             let (Some(loss), Some(y)) = (loss, &batch.y[index]) else { return Ok(None) };
-            let sum = output_loss(&**loss, y, forward, index, batch.sample_weights[index].as_ref());
+            let (weights, part) = (batch.sample_weights[index].as_ref(), shard.map(|_| batch.samples));
+            let sum = output_loss(&**loss, y, forward, index, weights, part);
             sum.map(Some).map_err(|error| goals[index].named(error))
         });
         for (index, value) in divided(summed.collect::<Result<_>>()?, shard)?.into_iter().enumerate() {
@@ -342,7 +351,8 @@ impl Model {
     }
 
     /// Sums gradients over all ranks, and averages the new values that layers gave to their weights over the ranks
-    /// that have samples.
+    /// that have samples. Few layers change weights that are trained: their values are a second exchange, only where
+    /// there are some.
     fn exchanged(&self, shard: &Shard<'_>, own: Option<Gradients>) -> Result<(Changes, Option<StepResult>)> {
         let (mut trainable, mut others) = (Vec::new(), Vec::new());
         let specs = self.weight_specs("train")?;
@@ -361,19 +371,25 @@ impl Model {
                 None => flat.push_zeros(weight),
             }
         }
-        let updates = changes.map_or_else(Vec::new, |changes: Changes| changes.updates);
+        let own_updates = changes.map_or_else(Vec::new, |changes: Changes| changes.updates);
+        let update_of = |place: (usize, usize)| {
+            let is_it = |(layer, update): &&(usize, Update)| (*layer, update.weight) == place;
+            own_updates.iter().rfind(is_it).map(|(_, update)| &update.value)
+        };
         for (place, weight) in &others {
-            let is_it = |(layer, update): &&(usize, Update)| (*layer, update.weight) == *place;
-            match updates.iter().rfind(is_it) {
-                Some((_, update)) => {
+            match update_of(*place) {
+                Some(value) => {
                     flat.push_number(1.0);
-                    flat.push(&update.value)?;
+                    flat.push(value)?;
                 }
                 None => {
                     flat.push_number(0.0);
                     flat.push_zeros(weight);
                 }
             }
+        }
+        for (place, _) in &trainable {
+            flat.push_number(f32::from(u8::from(update_of(*place).is_some())));
         }
         let is_faulty = outcome.as_ref().is_some_and(|outcome: &StepResult| outcome.fault.is_some());
         flat.push_number(f32::from(u8::from(is_faulty)));
@@ -385,6 +401,26 @@ impl Model {
             if ranks > 0.0 {
                 let value = if ranks > 1.0 { sum.mul_scalar(1.0 / ranks) } else { sum };
                 updates.push((layer, Update::new(weight, value)));
+            }
+        }
+        let mut changed = Vec::new();
+        for (place, weight) in &trainable {
+            let ranks = flat.next_number();
+            if ranks > 0.0 {
+                changed.push((*place, weight, ranks));
+            }
+        }
+        if !changed.is_empty() {
+            let mut second = Flat::default();
+            for (place, weight, _) in &changed {
+                match update_of(*place) {
+                    Some(value) => second.push(value)?,
+                    None => second.push_zeros(weight),
+                }
+            }
+            second.exchange(&**shard.peers)?;
+            for ((layer, index), weight, ranks) in changed {
+                updates.push((layer, Update::new(index, second.next(weight)?.mul_scalar(1.0 / ranks))));
             }
         }
         let mut outcome = outcome;

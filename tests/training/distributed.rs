@@ -368,6 +368,43 @@ fn what_cannot_be_computed_in_parts_is_refused() {
     );
 }
 
+#[test]
+fn losses_of_whole_batches_are_refused() {
+    let data = Dataset::new(&Array::<f32, _>::ones((4, 2)), vec![0.0f32, 1.0, 0.0, 1.0]).unwrap();
+    let errors = on_ranks(2, |rank| {
+        let mut model = Sequential::new();
+        model.add(Dense::new(2).input_shape(2)).unwrap();
+        model.compile(Compile::new("sgd", brasa::losses::Circle::default())).unwrap();
+        model.fit(&data, quiet().distributed(rank)).unwrap_err().to_string()
+    });
+    let expected = "distributed training with `Circle` over whole batches";
+    assert!(errors.iter().any(|error| error.contains(expected)), "{errors:?}");
+}
+
+/// The layer gives a weight that is trained a new value in each step.
+#[test]
+fn spectral_normalization_trains_as_in_one_process() {
+    let x = Array::from_shape_vec((9, 4), numbers(36, 7)).unwrap();
+    let data = Dataset::new(&x, numbers(9, 8)).unwrap();
+    let train = |rank| {
+        let mut model = Sequential::new().with_seed(6);
+        model.add(SpectralNormalization::new(Dense::new(3).activation("tanh")).input_shape(4))?;
+        model.add(Dense::new(1))?.compile(Compile::new(SGD::new(0.1), "mse"))?;
+        let history = model.fit(&data, with_ranks(quiet().epochs(3).batch_size(4), rank))?;
+        Ok((model.into(), history))
+    };
+    let weights = |model: &Model| -> Vec<f32> { model.get_weights().unwrap().iter().flatten().copied().collect() };
+    let (alone, history) = trained(0, train).remove(0);
+    for ranks in [1, 2] {
+        for (model, own) in trained(ranks, train) {
+            assert_close(&logs(&own), &logs(&history), 1e-5);
+            for (got, wanted) in weights(&model).into_iter().zip(weights(&alone)) {
+                assert!((got - wanted).abs() < 1e-5, "{ranks} ranks: {got}, alone {wanted}");
+            }
+        }
+    }
+}
+
 /// All ranks begin with the weights and the seed of the first.
 #[test]
 fn ranks_begin_with_the_weights_of_the_first() {
