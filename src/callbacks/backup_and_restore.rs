@@ -54,8 +54,8 @@ impl Callback for BackupAndRestore {
     }
 
     fn on_train_end(&mut self, context: &mut Context<'_>) -> Result<()> {
-        // An interrupted run is to be resumed.
-        if !self.delete_checkpoint || context.params().interrupted {
+        // An interrupted run is to be resumed. Of several processes the first has written the folder.
+        if !self.delete_checkpoint || context.params().interrupted || !context.params().is_first {
             return Ok(());
         }
         match fs::remove_dir_all(&self.backup_dir) {

@@ -9,7 +9,7 @@ use crate::model::Model;
 use crate::ops::Value;
 
 /// The sizes and position of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Params {
     /// The total number of epochs: training ends before this epoch, counted from 0.
@@ -26,6 +26,23 @@ pub struct Params {
     pub resumed: bool,
     /// Whether it was interrupted by a [`StopHandle`](crate::training::StopHandle), to be resumed later.
     pub interrupted: bool,
+    /// Whether this process is the only one or, of several that train [together](crate::distributed), the first.
+    pub is_first: bool,
+}
+
+impl Default for Params {
+    fn default() -> Self {
+        Self {
+            epochs: 0,
+            initial_epoch: 0,
+            epoch: 0,
+            steps: 0,
+            batch_size: 0,
+            resumed: false,
+            interrupted: false,
+            is_first: true,
+        }
+    }
 }
 
 impl Params {

@@ -256,7 +256,13 @@ impl Train {
             }
         };
         let test = data.test.as_deref().map(|test| model.evaluate_with(test, evaluate()));
-        if test.as_ref().is_some_and(Result::is_err) && stop.is_stopped() {
+        // Another rank may have got the signal.
+        let is_interrupted = match &test {
+            Some(Err(Error::Interrupted { .. })) => true,
+            Some(Err(_)) => stop.is_stopped(),
+            _ => false,
+        };
+        if is_interrupted {
             return Ok(self.interrupted(&run));
         }
         let scores = test.transpose()?;

@@ -13,10 +13,11 @@ use super::shard::Shard;
 use super::trackers::Trackers;
 use crate::callbacks::{BatchResults, Callback, Params};
 use crate::datasets::Source;
-use crate::distributed::Communicator;
+use crate::distributed::{Communicator, agree};
 use crate::error::{Error, Result};
 use crate::metrics::Score;
 use crate::model::Model;
+use crate::ops::Value;
 
 /// Loss and metrics by name.
 #[derive(Clone, Debug, PartialEq)]
@@ -172,19 +173,19 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         loader.for_each(plan.parts(0, 0, peers.as_deref()), |index, host| {
             hooks.call(model, None, None, |callback, context| callback.on_test_batch_begin(context, index))?;
             let shard = peers.as_ref().map(|peers| Shard::new(peers, plan.samples_of(0, index), stop.is_stopped()));
-            if let Some(shard) = shard.as_ref().filter(|shard| shard.rows.count == 0) {
+            let loss = if let Some(shard) = shard.as_ref().filter(|shard| shard.rows.count == 0) {
                 shard.divisors(&vec![0.0; self.fitted.outputs.len()])?;
+                Value::full(&[1], 0.0, model.device())?
             } else {
                 let batch = model.upload(host, &self.fitted)?;
                 let outcome = model.test_step(&batch, shard.as_ref())?;
                 let whole = shard.as_ref().map_or(batch.samples, |shard| shard.samples);
                 self.trackers.update_part(&batch, &outcome, whole)?;
-                let read = || self.trackers.results().map(|results| results.into_iter().collect());
-                let results = BatchResults { read: &read, known: OnceCell::new(), loss: &outcome.loss };
-                hooks.call(model, None, Some(&results), |callback, context| {
-                    callback.on_test_batch_end(context, index)
-                })?;
-            }
+                outcome.loss
+            };
+            let read = || self.trackers.results().map(|results| results.into_iter().collect());
+            let results = BatchResults { read: &read, known: OnceCell::new(), loss: &loss };
+            hooks.call(model, None, Some(&results), |callback, context| callback.on_test_batch_end(context, index))?;
             progress.step(index + 1, &[]);
             left -= 1;
             let stops = shard.map_or_else(|| stop.is_stopped(), |shard| shard.stops());
@@ -221,8 +222,11 @@ impl Model {
     pub fn evaluate_with<S: Source + ?Sized>(&self, data: &S, evaluate: Evaluate<'_>) -> Result<Scores> {
         let peers = evaluate.peers.clone();
         let scores = self.evaluated(data, evaluate);
-        if let (Err(error), Some(peers)) = (&scores, peers) {
-            peers.fail(error);
+        match (&scores, peers) {
+            // All ranks are interrupted together.
+            (Err(Error::Interrupted { .. }), _) => {}
+            (Err(error), Some(peers)) => peers.fail(error),
+            _ => {}
         }
         scores
     }
@@ -231,6 +235,11 @@ impl Model {
         let verbosity = evaluate.verbose.unwrap_or(Verbosity::Silent);
         let evaluation = Evaluation::new(self, data, evaluate.batch_size.unwrap_or_else(|| self.default_batch_size()))?;
         let evaluation = evaluation.with(self, evaluate.peers)?;
+        if let Some(peers) = &evaluation.peers {
+            let arguments = [data.len() as f64, evaluation.batch_size as f64];
+            agree(&**peers, "the number of samples or the batch size", &arguments)?;
+        }
+        let is_first = evaluation.peers.as_ref().is_none_or(|peers| peers.rank() == 0);
         evaluation.check(self)?;
         self.check_batches(data.len(), evaluation.batch_size)?;
         // Builds the weights first, so that the copy shares them.
@@ -238,10 +247,15 @@ impl Model {
         let params = Params {
             batch_size: evaluation.batch_size,
             steps: data.len().div_ceil(evaluation.batch_size),
+            is_first,
             ..Params::default()
         };
         let mut hooks = Hooks::new(evaluate.callbacks, params)?;
-        let progress = hooks.progress(verbosity);
+        if !is_first {
+            hooks.without_writers();
+        }
+        let verbosity = if is_first { verbosity } else { Verbosity::Silent };
+        let progress = if is_first { hooks.progress(verbosity) } else { Progress::new(verbosity) };
         let mut copy = self.clone();
         let scores = evaluation.run(&mut copy, 0..data.len(), progress, &mut hooks, &evaluate.stop);
         self.set_states(copy.states());
