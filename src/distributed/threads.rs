@@ -54,6 +54,9 @@ impl ThreadRank {
     fn meet(&self, own: Vec<f64>, add: impl Fn(f64, f64) -> f64) -> Result<Arc<[f64]>> {
         let Shared { size, limit, .. } = *self.shared;
         let mut meeting = self.shared.meeting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((rank, reason)) = &meeting.failed {
+            return Err(Error::rank(*rank, reason.clone()));
+        }
         let length = own.len();
         meeting.given.resize(size, None);
         meeting.given[self.rank] = Some(own);
@@ -72,7 +75,7 @@ impl ThreadRank {
             }
             meeting.result = sums.into();
             meeting.arrived = 0;
-            meeting.done += 1;
+            meeting.done += u64::from(meeting.failed.is_none());
             self.shared.changed.notify_all();
         }
         let waits = |meeting: &mut Meeting| meeting.done == call && meeting.failed.is_none();
@@ -83,7 +86,8 @@ impl ThreadRank {
             meeting.failed.get_or_insert((missing, format!("no answer within {} s", limit.as_secs_f32())));
             self.shared.changed.notify_all();
         }
-        if let Some((rank, reason)) = &meeting.failed {
+        // A rank that failed after this call is an error of the next.
+        if let Some((rank, reason)) = meeting.failed.as_ref().filter(|_| meeting.done == call) {
             return Err(Error::rank(*rank, reason.clone()));
         }
         debug_assert_eq!(meeting.result.len(), length);

@@ -92,6 +92,28 @@ impl Model {
     }
 }
 
+/// The bits of a number; those of each NaN are the same.
+fn bits(number: f32) -> u32 {
+    if number.is_nan() { f32::NAN.to_bits() } else { number.to_bits() }
+}
+
+/// A number that distinguishes this text from others.
+fn hash_of(text: &str) -> u64 {
+    let mut hash = DefaultHasher::new();
+    hash.write(text.as_bytes());
+    hash.finish()
+}
+
+/// A number that distinguishes the optimizer's state from others.
+fn optimizer_hash(model: &Model) -> Result<u64> {
+    let state = optimizer_state::snapshot(model.expect_compiled("fit")?)?;
+    let mut hash = DefaultHasher::new();
+    let scalars = (&state.class_name, state.iterations, state.learning_rate, state.shared);
+    hash.write(format!("{scalars:?}").as_bytes());
+    state.slots.iter().flatten().flatten().for_each(|number| hash.write_u32(bits(*number)));
+    Ok(hash.finish())
+}
+
 /// Refuses ranks with other data or arguments than rank 0, and gives all the weights and the seed of rank 0; returns the
 /// seed.
 fn begin_together<S: Source + ?Sized>(
@@ -130,9 +152,12 @@ fn begin_together<S: Source + ?Sized>(
     ];
     agree(peers, "the model or the arguments of `fit`", &arguments)?;
     agree(peers, "the number of samples", &[data.len() as f64])?;
-    if let Some(sum) = data.fingerprint()? {
-        agree(peers, "the training data", &halves(sum))?;
-    }
+    let choices = format!("{:?}", (&fit.validation_freq, &fit.class_weight));
+    agree(peers, "`validation_freq` or the class weights", &halves(hash_of(&choices)))?;
+    let sum = data.fingerprint()?;
+    let [high, low] = halves(sum.unwrap_or_default());
+    agree(peers, "the training data", &[f64::from(u8::from(sum.is_some())), high, low])?;
+    agree(peers, "the optimizer's state", &halves(optimizer_hash(model)?))?;
     let seed = broadcast(peers, Some(seed.to_le_bytes().to_vec()))?;
     let seed = seed.try_into().map(u64::from_le_bytes).unwrap_or_default();
     let mut weights = model.get_weights()?;
@@ -199,6 +224,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             epoch: fit.initial_epoch,
             steps: plan.steps(),
             batch_size: plan.batch_size,
+            is_first: peers.as_ref().is_none_or(|peers| peers.rank() == 0),
             ..Params::default()
         };
         let mut hooks = Hooks::new(mem::take(&mut fit.callbacks), params)?;
@@ -208,6 +234,10 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let checkpoints = fit.checkpoint.take().into_iter().chain(hooks.iter().filter_map(Callback::backup));
         let keepers: Vec<Keeper> = checkpoints.map(Keeper::new).collect();
         keepers.iter().try_for_each(|keeper| keeper.checkpoint().check())?;
+        if let Some(peers) = &peers {
+            let freqs: Vec<_> = keepers.iter().map(|keeper| keeper.checkpoint().freq).collect();
+            agree(&**peers, "the checkpoints", &halves(hash_of(&format!("{freqs:?}"))))?;
+        }
         let trackers = Trackers::new(model.expect_compiled("fit")?, &fitted)?;
         if peers.is_some() {
             trackers.check_distributed()?;
@@ -397,10 +427,8 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
                 ran_out = result?;
             }
         }
-        if self.is_stopped() && step < steps {
-            // Settles a callback's wish on one rank to stop, too.
-            self.settle()?;
-        }
+        // A callback of one rank may have stopped training in the last batch.
+        self.settle()?;
         self.seconds += begin.elapsed().as_secs_f64();
         // A stream that was left early may have been read to its end.
         let ran_out = ran_out && !self.fit.stop.is_stopped() && self.hooks.stopped.is_none();
@@ -428,8 +456,14 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             && let Some(shard) = &shard
         {
             self.trained += shard.samples;
-            self.model.train_step_with(shard, None, self.seed)?;
+            let (_, is_faulty) = self.model.train_step_with(shard, None, self.seed)?;
             self.peers_stop |= shard.stops();
+            let loss = Value::full(&[1], if is_faulty { f32::NAN } else { 0.0 }, self.model.device())?;
+            self.trackers.update_without_samples(&loss)?;
+            self.batch_ended(index, &loss)?;
+            if is_faulty && self.hooks.stopped.is_none() {
+                return self.non_finite(index, NonFiniteLoss::elsewhere());
+            }
             self.progress.step(index + 1, &[]);
             return Ok(());
         }
@@ -438,7 +472,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         }
         let batch = self.model.upload(host, &self.fitted)?;
         let (outcome, whole) = match &shard {
-            Some(shard) => (self.model.train_step_with(shard, Some(&batch), self.seed)?, shard.samples),
+            Some(shard) => (self.model.train_step_with(shard, Some(&batch), self.seed)?.0, shard.samples),
             None => (Some(self.model.train_step(&batch, self.seed)?), batch.samples),
         };
         let Some(outcome) = outcome else { return Ok(()) };
@@ -447,14 +481,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         self.trackers.update_part(&batch, &outcome, whole)?;
         let StepResult { loss, fault, .. } = outcome;
         batch.x.into_iter().for_each(ops::recycle);
-        if !self.hooks.is_empty() {
-            let read = || self.trackers.results().map(Logs::from_iter);
-            let results = BatchResults { read: &read, known: OnceCell::new(), loss: &loss };
-            self.hooks.call(self.model, Some(&self.history), Some(&results), |callback, context| {
-                callback.on_train_batch_end(context, index)
-            })?;
-            self.hooks.show(&mut self.progress);
-        }
+        self.batch_ended(index, &loss)?;
         if let Some(fault) = fault.filter(|_| self.hooks.stopped.is_none()) {
             return self.non_finite(index, fault);
         }
@@ -470,15 +497,37 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Ok(())
     }
 
+    /// Calls the callbacks after a batch of this loss.
+    fn batch_ended(&mut self, index: usize, loss: &Value) -> Result<()> {
+        if self.hooks.is_empty() {
+            return Ok(());
+        }
+        let read = || self.trackers.results().map(Logs::from_iter);
+        let results = BatchResults { read: &read, known: OnceCell::new(), loss };
+        self.hooks.call(self.model, Some(&self.history), Some(&results), |callback, context| {
+            callback.on_train_batch_end(context, index)
+        })?;
+        self.hooks.show(&mut self.progress);
+        Ok(())
+    }
+
     /// Validation, callbacks and history after an epoch of `steps` batches; `false` if the validation was interrupted.
     fn end_epoch(&mut self, epoch: usize, steps: usize) -> Result<bool> {
+        let mut own = None;
         if let Some(peers) = self.peers.clone() {
-            self.trackers = self.trackers.merged(&*peers)?;
+            let merged = self.trackers.merged(&*peers)?;
+            own = Some(mem::replace(&mut self.trackers, merged));
             self.check_weights(&*peers)?;
         }
         let mut logs: Logs = self.results(steps.saturating_sub(1))?.into_iter().collect();
         if self.fit.validation_freq.is_due(epoch) {
-            let Some(scores) = self.validate()? else { return Ok(false) };
+            let Some(scores) = self.validate()? else {
+                // The checkpoint merges them once more.
+                if let Some(own) = own {
+                    self.trackers = own;
+                }
+                return Ok(false);
+            };
             logs.extend(scores.into_iter().map(|(name, value)| (format!("val_{name}"), value)));
         }
         self.call(|callback, context| callback.on_epoch_end(context, epoch, &mut logs))?;
@@ -528,7 +577,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     fn check_weights(&self, peers: &dyn Communicator) -> Result<()> {
         let mut hash = DefaultHasher::new();
         for weight in self.model.get_weights()? {
-            weight.iter().for_each(|number| hash.write_u32(number.to_bits()));
+            weight.iter().for_each(|number| hash.write_u32(bits(*number)));
         }
         agree(peers, "the weights after an epoch", &halves(hash.finish()))
     }
@@ -565,16 +614,20 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             Some(peers) => self.trackers.merged(&**peers)?.state()?,
             None => self.trackers.state()?,
         };
-        if peers.is_some_and(|peers| peers.rank() > 0) {
-            due.into_iter().for_each(|index| self.keepers[index].passed());
-            return Ok(());
-        }
+        let writes = peers.as_ref().is_none_or(|peers| peers.rank() == 0);
         if position.step > 0 && trackers.is_none() {
-            tracing::warn!("a metric cannot be kept in the middle of an epoch: no checkpoint there");
-            return Ok(());
+            if writes {
+                tracing::warn!("a metric cannot be kept in the middle of an epoch: no checkpoint there");
+            }
+        } else if writes {
+            let mut snapshot = self.snapshot(position, trackers)?;
+            due.iter().try_for_each(|index| self.keepers[*index].write(&mut snapshot))?;
         }
-        let mut snapshot = self.snapshot(position, trackers)?;
-        due.into_iter().try_for_each(|index| self.keepers[index].write(&mut snapshot))
+        if peers.is_some() {
+            // The ranks count batches alike, whether or not there was something to write.
+            due.into_iter().for_each(|index| self.keepers[index].passed());
+        }
+        Ok(())
     }
 
     fn order(&self) -> SampleOrder {

@@ -144,6 +144,13 @@ pub(super) struct NonFiniteLoss {
     pub place: Option<String>,
 }
 
+impl NonFiniteLoss {
+    /// The loss of another rank.
+    pub fn elsewhere() -> Self {
+        Self { loss: f32::NAN, place: Some("it is so on another rank".to_owned()) }
+    }
+}
+
 impl Model {
     /// Checks that a model can be trained on samples of these fields; builds the model if necessary.
     pub(super) fn fit_shapes<S: Source + ?Sized>(&self, data: &S, action: &'static str) -> Result<Fitted> {
@@ -333,27 +340,27 @@ impl Model {
         self.apply_step(gradients)
     }
 
-    /// Trains on one batch together with other ranks. Without a batch, this rank has no samples of it, and there is no
-    /// outcome.
+    /// Trains on one batch together with other ranks; also whether the loss of one is infinite or NaN. Without a batch,
+    /// this rank has no samples of it, and there is no outcome.
     pub(super) fn train_step_with(
         &mut self,
         shard: &Shard<'_>,
         batch: Option<&Batch>,
         seed: u64,
-    ) -> Result<Option<StepResult>> {
+    ) -> Result<(Option<StepResult>, bool)> {
         let own = batch.map(|batch| self.gradients(batch, seed, Some(shard))).transpose()?;
         if own.is_none() {
             shard.divisors(&vec![0.0; self.expect_compiled("train")?.goals().len()])?;
         }
-        let (gradients, outcome) = self.exchanged(shard, own)?;
+        let (gradients, outcome, is_faulty) = self.exchanged(shard, own)?;
         self.apply_all(gradients)?;
-        Ok(outcome)
+        Ok((outcome, is_faulty))
     }
 
     /// Sums gradients over all ranks, and averages the new values that layers gave to their weights over the ranks
     /// that have samples. Few layers change weights that are trained: their values are a second exchange, only where
-    /// there are some.
-    fn exchanged(&self, shard: &Shard<'_>, own: Option<Gradients>) -> Result<(Changes, Option<StepResult>)> {
+    /// there are some. Also returns whether the loss of a rank is infinite or NaN, which makes that of all NaN.
+    fn exchanged(&self, shard: &Shard<'_>, own: Option<Gradients>) -> Result<(Changes, Option<StepResult>, bool)> {
         let (mut trainable, mut others) = (Vec::new(), Vec::new());
         let specs = self.weight_specs("train")?;
         let weights = self.layer_weights("train")?;
@@ -424,13 +431,13 @@ impl Model {
             }
         }
         let mut outcome = outcome;
-        if flat.next_number() > 0.0
-            && let Some(outcome) = outcome.as_mut().filter(|_| !is_faulty)
-        {
-            outcome.fault = Some(NonFiniteLoss { loss: f32::NAN, place: Some("it is so on another rank".to_owned()) });
+        let one_is_faulty = flat.next_number() > 0.0;
+        if one_is_faulty && let Some(outcome) = outcome.as_mut().filter(|_| !is_faulty) {
+            outcome.fault = Some(NonFiniteLoss::elsewhere());
+            outcome.loss = Value::full(&outcome.loss.sizes(), f32::NAN, self.device())?;
         }
         let trainable = trainable.into_iter().map(|(place, _)| place).collect();
-        Ok((Changes { trainable, gradients, updates }, outcome))
+        Ok((Changes { trainable, gradients, updates }, outcome, one_is_faulty))
     }
 
     /// Loss, predictions and gradients of one batch. The model stays as it is, but for the states of stateful layers:

@@ -125,6 +125,11 @@ impl Trackers {
         Ok(())
     }
 
+    /// Adds a batch of which this rank has no samples: a loss of 0, or NaN if that of another rank is not finite.
+    pub fn update_without_samples(&mut self, loss: &Value) -> Result<()> {
+        self.losses.iter_mut().try_for_each(|total| total.add(loss.clone()))
+    }
+
     /// Refuses metrics that cannot be merged over ranks.
     pub fn check_distributed(&self) -> Result<()> {
         let names = self.kinds[self.losses.len()..].iter().map(|kind| &kind.name);

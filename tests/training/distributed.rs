@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use brasa::callbacks::{EarlyStopping, LambdaCallback, ModelCheckpoint};
+use brasa::callbacks::{EarlyStopping, LambdaCallback, ModelCheckpoint, TerminateOnNaN};
 use brasa::distributed::{Communicator, threads};
 use brasa::metrics::AUC;
 use brasa::ndarray::{Array, ArrayD};
@@ -401,6 +401,62 @@ fn spectral_normalization_trains_as_in_one_process() {
             for (got, wanted) in weights(&model).into_iter().zip(weights(&alone)) {
                 assert!((got - wanted).abs() < 1e-5, "{ranks} ranks: {got}, alone {wanted}");
             }
+        }
+    }
+}
+
+/// A batch of one sample leaves a rank without any: its callbacks are called like those of the other.
+#[test]
+fn callbacks_are_called_on_ranks_without_samples() {
+    let data = images(9);
+    let calls = on_ranks(2, |rank| {
+        let mut calls = Vec::new();
+        let record = LambdaCallback::new().on_train_batch_end(|context, batch| {
+            calls.push((batch, context.logs()?.get("loss").is_some()));
+            Ok(())
+        });
+        network(false).fit(&data, quiet().batch_size(4).callback(record).distributed(rank)).unwrap();
+        calls
+    });
+    assert_eq!(calls[0], [(0, true), (1, true), (2, true)]);
+    assert_eq!(calls[1], calls[0]);
+}
+
+/// An infinite loss in the last batch, on one rank alone, stops all.
+#[test]
+fn a_loss_that_is_not_finite_stops_all_ranks() {
+    let mut targets = numbers(9, 3);
+    targets[8] = 1e30;
+    let data = Dataset::new(&Array::from_shape_vec((9, 2), numbers(18, 4)).unwrap(), targets).unwrap();
+    let histories = on_ranks(2, |rank| {
+        let mut model = Sequential::new().with_seed(1);
+        model.add(Dense::new(1).input_shape(2)).unwrap().compile(Compile::new("sgd", "mse")).unwrap();
+        let fit = quiet().epochs(2).batch_size(4).shuffle(false).callback(TerminateOnNaN::default());
+        model.fit(&data, fit.distributed(rank)).unwrap()
+    });
+    for history in histories {
+        assert!(history.stopped.is_some_and(|reason| reason.starts_with("TerminateOnNaN")));
+        assert_eq!(history.epoch, [0]);
+    }
+}
+
+#[test]
+fn other_choices_on_one_rank_are_refused() {
+    let data = images(12);
+    for what in ["validation_freq", "class weights", "checkpoints"] {
+        let folder = tempfile::tempdir().unwrap();
+        let errors = on_ranks(2, |rank| {
+            let fit = quiet().distributed(rank.clone());
+            let fit = match (rank.rank(), what) {
+                (1, "validation_freq") => fit.validation_freq(2),
+                (1, "class weights") => fit.class_weight([(1, 2.0)]),
+                (1, _) => fit.checkpoint(Checkpoint::new(folder.path().join("run.ckpt"))),
+                _ => fit,
+            };
+            network(false).fit(&data, fit).unwrap_err().to_string()
+        });
+        for error in errors {
+            assert!(error.starts_with("rank 1: ") && error.contains(what), "{error}");
         }
     }
 }
