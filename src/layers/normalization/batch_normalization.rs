@@ -161,7 +161,8 @@ impl BatchNormalization {
         call.peers().filter(|_| self.synchronized)
     }
 
-    /// Mean and variance over the parts of all ranks, as Keras computes them: from the sums of values and squares.
+    /// Mean and variance over the parts of all ranks, in two exchanges: the mean of squares minus the square of the mean,
+    /// in one, loses all digits of values that are far from 0 and close together.
     fn synchronized_moments(
         &self,
         input: &Value,
@@ -175,24 +176,27 @@ impl BatchNormalization {
             let others = (0..sizes.len()).filter(|other| *other != axis);
             others.fold(value, |value, other| value.sum_axis(other)).reshape(&[channels])
         };
-        let (input, count) = match mask {
-            Some(mask) => {
-                let mask = mask.clone().reshape(&[&sizes[..sizes.len() - 1], &[1]].concat())?.expand(&sizes);
-                (input.clone() * mask.clone(), sum(mask)?)
-            }
-            None => {
-                let count = input.len() / channels.max(1);
-                (input.clone(), Value::full(&[channels], count as f32, &input.device())?)
-            }
+        let mask = match mask {
+            Some(mask) => Some(mask.clone().reshape(&[&sizes[..sizes.len() - 1], &[1]].concat())?.expand(&sizes)),
+            None => None,
         };
-        let sums = Value::concat(vec![sum(input.clone())?, sum(input.square())?, count], 0)?;
-        let sums = ops::rank_sum(&sums, ranks)?;
+        let counted = |value: Value| match &mask {
+            Some(mask) => value * mask.clone(),
+            None => value,
+        };
+        let count = match &mask {
+            Some(mask) => sum(mask.clone())?,
+            None => Value::full(&[channels], (input.len() / channels.max(1)) as f32, &input.device())?,
+        };
         let mut row = vec![1; sizes.len()];
         row[axis] = channels;
+        let sums = ops::rank_sum(&Value::concat(vec![sum(counted(input.clone()))?, count], 0)?, ranks)?;
         let part = |index: usize| sums.clone().narrow(0, index * channels, channels).reshape(&row);
-        let count = part(2)?.detach().clamp_min(EPSILON);
+        let count = part(1)?.detach().clamp_min(EPSILON);
         let mean = part(0)? / count.clone();
-        let variance = (part(1)? / count - mean.clone().square()).clamp_min(0.0);
+        // The gradient flows through the mean, too.
+        let differences = counted(input.clone() - mean.clone().expand(&sizes));
+        let variance = ops::rank_sum(&sum(differences.square())?, ranks)?.reshape(&row)? / count;
         Ok((mean, variance))
     }
 
