@@ -45,9 +45,19 @@ impl Random {
         Self { part, ..self }
     }
 
-    /// Passes over the draws of the rows before this part, which draws `numbers` numbers of one word each, row after
-    /// row.
-    pub(crate) fn skip_rows(&mut self, numbers: usize) {
+    /// In [distributed](crate::distributed) training passes over the draws of the samples that ranks before this one
+    /// have, else does nothing. For a layer that goes on to draw `numbers` numbers, as many for each sample, by
+    /// [`uniform`](Self::uniform) or [`happens`](Self::happens): they are then those of one process.
+    ///
+    /// ```
+    /// use brasa::Random;
+    /// // In a layer: `call.rng(seed)`, and the number of elements of its input.
+    /// let (mut random, elements) = (Random::new(&[7, 0]), 6);
+    /// random.skip_rows(elements);
+    /// let noise: Vec<f32> = (0..elements).map(|_| random.uniform(-0.1..0.1)).collect();
+    /// # assert_eq!(noise[0], Random::new(&[7, 0]).uniform(-0.1..0.1));
+    /// ```
+    pub fn skip_rows(&mut self, numbers: usize) {
         let before = self.draws_before(numbers) as u128;
         self.stream.set_word_pos(self.stream.get_word_pos() + before);
     }

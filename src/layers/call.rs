@@ -394,7 +394,7 @@ impl<'a> Call<'a> {
     /// As [`rng`](Self::rng), a stream for the batch and one for each of its images, which depends on the sample alone
     /// where the samples are known.
     pub(crate) fn streams(&mut self, seed: Option<u64>) -> Streams {
-        Streams::new(self.next_key(seed), self.samples.clone())
+        Streams::new(self.next_key(seed), self.samples.clone()).after(self.batch_part.rows.first)
     }
 
     fn next_key(&mut self, seed: Option<u64>) -> Vec<u64> {

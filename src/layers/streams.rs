@@ -22,13 +22,20 @@ pub(crate) struct Streams {
     /// The rng key: the seed, the step, the layer.
     key: Vec<u64>,
     samples: Option<Arc<SampleKeys>>,
+    /// The number of images of the batch before these, which other ranks have.
+    before: usize,
 }
 
 impl Streams {
     /// The streams of a layer whose rng key begins with the seed and the step. If the samples are known, the stream of
     /// each image depends on seed, pass, sample and layer, otherwise on seed, step, layer and place in the batch.
     pub fn new(key: Vec<u64>, samples: Option<Arc<SampleKeys>>) -> Self {
-        Self { key, samples }
+        Self { key, samples, before: 0 }
+    }
+
+    /// The streams of a part of the batch, after so many of its images.
+    pub fn after(self, before: usize) -> Self {
+        Self { before, ..self }
     }
 
     /// Streams of this key, whose samples are unknown.
@@ -39,7 +46,8 @@ impl Streams {
 
     /// The streams of a layer inside this one.
     pub fn part(&self, number: usize) -> Self {
-        Self { key: [self.key.as_slice(), &[number as u64]].concat(), samples: self.samples.clone() }
+        let key = [self.key.as_slice(), &[number as u64]].concat();
+        Self { key, samples: self.samples.clone(), before: self.before }
     }
 
     /// The stream of what all images share.
@@ -52,7 +60,7 @@ impl Streams {
         let known = self.samples.as_deref().and_then(|keys| Some((keys.pass, *keys.samples.get(index)? as u64)));
         match (known, &self.key[..]) {
             (Some((pass, sample)), [seed, _, layer @ ..]) => random(&[&[*seed, IMAGE, pass, sample], layer].concat()),
-            _ => random(&[self.key.as_slice(), &[IMAGE, index as u64]].concat()),
+            _ => random(&[self.key.as_slice(), &[IMAGE, (self.before + index) as u64]].concat()),
         }
     }
 
@@ -93,6 +101,7 @@ mod tests {
         let streams = Streams::of(&[1, 0, 7]);
         let first = draws(&streams, 3);
         assert_eq!(draws(&streams, 2), first[..2]);
+        assert_eq!(draws(&streams.clone().after(1), 2), first[1..], "a part of the batch");
         assert_ne!(draws(&Streams::of(&[1, 1, 7]), 1)[0], first[0]);
         assert_ne!(draws(&streams.part(0), 1)[0], draws(&streams.part(1), 1)[0]);
     }
