@@ -47,6 +47,9 @@
 //!   distribution strategy; the moving statistics are averaged over the ranks.
 //! - Results that callbacks read *within* an epoch ([`Context::logs`](crate::callbacks::Context::logs) after a batch),
 //!   and the progress bar, are those of the rank's own part. At the end of the epoch they are those of all ranks.
+//! - A callback that stops training within an epoch takes effect after the next batch, in which the ranks learn of it.
+//! - Penalties that a layer adds with [`Call::add_loss`](crate::layers::Call::add_loss) have to be means over samples:
+//!   they are weighted by the rank's share of the samples. A sum over samples becomes smaller.
 //! - Callbacks run on every rank. Those that write files ([`Callback::writes`](crate::callbacks::Callback::writes)) run
 //!   on rank 0 alone, which also writes the checkpoints.
 
@@ -55,6 +58,8 @@ mod mpi;
 mod threads;
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::thread;
 
 use crate::error::{Error, Result};
 
@@ -94,6 +99,17 @@ pub trait Communicator: Debug + Send + Sync {
     /// As [`all_reduce`](Self::all_reduce).
     fn barrier(&self) -> Result<()> {
         self.all_reduce_f64(&mut [0.0])
+    }
+}
+
+/// Tells the other ranks when this one panics.
+pub(crate) struct PanicGuard(pub Option<Arc<dyn Communicator>>);
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if let Some(peers) = self.0.as_ref().filter(|_| thread::panicking()) {
+            peers.fail(&Error::rank(peers.rank(), "panicked"));
+        }
     }
 }
 
@@ -149,8 +165,6 @@ pub(crate) fn agree(peers: &dyn Communicator, what: &str, own: &[f64]) -> Result
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     /// Runs this on each of `size` ranks; returns their results in order.

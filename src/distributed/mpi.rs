@@ -123,6 +123,10 @@ impl Communicator for Mpi {
 
 impl Drop for Mpi {
     fn drop(&mut self) {
+        if thread::panicking() {
+            // The others would wait for this rank.
+            self.fail(&Error::rank(self.rank, "panicked"));
+        }
         // The thread then ends, and with it MPI.
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = self.thread.take() {
@@ -133,7 +137,10 @@ impl Drop for Mpi {
 
 /// Initializes MPI, reports rank and size, and answers calls until there are no more.
 fn serve(calls: &Receiver<Call>, report: &Sender<(usize, usize)>) {
-    let Some((universe, _)) = ::mpi::initialize_with_threading(Threading::Funneled) else { return };
+    let Some((universe, level)) = ::mpi::initialize_with_threading(Threading::Funneled) else { return };
+    if level < Threading::Funneled {
+        return;
+    }
     let world = universe.world();
     let number = |number: i32| usize::try_from(number).unwrap_or_default();
     if report.send((number(world.rank()), number(world.size()))).is_err() {

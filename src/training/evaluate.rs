@@ -13,7 +13,7 @@ use super::shard::Shard;
 use super::trackers::Trackers;
 use crate::callbacks::{BatchResults, Callback, Params};
 use crate::datasets::Source;
-use crate::distributed::{Communicator, agree};
+use crate::distributed::{Communicator, PanicGuard, agree};
 use crate::error::{Error, Result};
 use crate::metrics::Score;
 use crate::model::Model;
@@ -221,6 +221,7 @@ impl Model {
     /// As [`evaluate`](Self::evaluate); [`Error::Interrupted`] if a [`StopHandle`] has stopped it.
     pub fn evaluate_with<S: Source + ?Sized>(&self, data: &S, evaluate: Evaluate<'_>) -> Result<Scores> {
         let peers = evaluate.peers.clone();
+        let _guard = PanicGuard(peers.clone());
         let scores = self.evaluated(data, evaluate);
         match (&scores, peers) {
             // All ranks are interrupted together.

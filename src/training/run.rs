@@ -22,7 +22,7 @@ use super::trackers::{SavedTracker, Trackers};
 use super::{Fit, History};
 use crate::callbacks::{BatchResults, Callback, Context, Logs, Params};
 use crate::datasets::{Source, Weighted, split_index};
-use crate::distributed::{Communicator, agree, broadcast, gather, halves};
+use crate::distributed::{Communicator, PanicGuard, agree, broadcast, gather, halves};
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::layers::Layer;
@@ -56,6 +56,7 @@ impl Model {
     /// infinite; any error of a callback.
     pub fn fit<S: Source + ?Sized>(&mut self, data: &S, mut fit: Fit<'_>) -> Result<History> {
         let peers = fit.peers.clone();
+        let _guard = PanicGuard(peers.clone());
         let checked = fit.check(data.len()).and_then(|()| match fit.sample_weight.take() {
             Some(weights) => self.fit_checked(&Weighted::new(&data, weights?)?, fit),
             None => self.fit_checked(data, fit),

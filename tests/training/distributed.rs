@@ -354,6 +354,27 @@ fn a_rank_that_fails_ends_the_others_with_its_reason() {
 }
 
 #[test]
+fn a_rank_that_panics_ends_the_others() {
+    let data = images(12);
+    let (first, second) = std::thread::scope(|scope| {
+        let mut ranks = threads(2).into_iter();
+        let (first, second) = (ranks.next().unwrap(), ranks.next().unwrap());
+        let data = &data;
+        let first = scope.spawn(move || network(false).fit(data, quiet().batch_size(4).distributed(first)));
+        let second = scope.spawn(move || {
+            let panics = LambdaCallback::new().on_train_batch_end(|_, batch| match batch {
+                1 => panic!("in a callback"),
+                _ => Ok(()),
+            });
+            network(false).fit(data, quiet().batch_size(4).callback(panics).distributed(second))
+        });
+        (first.join(), second.join())
+    });
+    assert!(second.is_err());
+    assert!(first.unwrap().unwrap_err().to_string().ends_with("panicked"));
+}
+
+#[test]
 fn what_cannot_be_computed_in_parts_is_refused() {
     let data = Dataset::new(&Array::<f32, _>::ones((4, 2)), &Array::<f32, _>::ones((4, 2))).unwrap();
     let errors = on_ranks(2, |rank| {
