@@ -161,8 +161,8 @@ impl BatchNormalization {
         call.peers().filter(|_| self.synchronized)
     }
 
-    /// Mean and variance over the parts of all ranks, in two exchanges: the mean of squares minus the square of the mean,
-    /// in one, loses all digits of values that are far from 0 and close together.
+    /// Mean and variance over the parts of all ranks, in two exchanges: the mean of squares minus the square of the
+    /// mean, in one, loses all digits of values that are far from 0 and close together.
     fn synchronized_moments(
         &self,
         input: &Value,
