@@ -1,26 +1,28 @@
 //! Tables in Parquet files, read as rows of text like those of a CSV file.
 //!
-//! Nothing in a file is believed: a page is read only if its header's sizes are plausible, numbers of values are compared
-//! with the sizes, and the crate's panics are errors.
+//! Nothing in a file is believed: the schema is looked at before the crate takes memory for it, a page is read only if
+//! its header's sizes are plausible, numbers of values are compared with the sizes, and the crate's panics are errors.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use csv::StringRecord;
-use parquet::basic::{ConvertedType, Encoding, LogicalType, Repetition, Type};
+use flate2::read::MultiGzDecoder;
+use parquet::basic::{Compression, ConvertedType, Encoding, LogicalType, Repetition, Type};
 use parquet::column::page::{Page, PageMetadata, PageReader};
 use parquet::column::reader::{ColumnReader, get_column_reader};
 use parquet::data_type::ByteArray;
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, FileReader, Length};
-use parquet::file::serialized_reader::SerializedFileReader;
+use parquet::file::serialized_reader::{SerializedFileReader, SerializedPageReader};
 use parquet::schema::types::{ColumnDescriptor, Type as SchemaType};
 
-use super::parquet_header::page_size;
+use super::parquet_header::{PageSize, check_description, page_size};
 use crate::error::{Error, Result};
 use crate::formats::regular::open_file;
 use crate::memory::check_room;
@@ -28,12 +30,22 @@ use crate::memory::check_room;
 /// The rows read at once.
 const BATCH: usize = 1024;
 
-/// The most bytes of a page, of the file's end, and of a column chunk's page header. Writers make pages of about 1 MB.
+/// The most bytes of a page, and of its header. Writers make pages of about 1 MB.
 const MOST_PAGE: usize = 1 << 28;
 const MOST_HEADER: u64 = 1 << 20;
 
+/// The most bytes of the description at a file's end, and the bytes behind it: its length, and a mark.
+const MOST_DESCRIPTION: u64 = 64 << 20;
+const TAIL: u64 = 8;
+
+/// The most bytes of texts in the rows read at once.
+const MOST_TEXT: usize = 1 << 28;
+
 /// The most columns of a file, nested ones included.
 const MOST_COLUMNS: usize = 100_000;
+
+/// The most decimals of a number, which has up to 38 digits.
+const MOST_DECIMALS: i32 = 38;
 
 /// What a column's values mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +69,8 @@ struct Column {
     reader: Option<Mutex<ColumnReader>>,
     /// Whether there can be rows without a value.
     is_optional: bool,
+    /// Whether its fields are read; they are empty otherwise.
+    is_wanted: bool,
     /// The texts of the rows at hand.
     cells: Vec<String>,
 }
@@ -64,6 +78,8 @@ struct Column {
 /// The rows of a Parquet file, as texts: empty where there is no value.
 pub(super) struct ParquetRows {
     path: PathBuf,
+    file: Arc<Mutex<File>>,
+    length: u64,
     reader: SerializedFileReader<Guarded>,
     names: Vec<String>,
     /// What is in columns that cannot be read.
@@ -77,26 +93,54 @@ pub(super) struct ParquetRows {
 }
 
 /// A panic of the crate on a damaged file becomes an error.
-fn guarded<T>(path: &Path, call: impl FnOnce() -> ParquetResult<T>) -> Result<T> {
-    let broken = |reason: String| Error::broken(path.display().to_string(), "its contents", reason);
+fn guarded<T>(path: &Path, at: &str, call: impl FnOnce() -> ParquetResult<T>) -> Result<T> {
+    let broken = |reason: String| Error::broken(path.display().to_string(), at, reason);
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(ParquetError::External(source))) if source.is::<std::io::Error>() => match source.downcast() {
-            Ok(source) => Err(Error::io("read", path)(*source)),
-            Err(source) => Err(broken(source.to_string())),
+        Ok(Err(ParquetError::External(source))) => match source.downcast::<Error>() {
+            Ok(own) => Err(*own),
+            Err(source) => match source.downcast::<std::io::Error>() {
+                Ok(source) => Err(Error::io("read", path)(*source)),
+                Err(source) => Err(broken(source.to_string())),
+            },
         },
         Ok(Err(error)) => Err(broken(crate::text::printable(&error.to_string()).to_string())),
         Err(_) => Err(broken("it is not a Parquet file that can be read".into())),
     }
 }
 
+/// Refuses a description at the end of a file that the crate would take much memory for. Where there is none, the crate
+/// finds out.
+fn check_end(path: &Path, file: &mut File, length: u64) -> Result<()> {
+    let broken = |reason: String| Err(Error::broken(path.display().to_string(), "its schema", reason));
+    let Some(end) = length.checked_sub(TAIL) else { return Ok(()) };
+    let mut tail = [0; TAIL as usize];
+    let read = file.seek(SeekFrom::Start(end)).and_then(|_| file.read_exact(&mut tail));
+    read.map_err(Error::io("read", path))?;
+    let [a, b, c, d, mark @ ..] = tail;
+    let size = u64::from(u32::from_le_bytes([a, b, c, d]));
+    let Some(start) = end.checked_sub(size).filter(|_| mark == *b"PAR1") else { return Ok(()) };
+    if size > MOST_DESCRIPTION {
+        return broken(format!("expected up to {MOST_DESCRIPTION} bytes, received {size}"));
+    }
+    let mut description = vec![0; size as usize];
+    let read = file.seek(SeekFrom::Start(start)).and_then(|_| file.read_exact(&mut description));
+    read.map_err(Error::io("read", path))?;
+    match check_description(&description) {
+        Some(()) => Ok(()),
+        None => broken("expected columns in a tree of few levels".into()),
+    }
+}
+
 impl ParquetRows {
     /// Opens a file; more values than memory has room for are rejected.
     pub fn open(path: &Path) -> Result<Self> {
-        let (file, length) = open_file(path)?;
+        let (mut file, length) = open_file(path)?;
+        check_end(path, &mut file, length)?;
         let is_open = Arc::new(AtomicBool::new(false));
-        let source = Guarded { file: Arc::new(Mutex::new(file)), length, is_open: is_open.clone() };
-        let reader = guarded(path, || SerializedFileReader::new(source))?;
+        let file = Arc::new(Mutex::new(file));
+        let source = Guarded { file: file.clone(), length, is_open: is_open.clone(), pages: None };
+        let reader = guarded(path, "its contents", || SerializedFileReader::new(source))?;
         // From here on only pages are read.
         is_open.store(true, Ordering::Relaxed);
         let broken = |reason: String| Err(Error::broken(path.display().to_string(), "its schema", reason));
@@ -109,7 +153,7 @@ impl ParquetRows {
         let (mut names, mut columns) = (Vec::new(), Vec::new());
         let mut leaves = 0;
         for field in fields {
-            names.push(field.name().to_owned());
+            names.push(field.name().trim().to_owned());
             let leaf = leaves;
             leaves += leaves_of(field);
             let is_flat = field.is_primitive() && field.get_basic_info().repetition() != Repetition::REPEATED;
@@ -119,6 +163,7 @@ impl ParquetRows {
                     leaf,
                     reader: None,
                     is_optional: false,
+                    is_wanted: true,
                     cells: Vec::new(),
                 }),
                 false => Err("lists or structures"),
@@ -136,7 +181,17 @@ impl ParquetRows {
             }
         }
         check_room("the rows of a table", rows.saturating_mul(columns.len().max(1)))?;
-        Ok(Self { path: path.to_owned(), reader, names, columns, group: 0, left: 0, decoded: 0, next: 0 })
+        let path = path.to_owned();
+        Ok(Self { path, file, length, reader, names, columns, group: 0, left: 0, decoded: 0, next: 0 })
+    }
+
+    /// Reads these columns alone from here on; the fields of others are empty.
+    pub fn want(&mut self, wanted: &BTreeSet<usize>) {
+        for (index, column) in self.columns.iter_mut().enumerate() {
+            if let Ok(column) = column {
+                column.is_wanted = wanted.contains(&index);
+            }
+        }
     }
 
     /// The names of the columns.
@@ -149,49 +204,84 @@ impl ParquetRows {
         self.columns.get(column)?.as_ref().err().copied()
     }
 
-    /// Reads the next row into `record`, an empty field for columns that cannot be read; `false` at the end.
+    /// Reads the next row into `record`, an empty field for columns that are not read; `false` at the end, which an
+    /// error is, too.
     pub fn read_record(&mut self, record: &mut StringRecord) -> Result<bool> {
         record.clear();
         while self.next == self.decoded {
-            if !self.decode()? {
+            if !self.decode_next()? {
                 return Ok(false);
             }
         }
         for column in &self.columns {
-            record.push_field(column.as_ref().map_or("", |column| &column.cells[self.next]));
+            let cell = column.as_ref().ok().and_then(|column| column.cells.get(self.next));
+            record.push_field(cell.map_or("", String::as_str));
         }
         self.next += 1;
         Ok(true)
     }
 
-    /// Decodes the next rows; `false` at the end of the file.
+    /// Decodes the next rows; `false` at the end of the file, and after an error.
+    fn decode_next(&mut self) -> Result<bool> {
+        let decoded = self.decode();
+        if decoded.is_err() {
+            (self.next, self.decoded, self.left, self.group) = (0, 0, 0, usize::MAX);
+            for column in self.columns.iter_mut().flatten() {
+                column.reader = None;
+                column.cells.clear();
+            }
+        }
+        decoded
+    }
+
     fn decode(&mut self) -> Result<bool> {
         let path = self.path.clone();
         if self.left == 0 {
             let groups = self.reader.metadata().row_groups();
             let Some(group) = groups.get(self.group) else { return Ok(false) };
-            self.left = usize::try_from(group.num_rows()).unwrap_or(0);
-            let (reader, columns, number) = (&self.reader, &mut self.columns, self.group);
-            guarded(&path, || {
-                let group = reader.get_row_group(number)?;
-                for column in columns.iter_mut().flatten() {
-                    let descriptor = group.metadata().column(column.leaf).column_descr_ptr();
-                    column.is_optional = descriptor.max_def_level() > 0;
-                    let pages = group.get_column_page_reader(column.leaf)?;
-                    let pages = Checked { pages, is_optional: column.is_optional };
-                    column.reader = Some(Mutex::new(get_column_reader(descriptor, Box::new(pages))));
+            let rows = usize::try_from(group.num_rows()).unwrap_or(0);
+            self.left = rows;
+            let held = Arc::new(AtomicUsize::new(0));
+            for (name, column) in self.names.iter().zip(&mut self.columns) {
+                let Ok(column) = column else { continue };
+                column.reader = None;
+                if !column.is_wanted {
+                    column.cells.clear();
+                    continue;
                 }
-                Ok(())
-            })?;
+                let source = Guarded {
+                    file: self.file.clone(),
+                    length: self.length,
+                    is_open: Arc::new(AtomicBool::new(true)),
+                    pages: Some(Pages {
+                        is_gzip: matches!(group.column(column.leaf).compression(), Compression::GZIP(_)),
+                        held: held.clone(),
+                        known: Mutex::default(),
+                    }),
+                };
+                guarded(&path, &format!("column `{name}`"), || {
+                    let descriptor = group.column(column.leaf).column_descr_ptr();
+                    let pages = SerializedPageReader::new(Arc::new(source), group.column(column.leaf), rows, None)?;
+                    column.is_optional = descriptor.max_def_level() > 0;
+                    let pages = Checked { pages: Box::new(pages), is_optional: column.is_optional, rows };
+                    column.reader = Some(Mutex::new(get_column_reader(descriptor, Box::new(pages))));
+                    Ok(())
+                })?;
+            }
             self.group += 1;
         }
         (self.next, self.decoded) = (0, self.left.min(BATCH));
+        let mut room = MOST_TEXT;
         for (name, column) in self.names.iter().zip(&mut self.columns) {
             let Ok(column) = column else { continue };
-            let read = guarded(&path, || column.decode(self.decoded))?;
+            if !column.is_wanted {
+                continue;
+            }
+            let at = format!("column `{name}`");
+            let read = guarded(&path, &at, || column.decode(self.decoded, &mut room))?;
             if read != self.decoded {
-                let reason = format!("expected a value for each row in column `{name}`, received fewer");
-                return Err(Error::broken(path.display().to_string(), "its contents", reason));
+                let reason = "expected a value for each row, received fewer";
+                return Err(Error::broken(path.display().to_string(), at, reason));
             }
         }
         self.left -= self.decoded;
@@ -210,9 +300,13 @@ impl Kind {
         const TIMES: &str = "times";
         const DATES: &str = "dates";
         let unsigned = |unsigned| Ok(Self::Number { unsigned });
+        let decimal = |scale| match scale {
+            ..=MOST_DECIMALS => Ok(Self::Decimal(scale)),
+            _ => Err("numbers of more than 38 decimals"),
+        };
         match column.logical_type_ref() {
             Some(LogicalType::String | LogicalType::Enum | LogicalType::Json) => return Ok(Self::Text),
-            Some(LogicalType::Decimal(_)) => return Ok(Self::Decimal(column.type_scale())),
+            Some(LogicalType::Decimal(_)) => return decimal(column.type_scale()),
             Some(LogicalType::Date) => return Err(DATES),
             Some(LogicalType::Time(_) | LogicalType::Timestamp(_)) => return Err(TIMES),
             Some(LogicalType::Integer(integer)) => return unsigned(!integer.is_signed),
@@ -221,7 +315,7 @@ impl Kind {
         }
         match column.converted_type() {
             ConvertedType::UTF8 | ConvertedType::ENUM | ConvertedType::JSON => Ok(Self::Text),
-            ConvertedType::DECIMAL => Ok(Self::Decimal(column.type_scale())),
+            ConvertedType::DECIMAL => decimal(column.type_scale()),
             ConvertedType::DATE => Err(DATES),
             ConvertedType::TIME_MILLIS
             | ConvertedType::TIME_MICROS
@@ -265,7 +359,7 @@ impl Kind {
                 _ => return Err(ParquetError::General("a half-precision number that is not of two bytes".into())),
             },
             _ => match std::str::from_utf8(bytes.data()) {
-                Ok(text) => text.trim().to_owned(),
+                Ok(text) => text.to_owned(),
                 Err(_) => return Err(ParquetError::General("a column of bytes that are not text".into())),
             },
         })
@@ -285,8 +379,8 @@ fn decimal(value: i128, scale: i32) -> String {
 }
 
 impl Column {
-    /// Decodes `count` rows; returns how many there were.
-    fn decode(&mut self, count: usize) -> ParquetResult<usize> {
+    /// Decodes `count` rows of up to `room` bytes, which it takes away; returns how many there were.
+    fn decode(&mut self, count: usize, room: &mut usize) -> ParquetResult<usize> {
         self.cells.clear();
         let (kind, is_optional, cells) = (self.kind, self.is_optional, &mut self.cells);
         let Some(reader) = &mut self.reader else { return Ok(0) };
@@ -312,7 +406,11 @@ impl Column {
                     } else {
                         Some(String::new())
                     };
-                    cells.push(text.ok_or_else(|| ParquetError::General("fewer values than rows".into()))?);
+                    let text = text.ok_or_else(|| ParquetError::General("fewer values than rows".into()))?;
+                    *room = room
+                        .checked_sub(text.len())
+                        .ok_or_else(|| ParquetError::General(format!("{BATCH} rows of more than {MOST_TEXT} bytes")))?;
+                    cells.push(text);
                 }
                 Ok(rows)
             }};
@@ -337,6 +435,45 @@ struct Guarded {
     length: u64,
     /// Whether the description at the file's end has been read.
     is_open: Arc<AtomicBool>,
+    /// What is known of the pages, where they are those of one column.
+    pages: Option<Pages>,
+}
+
+/// The pages of a column.
+struct Pages {
+    is_gzip: bool,
+    /// The bytes of the pages at hand of all columns.
+    held: Arc<AtomicUsize>,
+    /// The sizes of the first page, which can be a dictionary, and of the newest.
+    known: Mutex<[Option<PageSize>; 2]>,
+}
+
+impl Pages {
+    /// Refuses a page that does not fit in memory together with those at hand.
+    fn begin(&self, page: PageSize) -> ParquetResult<()> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = usize::from(known[0].is_some());
+        let before = known[place].replace(page).map_or(0, |before| before.bytes);
+        self.held.fetch_sub(before, Ordering::Relaxed);
+        let held = self.held.fetch_add(page.bytes, Ordering::Relaxed).saturating_add(page.bytes);
+        check_room("the pages of a table", held.div_ceil(size_of::<f32>()))
+            .map_err(|error| ParquetError::External(Box::new(error)))
+    }
+
+    /// Refuses a compressed page that is larger than its header says: the crate inflates all of it.
+    fn check(&self, bytes: &[u8]) -> ParquetResult<()> {
+        let known = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(page) = known[1].or(known[0]).filter(|_| self.is_gzip) else { return Ok(()) };
+        let compressed = bytes.get(page.levels..).unwrap_or_default();
+        let mut inflated = MultiGzDecoder::new(compressed).take(page.bytes as u64 + 1);
+        // The crate finds what is wrong otherwise.
+        match std::io::copy(&mut inflated, &mut std::io::sink()) {
+            Ok(count) if count > page.bytes as u64 => {
+                Err(ParquetError::General(format!("a page of more than the {} bytes of its header", page.bytes)))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The bytes from a position of the file on.
@@ -379,8 +516,14 @@ impl ChunkReader for Guarded {
         }
         self.from(start).take(MOST_HEADER).read_to_end(&mut header)?;
         match page_size(&header) {
-            Some(size) if size <= MOST_PAGE => Ok(std::io::Cursor::new(header)),
-            Some(size) => Err(ParquetError::General(format!("a page of {size} bytes, expected up to {MOST_PAGE}"))),
+            Some(page) if page.bytes <= MOST_PAGE => {
+                self.pages.as_ref().map_or(Ok(()), |pages| pages.begin(page))?;
+                Ok(std::io::Cursor::new(header))
+            }
+            Some(page) => {
+                let size = page.bytes;
+                Err(ParquetError::General(format!("a page of {size} bytes, expected up to {MOST_PAGE}")))
+            }
             None => Err(ParquetError::General("a page without a header".into())),
         }
     }
@@ -392,6 +535,7 @@ impl ChunkReader for Guarded {
         }
         let mut bytes = vec![0; length];
         self.from(start).read_exact(&mut bytes)?;
+        self.pages.as_ref().map_or(Ok(()), |pages| pages.check(&bytes))?;
         Ok(bytes.into())
     }
 }
@@ -400,6 +544,8 @@ impl ChunkReader for Guarded {
 struct Checked {
     pages: Box<dyn PageReader>,
     is_optional: bool,
+    /// The rows of the group.
+    rows: usize,
 }
 
 impl Checked {
@@ -409,6 +555,12 @@ impl Checked {
             // Each value of a dictionary takes a byte or more.
             Page::DictionaryPage { buf, num_values, .. } if *num_values as usize > buf.len() => {
                 refused("a dictionary with more values than bytes")
+            }
+            // A row of a table has one value.
+            Page::DataPage { num_values, .. } | Page::DataPageV2 { num_values, .. }
+                if *num_values as usize > self.rows =>
+            {
+                refused("a page with more values than there are rows")
             }
             _ => match (page.encoding(), self.values_of(page)) {
                 (Encoding::DELTA_BYTE_ARRAY, _) => {

@@ -178,6 +178,7 @@ pub fn load_text_csv(path: impl AsRef<Path>, text: &str, target: Option<&str>) -
     if text == target {
         return Err(Error::argument("target", "another column than that of the texts", &table.names[target]));
     }
+    table.want(&[text, target]);
     let (mut texts, mut targets) = (Vec::new(), Vec::new());
     while let Some(row) = table.next()? {
         texts.push(row[text].to_owned());
@@ -313,6 +314,17 @@ impl TextTable {
         }
     }
 
+    /// Reads these columns alone, where others need not be decoded.
+    fn want(&mut self, columns: &[usize]) {
+        match &mut self.rows {
+            Rows::Csv(_) => {
+                let _ = columns;
+            }
+            #[cfg(feature = "parquet")]
+            Rows::Parquet(rows) => rows.want(&columns.iter().copied().collect()),
+        }
+    }
+
     fn next(&mut self) -> Result<Option<&StringRecord>> {
         #[cfg_attr(not(feature = "parquet"), allow(clippy::infallible_destructuring_match))]
         let reader = match &mut self.rows {
@@ -373,6 +385,7 @@ pub fn load_texts(path: impl AsRef<Path>, column: Option<&str>) -> Result<Vec<Te
                 (None, [_]) => table.readable(0)?,
                 (column, _) => table.column(column.unwrap_or("text"))?,
             };
+            table.want(&[column]);
             let mut texts = Vec::new();
             while let Some(row) = table.next()? {
                 let text = row[column].to_owned();

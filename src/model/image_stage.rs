@@ -17,7 +17,7 @@ use crate::shape::Shape;
 #[derive(Debug)]
 pub(crate) struct ImageFeed {
     pub feed: Feed,
-    /// The fed value that it is, if no layer of the stage has changed it.
+    /// The fed value that its numbers are, in whatever form, if no layer of the stage has changed them.
     input: Option<usize>,
 }
 
@@ -30,6 +30,8 @@ pub(crate) struct ImageStage {
     /// The slots of the values for the steps behind the stage.
     feeds: Vec<ValueId>,
     slots: usize,
+    /// For each slot the fed value whose numbers it has, if any.
+    origins: Vec<Option<usize>>,
     /// A device on the host.
     device: Device,
 }
@@ -42,7 +44,14 @@ impl ImageStage {
         let own = Some(model.device()).filter(|_| model.is_on_cpu()).cloned();
         let Some(device) = own.or_else(|| ops::cpu_devices().into_iter().next()) else { return Ok(None) };
         let Some((steps, feeds, slots)) = image_steps(model, &Head::of(model), &shapes)? else { return Ok(None) };
-        Ok(Some(Self { steps, inputs: shapes.len(), feeds, slots, device }))
+        let mut origins: Vec<Option<usize>> =
+            (0..slots).map(|slot| Some(slot).filter(|_| slot < shapes.len())).collect();
+        for step in &steps {
+            let origin = step.inputs.first().and_then(|(slot, _)| origins[*slot]);
+            // Whether the values pass unchanged does not depend on them.
+            origins[step.output] = origin.filter(|_| matches!(step.layer.check_values(&[]), Ok(true)));
+        }
+        Ok(Some(Self { steps, inputs: shapes.len(), feeds, slots, origins, device }))
     }
 
     /// The number of values in memory for a batch of these sizes.
@@ -87,7 +96,8 @@ impl ImageStage {
                 return Ok(ImageFeed { feed: fed[*slot].take().ok_or_else(missing)?, input: Some(*slot) });
             }
             let value = values[*slot].take().ok_or_else(missing)?;
-            Ok(ImageFeed { feed: Feed { sizes: value.sizes(), numbers: value.to_vec()? }, input: None })
+            let feed = Feed { sizes: value.sizes(), numbers: value.to_vec()? };
+            Ok(ImageFeed { feed, input: self.origins[*slot] })
         };
         self.feeds.iter().map(&mut prepared).collect()
     }

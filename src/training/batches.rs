@@ -62,6 +62,8 @@ pub(super) struct HostBatch {
     pub x: Vec<Vec<f32>>,
     /// The outputs of a preprocessing stage on the host, in place of the inputs.
     pub feeds: Option<Vec<Feed>>,
+    /// The sizes of what the image stage was fed with; empty without one.
+    pub fed: Vec<Vec<usize>>,
     /// What the image stage has made of them, in their place.
     pub images: Option<Vec<ImageFeed>>,
     pub y: Vec<Vec<f32>>,
@@ -192,8 +194,7 @@ impl<'a, S: Source + ?Sized> Loader<'a, S> {
         let mut host = gather(self.source, self.staged.as_deref(), samples)?;
         if let Some(augmented) = self.augmented.as_ref().filter(|_| !host.indices.is_empty()) {
             let keys = SampleKeys { pass, samples: host.indices.clone() };
-            let x = std::mem::take(&mut host.x);
-            host.images = Some(augmented.run(x, host.feeds.take(), number, keys)?);
+            augmented.run(&mut host, number, keys)?;
         }
         Ok(host)
     }
@@ -273,11 +274,19 @@ fn load<B, T>(
             if queue.room.recv().is_err() || ended.load(Ordering::Relaxed) {
                 return;
             }
-            let Some(indices) = queue.batches.next() else { return };
+            let batches = &mut queue.batches;
+            let indices = match catch_unwind(AssertUnwindSafe(|| batches.next())) {
+                Ok(None) => return,
+                Ok(Some(indices)) => Ok(indices),
+                Err(panic) => {
+                    ended.store(true, Ordering::Relaxed);
+                    Err(panic)
+                }
+            };
             queue.next += 1;
             (queue.next - 1, indices)
         };
-        let batch = catch_unwind(AssertUnwindSafe(|| gather(indices)));
+        let batch = indices.and_then(|indices| catch_unwind(AssertUnwindSafe(|| gather(indices))));
         if !matches!(batch, Ok(Ok(_))) {
             ended.store(true, Ordering::Relaxed);
         }
@@ -308,7 +317,15 @@ pub(super) fn gather<S: Source + ?Sized>(
     indices: Vec<usize>,
 ) -> Result<HostBatch> {
     if indices.is_empty() {
-        return Ok(HostBatch { indices, x: Vec::new(), feeds: None, images: None, y: Vec::new(), weights: Vec::new() });
+        return Ok(HostBatch {
+            indices,
+            x: Vec::new(),
+            feeds: None,
+            fed: Vec::new(),
+            images: None,
+            y: Vec::new(),
+            weights: Vec::new(),
+        });
     }
     let length = |shape: &[usize]| {
         let numbers = shape.iter().try_fold(indices.len(), |product, size| product.checked_mul(*size));
@@ -350,7 +367,7 @@ pub(super) fn gather<S: Source + ?Sized>(
     }
     let weights = shapes.into_iter().zip(weights);
     let weights = weights.map(|(shape, numbers)| Some(HostWeights { numbers, shape: shape? })).collect();
-    Ok(HostBatch { indices, x, feeds, images: None, y, weights })
+    Ok(HostBatch { indices, x, feeds, fed: Vec::new(), images: None, y, weights })
 }
 
 /// The buffers as mutable slices.
@@ -485,6 +502,21 @@ mod tests {
         let run = || on_threads(2, (0..100).map(|index| vec![index]), &gather, |_, _| Ok(ControlFlow::Continue(())));
         let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"the source is wrong"));
+    }
+
+    #[test]
+    fn a_panic_of_the_batches_goes_on_and_does_not_wait() {
+        let batches = (0..100usize).inspect(|index| assert!(*index != 3, "the stream is wrong"));
+        let mut seen = Vec::new();
+        let run = || {
+            on_threads(2, batches, &|index: usize| Ok(index), |_, batch| {
+                seen.push(batch);
+                Ok(ControlFlow::Continue(()))
+            })
+        };
+        let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"the stream is wrong"));
+        assert_eq!(seen, [0, 1, 2]);
     }
 
     #[test]

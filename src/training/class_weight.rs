@@ -115,8 +115,15 @@ mod tests {
         let output = FittedOutput { place: Some(0), target, output };
         let fitted = Fitted::of(vec![(0, vec![1])], vec![output]);
         let (x, y) = (vec![Vec::new()], vec![y.to_vec()]);
-        let mut host =
-            HostBatch { indices: (0..samples).collect(), x, feeds: None, images: None, y, weights: Vec::new() };
+        let mut host = HostBatch {
+            indices: (0..samples).collect(),
+            x,
+            feeds: None,
+            fed: Vec::new(),
+            images: None,
+            y,
+            weights: Vec::new(),
+        };
         ClassWeight::new([(1, 10.0), (2, 0.5)]).weigh(&mut host, &fitted)?;
         let weights = host.weights.remove(0).unwrap();
         Ok((weights.shape, weights.numbers))

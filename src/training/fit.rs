@@ -86,7 +86,12 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// The seed of the samples' order and of dropout (default: the model's); see [reproducibility](crate::training).
+    /// The seed of the samples' order, of dropout and of augmentation (default: the model's); see
+    /// [reproducibility](crate::training).
+    ///
+    /// Order and augmentation depend on the seed and on the epoch, which is counted anew in each call of
+    /// [`Model::fit`](crate::model::Model::fit): another call needs another `seed`, or
+    /// [`initial_epoch`](Self::initial_epoch), to draw others.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);

@@ -1,6 +1,8 @@
 //! `fit_stream`: training on batches whose number is unknown.
 
+use super::batches::{default_workers, values_ahead};
 use super::evaluate::{Evaluation, check_not_empty};
+use super::fitted::Augmented;
 use super::run::Run;
 use super::streaming::{Shapes, Streaming};
 use super::{Fit, History};
@@ -69,6 +71,11 @@ impl Model {
             check_not_empty(validation.len())?;
             self.check_batches(validation.len(), batch_size)?;
         }
+        // Before threads load several such batches.
+        let augmented = Augmented::of(self, &fitted, fit.seed.unwrap_or(self.seed()))?;
+        let workers = fit.workers.unwrap_or_else(default_workers);
+        let ahead = values_ahead(first.len(), &fitted, workers, augmented.as_ref())?;
+        self.admit_fed(&fitted.batch(first.len()), true, ahead)?;
         let begin = move |pass| -> Batches<'_> { Box::new(stream.begin(pass)) };
         let current: Batches<'_> = Box::new(std::iter::once(Ok(first.clone())).chain(batches));
         let streaming = Streaming::new(begin, current, fit.steps_per_epoch);

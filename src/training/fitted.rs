@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use super::batches::HostBatch;
 use crate::datasets::Column;
 use crate::error::{Error, Result};
 use crate::layers::SampleKeys;
-use crate::model::{Feed, ImageFeed, ImageStage, Model, Stage};
+use crate::model::{Feed, ImageStage, Model, Stage};
 use crate::shape::Shape;
 
 /// The checked shapes of a data set for a model.
@@ -71,22 +72,18 @@ impl Augmented {
 
     /// Prepares the images of a batch, given as fields or as what another stage has made of them. `number` is that of
     /// the batch in the run.
-    pub fn run(
-        &self,
-        mut x: Vec<Vec<f32>>,
-        feeds: Option<Vec<Feed>>,
-        number: u64,
-        samples: SampleKeys,
-    ) -> Result<Vec<ImageFeed>> {
-        let rows = samples.samples.len();
-        let feeds = feeds.unwrap_or_else(|| {
+    pub fn run(&self, host: &mut HostBatch, number: u64, samples: SampleKeys) -> Result<()> {
+        let (rows, mut x) = (host.indices.len(), std::mem::take(&mut host.x));
+        let feeds = host.feeds.take().unwrap_or_else(|| {
             let fields = self.x.iter().map(|(place, sizes)| Feed {
                 sizes: [&[rows], sizes.as_slice()].concat(),
                 numbers: std::mem::take(&mut x[*place]),
             });
             fields.collect()
         });
-        self.stage.run(feeds, self.seed, number, samples)
+        host.fed = feeds.iter().map(|feed| feed.sizes.clone()).collect();
+        host.images = Some(self.stage.run(feeds, self.seed, number, samples)?);
+        Ok(())
     }
 }
 

@@ -385,7 +385,9 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     fn train_epoch(&mut self, from: Position) -> Result<Position> {
         let Position { epoch, step: first } = from;
         let (begin, data, known) = (Instant::now(), self.data, self.steps());
-        let steps = known.unwrap_or(usize::MAX);
+        // What was counted in an earlier epoch of a stream is shown, and no limit.
+        let is_counted = self.is_streamed && self.fit.steps_per_epoch.is_none();
+        let steps = known.filter(|_| !is_counted).unwrap_or(usize::MAX);
         self.hooks.params.steps = known.unwrap_or(0);
         self.hooks.params.epoch = epoch;
         self.progress.epoch_begin(epoch, self.hooks.params.epochs, known);
@@ -417,7 +419,9 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             }
             Some((stream, shapes)) if rest > first => self.stream = Some((stream, shapes)),
             Some((mut stream, shapes)) => {
-                let first_number = (epoch as u64).saturating_mul(known.unwrap_or(0) as u64);
+                // A function of the epoch alone, as a resumed run has not counted the batches.
+                let in_an_epoch = self.fit.steps_per_epoch.map_or(1 << 32, |steps| steps as u64);
+                let first_number = (epoch as u64).saturating_mul(in_an_epoch);
                 let fitted = self.fitted.clone();
                 let loader = StreamLoader { fitted, augmented: augmented.clone(), workers, first_number, shapes };
                 let result = stream.for_each(first, &loader, |index, host| {

@@ -214,6 +214,10 @@ impl Model {
             }
         }
         let behind_images = batch.images.is_some();
+        if behind_images {
+            // The pass admits the batches that no image stage has changed.
+            self.admit_all(&batch.fed, true, 0)?;
+        }
         let x = match (batch.images.take(), batch.feeds.take()) {
             (Some(images), _) => self.fed_images(images)?,
             (None, Some(feeds)) => self.fed(feeds)?,

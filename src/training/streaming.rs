@@ -68,9 +68,10 @@ impl<'a> Streaming<'a> {
 
     /// Skips what a run that is resumed here has read before.
     pub fn skip(&mut self, epoch: usize, step: usize) -> Result<()> {
-        (self.current, self.samples) = (None, 0);
-        // Without a number of steps each epoch is a pass.
-        self.pass = if self.given.is_none() { epoch } else { 0 };
+        // Without a number of steps each epoch is a pass. The first has begun, and may not begin again: a channel is taken.
+        if self.given.is_none() && epoch > 0 {
+            (self.current, self.samples, self.pass) = (None, 0, epoch);
+        }
         let whole = self.given.into_iter().flat_map(|steps| std::iter::repeat_n(steps, epoch));
         for steps in whole.chain([step]).collect::<Vec<_>>() {
             for taken in 0..steps {
@@ -148,8 +149,7 @@ impl StreamLoader {
         if let Some(augmented) = &self.augmented {
             let samples = (0..data.len()).map(|index| before.saturating_add(index)).collect();
             let keys = SampleKeys { pass: pass as u64, samples };
-            let x = std::mem::take(&mut host.x);
-            host.images = Some(augmented.run(x, host.feeds.take(), number, keys)?);
+            augmented.run(&mut host, number, keys)?;
         }
         Ok(host)
     }

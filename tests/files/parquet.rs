@@ -49,7 +49,7 @@ fn a_parquet_file_gives_what_the_same_csv_file_gives() -> brasa::Result<()> {
 fn texts_are_read_from_a_column() -> brasa::Result<()> {
     let path = fixture("people.parquet");
     let texts = load_texts(&path, Some("cabin"))?;
-    assert_eq!((texts.len(), texts[1].text.as_str()), (60, "b"));
+    assert_eq!((texts.len(), texts[1].text.as_str()), (60, "  b "));
     assert!(texts[1].place.ends_with("people.parquet:2"), "{}", texts[1].place);
     let (data, classes) = load_text_csv(&path, "cabin", Some("survived"))?;
     let (expected, _) = load_text_csv(fixture("people.csv"), "cabin", Some("survived"))?;
@@ -81,7 +81,22 @@ fn columns_that_a_table_cannot_have_are_refused_by_name_where_they_are_used() {
         profile.iter().filter(|column| column.unreadable).map(|own| own.name.as_str()).collect();
     assert_eq!(unreadable, ["born", "seen", "kin", "key"]);
     let error = load_csv(fixture("people_delta_bytes.parquet"), None).unwrap_err().to_string();
-    assert!(error.contains("DELTA_BYTE_ARRAY"), "{error}");
+    assert!(error.contains("DELTA_BYTE_ARRAY") && error.contains("column `survived`"), "{error}");
+    // A column that is not used is not read.
+    let table = Csv::new().columns(["ticket"]).target("age").missing(Missing::Mean);
+    let table = table.load(fixture("people_delta_bytes.parquet"));
+    assert!(!table.is_err_and(|error| error.to_string().contains("DELTA_BYTE_ARRAY")));
+}
+
+#[test]
+fn a_row_after_an_error_is_the_end() -> brasa::Result<()> {
+    let info = Csv::new().columns(["ticket"]).target("survived").read(fixture("people_delta.parquet"))?.info;
+    let wide = Csv::new().like(&info).rows(fixture("people_delta_bytes.parquet"), 1)?;
+    assert_eq!(wide.filter(|(_, row)| row.is_ok()).count(), 60);
+    let bare = Csv::new().rows(fixture("people_delta_bytes.parquet"), 4)?;
+    let results: Vec<bool> = bare.take(5).map(|(_, row)| row.is_ok()).collect();
+    assert_eq!(results, [false]);
+    Ok(())
 }
 
 #[test]

@@ -229,3 +229,16 @@ fn a_pooling_after_any_activation_is_compiled() {
         assert!(compiled.iter().zip(&by_layers).all(|(a, b)| (a - b).abs() < 1e-5), "{activation}");
     }
 }
+
+/// In inference nothing is cropped.
+#[test]
+fn outputs_have_the_sizes_of_inference() {
+    let mut model = Sequential::new().with_seed(3);
+    model.add(RandomCrop::new(4, 4).input_shape((6, 6, 1))).unwrap();
+    let predictor = model.freeze().unwrap();
+    let x: Vec<f32> = (0..36).map(|number| number as f32).collect();
+    let mut outputs = [0.0f32; 36];
+    predictor.run_into(&[&x], 1, &mut [&mut outputs]).unwrap();
+    assert_eq!(outputs.as_slice(), x);
+    assert!(predictor.run_into(&[&x], 1, &mut [&mut outputs[..16]]).is_err());
+}

@@ -17,6 +17,7 @@ pub(super) fn read(csv: &Csv, path: &Path) -> Result<Table> {
     let mut opened = Opened::open(csv, path, least)?;
     let chosen = Chosen::new(csv, &opened)?;
     opened.check_readable(&[&chosen.inputs[..], &chosen.targets].concat())?;
+    opened.want(&chosen.used());
     let mut notes: Vec<String> = opened.note.clone().into_iter().collect();
     let (columns, classes) = match &csv.info {
         Some(info) => (info.columns.clone(), csv.class_names.clone()),
@@ -25,6 +26,7 @@ pub(super) fn read(csv: &Csv, path: &Path) -> Result<Table> {
             notes.extend(seen.note(&opened, &chosen));
             let found = (seen.columns(csv, &opened, &chosen)?, seen.classes(csv, &opened, &chosen)?);
             opened = Opened::open(csv, path, least)?;
+            opened.want(&chosen.used());
             found
         }
     };
@@ -115,6 +117,11 @@ impl Chosen {
         }
     }
 
+    /// All columns that are read.
+    fn used(&self) -> BTreeSet<usize> {
+        self.inputs.iter().chain(&self.targets).copied().collect()
+    }
+
     fn target_names(&self, opened: &Opened) -> Vec<String> {
         self.targets.iter().filter_map(|column| opened.names.get(*column).cloned()).collect()
     }
@@ -151,7 +158,7 @@ struct AllSeen {
 /// Scans all fields of the columns in use.
 fn look(csv: &Csv, opened: &mut Opened, chosen: &Chosen) -> Result<AllSeen> {
     let mut columns: Vec<Seen> = (0..opened.columns).map(|_| Seen::default()).collect();
-    let used: BTreeSet<usize> = chosen.inputs.iter().chain(&chosen.targets).copied().collect();
+    let used = chosen.used();
     let mut rows = 0;
     while opened.next()? {
         for column in &used {

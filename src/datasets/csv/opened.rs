@@ -1,5 +1,6 @@
 //! A table's file, read record by record.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -166,6 +167,17 @@ impl Opened {
         }
     }
 
+    /// Reads these columns alone, where others need not be decoded; the fields of others may be empty.
+    pub fn want(&mut self, columns: &BTreeSet<usize>) {
+        match &mut self.records {
+            Records::Csv(_) => {
+                let _ = columns;
+            }
+            #[cfg(feature = "parquet")]
+            Records::Parquet(rows) => rows.want(columns),
+        }
+    }
+
     /// Refuses columns that are used and cannot be read.
     pub fn check_readable(&self, columns: &[usize]) -> Result<()> {
         for column in columns {
@@ -236,7 +248,11 @@ impl Opened {
                     reader.read_record(&mut self.record).map_err(|error| csv_error(&self.path, error))?
                 }
                 #[cfg(feature = "parquet")]
-                Records::Parquet(rows) => rows.read_record(&mut self.record)?,
+                Records::Parquet(rows) => {
+                    let more = rows.read_record(&mut self.record)?;
+                    self.record.trim();
+                    more
+                }
             };
             if !more {
                 return Ok(false);

@@ -16,7 +16,7 @@ pub struct TableRows {
 
 impl TableRows {
     pub(super) fn open(csv: &Csv, path: &Path, width: usize) -> Result<Self> {
-        let opened = Opened::open(csv, path, 1)?;
+        let mut opened = Opened::open(csv, path, 1)?;
         let Some(info) = &csv.info else {
             if opened.columns != width {
                 let expected = format!("{width} columns, one for each input of the model");
@@ -27,6 +27,7 @@ impl TableRows {
                 ));
             }
             opened.check_readable(&(0..width).collect::<Vec<_>>())?;
+            opened.want(&(0..width).collect());
             return Ok(Self { opened, columns: vec![ColumnInfo::default(); width], places: (0..width).collect() });
         };
         let places: Vec<usize> = if info.header {
@@ -46,6 +47,7 @@ impl TableRows {
             (0..count).collect()
         };
         opened.check_readable(&places)?;
+        opened.want(&places.iter().copied().collect());
         if info.width() != width {
             let expected = format!("a table of {width} inputs, as the model has");
             return Err(Error::data(format!("`{}`", path.display()), expected, info.width()));

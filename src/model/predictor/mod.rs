@@ -225,10 +225,14 @@ impl Model {
             Some(program) => Form::Compiled(program),
             None => Form::General(Box::new(General::new(self)?)),
         };
+        let mut outputs = signatures(self.output_keys(), &mut self.graph().outputs().iter().copied());
+        if let Some(shapes) = self.uncropped(&built.shapes[..self.graph().inputs()])? {
+            outputs.iter_mut().zip(shapes).for_each(|(output, shape)| output.shape = shape);
+        }
         let inner = Inner {
             model: self.name().to_owned(),
             inputs: signatures(self.input_keys(), &mut (0..self.graph().inputs())),
-            outputs: signatures(self.output_keys(), &mut self.graph().outputs().iter().copied()),
+            outputs,
             stage: self.stage(),
             checks: Checks::of(self)?,
             form,
@@ -460,7 +464,11 @@ impl Predictor {
         });
         let results = self.run(&arrays.collect::<Result<Vec<_>>>()?)?;
         for (result, output) in results.iter().zip(outputs) {
-            output.copy_from_slice(result.as_slice().unwrap_or_default());
+            let values = result.as_slice().unwrap_or_default();
+            if values.len() != output.len() {
+                return Err(Error::shape(format!("{} values", output.len()), values.len()));
+            }
+            output.copy_from_slice(values);
         }
         Ok(())
     }
