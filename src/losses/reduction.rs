@@ -50,7 +50,7 @@ pub(crate) enum Divisor {
     /// The number of losses.
     Count(f32),
     /// The sum of weights, or the number of those that count; one element.
-    Sum(Value),
+    Sum(Box<Value>),
 }
 
 impl Reduced {
@@ -59,7 +59,7 @@ impl Reduced {
         match self.divisor {
             Divisor::One => self.total,
             Divisor::Count(count) => self.total.mul_scalar(1.0 / count),
-            Divisor::Sum(sum) => self.total / (sum.clone() + sum.equal_scalar(0.0)),
+            Divisor::Sum(sum) => self.total / ((*sum).clone() + sum.equal_scalar(0.0)),
         }
     }
 }
@@ -100,8 +100,8 @@ impl Reduction {
         };
         let divisor = match (self, weights, counted) {
             (Self::Sum, ..) => Divisor::One,
-            (Self::MeanWithSampleWeight, Some(weights), _) => Divisor::Sum(weights.sum()),
-            (_, _, Some(counted)) => Divisor::Sum(counted.sum()),
+            (Self::MeanWithSampleWeight, Some(weights), _) => Divisor::Sum(weights.sum().into()),
+            (_, _, Some(counted)) => Divisor::Sum(counted.sum().into()),
             _ => Divisor::Count(count),
         };
         Ok(Reduced { total, divisor })

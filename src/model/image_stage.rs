@@ -6,7 +6,7 @@ use burn::tensor::Device;
 use super::Model;
 use super::graph::ValueId;
 use super::plan::PlanStep;
-use super::planner::image_steps;
+use super::planner::{ImageSteps, image_steps};
 use super::stage::{Feed, Head};
 use crate::error::{Error, Result};
 use crate::layers::{Call, SampleKeys, in_layer};
@@ -43,7 +43,8 @@ impl ImageStage {
         let shapes = model.feed_shapes(&built.shapes);
         let own = Some(model.device()).filter(|_| model.is_on_cpu()).cloned();
         let Some(device) = own.or_else(|| ops::cpu_devices().into_iter().next()) else { return Ok(None) };
-        let Some((steps, feeds, slots)) = image_steps(model, &Head::of(model), &shapes)? else { return Ok(None) };
+        let Some(found) = image_steps(model, &Head::of(model), &shapes)? else { return Ok(None) };
+        let ImageSteps { steps, feeds, slots } = found;
         let mut origins: Vec<Option<usize>> =
             (0..slots).map(|slot| Some(slot).filter(|_| slot < shapes.len())).collect();
         for step in &steps {

@@ -106,16 +106,20 @@ impl Inlined {
     }
 }
 
-/// The steps at the inputs that prepare images, the slots to feed to the others, and the number of slots; `None` if none
-/// of the steps augments.
-pub(super) fn image_steps(
-    model: &Model,
-    head: &Head,
-    shapes: &[Shape],
-) -> Result<Option<(Vec<PlanStep>, Vec<ValueId>, usize)>> {
+/// The steps at a model's inputs that prepare images.
+pub(super) struct ImageSteps {
+    pub steps: Vec<PlanStep>,
+    /// The slots to feed to the other steps.
+    pub feeds: Vec<ValueId>,
+    /// The number of slots.
+    pub slots: usize,
+}
+
+/// The steps that prepare images; `None` if none of them augments.
+pub(super) fn image_steps(model: &Model, head: &Head, shapes: &[Shape]) -> Result<Option<ImageSteps>> {
     let (mut flat, outputs) = Inlined::of(model, head, shapes)?;
     let slots = flat.slots;
-    Ok(flat.take_images(shapes.len(), &outputs).map(|(steps, feeds)| (steps, feeds, slots)))
+    Ok(flat.take_images(shapes.len(), &outputs).map(|(steps, feeds)| ImageSteps { steps, feeds, slots }))
 }
 
 impl Inlined {

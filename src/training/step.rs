@@ -69,7 +69,7 @@ fn divided(sums: Vec<Option<Reduced>>, shard: Option<&Shard<'_>>) -> Result<Vec<
     };
     let own = |reduced: &Option<Reduced>| match reduced.as_ref().map(|reduced| &reduced.divisor) {
         Some(&Divisor::Count(count)) => Ok(f64::from(count)),
-        Some(Divisor::Sum(sum)) => sum.clone().detach().to_scalar().map(f64::from),
+        Some(Divisor::Sum(sum)) => (**sum).clone().detach().to_scalar().map(f64::from),
         Some(Divisor::One) | None => Ok(0.0),
     };
     let all = shard.divisors(&sums.iter().map(own).collect::<Result<Vec<_>>>()?)?;
