@@ -154,3 +154,22 @@ impl StreamLoader {
         Ok(host)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_resumed_in_the_first_pass_begins_it_once() {
+        let batch = |number: usize| Dataset::new(vec![number as f32], vec![0.0f32]);
+        for given in [None, Some(2)] {
+            let current: Batches<'_> = Box::new((0..4).map(batch));
+            let begin = |_: usize| -> Batches<'_> { panic!("the stream has begun before") };
+            let mut streaming = Streaming::new(begin, current, given);
+            let (epoch, step) = if given.is_none() { (0, 3) } else { (1, 1) };
+            streaming.skip(epoch, step).unwrap();
+            let next = streaming.next(false).unwrap().unwrap();
+            assert_eq!((next.pass, next.before, next.data.x().to_vec_f32()), (0, 3, vec![3.0]));
+        }
+    }
+}
