@@ -71,6 +71,18 @@ pub(super) struct HostBatch {
     pub weights: Vec<Option<HostWeights>>,
 }
 
+impl HostBatch {
+    /// Prepares the images of the batch, given as fields or as what another stage has made of them. `number` is that of
+    /// the batch in the run.
+    pub fn augment(&mut self, augmented: &Augmented, number: u64, samples: SampleKeys) -> Result<()> {
+        let (rows, fields) = (self.indices.len(), std::mem::take(&mut self.x));
+        let feeds = self.feeds.take().unwrap_or_else(|| augmented.feeds(rows, fields));
+        self.fed = feeds.iter().map(|feed| feed.sizes.clone()).collect();
+        self.images = Some(augmented.run(feeds, number, samples)?);
+        Ok(())
+    }
+}
+
 /// The weights of a batch's samples.
 #[derive(Debug)]
 pub(super) struct HostWeights {
@@ -194,7 +206,7 @@ impl<'a, S: Source + ?Sized> Loader<'a, S> {
         let mut host = gather(self.source, self.staged.as_deref(), samples)?;
         if let Some(augmented) = self.augmented.as_ref().filter(|_| !host.indices.is_empty()) {
             let keys = SampleKeys { pass, samples: host.indices.clone() };
-            augmented.run(&mut host, number, keys)?;
+            host.augment(augmented, number, keys)?;
         }
         Ok(host)
     }

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use super::batches::HostBatch;
 use crate::datasets::Column;
 use crate::error::{Error, Result};
 use crate::layers::SampleKeys;
-use crate::model::{Feed, ImageStage, Model, Stage};
+use crate::model::{Feed, ImageFeed, ImageStage, Model, Stage};
 use crate::shape::Shape;
 
 /// The checked shapes of a data set for a model.
@@ -70,20 +69,18 @@ impl Augmented {
         if batch.is_empty() { Ok(0) } else { self.stage.values(batch) }
     }
 
-    /// Prepares the images of a batch, given as fields or as what another stage has made of them. `number` is that of
-    /// the batch in the run.
-    pub fn run(&self, host: &mut HostBatch, number: u64, samples: SampleKeys) -> Result<()> {
-        let (rows, mut x) = (host.indices.len(), std::mem::take(&mut host.x));
-        let feeds = host.feeds.take().unwrap_or_else(|| {
-            let fields = self.x.iter().map(|(place, sizes)| Feed {
-                sizes: [&[rows], sizes.as_slice()].concat(),
-                numbers: std::mem::take(&mut x[*place]),
-            });
-            fields.collect()
-        });
-        host.fed = feeds.iter().map(|feed| feed.sizes.clone()).collect();
-        host.images = Some(self.stage.run(feeds, self.seed, number, samples)?);
-        Ok(())
+    /// The fields of a batch of `rows` samples as the stage is fed with them.
+    pub fn feeds(&self, rows: usize, mut fields: Vec<Vec<f32>>) -> Vec<Feed> {
+        let feed = |(place, sizes): &(usize, Vec<usize>)| Feed {
+            sizes: [&[rows], sizes.as_slice()].concat(),
+            numbers: std::mem::take(&mut fields[*place]),
+        };
+        self.x.iter().map(feed).collect()
+    }
+
+    /// Prepares the images of a batch. `number` is that of the batch in the run.
+    pub fn run(&self, feeds: Vec<Feed>, number: u64, samples: SampleKeys) -> Result<Vec<ImageFeed>> {
+        self.stage.run(feeds, self.seed, number, samples)
     }
 }
 

@@ -149,7 +149,7 @@ impl StreamLoader {
         if let Some(augmented) = &self.augmented {
             let samples = (0..data.len()).map(|index| before.saturating_add(index)).collect();
             let keys = SampleKeys { pass: pass as u64, samples };
-            augmented.run(&mut host, number, keys)?;
+            host.augment(augmented, number, keys)?;
         }
         Ok(host)
     }

@@ -176,7 +176,7 @@ fn a_crop_takes_images_of_other_sizes() -> Result<()> {
     };
     let classes: Vec<i32> = (0..8).map(|index| index % 2).collect();
     for (rows, columns) in [(8, 9), (6, 5), (4, 9), (3, 3), (6, 9)] {
-        let data = Dataset::new(&images(rows, columns), &classes)?;
+        let data = Dataset::new(images(rows, columns), &classes)?;
         let mut any = model((None, None, 1))?;
         any.fit(&data, Fit::new().validation_split(0.5).verbose(Verbosity::Silent))?;
         assert_eq!(any.output_shape()?.to_string(), "(None, 2)");
@@ -203,7 +203,7 @@ fn layers_built_for_cropped_images_refuse_others_in_inference() -> Result<()> {
     let mut dense = Sequential::new();
     dense.add(RandomCrop::new(6, 6).input_shape((8, 8, 1)))?.add(Flatten::new())?.add(Dense::new(2))?;
     dense.compile(Compile::new("sgd", "mse"))?;
-    let data = Dataset::new(&x, &Array2::<f32>::zeros((4, 2)))?;
+    let data = Dataset::new(&x, Array2::<f32>::zeros((4, 2)))?;
     dense.fit(&data, Fit::new().verbose(Verbosity::Silent))?;
     let mut nested = Sequential::new();
     let mut crop = Sequential::new();
@@ -220,7 +220,7 @@ fn layers_built_for_cropped_images_refuse_others_in_inference() -> Result<()> {
     spatial.compile(Compile::new("sgd", "mse"))?;
     assert_eq!(*spatial.output_shape()?, Shape::batch_of((6, 6, 1)));
     assert_eq!(spatial.predict(&x)?.shape(), [4, 8, 8, 1]);
-    let cropped = Dataset::new(&x, &Array4::<f32>::zeros((4, 6, 6, 1)))?;
+    let cropped = Dataset::new(&x, Array4::<f32>::zeros((4, 6, 6, 1)))?;
     spatial.fit(&cropped, Fit::new().verbose(Verbosity::Silent))?;
     let error = spatial.evaluate(&cropped).unwrap_err().to_string();
     assert!(error.contains('6') && error.contains('8'), "{error}");

@@ -323,7 +323,7 @@ fn other_data_on_one_rank_is_refused() {
     for samples in [12, 13] {
         let errors = on_ranks(3, |rank| {
             let data = match (rank.rank(), samples) {
-                (2, 12) => Dataset::new(&Array::<f32, _>::ones((12, 8, 8, 1)), vec![0usize; 12]).unwrap(),
+                (2, 12) => Dataset::new(Array::<f32, _>::ones((12, 8, 8, 1)), vec![0usize; 12]).unwrap(),
                 (2, samples) => images(samples),
                 _ => images(12),
             };
@@ -376,7 +376,7 @@ fn a_rank_that_panics_ends_the_others() {
 
 #[test]
 fn what_cannot_be_computed_in_parts_is_refused() {
-    let data = Dataset::new(&Array::<f32, _>::ones((4, 2)), &Array::<f32, _>::ones((4, 2))).unwrap();
+    let data = Dataset::new(Array::<f32, _>::ones((4, 2)), Array::<f32, _>::ones((4, 2))).unwrap();
     let errors = on_ranks(2, |rank| {
         let mut model = Sequential::new();
         model.add(Dense::new(2).activation("sigmoid").input_shape(2)).unwrap();
@@ -391,7 +391,7 @@ fn what_cannot_be_computed_in_parts_is_refused() {
 
 #[test]
 fn losses_of_whole_batches_are_refused() {
-    let data = Dataset::new(&Array::<f32, _>::ones((4, 2)), vec![0.0f32, 1.0, 0.0, 1.0]).unwrap();
+    let data = Dataset::new(Array::<f32, _>::ones((4, 2)), vec![0.0f32, 1.0, 0.0, 1.0]).unwrap();
     let errors = on_ranks(2, |rank| {
         let mut model = Sequential::new();
         model.add(Dense::new(2).input_shape(2)).unwrap();
@@ -448,7 +448,7 @@ fn callbacks_are_called_on_ranks_without_samples() {
 fn a_loss_that_is_not_finite_stops_all_ranks() {
     let mut targets = numbers(9, 3);
     targets[8] = 1e30;
-    let data = Dataset::new(&Array::from_shape_vec((9, 2), numbers(18, 4)).unwrap(), targets).unwrap();
+    let data = Dataset::new(Array::from_shape_vec((9, 2), numbers(18, 4)).unwrap(), targets).unwrap();
     let histories = on_ranks(2, |rank| {
         let mut model = Sequential::new().with_seed(1);
         model.add(Dense::new(1).input_shape(2)).unwrap().compile(Compile::new("sgd", "mse")).unwrap();

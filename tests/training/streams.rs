@@ -54,7 +54,7 @@ fn epochs_of_a_number_of_steps_go_on_with_the_stream() -> Result<()> {
         assert_eq!(passes.fetch_add(1, Ordering::Relaxed), pass);
         (0..5usize).map(move |batch| {
             let x = Array2::from_elem((2, 6), (pass * 10 + batch) as f32);
-            Dataset::new(&x, &Array2::<f32>::zeros((2, 2)))
+            Dataset::new(&x, Array2::<f32>::zeros((2, 2)))
         })
     });
     let mut model = Sequential::new().with_seed(1);
@@ -146,16 +146,16 @@ fn what_a_stream_cannot_do_is_refused() -> Result<()> {
     }
     let none = Stream::new(|_| Vec::new());
     assert!(message(&none, fit(1)).contains("at least one batch"));
-    let wide = |batch: usize| Dataset::new(&Array2::<f32>::zeros((2, 6 + batch)), vec![0, 1]);
+    let wide = |batch: usize| Dataset::new(Array2::<f32>::zeros((2, 6 + batch)), vec![0, 1]);
     let error = message(&Stream::new(|_| (0..2usize).map(wide)), fit(1));
     assert!(error.contains("stream") && error.contains('7'), "{error}");
     let failing = Stream::new(|_| [data().slice(..8), Err(Error::Syntax("the line is dead".into()))]);
     assert!(message(&failing, fit(1)).contains("the line is dead"));
-    let class = Stream::new(|_| [data().slice(..8), Dataset::new(&Array2::<f32>::zeros((1, 6)), vec![9])]);
+    let class = Stream::new(|_| [data().slice(..8), Dataset::new(Array2::<f32>::zeros((1, 6)), vec![9])]);
     assert!(message(&class, fit(1)).contains('9'));
     // A batch that is far larger than the first has to fit as well.
     let grows =
-        Stream::new(|_| [2usize, 200_000].map(|rows| Dataset::new(&Array2::<f32>::zeros((rows, 6)), vec![0; rows])));
+        Stream::new(|_| [2usize, 200_000].map(|rows| Dataset::new(Array2::<f32>::zeros((rows, 6)), vec![0; rows])));
     let mut small = model()?;
     small.set_memory_limit(Some(5_000_000));
     let error = small.fit_stream(&grows, fit(1)).unwrap_err().to_string();
