@@ -77,9 +77,9 @@ impl BackendKind {
 /// A backend as a user names it: `auto`, `cpu`, `gpu`, or a kind with an index such as `wgpu:1`.
 ///
 /// ```
-/// use brasa::backend::{Backend, Kind};
+/// use brasa::backend::{Backend, BackendKind};
 /// let backend: Backend = "cpu".parse()?;
-/// assert_eq!(backend.kind(), Kind::Flex);
+/// assert_eq!(backend.kind(), BackendKind::Flex);
 /// let device = backend.device()?;
 /// # let _ = device;
 /// assert!("gpx".parse::<Backend>().is_err());
