@@ -55,6 +55,7 @@ pub(crate) use functional::name_layers;
 pub(crate) use image_stage::{ImageFeed, ImageStage};
 pub(crate) use nested::{class_keys, container_keys};
 pub use predictor::Predictor;
+#[cfg(feature = "serve")]
 pub(crate) use predictor::Room;
 pub use sequential::Sequential;
 pub(crate) use stage::{Feed, Stage};

@@ -270,6 +270,7 @@ impl Room<'_> {
     ///
     /// # Errors
     /// [`Error::Layer`] for a layer that rejects its inputs' shapes.
+    #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "for servers"))]
     pub fn values(&self) -> Result<usize> {
         match &self.inner.form {
             Form::Compiled(program) => Ok(program.values_for(self.samples).0),
@@ -281,6 +282,7 @@ impl Room<'_> {
     ///
     /// # Errors
     /// As [`values`](Self::values).
+    #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "for servers"))]
     pub fn more(&self) -> Result<usize> {
         match &self.inner.form {
             Form::Compiled(program) => Ok(program.values_for(self.samples).1),
