@@ -46,13 +46,13 @@ fn a_request_is_counted_until_it_is_answered_or_forgotten() {
     let body = format!("[{}]", vec![row; 100].join(","));
     let mut client = server.client();
     client.send("POST", "/predict/line", &[], body.as_bytes());
-    until(|| server.count("brasa_queue_requests") == 1.0);
+    server.counts("brasa_queue_requests", 1.0);
     assert!(server.count("brasa_request_bytes") >= body.len() as f64);
     drop(client);
     // Nobody waits for it: the queue has forgotten it before a worker comes to it.
-    until(|| server.count("brasa_queue_requests") == 0.0);
-    until(|| server.count("brasa_request_bytes") == 0.0);
-    assert_eq!(server.count("brasa_skipped_total"), 1.0);
+    server.counts("brasa_queue_requests", 0.0);
+    server.counts("brasa_request_bytes", 0.0);
+    server.counts("brasa_skipped_total", 1.0);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn who_tells_of_a_body_and_sends_none_holds_no_memory() {
             client
         })
         .collect();
-    until(|| server.count("brasa_in_flight_requests") == 8.0);
+    server.counts("brasa_in_flight_requests", 8.0);
     server.post("/predict/line", "[1, 2, 3]").good();
     drop(idle);
 }
@@ -86,7 +86,7 @@ fn an_answer_is_counted_until_it_is_sent() {
     // The client reads nothing: most of it is still there.
     assert!(server.count("brasa_request_bytes") > 1e6);
     // And it does not stay for ever.
-    until(|| server.count("brasa_request_bytes") == 0.0);
+    server.counts("brasa_request_bytes", 0.0);
 }
 
 #[test]

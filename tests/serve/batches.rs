@@ -24,9 +24,9 @@ fn what_waits_is_computed_together_and_each_gets_its_own() {
             });
         }
     });
-    assert_eq!(server.count("brasa_batch_samples_count"), 1.0);
-    assert_eq!(server.count("brasa_batch_samples_sum"), 8.0);
-    assert_eq!(server.count(r#"brasa_request_seconds_count{phase="compute"}"#), 8.0);
+    server.counts("brasa_batch_samples_count", 1.0);
+    server.counts("brasa_batch_samples_sum", 8.0);
+    server.counts(r#"brasa_request_seconds_count{phase="compute"}"#, 8.0);
 }
 
 #[test]
@@ -37,8 +37,8 @@ fn a_request_larger_than_a_batch_is_computed_in_parts() {
     let answer = server.post("/v1/models/line:predict", json!({ "instances": rows }).to_string()).good();
     let wanted: Vec<_> = (0..10).map(|row| json!([f64::from(row) * 2.0, 0.0, 2.0])).collect();
     assert_eq!(answer["predictions"], json!(wanted));
-    assert_eq!(server.count("brasa_batch_samples_sum"), 10.0);
-    assert_eq!(server.count("brasa_batch_samples_count"), 4.0);
+    server.counts("brasa_batch_samples_sum", 10.0);
+    server.counts("brasa_batch_samples_count", 4.0);
 }
 
 /// Texts, as long as the longest of a batch, and the mean of their words.
@@ -82,16 +82,16 @@ fn who_has_gone_is_not_computed() {
     let server = Running::with(options, |server| server.add("line", 1, line(1.0)).unwrap());
     let mut clients: Vec<Client> = (0..5).map(|_| server.client()).collect();
     clients.iter_mut().for_each(|client| client.send("POST", "/predict/line", &[], b"[1, 2, 3]"));
-    until(|| server.count("brasa_queue_requests") == 5.0);
+    server.counts("brasa_queue_requests", 5.0);
     drop(clients);
-    until(|| server.count("brasa_queue_requests") == 0.0);
+    server.counts("brasa_queue_requests", 0.0);
     // What makes a batch full is computed alone.
     server.post("/predict/line", "[[4, 5, 6], [4, 5, 6], [4, 5, 6], [4, 5, 6], [4, 5, 6], [4, 5, 6]]").good();
-    assert_eq!(server.count("brasa_skipped_total"), 5.0);
-    assert_eq!(server.count("brasa_batch_samples_sum"), 6.0);
+    server.counts("brasa_skipped_total", 5.0);
+    server.counts("brasa_batch_samples_sum", 6.0);
     // They are counted, as requests without an answer.
-    assert_eq!(server.count(r#"brasa_requests_total{route="/predict",model="line",status="499"}"#), 5.0);
-    assert_eq!(server.count("brasa_in_flight_requests"), 0.0);
+    server.counts(r#"brasa_requests_total{route="/predict",model="line",status="499"}"#, 5.0);
+    server.counts("brasa_in_flight_requests", 0.0);
 }
 
 #[test]

@@ -134,7 +134,7 @@ fn a_model_of_texts_that_has_no_answer_for_nothing_is_replaced_all_the_same() {
     assert!(counts().contains("brasa_reloads_total{model=\"reviews\",result=\"switched\"} 1"));
     program.signal(TERM);
     let (_, log) = program.end();
-    // What the test is about: the mean of no words.
+    // The subject of the test: the mean of no words.
     assert!(log.contains("numbers that are not finite"), "{log}");
 }
 
@@ -367,8 +367,8 @@ fn a_model_that_panics_changes_nothing() {
     });
     handle.unwrap().reload();
     assert_eq!((loads.load(Ordering::SeqCst), others.load(Ordering::SeqCst)), (2, 2));
-    assert_eq!(server.count(r#"brasa_reloads_total{model="a",result="refused"}"#), 1.0);
-    assert_eq!(server.count(r#"brasa_reloads_total{model="b",result="switched"}"#), 1.0);
+    server.counts(r#"brasa_reloads_total{model="a",result="refused"}"#, 1.0);
+    server.counts(r#"brasa_reloads_total{model="b",result="switched"}"#, 1.0);
     server.post("/predict/a", "[1, 2, 3]").good();
 }
 

@@ -74,7 +74,7 @@ fn the_memory_of_all_requests_has_a_limit() {
     refused.wrong(429);
     assert_eq!(refused.header("retry-after"), Some("1"));
     drop(slow);
-    until(|| server.count("brasa_request_bytes") == 0.0);
+    server.counts("brasa_request_bytes", 0.0);
     server.post("/predict/line", "[1, 2, 3]").good();
     // What never fits is no matter of trying again.
     server.post("/predict/line", format!("[1, 2, 3{}]", " ".repeat(1 << 18))).wrong(413);
@@ -141,20 +141,20 @@ fn requests_at_once_have_a_largest_number() {
     // A body that does not come takes no place.
     let mut slow = server.client();
     slow.write(b"POST /predict/line HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n[1, 2");
-    until(|| server.count("brasa_in_flight_requests") == 1.0);
+    server.counts("brasa_in_flight_requests", 1.0);
     server.post("/predict/line", "[[1, 2, 3], [1, 2, 3]]").good();
     drop(slow);
     // One that waits for company has the only one.
     let mut waits = server.client();
     waits.send("POST", "/predict/line", &[], b"[1, 2, 3]");
-    until(|| server.count("brasa_queue_requests") == 1.0);
+    server.counts("brasa_queue_requests", 1.0);
     let refused = server.post("/predict/line", "[1, 2, 3]");
     assert!(refused.wrong(429).contains("1 requests are being served"));
     assert_eq!(refused.header("retry-after"), Some("1"));
     // What is no prediction is answered all the same.
     server.get("/v2/health/ready").good();
     waits.answer().unwrap().wrong(504);
-    until(|| server.count("brasa_queue_requests") == 0.0);
+    server.counts("brasa_queue_requests", 0.0);
     server.post("/predict/line", "[[1, 2, 3], [1, 2, 3]]").good();
 }
 
@@ -187,17 +187,17 @@ fn who_sends_no_more_has_gone() {
     // While it waits for an answer, and between two requests: neither holds anything.
     let mut waits = server.client();
     waits.send("POST", "/predict/line", &[], b"[1, 2, 3]");
-    until(|| server.count("brasa_queue_requests") == 1.0);
+    server.counts("brasa_queue_requests", 1.0);
     let mut idle = server.client();
     idle.ask("GET", "/v2", &[], b"").good();
-    assert_eq!(server.count("brasa_connections"), 3.0);
+    server.counts("brasa_connections", 3.0);
     for client in [&mut waits, &mut idle] {
         client.stream.get_mut().shutdown(Shutdown::Write).unwrap();
         assert!(client.answer().is_none());
     }
-    until(|| server.count("brasa_connections") == 1.0);
-    assert_eq!(server.count("brasa_queue_requests"), 0.0);
-    assert_eq!(server.count("brasa_skipped_total"), 1.0);
+    server.counts("brasa_connections", 1.0);
+    server.counts("brasa_queue_requests", 0.0);
+    server.counts("brasa_skipped_total", 1.0);
 }
 
 #[test]

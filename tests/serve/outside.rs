@@ -40,13 +40,13 @@ fn requests_are_counted_by_route_model_and_status() {
     client.ask("POST", "/predict/line", &[], b"[1, 2]").wrong(400);
     client.ask("POST", "/predict/made-up-7", &[], b"[1, 2]").wrong(404);
     client.ask("GET", "/made/up/8", &[], b"").wrong(404);
-    assert_eq!(server.count(r#"brasa_requests_total{route="/predict",model="line",status="200"}"#), 2.0);
-    assert_eq!(server.count(r#"brasa_requests_total{route="/predict",model="line",status="400"}"#), 1.0);
-    assert_eq!(server.count(r#"brasa_requests_total{route="other",model="",status="404"}"#), 1.0);
+    server.counts(r#"brasa_requests_total{route="/predict",model="line",status="200"}"#, 2.0);
+    server.counts(r#"brasa_requests_total{route="/predict",model="line",status="400"}"#, 1.0);
+    server.counts(r#"brasa_requests_total{route="other",model="",status="404"}"#, 1.0);
     let text = String::from_utf8(server.get("/metrics").body).unwrap();
     assert!(!text.contains("made-up"), "names of clients are no labels");
     for phase in ["queue", "compute", "encode", "total"] {
-        assert_eq!(server.count(&format!("brasa_request_seconds_count{{phase=\"{phase}\"}}")), 2.0, "{phase}");
+        server.counts(&format!("brasa_request_seconds_count{{phase=\"{phase}\"}}"), 2.0);
     }
     assert!(server.count("process_resident_memory_bytes") > 1e6 || !cfg!(target_os = "linux"));
 }

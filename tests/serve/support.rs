@@ -71,6 +71,18 @@ impl Running {
         let found = text.lines().find_map(|own| own.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
         found.unwrap_or(0.0)
     }
+
+    /// Waits until a metric has a value: some change only after the answer has been sent, and the connection that
+    /// asked for the one before may not be closed yet.
+    pub fn counts(&self, line: &str, value: f64) {
+        for _ in 0..2000 {
+            if self.count(line) == value {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(self.count(line), value, "{line}");
+    }
 }
 
 impl Drop for Running {
