@@ -160,7 +160,7 @@ pub enum Error {
     Rank {
         /// The rank, from 0.
         rank: usize,
-        /// What happened there.
+        /// The failure.
         reason: String,
     },
 

@@ -33,7 +33,7 @@
 //! # }
 //! ```
 //!
-//! # What is the same as in one process
+//! # The same as in one process
 //!
 //! The order of samples; the loss, its weighting by samples and masks, and penalties; all metrics of the logs; clipping,
 //! accumulation of gradients, learning rates; the draws of dropout and of noise, which depend on a sample's place in
@@ -41,7 +41,7 @@
 //! communicator sums in the same order each time. At the end of each epoch the ranks compare their weights, and a
 //! difference is an error that names the rank.
 //!
-//! # What differs
+//! # Differences
 //!
 //! - Batch normalization takes mean and variance of the rank's part of the batch, as Keras does by default under a
 //!   distribution strategy; the moving statistics are averaged over the ranks.
@@ -108,8 +108,16 @@ pub(crate) struct PanicGuard(pub Option<Arc<dyn Communicator>>);
 impl Drop for PanicGuard {
     fn drop(&mut self) {
         if let Some(peers) = self.0.as_ref().filter(|_| thread::panicking()) {
-            peers.fail(&Error::rank(peers.rank(), "panicked"));
+            peers.fail(&Error::rank(peers.rank(), "a panic"));
         }
+    }
+}
+
+/// The error of rank `own` without that number, which messages add.
+fn reason(own: usize, error: &Error) -> String {
+    match error {
+        Error::Rank { rank, reason, .. } if *rank == own => reason.clone(),
+        error => error.to_string(),
     }
 }
 
@@ -201,7 +209,7 @@ mod tests {
         for length in [0, 1, 5, 6, 7, 1000] {
             let bytes: Vec<u8> = (0..length).map(|i| (i * 37 + 255) as u8).collect();
             let received = on_ranks(3, |peers| {
-                // What the others pass is not read.
+                // The arguments of the others are not read.
                 broadcast(peers, Some(if peers.rank() == 0 { bytes.clone() } else { vec![1, 2, 3] })).unwrap()
             });
             assert_eq!(received, vec![bytes.clone(); 3]);

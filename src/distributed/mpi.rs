@@ -11,7 +11,7 @@ use ::mpi::datatype::Equivalence;
 use ::mpi::topology::SimpleCommunicator;
 use ::mpi::traits::{Communicator as _, CommunicatorCollectives as _};
 
-use super::Communicator;
+use super::{Communicator, reason};
 use crate::error::{Error, Result};
 
 /// The numbers of one exchange: MPI counts in 32 bits.
@@ -117,7 +117,7 @@ impl Communicator for Mpi {
 
     fn fail(&self, error: &Error) {
         // Does not return: the thread ends the process.
-        let _ = self.call::<()>(|_, _| Call::Abort(error.to_string()));
+        let _ = self.call::<()>(|_, _| Call::Abort(reason(self.rank, error)));
     }
 }
 

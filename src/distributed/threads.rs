@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::Communicator;
+use super::{Communicator, reason};
 use crate::error::{Error, Result};
 
 /// The time after which a rank that has not answered is given up.
@@ -120,7 +120,7 @@ impl Communicator for ThreadRank {
 
     fn fail(&self, error: &Error) {
         let mut meeting = self.shared.meeting.lock().unwrap_or_else(PoisonError::into_inner);
-        meeting.failed.get_or_insert((self.rank, error.to_string()));
+        meeting.failed.get_or_insert((self.rank, reason(self.rank, error)));
         self.shared.changed.notify_all();
     }
 }

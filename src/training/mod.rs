@@ -29,6 +29,8 @@ mod own_loop;
 mod predict;
 mod predict_all;
 pub mod progress;
+mod ranks;
+mod resume;
 mod run;
 mod shard;
 mod snapshot;

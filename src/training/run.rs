@@ -1,31 +1,29 @@
 //! The training loop.
 
 use std::cell::OnceCell;
-use std::hash::{DefaultHasher, Hasher};
 use std::mem;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Once};
 use std::time::{Duration, Instant};
 
 use super::batches::{BatchOrder, HostBatch, Loader, default_workers, values_ahead};
-use super::checkpoint::{self, Keeper};
+use super::checkpoint::Keeper;
 use super::evaluate::{Evaluation, check_not_empty};
 use super::fitted::{Augmented, Fitted};
 use super::hooks::Hooks;
-use super::optimizer_state::{self, array};
 use super::progress::{Progress, Verbosity};
+use super::ranks::{agree_on_weights, begin_together, hash_of};
 use super::shard::Shard;
-use super::snapshot::{DataSums, Position, SampleOrder, Snapshot};
+use super::snapshot::{DataSums, Position};
 use super::step::{NonFiniteLoss, StepResult};
 use super::streaming::{Shapes, StreamLoader, Streaming};
-use super::trackers::{SavedTracker, Trackers};
+use super::trackers::Trackers;
 use super::{Fit, History};
 use crate::callbacks::{BatchResults, Callback, Context, Logs, Params};
 use crate::datasets::{Source, Weighted, split_index};
-use crate::distributed::{Communicator, PanicGuard, agree, broadcast, gather, halves};
+use crate::distributed::{Communicator, PanicGuard, agree, gather, halves};
 use crate::error::{Error, Result};
 use crate::kernels;
-use crate::layers::Layer;
 use crate::metrics::Score;
 use crate::model::Model;
 use crate::ops::{self, Value};
@@ -93,115 +91,34 @@ impl Model {
     }
 }
 
-/// The bits of a number; those of each NaN are the same.
-fn bits(number: f32) -> u32 {
-    if number.is_nan() { f32::NAN.to_bits() } else { number.to_bits() }
-}
-
-/// A number that distinguishes this text from others.
-fn hash_of(text: &str) -> u64 {
-    let mut hash = DefaultHasher::new();
-    hash.write(text.as_bytes());
-    hash.finish()
-}
-
-/// A number that distinguishes the optimizer's state from others.
-fn optimizer_hash(model: &Model) -> Result<u64> {
-    let state = optimizer_state::snapshot(model.expect_compiled("fit")?)?;
-    let mut hash = DefaultHasher::new();
-    let scalars = (&state.class_name, state.iterations, state.learning_rate, state.shared);
-    hash.write(format!("{scalars:?}").as_bytes());
-    state.slots.iter().flatten().flatten().for_each(|number| hash.write_u32(bits(*number)));
-    Ok(hash.finish())
-}
-
-/// Refuses ranks with other data or arguments than rank 0, and gives all the weights and the seed of rank 0; returns the
-/// seed.
-fn begin_together<S: Source + ?Sized>(
-    model: &mut Model,
-    data: &S,
-    fit: &Fit<'_>,
-    seed: u64,
-    fitted: &Fitted,
-    peers: &dyn Communicator,
-) -> Result<u64> {
-    model.check_distributed(fitted)?;
-    let samples = match fit.validation_split {
-        split if split > 0.0 => split_index(data.len(), split)?,
-        _ => data.len(),
-    };
-    let batch_size = fit.batch_size.unwrap_or_else(|| model.default_batch_size());
-    let smallest = match samples % batch_size {
-        0 => batch_size.min(samples),
-        rest => rest,
-    };
-    if model.is_synchronized() && smallest < peers.size() {
-        let expected =
-            format!("batches of at least {} samples, as a layer is synchronized over the ranks", peers.size());
-        return Err(Error::data("the last batch", expected, format!("one of {smallest}")));
-    }
-    let number = |number: Option<usize>| number.map_or(-1.0, |number| number as f64);
-    let arguments = [
-        number(fit.epochs),
-        number(fit.batch_size),
-        number(fit.steps_per_epoch),
-        fit.validation_split,
-        number(fit.validation_data.map(Source::len)),
-        number(Some(fit.initial_epoch)),
-        f64::from(u8::from(fit.keep_order)),
-        model.count_params()? as f64,
-    ];
-    agree(peers, "the model or the arguments of `fit`", &arguments)?;
-    agree(peers, "the number of samples", &[data.len() as f64])?;
-    let choices = format!("{:?}", (&fit.validation_freq, &fit.class_weight));
-    agree(peers, "`validation_freq` or the class weights", &halves(hash_of(&choices)))?;
-    let sum = data.fingerprint()?;
-    let [high, low] = halves(sum.unwrap_or_default());
-    agree(peers, "the training data", &[f64::from(u8::from(sum.is_some())), high, low])?;
-    agree(peers, "the optimizer's state", &halves(optimizer_hash(model)?))?;
-    let seed = broadcast(peers, Some(seed.to_le_bytes().to_vec()))?;
-    let seed = seed.try_into().map(u64::from_le_bytes).unwrap_or_default();
-    let mut weights = model.get_weights()?;
-    for weight in &mut weights {
-        let mut numbers: Vec<f32> = match peers.rank() {
-            0 => weight.iter().copied().collect(),
-            _ => vec![0.0; weight.len()],
-        };
-        peers.all_reduce(&mut numbers)?;
-        weight.iter_mut().zip(numbers).for_each(|(weight, number)| *weight = number);
-    }
-    model.set_weights(&weights)?;
-    Ok(seed)
-}
-
 /// One call of `fit`.
 pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
-    model: &'a mut Model,
-    data: &'a S,
+    pub(super) model: &'a mut Model,
+    pub(super) data: &'a S,
     /// The batches in place of the data, if they come from a stream, and their shapes.
-    stream: Option<(Streaming<'a>, Shapes)>,
-    is_streamed: bool,
+    pub(super) stream: Option<(Streaming<'a>, Shapes)>,
+    pub(super) is_streamed: bool,
     /// The largest batch of a stream that was found to fit in memory.
-    admitted: usize,
-    fit: Fit<'f>,
-    hooks: Hooks<'f>,
-    plan: BatchOrder,
-    seed: u64,
-    fitted: Fitted,
-    trackers: Trackers,
-    keepers: Vec<Keeper>,
+    pub(super) admitted: usize,
+    pub(super) fit: Fit<'f>,
+    pub(super) hooks: Hooks<'f>,
+    pub(super) plan: BatchOrder,
+    pub(super) seed: u64,
+    pub(super) fitted: Fitted,
+    pub(super) trackers: Trackers,
+    pub(super) keepers: Vec<Keeper>,
     /// Fingerprints of the data, computed when a checkpoint first needs them.
-    sums: OnceCell<DataSums>,
-    progress: Progress,
+    pub(super) sums: OnceCell<DataSums>,
+    pub(super) progress: Progress,
     /// When metrics were last read back for the bar.
-    shown: Instant,
-    history: History,
+    pub(super) shown: Instant,
+    pub(super) history: History,
     /// The number of samples trained on, and the seconds it took.
-    trained: usize,
-    seconds: f64,
+    pub(super) trained: usize,
+    pub(super) seconds: f64,
     /// The ranks that train together, and whether one of them is to stop.
-    peers: Option<Arc<dyn Communicator>>,
-    peers_stop: bool,
+    pub(super) peers: Option<Arc<dyn Communicator>>,
+    pub(super) peers_stop: bool,
 }
 
 impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
@@ -385,7 +302,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     fn train_epoch(&mut self, from: Position) -> Result<Position> {
         let Position { epoch, step: first } = from;
         let (begin, data, known) = (Instant::now(), self.data, self.steps());
-        // What was counted in an earlier epoch of a stream is shown, and no limit.
+        // The count of an earlier epoch of a stream is for display; it is no limit.
         let is_counted = self.is_streamed && self.fit.steps_per_epoch.is_none();
         let steps = known.filter(|_| !is_counted).unwrap_or(usize::MAX);
         self.hooks.params.steps = known.unwrap_or(0);
@@ -522,7 +439,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         if let Some(peers) = self.peers.clone() {
             let merged = self.trackers.merged(&*peers)?;
             own = Some(mem::replace(&mut self.trackers, merged));
-            self.check_weights(&*peers)?;
+            agree_on_weights(self.model, &*peers)?;
         }
         let mut logs: Logs = self.results(steps.saturating_sub(1))?.into_iter().collect();
         if self.fit.validation_freq.is_due(epoch) {
@@ -578,202 +495,9 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Ok(scores.map(|scores| scores.logs().collect()))
     }
 
-    /// Refuses weights that differ between ranks.
-    fn check_weights(&self, peers: &dyn Communicator) -> Result<()> {
-        let mut hash = DefaultHasher::new();
-        for weight in self.model.get_weights()? {
-            weight.iter().for_each(|number| hash.write_u32(bits(*number)));
-        }
-        agree(peers, "the weights after an epoch", &halves(hash.finish()))
-    }
-
     fn call(&mut self, hook: impl FnMut(&mut dyn Callback, &mut Context<'_>) -> Result<()>) -> Result<()> {
         let result = self.hooks.call(self.model, Some(&self.history), None, hook);
         self.hooks.show(&mut self.progress);
         result
-    }
-
-    // --- checkpoints -------------------------------------------------------------------------------------------
-
-    /// Writes the checkpoints that are `due`.
-    fn keep(&mut self, position: Position, mut due: impl FnMut(&mut Keeper) -> bool) -> Result<()> {
-        let mut due: Vec<usize> =
-            self.keepers.iter_mut().enumerate().filter_map(|(index, keeper)| due(keeper).then_some(index)).collect();
-        let peers = self.peers.clone();
-        if let Some(peers) = &peers
-            && self.keepers.iter().any(Keeper::is_timed)
-        {
-            // Rank 0 has the clock.
-            let mut flags = vec![0.0; self.keepers.len()];
-            if peers.rank() == 0 {
-                due.iter().for_each(|index| flags[*index] = 1.0);
-            }
-            peers.all_reduce_f64(&mut flags)?;
-            due = (0..flags.len()).filter(|index| flags[*index] > 0.0).collect();
-        }
-        if due.is_empty() {
-            return Ok(());
-        }
-        let trackers = match &peers {
-            _ if position.step == 0 => None,
-            Some(peers) => self.trackers.merged(&**peers)?.state()?,
-            None => self.trackers.state()?,
-        };
-        let writes = peers.as_ref().is_none_or(|peers| peers.rank() == 0);
-        if position.step > 0 && trackers.is_none() {
-            if writes {
-                tracing::warn!("a metric cannot be kept in the middle of an epoch: no checkpoint there");
-            }
-        } else if writes {
-            let mut snapshot = self.snapshot(position, trackers)?;
-            due.iter().try_for_each(|index| self.keepers[*index].write(&mut snapshot))?;
-        }
-        if peers.is_some() {
-            // The ranks count batches alike, whether or not there was something to write.
-            due.into_iter().for_each(|index| self.keepers[index].passed());
-        }
-        Ok(())
-    }
-
-    fn order(&self) -> SampleOrder {
-        SampleOrder {
-            seed: self.seed,
-            samples: self.plan.samples.len(),
-            batch_size: self.plan.batch_size,
-            // No epoch of an unknown number of steps is longer.
-            steps: if self.is_streamed && self.plan.steps() == 0 { u32::MAX as usize } else { self.plan.steps() },
-            shuffle: self.plan.shuffle.is_some(),
-        }
-    }
-
-    /// Fingerprints that distinguish the data of this run from other data of the same size.
-    fn data_sums(&self) -> Result<DataSums> {
-        if let Some(sums) = self.sums.get() {
-            return Ok(*sums);
-        }
-        let validation = self.fit.validation_data.map(|data| data.fingerprint()).transpose()?.flatten();
-        let train = if self.is_streamed { None } else { self.data.fingerprint()? };
-        let sums = DataSums { train, validation };
-        Ok(*self.sums.get_or_init(|| sums))
-    }
-
-    /// Refuses to resume with other data than that of the checkpoint, if both have fingerprints.
-    fn check_data(&self, saved: DataSums) -> Result<()> {
-        let own = self.data_sums()?;
-        for (what, saved, own) in
-            [("the training data", saved.train, own.train), ("the validation data", saved.validation, own.validation)]
-        {
-            if saved.zip(own).is_some_and(|(saved, own)| saved != own) {
-                let expected = "that of the checkpoint (`Checkpoint::accept_changes`, on the command line \
-                                --accept-changes, resumes with other data)";
-                return Err(Error::data(what, expected, "other values, or files that have changed"));
-            }
-        }
-        Ok(())
-    }
-
-    fn snapshot(&self, position: Position, trackers: Option<Vec<SavedTracker>>) -> Result<Snapshot> {
-        let names = self.model.weight_names()?;
-        let states = self.model.states().into_iter().map(|(path, states)| {
-            let arrays = states.iter().map(array).collect::<Result<Vec<_>>>()?;
-            Ok((path, arrays))
-        });
-        Ok(Snapshot {
-            position,
-            order: self.order(),
-            data: self.data_sums()?,
-            weights: names.into_iter().zip(self.model.get_weights()?).collect(),
-            states: states.into_iter().collect::<Result<_>>()?,
-            optimizer: optimizer_state::snapshot(self.model.expect_compiled("a checkpoint")?)?,
-            trackers,
-            history: self.history.clone(),
-            seconds: self.seconds,
-            trained: self.trained,
-            stopped: self.hooks.stopped.clone(),
-            callbacks: self.hooks.states()?,
-            recipe: None,
-        })
-    }
-
-    /// The state to resume from, if there is one, and whether changes are accepted.
-    fn saved(&self) -> Result<Option<(Snapshot, bool)>> {
-        let Some(peers) = &self.peers else { return self.own_saved() };
-        let own = if peers.rank() == 0 { self.own_saved()? } else { None };
-        let bytes = own.as_ref().map(|(snapshot, _)| snapshot.to_bytes()).transpose()?;
-        let accepts = own.as_ref().is_some_and(|(_, accepts)| *accepts);
-        let bytes = broadcast(&**peers, bytes)?;
-        let accepts = broadcast(&**peers, Some(vec![u8::from(accepts)]))? == [1];
-        match own {
-            Some(own) => Ok(Some(own)),
-            None if bytes.is_empty() => Ok(None),
-            None => {
-                let mut snapshot = Snapshot::from_bytes(bytes)?;
-                // Rank 0 has the sums so far of all ranks.
-                snapshot.trackers = snapshot.trackers.map(|_| Vec::new());
-                Ok(Some((snapshot, accepts)))
-            }
-        }
-    }
-
-    fn own_saved(&self) -> Result<Option<(Snapshot, bool)>> {
-        for keeper in &self.keepers {
-            if let Some(snapshot) = checkpoint::load(keeper.checkpoint())? {
-                return Ok(Some((snapshot, keeper.checkpoint().accept_changes)));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Restores the state of a run; returns the states of its callbacks.
-    fn restore(
-        &mut self,
-        snapshot: Snapshot,
-        accept_changes: bool,
-    ) -> Result<Vec<(String, crate::callbacks::CallbackState)>> {
-        if self.fit.seed.is_none() {
-            self.seed = snapshot.order.seed;
-            self.plan.shuffle = self.plan.shuffle.map(|_| self.seed);
-        }
-        if snapshot.position.step > 0 && snapshot.order != self.order() {
-            let shown = |order: &SampleOrder| {
-                let SampleOrder { seed, samples, batch_size, steps, shuffle } = order;
-                format!("seed {seed}, {samples} samples, batch_size {batch_size}, {steps} steps, shuffle {shuffle}")
-            };
-            let what = "a run that was cut off in the middle of an epoch";
-            return Err(Error::data(what, shown(&snapshot.order), shown(&self.order())));
-        }
-        if !accept_changes {
-            self.check_data(snapshot.data)?;
-        }
-        let names = self.model.weight_names()?;
-        let saved: Vec<&String> = snapshot.weights.iter().map(|(name, _)| name).collect();
-        if saved != names.iter().collect::<Vec<_>>() {
-            let problems = vec![format!("expected {names:?}, received {saved:?}")];
-            return Err(Error::Weights { problems });
-        }
-        let weights: Vec<_> = snapshot.weights.into_iter().map(|(_, weight)| weight).collect();
-        self.model.set_weights(&weights)?;
-        let trainable = self.model.trainable_weights("a checkpoint")?;
-        let device = self.model.device().clone();
-        if let Some(compiled) = &mut self.model.compiled {
-            optimizer_state::restore(compiled, snapshot.optimizer, &trainable, &device)?;
-        }
-        let states = snapshot.states.into_iter().map(|(path, states)| {
-            let values = states.into_iter().map(|state| {
-                let sizes = state.shape().to_vec();
-                Value::from_vec(state.into_iter().collect(), &sizes, &device)
-            });
-            Ok((path, values.collect::<Result<_>>()?))
-        });
-        self.model.set_states(states.collect::<Result<_>>()?);
-        let restores = self.peers.as_ref().is_none_or(|peers| peers.rank() == 0);
-        if let Some(trackers) = snapshot.trackers.filter(|_| snapshot.position.step > 0 && restores) {
-            self.trackers.restore(&trackers, accept_changes, &device)?;
-        }
-        self.history = snapshot.history;
-        self.seconds = snapshot.seconds;
-        self.trained = snapshot.trained;
-        self.hooks.stopped = snapshot.stopped;
-        Ok(snapshot.callbacks)
     }
 }

@@ -1,4 +1,4 @@
-//! The part of a batch that a rank computes in distributed training, and what the ranks exchange.
+//! The part of a batch that a rank computes in distributed training.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use crate::distributed::{Communicator, part};
 use crate::error::{Error, Result};
 use crate::layers::{BatchPart, Layer};
 use crate::model::Model;
-use crate::ops::Value;
 use crate::random::Rows;
 
 use super::fitted::Fitted;
@@ -31,7 +30,7 @@ impl<'a> Shard<'a> {
         Self { peers, samples, rows: Rows { first, count }, stops: Cell::new(stops) }
     }
 
-    /// The sums over all ranks of what the losses of the outputs are divided by. It is the one exchange of each batch
+    /// The sums over all ranks of the divisors of the outputs' losses. It is the one exchange of each batch
     /// before the gradients, and settles whether the ranks stop.
     pub fn divisors(&self, own: &[f64]) -> Result<Vec<f64>> {
         let mut numbers = [own, &[f64::from(u8::from(self.stops.get()))]].concat();
@@ -53,46 +52,6 @@ impl<'a> Shard<'a> {
     /// The part for a forward pass.
     pub fn of_batch(&self) -> BatchPart<'a> {
         BatchPart { rows: self.rows, peers: Some(self.peers) }
-    }
-}
-
-/// The numbers of a step as one list, for one exchange.
-#[derive(Debug, Default)]
-pub(super) struct Flat {
-    numbers: Vec<f32>,
-    read: usize,
-}
-
-impl Flat {
-    pub fn push(&mut self, value: &Value) -> Result<()> {
-        self.numbers.extend(value.to_vec()?);
-        Ok(())
-    }
-
-    pub fn push_number(&mut self, number: f32) {
-        self.numbers.push(number);
-    }
-
-    /// As many zeros as the value has numbers.
-    pub fn push_zeros(&mut self, value: &Value) {
-        self.numbers.resize(self.numbers.len() + value.len(), 0.0);
-    }
-
-    /// Replaces the numbers by their sums over all ranks.
-    pub fn exchange(&mut self, peers: &dyn Communicator) -> Result<()> {
-        peers.all_reduce(&mut self.numbers)
-    }
-
-    /// The next numbers, in the order in which they were pushed, as a value like `like`.
-    pub fn next(&mut self, like: &Value) -> Result<Value> {
-        let numbers = self.numbers[self.read..][..like.len()].to_vec();
-        self.read += numbers.len();
-        Value::from_vec(numbers, &like.sizes(), &like.device())
-    }
-
-    pub fn next_number(&mut self) -> f32 {
-        self.read += 1;
-        self.numbers[self.read - 1]
     }
 }
 

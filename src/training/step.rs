@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::batches::HostBatch;
 use super::fitted::{Fitted, FittedOutput, Staged};
-use super::shard::{Flat, Shard};
+use super::shard::Shard;
 use crate::compile::Goal;
 use crate::datasets::{Source, places};
 use crate::error::{Error, Result};
@@ -62,7 +62,7 @@ fn output_loss(
     loss.reduction().summed(losses, weights, counted.as_ref())
 }
 
-/// Each sum divided by what all ranks together divide it by: their sum over the ranks is the loss of the whole batch.
+/// Each sum divided by the divisor of all ranks: their sum over the ranks is the loss of the whole batch.
 fn divided(sums: Vec<Option<Reduced>>, shard: Option<&Shard<'_>>) -> Result<Vec<Option<Value>>> {
     let Some(shard) = shard else {
         return Ok(sums.into_iter().map(|reduced| reduced.map(Reduced::divided)).collect());
@@ -123,19 +123,19 @@ pub(super) struct StepResult {
 }
 
 /// The result of a batch, before the weights are changed.
-struct Gradients {
-    changes: Changes,
-    outcome: StepResult,
+pub(super) struct Gradients {
+    pub changes: Changes,
+    pub outcome: StepResult,
 }
 
 /// What a batch leaves for the weights.
-struct Changes {
+pub(super) struct Changes {
     /// The layer and index of each weight that may be trained.
-    trainable: Vec<(usize, usize)>,
+    pub trainable: Vec<(usize, usize)>,
     /// Their gradients.
-    gradients: Vec<Value>,
+    pub gradients: Vec<Value>,
     /// New values that layers give to their weights, by layer.
-    updates: Vec<(usize, Update)>,
+    pub updates: Vec<(usize, Update)>,
 }
 
 /// A loss that is infinite or NaN, and its origin.
@@ -344,109 +344,9 @@ impl Model {
         self.apply_step(gradients)
     }
 
-    /// Trains on one batch together with other ranks; also whether the loss of one is infinite or NaN. Without a batch,
-    /// this rank has no samples of it, and there is no outcome.
-    pub(super) fn train_step_with(
-        &mut self,
-        shard: &Shard<'_>,
-        batch: Option<&Batch>,
-        seed: u64,
-    ) -> Result<(Option<StepResult>, bool)> {
-        let own = batch.map(|batch| self.gradients(batch, seed, Some(shard))).transpose()?;
-        if own.is_none() {
-            shard.divisors(&vec![0.0; self.expect_compiled("train")?.goals().len()])?;
-        }
-        let (gradients, outcome, is_faulty) = self.exchanged(shard, own)?;
-        self.apply_all(gradients)?;
-        Ok((outcome, is_faulty))
-    }
-
-    /// Sums gradients over all ranks, and averages the new values that layers gave to their weights over the ranks
-    /// that have samples. Few layers change weights that are trained: their values are a second exchange, only where
-    /// there are some. Also returns whether the loss of a rank is infinite or NaN, which makes that of all NaN.
-    fn exchanged(&self, shard: &Shard<'_>, own: Option<Gradients>) -> Result<(Changes, Option<StepResult>, bool)> {
-        let (mut trainable, mut others) = (Vec::new(), Vec::new());
-        let specs = self.weight_specs("train")?;
-        let weights = self.layer_weights("train")?;
-        for (layer, (weights, specs)) in weights.iter().zip(specs).enumerate() {
-            for (index, (weight, spec)) in weights.iter().zip(specs).enumerate() {
-                let list = if self.is_trainable(layer, spec) { &mut trainable } else { &mut others };
-                list.push(((layer, index), weight.value.clone().detach()));
-            }
-        }
-        let mut flat = Flat::default();
-        let (changes, outcome) = own.map(|own| (own.changes, own.outcome)).unzip();
-        for (index, (_, weight)) in trainable.iter().enumerate() {
-            match &changes {
-                Some(changes) => flat.push(&changes.gradients[index])?,
-                None => flat.push_zeros(weight),
-            }
-        }
-        let own_updates = changes.map_or_else(Vec::new, |changes: Changes| changes.updates);
-        let update_of = |place: (usize, usize)| {
-            let is_it = |(layer, update): &&(usize, Update)| (*layer, update.weight) == place;
-            own_updates.iter().rfind(is_it).map(|(_, update)| &update.value)
-        };
-        for (place, weight) in &others {
-            match update_of(*place) {
-                Some(value) => {
-                    flat.push_number(1.0);
-                    flat.push(value)?;
-                }
-                None => {
-                    flat.push_number(0.0);
-                    flat.push_zeros(weight);
-                }
-            }
-        }
-        for (place, _) in &trainable {
-            flat.push_number(f32::from(u8::from(update_of(*place).is_some())));
-        }
-        let is_faulty = outcome.as_ref().is_some_and(|outcome: &StepResult| outcome.fault.is_some());
-        flat.push_number(f32::from(u8::from(is_faulty)));
-        flat.exchange(&**shard.peers)?;
-        let gradients = trainable.iter().map(|(_, weight)| flat.next(weight)).collect::<Result<_>>()?;
-        let mut updates = Vec::new();
-        for ((layer, weight), value) in others {
-            let (ranks, sum) = (flat.next_number(), flat.next(&value)?);
-            if ranks > 0.0 {
-                let value = if ranks > 1.0 { sum.mul_scalar(1.0 / ranks) } else { sum };
-                updates.push((layer, Update::new(weight, value)));
-            }
-        }
-        let mut changed = Vec::new();
-        for (place, weight) in &trainable {
-            let ranks = flat.next_number();
-            if ranks > 0.0 {
-                changed.push((*place, weight, ranks));
-            }
-        }
-        if !changed.is_empty() {
-            let mut second = Flat::default();
-            for (place, weight, _) in &changed {
-                match update_of(*place) {
-                    Some(value) => second.push(value)?,
-                    None => second.push_zeros(weight),
-                }
-            }
-            second.exchange(&**shard.peers)?;
-            for ((layer, index), weight, ranks) in changed {
-                updates.push((layer, Update::new(index, second.next(weight)?.mul_scalar(1.0 / ranks))));
-            }
-        }
-        let mut outcome = outcome;
-        let one_is_faulty = flat.next_number() > 0.0;
-        if one_is_faulty && let Some(outcome) = outcome.as_mut().filter(|_| !is_faulty) {
-            outcome.fault = Some(NonFiniteLoss::elsewhere());
-            outcome.loss = Value::full(&outcome.loss.sizes(), f32::NAN, self.device())?;
-        }
-        let trainable = trainable.into_iter().map(|(place, _)| place).collect();
-        Ok((Changes { trainable, gradients, updates }, outcome, one_is_faulty))
-    }
-
     /// Loss, predictions and gradients of one batch. The model stays as it is, but for the states of stateful layers:
     /// several devices can each compute a part of a batch.
-    fn gradients(&self, batch: &Batch, seed: u64, shard: Option<&Shard<'_>>) -> Result<Gradients> {
+    pub(super) fn gradients(&self, batch: &Batch, seed: u64, shard: Option<&Shard<'_>>) -> Result<Gradients> {
         let compiled = self.expect_compiled("train")?;
         let step = compiled.state.iterations;
         let (losses, skip) = self.effective_losses(batch)?;
@@ -491,14 +391,14 @@ impl Model {
         Ok(Gradients { changes: Changes { trainable, gradients, updates: forward.updates }, outcome })
     }
 
-    /// Applies what a batch has left.
+    /// Applies the results of a batch.
     fn apply_step(&mut self, step: Gradients) -> Result<StepResult> {
         self.apply_all(step.changes)?;
         Ok(step.outcome)
     }
 
     /// Applies the new values that layers gave their weights, then the optimizer's step.
-    fn apply_all(&mut self, changes: Changes) -> Result<()> {
+    pub(super) fn apply_all(&mut self, changes: Changes) -> Result<()> {
         let weights = self.layer_weights_mut("train")?;
         for (layer, update) in changes.updates {
             weights[layer][update.weight].value = update.value.detach();
