@@ -6,11 +6,11 @@
 use super::{Arguments, Layer, in_layer};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::formats::onnx::{Attribute, Constant, Edge, Element, Graph, Numbers};
+use crate::formats::onnx::{Attribute, Constant, Edge, Element, Numbers, OnnxGraph};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
-/// The end of a slice that goes on to the end of the axis.
+/// The end of a slice up to the end of the axis.
 const END: i64 = i64::MAX;
 
 /// The context for writing a layer as ONNX operators: its inputs, its weights, and the graph.
@@ -37,7 +37,7 @@ const END: i64 = i64::MAX;
 /// ```
 #[derive(Debug)]
 pub struct Exporting<'a> {
-    graph: &'a mut Graph,
+    graph: &'a mut OnnxGraph,
     inputs: Vec<Edge>,
     shapes: Vec<Shape>,
     outputs: Vec<Shape>,
@@ -50,7 +50,7 @@ pub struct Exporting<'a> {
 impl<'a> Exporting<'a> {
     /// A call of a layer with these inputs, each with its mask, on values of these shapes.
     pub(crate) fn new(
-        graph: &'a mut Graph,
+        graph: &'a mut OnnxGraph,
         (inputs, masks): (Vec<Edge>, Vec<Option<Edge>>),
         (shapes, outputs): (Vec<Shape>, Vec<Shape>),
         (weights, arguments): (&'a [Value], &'a Arguments),
@@ -304,7 +304,7 @@ impl<'a> Exporting<'a> {
         }
     }
 
-    /// In other sizes; 0 stands for the input's size along the same axis, −1 for what is left.
+    /// In other sizes; 0 stands for the input's size along the same axis, −1 for the remaining one.
     pub fn reshape(&mut self, x: Edge, sizes: impl Into<Vec<i64>>) -> Edge {
         let sizes = self.ints(sizes);
         self.op("Reshape", &[x, sizes], vec![])

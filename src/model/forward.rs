@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Model;
 use super::as_model::nested_model;
-use super::graph::{positional_shapes, shapes_of};
+use super::graph::{Node, positional_shapes, shapes_of};
 use super::plan::{Plan, PlanStep, PreparedPlan, Purpose};
 use super::stage::Head;
 use crate::activations::Activation;
@@ -474,6 +474,16 @@ impl Model {
     /// As [`propagate`](Self::propagate), for the outputs of the layers on the host; values on the host alone have size
     /// 0.
     pub(super) fn propagate_behind(&self, head: &Head, feeds: &[Shape]) -> Result<Vec<Shape>> {
+        self.shapes_by(head, feeds, |layer, inputs, node| layer.checked_outputs(inputs, &node.arguments))
+    }
+
+    /// The shapes of all values, given those of the outputs of each call.
+    fn shapes_by(
+        &self,
+        head: &Head,
+        feeds: &[Shape],
+        mut outputs_of: impl FnMut(&dyn Layer, &[Shape], &Node) -> Result<Vec<Shape>>,
+    ) -> Result<Vec<Shape>> {
         let mut shapes = Vec::with_capacity(self.graph.slots());
         let fed = |slot| head.place(slot).map_or_else(|| Shape::new([Some(0)]), |place| feeds[place].clone());
         shapes.extend((0..self.graph.inputs()).map(fed));
@@ -484,7 +494,7 @@ impl Model {
             }
             let layer = &*self.layers[node.layer];
             let inputs = shapes_of(&shapes, node);
-            let outputs = in_layer(layer, layer.checked_outputs(&inputs, &node.arguments))?;
+            let outputs = in_layer(layer, outputs_of(layer, &inputs, node))?;
             // Layers leave the batch's size out; operations need it.
             let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten());
             shapes
@@ -504,27 +514,12 @@ impl Model {
         if self.layers.iter().all(|layer| !layer.resizes_in_training()) {
             return Ok(None);
         }
-        let fed = |slot| head.place(slot).map_or_else(|| Shape::new([Some(0)]), |place| feeds[place].clone());
-        let mut shapes: Vec<Shape> = (0..self.graph.inputs()).map(fed).collect();
         let mut differs = false;
-        for (call, node) in self.graph.nodes().iter().enumerate() {
-            if head.has(call) {
-                shapes.push(fed(node.output));
-                continue;
-            }
-            let layer = &*self.layers[node.layer];
-            let inputs = shapes_of(&shapes, node);
-            let outputs = match in_layer(layer, layer.inference_shapes(&inputs, &node.arguments))? {
-                Some(outputs) => {
-                    differs = true;
-                    outputs
-                }
-                None => in_layer(layer, layer.checked_outputs(&inputs, &node.arguments))?,
-            };
-            let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten());
-            shapes
-                .extend(outputs.into_iter().map(|output| batch.map_or(output.clone(), |batch| output.or_batch(batch))));
-        }
+        let shapes = self.shapes_by(head, feeds, |layer, inputs, node| {
+            let outputs = layer.inference_shapes(inputs, &node.arguments)?;
+            differs |= outputs.is_some();
+            outputs.map_or_else(|| layer.checked_outputs(inputs, &node.arguments), Ok)
+        })?;
         let outputs = self.graph.outputs().iter().map(|slot| shapes[*slot].clone()).collect();
         Ok(Some(outputs).filter(|_| differs))
     }

@@ -7,7 +7,7 @@ use super::plan::{Plan, Purpose};
 use super::stage::Head;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
-use crate::formats::onnx::{Dimension, Edge, Element, Graph};
+use crate::formats::onnx::{Dimension, Edge, Element, OnnxGraph};
 use crate::layers::{Exporting, Layer, in_layer};
 use crate::shape::Shape;
 use crate::text::printable;
@@ -60,7 +60,7 @@ impl Model {
     }
 
     /// The simplified graph.
-    fn onnx_graph(&self) -> Result<Graph> {
+    fn onnx_graph(&self) -> Result<OnnxGraph> {
         let built = self.expect_built("save_onnx")?;
         self.refuse_hosted()?;
         if Layer::is_stateful(self) {
@@ -69,14 +69,14 @@ impl Model {
         }
         let (head, shapes) = (Head::none(self), &built.shapes[..self.graph().inputs()]);
         let skip_final = vec![false; self.graph().outputs().len()];
-        // Every layer by itself: what runtimes fuse is up to them.
+        // Every layer separately: fusing is left to the runtimes.
         let purpose = Purpose { training: false, skip_final, observed: true, behind_images: false };
         let plan = Plan::new(self, &head, shapes, &purpose)?;
         if plan.shapes.iter().any(|shape| shape.sample().contains(&Some(0))) {
             return Err(Error::unsupported("values without elements in ONNX", "sizes above 0"));
         }
         let own = self.plain_weights()?;
-        let mut graph = Graph::new();
+        let mut graph = OnnxGraph::new();
         let mut edges: Vec<Option<Edge>> = vec![None; plan.slots];
         let mut masks: Vec<Option<Edge>> = vec![None; plan.slots];
         let dtypes = self.input_dtypes();

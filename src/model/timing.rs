@@ -18,9 +18,9 @@ use crate::shape::Shape;
 const RECURRENT: [&str; 5] = ["LSTM", "GRU", "SimpleRNN", "Bidirectional", "RNN"];
 
 /// The sizes and the values of each input.
-type Inputs = (Vec<Vec<usize>>, Vec<Vec<f32>>);
+type TimedInputs = (Vec<Vec<usize>>, Vec<Vec<f32>>);
 
-/// What a step of a model takes: a layer's, or that of several layers which are computed together.
+/// The cost of a step of a model: of a layer, or of several fused ones.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerTime {
     /// The names of the layers.
@@ -101,8 +101,8 @@ impl Model {
     /// `repetitions`, after one that is not counted.
     ///
     /// Each step's two passes are computed by themselves, one step after the other, with the actual inputs and a
-    /// gradient of ones. What a training step takes besides (the loss, metrics, the optimizer, the data) is not part
-    /// of it, nor is what the passes gain or lose by following each other. The model does not change.
+    /// gradient of ones. The rest of a training step (the loss, metrics, the optimizer, the data) is not part
+    /// of it, nor is the effect of the passes on each other's caches. The model does not change.
     ///
     /// # Errors
     /// As [`time_prediction`](Self::time_prediction).
@@ -128,7 +128,7 @@ impl Model {
     }
 
     /// The sizes and the values of inputs, checked.
-    fn timed_inputs(&self, inputs: &[ArrayViewD<'_, f32>]) -> Result<Inputs> {
+    fn timed_inputs(&self, inputs: &[ArrayViewD<'_, f32>]) -> Result<TimedInputs> {
         if self.stage().is_some() {
             return Err(Error::unsupported("times of a model of texts", "models of numbers"));
         }

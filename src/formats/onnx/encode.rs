@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::graph::{Attribute, Constant, Dimension, Element, Graph, Node, Port};
+use super::graph::{Attribute, Constant, Dimension, Element, OnnxGraph, OnnxNode, Port};
 use crate::error::{Error, Result};
 
 /// The version of the file format: that of ONNX 1.12, which has [`OPSET`].
@@ -132,7 +132,7 @@ struct DimensionProto {
     dim_param: Option<String>,
 }
 
-impl Graph {
+impl OnnxGraph {
     /// The bytes of a file with this graph.
     ///
     /// # Errors
@@ -179,7 +179,7 @@ impl Graph {
         }
     }
 
-    fn node(&self, node: &Node) -> NodeProto {
+    fn node(&self, node: &OnnxNode) -> NodeProto {
         // An input that is left out has an empty name.
         let input = |edge: &Option<_>| edge.map_or_else(String::new, |edge: super::Edge| self.names[edge.0].clone());
         NodeProto {
@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_file_states_its_versions_and_holds_the_weights_as_bytes() {
-        let mut graph = Graph::new();
+        let mut graph = OnnxGraph::new();
         let x = graph.input("x", Element::Float, vec![Dimension::Named("batch".into()), Dimension::Known(2)]);
         let row = graph.constant("row", Constant::floats([2], vec![1.0, -2.0]));
         let y = graph.apply("Mul", &[x, row], vec![]);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::graph::{Constant, Edge, Graph, Node};
+use super::graph::{Constant, Edge, OnnxGraph, OnnxNode};
 
 /// The axis of a weight along which an operator's output channels lie.
 fn channels(operator: &str) -> Option<usize> {
@@ -13,7 +13,7 @@ fn channels(operator: &str) -> Option<usize> {
     }
 }
 
-impl Graph {
+impl OnnxGraph {
     /// Folds `Mul` and `Add` by a constant for each channel into the `Conv`, `ConvTranspose` or `Gemm` before them.
     pub(super) fn fold(&mut self) {
         let mut uses: HashMap<Edge, usize> = HashMap::new();
@@ -23,7 +23,7 @@ impl Graph {
         for port in &self.outputs {
             *uses.entry(port.edge).or_default() += 1;
         }
-        let mut nodes: Vec<Node> = Vec::with_capacity(self.nodes.len());
+        let mut nodes: Vec<OnnxNode> = Vec::with_capacity(self.nodes.len());
         let mut made: HashMap<Edge, usize> = HashMap::new();
         for node in std::mem::take(&mut self.nodes) {
             if let Some(place) = self.folded(&node, &nodes, &made, &uses) {
@@ -46,8 +46,8 @@ impl Graph {
     /// The node before, with its new weights and bias.
     fn folded(
         &mut self,
-        node: &Node,
-        nodes: &[Node],
+        node: &OnnxNode,
+        nodes: &[OnnxNode],
         made: &HashMap<Edge, usize>,
         uses: &HashMap<Edge, usize>,
     ) -> Option<(usize, Edge, Edge)> {
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_factor_and_a_summand_go_into_a_convolution() {
-        let mut graph = Graph::new();
+        let mut graph = OnnxGraph::new();
         let x = graph.input("x", Element::Float, vec![]);
         let weight = graph.constant("weight", Constant::floats([2, 1, 1, 2], vec![1.0, 2.0, 3.0, 4.0]));
         let y = graph.apply("Conv", &[x, weight], vec![]);
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_convolution_that_is_used_elsewhere_stays() {
-        let mut graph = Graph::new();
+        let mut graph = OnnxGraph::new();
         let x = graph.input("x", Element::Float, vec![]);
         let weight = graph.constant("weight", Constant::floats([1, 1, 1, 1], vec![1.0]));
         let conv = graph.apply("Conv", &[x, weight], vec![]);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-/// A value in a [`Graph`].
+/// A value in an [`OnnxGraph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Edge(pub(super) usize);
 
@@ -180,7 +180,7 @@ impl From<Numbers> for Constant {
 
 /// An operator applied to values.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Node {
+pub struct OnnxNode {
     /// The operator's name in ONNX.
     pub operator: &'static str,
     /// The node's own name.
@@ -195,19 +195,19 @@ pub struct Node {
 
 /// A graph of operators. Values are named after the layers that make them ([`enter`](Self::enter)).
 #[derive(Clone, Debug, Default)]
-pub struct Graph {
+pub struct OnnxGraph {
     /// The name of each value.
     pub(super) names: Vec<String>,
     pub(super) constants: BTreeMap<Edge, Constant>,
     /// In an order in which they can be computed.
-    pub(super) nodes: Vec<Node>,
+    pub(super) nodes: Vec<OnnxNode>,
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
     taken: HashSet<String>,
     scope: String,
 }
 
-impl Graph {
+impl OnnxGraph {
     /// An empty graph.
     pub fn new() -> Self {
         Self::default()
@@ -254,8 +254,13 @@ impl Graph {
     pub fn output(&mut self, name: &str, edge: Edge, sizes: Vec<Dimension>) {
         let name = self.unique(name.to_owned());
         let own = self.value(name.clone());
-        let node =
-            Node { operator: "Identity", name, inputs: vec![Some(edge)], outputs: vec![own], attributes: Vec::new() };
+        let node = OnnxNode {
+            operator: "Identity",
+            name,
+            inputs: vec![Some(edge)],
+            outputs: vec![own],
+            attributes: Vec::new(),
+        };
         self.nodes.push(node);
         self.outputs.push(Port { edge: own, element: Element::Float, sizes });
     }
@@ -300,11 +305,11 @@ impl Graph {
         attributes: Vec<(&'static str, Attribute)>,
     ) {
         let name = outputs.first().map_or_else(String::new, |edge| self.names[edge.0].clone());
-        self.nodes.push(Node { operator, name, inputs, outputs, attributes });
+        self.nodes.push(OnnxNode { operator, name, inputs, outputs, attributes });
     }
 
     /// The node that makes a value.
-    pub fn producer(&self, edge: Edge) -> Option<&Node> {
+    pub fn producer(&self, edge: Edge) -> Option<&OnnxNode> {
         self.nodes.iter().rev().find(|node| node.outputs.contains(&edge))
     }
 
@@ -359,7 +364,7 @@ mod tests {
 
     #[test]
     fn names_are_unique() {
-        let mut graph = Graph::new();
+        let mut graph = OnnxGraph::new();
         let input = graph.input("x", Element::Float, vec![]);
         graph.enter("x");
         let first = graph.apply("Relu", &[input], vec![]);

@@ -1,6 +1,6 @@
 //! ONNX: a graph of operators as other runtimes read it.
 //!
-//! A [`Graph`] is built operator by operator, in any layout; `simplify` moves and cancels transposes and folds
+//! An [`OnnxGraph`] is built operator by operator, in any layout; `simplify` moves and cancels transposes and folds
 //! constants, and `encode` writes it as protocol buffers.
 
 #[cfg(feature = "onnx")]
@@ -11,4 +11,4 @@ mod graph;
 #[cfg(feature = "onnx")]
 mod simplify;
 
-pub use graph::{Attribute, Constant, Dimension, Edge, Element, Graph, Node, Numbers, Port};
+pub use graph::{Attribute, Constant, Dimension, Edge, Element, Numbers, OnnxGraph, OnnxNode, Port};

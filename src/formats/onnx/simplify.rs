@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::graph::{Attribute, Constant, Edge, Graph, Node, permuted};
+use super::graph::{Attribute, Constant, Edge, OnnxGraph, OnnxNode, permuted};
 
 /// Operators of any number of inputs that work element by element, with NumPy's broadcasting.
 const ELEMENT_WISE: [&str; 36] = [
@@ -62,9 +62,9 @@ struct View {
 }
 
 /// The pass over the nodes, in order.
-struct Pass<'a> {
-    graph: &'a mut Graph,
-    nodes: Vec<Node>,
+struct Simplifier<'a> {
+    graph: &'a mut OnnxGraph,
+    nodes: Vec<OnnxNode>,
     /// Values that are others themselves.
     same: HashMap<Edge, Edge>,
     views: HashMap<Edge, View>,
@@ -74,7 +74,7 @@ struct Pass<'a> {
     integers: HashMap<Edge, Edge>,
 }
 
-impl Node {
+impl OnnxNode {
     /// The attribute of this name, if it is one of integers.
     pub(super) fn ints(&self, name: &str) -> Option<&[i64]> {
         self.attributes.iter().find_map(|(own, attribute)| match attribute {
@@ -98,11 +98,11 @@ impl Node {
     }
 }
 
-impl Graph {
+impl OnnxGraph {
     /// Cancels transposes, folds constants, and removes what nothing uses.
     pub fn simplify(&mut self) {
         let nodes = std::mem::take(&mut self.nodes);
-        let mut pass = Pass {
+        let mut pass = Simplifier {
             graph: self,
             nodes: Vec::with_capacity(nodes.len()),
             same: HashMap::new(),
@@ -174,7 +174,7 @@ impl Graph {
     }
 }
 
-/// What equal constants have in common: sizes, and a sum of the bits.
+/// A hash key of constants: sizes, and a sum of the bits.
 fn key(constant: &Constant) -> (Vec<usize>, u64) {
     let mixed = |bits: &mut dyn Iterator<Item = u64>| {
         bits.fold(0u64, |sum, bits| sum.wrapping_mul(0x0100_0000_01b3).wrapping_add(bits))
@@ -190,8 +190,8 @@ fn key(constant: &Constant) -> (Vec<usize>, u64) {
     }
 }
 
-impl Pass<'_> {
-    fn emit(&mut self, node: Node) {
+impl Simplifier<'_> {
+    fn emit(&mut self, node: OnnxNode) {
         self.nodes.push(node);
     }
 
@@ -202,7 +202,7 @@ impl Pass<'_> {
             return *kept;
         }
         let perm: Vec<i64> = order.iter().map(|axis| *axis as i64).collect();
-        self.emit(Node {
+        self.emit(OnnxNode {
             operator: "Transpose",
             name: self.graph.names[edge.0].clone(),
             inputs: vec![Some(of)],
@@ -222,7 +222,7 @@ impl Pass<'_> {
         }
     }
 
-    fn take(&mut self, mut node: Node) {
+    fn take(&mut self, mut node: OnnxNode) {
         for input in node.inputs.iter_mut().flatten() {
             *input = self.same.get(input).copied().unwrap_or(*input);
         }
@@ -242,7 +242,7 @@ impl Pass<'_> {
         }
     }
 
-    fn identity(&mut self, node: &Node) -> bool {
+    fn identity(&mut self, node: &OnnxNode) -> bool {
         let (Some(Some(from)), to) = (node.inputs.first(), node.outputs[0]) else { return false };
         // An output keeps its own value.
         if self.graph.outputs.iter().any(|port| port.edge == to) {
@@ -252,7 +252,7 @@ impl Pass<'_> {
         true
     }
 
-    fn transpose(&mut self, node: &Node) -> bool {
+    fn transpose(&mut self, node: &OnnxNode) -> bool {
         let (Some(Some(from)), Some(order)) = (node.inputs.first(), node.ints("perm")) else { return false };
         let order: Vec<usize> = order.iter().map(|axis| *axis as usize).collect();
         let (of, order) = match self.views.get(from) {
@@ -264,7 +264,7 @@ impl Pass<'_> {
     }
 
     /// Integers that are cast to floats and back stay as they are.
-    fn cast(&mut self, node: &mut Node) -> bool {
+    fn cast(&mut self, node: &mut OnnxNode) -> bool {
         let (Some(Some(from)), Some(to)) = (node.inputs.first().copied(), node.int("to")) else { return false };
         let port = self.graph.inputs.iter().find(|port| port.edge == from);
         if let Some(port) = port
@@ -286,8 +286,16 @@ impl Pass<'_> {
         false
     }
 
+    /// The integers of a node's constant input.
+    fn ints_of(&self, node: &OnnxNode, input: usize) -> Option<&[i64]> {
+        match self.graph.constants.get(&node.inputs.get(input).copied().flatten()?)? {
+            Constant::Ints(ints) => Some(ints),
+            _ => None,
+        }
+    }
+
     /// Moves a transpose before the node to behind it; returns whether it has done so.
-    fn moved(&mut self, node: &mut Node) -> bool {
+    fn moved(&mut self, node: &mut OnnxNode) -> bool {
         let views: Vec<Option<View>> =
             node.inputs.iter().map(|input| input.and_then(|edge| self.views.get(&edge).cloned())).collect();
         let Some(order) = views.iter().flatten().next().map(|view| view.order.clone()) else { return false };
@@ -297,7 +305,8 @@ impl Pass<'_> {
         let rank = order.len();
         let counted = |axis: i64| usize::try_from(if axis < 0 { axis + rank as i64 } else { axis }).ok();
         let before = |axis: i64| counted(axis).and_then(|axis| order.get(axis)).map(|axis| *axis as i64);
-        // What the nodes works on first, and the order of the axes behind it.
+        let all_before = |axes: &[i64]| axes.iter().map(|axis| before(*axis)).collect::<Option<Vec<i64>>>();
+        // The order of the axes behind the node.
         let mut behind = order.clone();
         let mut constants = BTreeMap::new();
         match node.operator {
@@ -321,27 +330,16 @@ impl Pass<'_> {
                 node.set("axis", axis);
             }
             operator if REDUCING.contains(&operator) => {
-                let Some(axes) = node.ints("axes").map(<[i64]>::to_vec) else { return false };
-                let Some(own) = axes.iter().map(|axis| before(*axis)).collect::<Option<Vec<i64>>>() else {
-                    return false;
-                };
+                let Some(mut own) = node.ints("axes").and_then(all_before) else { return false };
                 let reduced: Vec<usize> = own.iter().map(|axis| *axis as usize).collect();
                 if node.int("keepdims") == Some(0) {
                     behind = without(&order, &reduced);
                 }
-                let mut own = own;
                 own.sort_unstable();
                 node.set("axes", own);
             }
             "ReduceSum" => {
-                let Some(Constant::Ints(axes)) =
-                    node.inputs.get(1).copied().flatten().and_then(|edge| self.graph.constants.get(&edge))
-                else {
-                    return false;
-                };
-                let Some(own) = axes.iter().map(|axis| before(*axis)).collect::<Option<Vec<i64>>>() else {
-                    return false;
-                };
+                let Some(own) = self.ints_of(node, 1).and_then(all_before) else { return false };
                 if node.int("keepdims") == Some(0) {
                     behind = without(&order, &own.iter().map(|axis| *axis as usize).collect::<Vec<_>>());
                 }
@@ -355,11 +353,7 @@ impl Pass<'_> {
                 node.set("axis", axis);
             }
             "Pad" => {
-                let Some(Constant::Ints(pads)) =
-                    node.inputs.get(1).copied().flatten().and_then(|edge| self.graph.constants.get(&edge))
-                else {
-                    return false;
-                };
+                let Some(pads) = self.ints_of(node, 1) else { return false };
                 let mut own = vec![0; pads.len()];
                 for (axis, from) in order.iter().enumerate() {
                     own[*from] = pads[axis];
@@ -368,14 +362,7 @@ impl Pass<'_> {
                 constants.insert(1, Constant::Ints(own));
             }
             "Slice" => {
-                let Some(Constant::Ints(axes)) =
-                    node.inputs.get(3).copied().flatten().and_then(|edge| self.graph.constants.get(&edge))
-                else {
-                    return false;
-                };
-                let Some(own) = axes.iter().map(|axis| before(*axis)).collect::<Option<Vec<i64>>>() else {
-                    return false;
-                };
+                let Some(own) = self.ints_of(node, 3).and_then(all_before) else { return false };
                 constants.insert(3, Constant::Ints(own));
             }
             _ => return false,
@@ -419,12 +406,12 @@ mod tests {
     use super::super::{Dimension, Element};
     use super::*;
 
-    fn image(graph: &mut Graph) -> Edge {
+    fn image(graph: &mut OnnxGraph) -> Edge {
         let sizes = [4, 5, 6, 3].map(Dimension::Known).to_vec();
         graph.input("x", Element::Float, sizes)
     }
 
-    fn turned(graph: &mut Graph, x: Edge, order: [i64; 4]) -> Edge {
+    fn turned(graph: &mut OnnxGraph, x: Edge, order: [i64; 4]) -> Edge {
         graph.apply("Transpose", &[x], vec![("perm", order.to_vec().into())])
     }
 
@@ -433,7 +420,7 @@ mod tests {
 
     #[test]
     fn inverse_transposes_cancel_through_what_is_between() {
-        let mut graph = Graph::new();
+        let mut graph = OnnxGraph::new();
         let mut x = image(&mut graph);
         for _ in 0..3 {
             x = turned(&mut graph, x, FIRST);
@@ -455,7 +442,7 @@ mod tests {
 
     #[test]
     fn a_mean_over_the_image_ends_the_transposes() {
-        let mut graph = Graph::new();
+        let mut graph = OnnxGraph::new();
         let x = image(&mut graph);
         let x = turned(&mut graph, x, FIRST);
         let x = graph.apply("MaxPool", &[x], vec![("kernel_shape", vec![1, 1].into())]);
@@ -469,7 +456,7 @@ mod tests {
 
     #[test]
     fn a_value_used_both_ways_is_transposed_once() {
-        let mut graph = Graph::new();
+        let mut graph = OnnxGraph::new();
         let x = image(&mut graph);
         let x = turned(&mut graph, x, FIRST);
         let pooled = graph.apply("MaxPool", &[x], vec![("kernel_shape", vec![1, 1].into())]);
@@ -486,7 +473,7 @@ mod tests {
 
     #[test]
     fn a_sum_of_two_orders_is_left_alone() {
-        let mut graph = Graph::new();
+        let mut graph = OnnxGraph::new();
         let x = image(&mut graph);
         let first = turned(&mut graph, x, FIRST);
         let pooled = graph.apply("MaxPool", &[first], vec![("kernel_shape", vec![1, 1].into())]);
@@ -499,7 +486,7 @@ mod tests {
 
     #[test]
     fn what_nothing_uses_is_removed() {
-        let mut graph = Graph::new();
+        let mut graph = OnnxGraph::new();
         let x = image(&mut graph);
         let number = graph.constant("number", Constant::number(1.0));
         graph.apply("Add", &[x, number], vec![]);

@@ -1,6 +1,6 @@
 //! `GroupQueryAttention`: multi-head attention with groups of query heads that share keys and values.
 
-use super::heads::{Heads, Projections, Sight, check_arguments, check_masks, onnx_attend, scratch};
+use super::heads::{Heads, Projections, Sight, check_arguments, check_masks, onnx_attend, onnx_heads, scratch};
 use super::{Three, differ};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
@@ -173,24 +173,18 @@ impl Layer for GroupQueryAttention {
         let Three([query_shape, value_shape, key_shape]) = Three::of(&to.shapes()[..positional])?;
         let returns_scores = to.arguments().flag("return_attention_scores")?;
         let (projections, gate) = (self.projections(), usize::from(self.use_gate));
-        let mut heads = |edge: Edge, shape: &Shape, index: usize, activation: &Activation| -> Result<Edge> {
+        let heads = |(edge, shape): (Edge, &Shape), index: usize, activation: &Activation| -> Result<Edge> {
             let (projected, sizes) = projections.onnx(to, edge, shape, index, 1)?;
             let projected = to.activate(activation, projected, shape)?;
             Ok(to.reshape(projected, [0, 0, sizes[1] as i64, sizes[2] as i64]))
         };
-        let linear = Activation::Linear;
-        let queries = heads(query, &query_shape, 0, &linear)?;
-        let keys = heads(key, &key_shape, 1, &linear)?;
-        let gates = match self.use_gate {
-            true => Some(heads(query, &query_shape, 2, &Activation::Sigmoid)?),
-            false => None,
-        };
-        let values = heads(value, &value_shape, 2 + gate, &linear)?;
+        let inputs = [(query, &query_shape), (value, &value_shape), (key, &key_shape)];
+        let (projected, gates) = onnx_heads(inputs, self.use_gate, heads)?;
         let sight = Sight { window: self.sliding_window, takes_query_mask: true };
         let mask = sight.onnx(to, [query_shape.sizes()[1], key_shape.sizes()[1]])?;
         let fused = self.dropout == 0.0 && !returns_scores;
         let counts = [self.num_query_heads, self.num_key_value_heads, self.head_dim];
-        let (attended, scores) = onnx_attend(to, [queries, keys, values], gates, mask, fused, counts);
+        let (attended, scores) = onnx_attend(to, projected, gates, mask, fused, counts);
         let attended = to.reshape(attended, [0, 0, (self.num_query_heads * self.head_dim) as i64]);
         let output = self.projections().onnx_output(to, attended, &query_shape, 3 + gate)?;
         let query_mask = to.mask(0);

@@ -384,6 +384,21 @@ impl Sight {
     }
 }
 
+/// Queries, keys and values by heads as ONNX operators, and the gates of the queries, if they are used: `heads` projects
+/// an input by the projection of an index, and activates it.
+pub(super) fn onnx_heads(
+    [query, value, key]: [(Edge, &Shape); 3],
+    use_gate: bool,
+    mut heads: impl FnMut((Edge, &Shape), usize, &Activation) -> Result<Edge>,
+) -> Result<([Edge; 3], Option<Edge>)> {
+    let linear = Activation::Linear;
+    let queries = heads(query, 0, &linear)?;
+    let keys = heads(key, 1, &linear)?;
+    let gates = use_gate.then(|| heads(query, 2, &Activation::Sigmoid)).transpose()?;
+    let values = heads(value, 2 + usize::from(use_gate), &linear)?;
+    Ok(([queries, keys, values], gates))
+}
+
 /// Attention over heads (batch, steps, heads, size) as ONNX operators: the values attended to, and the scores. `counts`
 /// are the numbers of heads of queries and of keys, and the size of a key.
 pub(super) fn onnx_attend(

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::heads::{Heads, Projections, Sight, check_arguments, check_masks, onnx_attend, scratch};
+use super::heads::{Heads, Projections, Sight, check_arguments, check_masks, onnx_attend, onnx_heads, scratch};
 use super::{Three, differ};
 use crate::activations::Activation;
 use crate::config::Argument;
@@ -299,7 +299,7 @@ impl Layer for MultiHeadAttention {
         let returns_scores = to.arguments().flag("return_attention_scores")?;
         let rank = query_shape.rank();
         let (projections, gate) = (self.projections(), usize::from(self.use_gate));
-        let mut heads = |edge: Edge, shape: &Shape, index: usize, activation: &Activation| -> Result<Edge> {
+        let heads = |(edge, shape): (Edge, &Shape), index: usize, activation: &Activation| -> Result<Edge> {
             let (projected, sizes) = projections.onnx(to, edge, shape, index, 1)?;
             let projected = to.activate(activation, projected, shape)?;
             let split = [sizes[1] as i64, sizes[2] as i64];
@@ -313,20 +313,14 @@ impl Layer for MultiHeadAttention {
             let attended: usize = self.axes(rank)?.iter().map(|axis| sample[axis - 1]).product();
             Ok(to.reshape(turned, [vec![-1, attended as i64], split.to_vec()].concat()))
         };
-        let linear = Activation::Linear;
-        let queries = heads(query, &query_shape, 0, &linear)?;
-        let keys = heads(key, &key_shape, 1, &linear)?;
-        let gates = match self.use_gate {
-            true => Some(heads(query, &query_shape, 2, &Activation::Sigmoid)?),
-            false => None,
-        };
-        let values = heads(value, &value_shape, 2 + gate, &linear)?;
+        let inputs = [(query, &query_shape), (value, &value_shape), (key, &key_shape)];
+        let (projected, gates) = onnx_heads(inputs, self.use_gate, heads)?;
         let sight = Sight { window: self.sliding_window, takes_query_mask: false };
         let lengths = [query_shape.sizes()[1], value_shape.sizes()[1]];
         let mask = sight.onnx(to, lengths)?;
         let fused = self.dropout == 0.0 && !returns_scores && rank == 3;
         let counts = [self.num_heads, self.num_heads, self.key_dim];
-        let (attended, scores) = onnx_attend(to, [queries, keys, values], gates, mask, fused, counts);
+        let (attended, scores) = onnx_attend(to, projected, gates, mask, fused, counts);
         let together = (self.num_heads * self.value_features()) as i64;
         let attended = if rank == 3 {
             to.reshape(attended, [0, 0, together])
