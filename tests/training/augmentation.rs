@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::sync::Mutex;
 
+use brasa::datasets::IntoSamples;
 use brasa::layers::{Call, Layer, Preparation};
-use brasa::ndarray::{Array2, Array4, ArrayD};
+use brasa::ndarray::{Array2, Array4, ArrayD, array};
 use brasa::prelude::*;
 use brasa::training::{Checkpoint, CheckpointFreq, StopHandle};
 use brasa::{Error, Result, Shape, Value};
@@ -67,7 +68,7 @@ fn an_interrupted_run_with_augmentation_ends_with_the_same_bits_on_any_number_of
     Ok(())
 }
 
-/// What [`Watch`] has seen: the name of the thread, and the first number of each image.
+/// The records of [`Watch`]: the name of the thread, and the first number of each image.
 static SEEN: Mutex<Vec<(String, Vec<f32>)>> = Mutex::new(Vec::new());
 
 brasa::describe! {
@@ -214,7 +215,7 @@ fn layers_built_for_cropped_images_refuse_others_in_inference() -> Result<()> {
         assert!(error.contains(name) && error.contains("36") && error.contains("64"), "{error}");
     }
     assert!(dense.evaluate(&data).is_err());
-    // A convolution's output has the size of what it was given.
+    // A convolution's output has the size of its input.
     let mut spatial = Sequential::new();
     spatial.add(RandomCrop::new(6, 6).input_shape((8, 8, 1)))?.add(Conv2D::new(1, (1, 1)))?;
     spatial.compile(Compile::new("sgd", "mse"))?;
@@ -224,5 +225,26 @@ fn layers_built_for_cropped_images_refuse_others_in_inference() -> Result<()> {
     spatial.fit(&cropped, Fit::new().verbose(Verbosity::Silent))?;
     let error = spatial.evaluate(&cropped).unwrap_err().to_string();
     assert!(error.contains('6') && error.contains('8'), "{error}");
+    Ok(())
+}
+
+/// Images that are augmented beside another input take none of its checks away.
+#[test]
+fn another_input_is_still_checked_beside_augmented_images() -> Result<()> {
+    let (images, numbers) = (Input::new((4, 4, 1)).symbol(), Input::new(2).symbol());
+    let seen = Flatten::new().call(&RandomFlip::default().call(&images)?)?;
+    let read = Flatten::new().call(&Embedding::new(10, 3).call(&Reshape::new(vec![2, 1]).call(&numbers)?)?)?;
+    let mut model = Model::new([&images, &numbers], [&Dense::new(1).call(&Concatenate::new().call([&seen, &read])?)?])?;
+    model.compile(Compile::new("sgd", "mse"))?;
+    let fit = |last: f32| -> Result<String> {
+        let x = Array4::from_elem((3, 4, 4, 1), 0.5f32);
+        let numbers = array![[1.0f32, 2.0], [3.0, 4.0], [5.0, last]];
+        let data = Dataset::new([x.into_samples()?, numbers.into_samples()?], vec![0.0f32; 3])?;
+        let fitted = model.clone().fit(&data, Fit::new().verbose(Verbosity::Silent));
+        Ok(fitted.map_or_else(|error| error.to_string(), |_| "trained".to_owned()))
+    };
+    assert_eq!(fit(9.0)?, "trained");
+    let error = fit(10.0)?;
+    assert!(error.contains("Embedding") && error.contains("from 0 to 9"), "{error}");
     Ok(())
 }
