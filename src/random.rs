@@ -46,7 +46,7 @@ impl Random {
     }
 
     /// In [distributed](crate::distributed) training passes over the draws of the samples that ranks before this one
-    /// have, else does nothing. For a layer that goes on to draw `numbers` numbers, as many for each sample, by
+    /// have, else does nothing. For a layer that then draws `numbers` numbers, as many for each sample, by
     /// [`uniform`](Self::uniform) or [`happens`](Self::happens): they are then those of one process.
     ///
     /// ```

@@ -82,7 +82,7 @@ pub struct Bench {
     plot: Option<PathBuf>,
 
     /// Measure the time, arithmetic and bytes of each layer, and the share of the machine's limit, on one CPU backend
-    /// (default batch size: 128). In training, each layer's forward and backward pass is measured by itself.
+    /// (default batch size: 128). In training, each layer's forward and backward pass is measured separately.
     #[arg(long)]
     layers: bool,
 

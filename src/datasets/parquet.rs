@@ -47,7 +47,7 @@ const MOST_COLUMNS: usize = 100_000;
 /// The most decimals of a number, which has up to 38 digits.
 const MOST_DECIMALS: i32 = 38;
 
-/// What a column's values mean.
+/// The meaning of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     /// Numbers and truth values, the latter as 1 and 0; whether integers are unsigned.
@@ -82,7 +82,7 @@ pub(super) struct ParquetRows {
     length: u64,
     reader: SerializedFileReader<Guarded>,
     names: Vec<String>,
-    /// What is in columns that cannot be read.
+    /// The content of columns that cannot be read.
     columns: Vec<std::result::Result<Column, &'static str>>,
     group: usize,
     /// The rows of the group that have not been decoded.
@@ -199,7 +199,7 @@ impl ParquetRows {
         &self.names
     }
 
-    /// What is in a column that cannot be read.
+    /// The content of a column that cannot be read.
     pub fn unreadable(&self, column: usize) -> Option<&'static str> {
         self.columns.get(column)?.as_ref().err().copied()
     }
@@ -295,7 +295,7 @@ fn leaves_of(field: &SchemaType) -> usize {
 }
 
 impl Kind {
-    /// What a column's values mean; what they are, if a table cannot have them.
+    /// The meaning of a column's values; an error that names their type if a table cannot have them.
     fn of(column: &ColumnDescriptor) -> std::result::Result<Self, &'static str> {
         const TIMES: &str = "times";
         const DATES: &str = "dates";
@@ -435,7 +435,7 @@ struct Guarded {
     length: u64,
     /// Whether the description at the file's end has been read.
     is_open: Arc<AtomicBool>,
-    /// What is known of the pages, where they are those of one column.
+    /// The expected pages, where they are those of one column.
     pages: Option<Pages>,
 }
 
@@ -466,7 +466,7 @@ impl Pages {
         let Some(page) = known[1].or(known[0]).filter(|_| self.is_gzip) else { return Ok(()) };
         let compressed = bytes.get(page.levels..).unwrap_or_default();
         let mut inflated = MultiGzDecoder::new(compressed).take(page.bytes as u64 + 1);
-        // The crate finds what is wrong otherwise.
+        // Otherwise the crate reports the error.
         match std::io::copy(&mut inflated, &mut std::io::sink()) {
             Ok(count) if count > page.bytes as u64 => {
                 Err(ParquetError::General(format!("a page of more than the {} bytes of its header", page.bytes)))

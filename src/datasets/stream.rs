@@ -6,7 +6,7 @@ use crate::error::Result;
 /// The batches of one pass.
 pub(crate) type Batches<'a> = Box<dyn Iterator<Item = Result<Dataset>> + Send + 'a>;
 
-/// Batches that are produced one after another, in an unknown number: what a Python generator is for Keras's `fit`. Trained
+/// Batches that are produced one after another, in an unknown number, like a Python generator for Keras's `fit`. Trained
 /// on by [`Model::fit_stream`](crate::Model::fit_stream).
 ///
 /// Each batch is a [`Dataset`] of any number of samples, with the same inputs and targets in all. They are produced on a
@@ -39,7 +39,7 @@ impl<'a> Stream<'a> {
     /// epochs have a number of steps, whenever the batches have run out. A run is only resumed exactly if they are the same
     /// each time.
     ///
-    /// What can be read once, such as a channel, has no batches in later passes, with which training ends.
+    /// A source that can be read once, such as a channel, has no batches in later passes, with which training ends.
     pub fn new<I>(begin: impl Fn(usize) -> I + Send + Sync + 'a) -> Self
     where
         I: IntoIterator<Item = Result<Dataset>>,

@@ -90,7 +90,7 @@ mod tests {
         for other in [of(&[2, 0, 7], 2, &[5]), of(&[1, 0, 8], 2, &[5]), of(&[1, 0, 7], 3, &[5])] {
             assert_ne!(draws(&other, 1)[0], together[0]);
         }
-        // What a batch shares depends on the step.
+        // The draws that a batch shares depend on the step.
         let shared = |key: &[u64]| of(key, 2, &[5]).batch().uniform(0.0..1.0);
         assert_eq!(shared(&[1, 0, 7]), shared(&[1, 0, 7]));
         assert_ne!(shared(&[1, 0, 7]), shared(&[1, 1, 7]));

@@ -39,11 +39,11 @@ impl<'de> Deserialize<'de> for Reduction {
 pub(crate) struct Reduced {
     /// The weighted sum, one element.
     pub total: Value,
-    /// What it is divided by.
+    /// Its divisor.
     pub divisor: Divisor,
 }
 
-/// What a sum of losses is divided by.
+/// The divisor of a sum of losses.
 pub(crate) enum Divisor {
     /// Nothing.
     One,

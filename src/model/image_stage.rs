@@ -110,7 +110,7 @@ impl Model {
         ImageStage::of(self)
     }
 
-    /// Moves what the image stage has prepared to the device; numbers that the next layers do not accept are rejected.
+    /// Moves the outputs of the image stage to the device; numbers that the next layers do not accept are rejected.
     pub(crate) fn fed_images(&self, images: Vec<ImageFeed>) -> Result<Vec<Value>> {
         let head = Head::of(self);
         let value = |ImageFeed { feed, input }: ImageFeed| {

@@ -54,7 +54,7 @@ fn turn(room: &Room<'_>, is_wanted: &dyn Fn() -> bool) -> Result<Option<MutexGua
     }
     let check = || check_room("computing a batch", room.more()?);
     if check().is_err() {
-        // What was computed before may have left free buffers.
+        // Earlier calls may have left free buffers.
         ops::drop_buffers();
         check()?;
     }

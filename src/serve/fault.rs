@@ -79,7 +79,7 @@ impl From<Error> for Fault {
     }
 }
 
-/// What is wrong: of a layer's error what is in it.
+/// The cause of an error: of a layer's error, the error inside.
 pub(super) fn cause(error: &Error) -> &Error {
     match error {
         Error::Layer { source, .. } => cause(source),

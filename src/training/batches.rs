@@ -62,9 +62,9 @@ pub(super) struct HostBatch {
     pub x: Vec<Vec<f32>>,
     /// The outputs of a preprocessing stage on the host, in place of the inputs.
     pub feeds: Option<Vec<Feed>>,
-    /// The sizes of what the image stage was fed with; empty without one.
+    /// The sizes of the image stage's inputs; empty without one.
     pub fed: Vec<Vec<usize>>,
-    /// What the image stage has made of them, in their place.
+    /// The outputs of the image stage, in their place.
     pub images: Option<Vec<ImageFeed>>,
     pub y: Vec<Vec<f32>>,
     /// Empty, one for all targets, or one for each.
@@ -173,7 +173,7 @@ impl BatchOrder {
     }
 }
 
-/// What the threads that load batches do.
+/// The work of the threads that load batches.
 #[derive(Debug)]
 pub(super) struct Loader<'a, S: ?Sized> {
     pub source: &'a S,

@@ -14,7 +14,7 @@ impl Model {
     /// As [`fit`](Self::fit), on a [`Stream`]: batches in an unknown number, of the stream's own sizes and in its order.
     ///
     /// An epoch lasts until the batches run out, or for [`steps_per_epoch`](Fit::steps_per_epoch) batches; then the next
-    /// goes on with the stream where the last has stopped. If the batches run out earlier, the epoch ends there, with a
+    /// continues the stream where the last has stopped. If the batches run out earlier, the epoch ends there, with a
     /// warning, and the next begins a new pass. The first epoch shows no total, as it counts the batches. A pass without any
     /// batch ends the training.
     ///
@@ -24,7 +24,7 @@ impl Model {
     /// # fn main() -> brasa::Result<()> {
     /// # let mut model = Sequential::new();
     /// # let (sender, receiver) = std::sync::mpsc::channel::<brasa::Result<Dataset>>();
-    /// // What other threads send through a channel.
+    /// // Batches that other threads send through a channel.
     /// let receiver = std::sync::Mutex::new(Some(receiver));
     /// let stream = Stream::new(|_| receiver.lock().unwrap().take().into_iter().flatten());
     /// model.fit_stream(&stream, Fit::new().epochs(10).steps_per_epoch(100))?;

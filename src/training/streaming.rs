@@ -66,7 +66,7 @@ impl<'a> Streaming<'a> {
         }
     }
 
-    /// Skips what a run that is resumed here has read before.
+    /// Skips the batches that a run resumed here has already read.
     pub fn skip(&mut self, epoch: usize, step: usize) -> Result<()> {
         // Without a number of steps each epoch is a pass. The first has begun, and may not begin again: a channel is taken.
         if self.given.is_none() && epoch > 0 {
@@ -108,7 +108,7 @@ impl<'a> Streaming<'a> {
     }
 }
 
-/// What the threads that load a stream's batches do.
+/// The work of the threads that load a stream's batches.
 pub(super) struct StreamLoader {
     pub fitted: Fitted,
     pub augmented: Option<Arc<Augmented>>,

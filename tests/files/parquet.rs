@@ -1,4 +1,4 @@
-//! Tables in Parquet files: the same samples as from CSV, and clear errors for what a table cannot have.
+//! Tables in Parquet files: the same samples as from CSV, and clear errors for types that a table cannot have.
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ fn a_parquet_file_gives_what_the_same_csv_file_gives() -> brasa::Result<()> {
         assert_eq!((&table.info.columns, &table.info.targets), (&expected.info.columns, &expected.info.targets));
         assert_eq!((&table.class_names, table.notes.len()), (&expected.class_names, expected.notes.len()));
         assert_eq!(table.lines, (1..=60).collect::<Vec<u64>>());
-        // What was learned from one form reads the other.
+        // A model trained on one form reads the other.
         let other = Csv::new().like(&table.info).class_names(&table.class_names).load(fixture("people.csv"))?;
         assert_eq!(other.x().to_vec_f32(), expected.data.x().to_vec_f32());
         let rows: Vec<f32> = Csv::new()

@@ -16,7 +16,7 @@
 //! end of B, `columns` cuts the rows into tiles of nearly equal height. Threads are the callers' matter: each calls
 //! [`product`] for rows or columns of its own.
 //!
-//! # What limits it
+//! # Limits
 //!
 //! Multiply-adds, where there are rows enough. With AVX-512 the highest wide tile has 10 × 32 sums in 20 of the 32
 //! registers: each step loads two vectors of B and 10 values of A for 20 multiply-adds, so that two of these a cycle keep

@@ -17,7 +17,7 @@ const BATCH: usize = 128;
 /// Passes over the layers: at least so many, as long as `--seconds` says otherwise.
 const LEAST: usize = 5;
 
-/// What the machine can do at most.
+/// The machine's limits.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Limit {
     /// Floating-point operations a second, all threads together.

@@ -155,7 +155,7 @@ impl Opened {
         Ok(())
     }
 
-    /// What is in a column whose fields cannot be read, as a Parquet file can have.
+    /// The content of a column that cannot be read, as in a Parquet file.
     pub fn unreadable(&self, column: usize) -> Option<&'static str> {
         match &self.records {
             Records::Csv(_) => {

@@ -232,7 +232,7 @@ impl Border {
         output.ok_or_else(|| Error::shape(format!("an input long enough for any output {name}"), length))
     }
 
-    /// What ONNX takes away from the sum of all windows before and after, and what it adds.
+    /// ONNX's padding before and after, taken off the sum of all windows, and its output padding.
     fn onnx(&self) -> [i64; 3] {
         let (before, after) = self.pads();
         // The sum has `span − 1` positions more on either side than the convolution without padding takes.

@@ -45,7 +45,7 @@ impl Layer for Minimum {
     }
 
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
-        // Masks change what is merged here.
+        // Masks change the merged values here.
         to.refuse_masks()?;
         onnx_merge(to, "Min", 1.0)
     }

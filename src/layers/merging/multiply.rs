@@ -54,7 +54,7 @@ impl Layer for Multiply {
     }
 
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
-        // Masks change what is merged here.
+        // Masks change the merged values here.
         to.refuse_masks()?;
         onnx_merge(to, "Mul", 1.0)
     }
