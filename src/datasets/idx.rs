@@ -11,7 +11,7 @@ use std::{
 use flate2::bufread::MultiGzDecoder;
 
 use super::{
-    number::{Encoding, Kind, most_unpacked},
+    number::{Encoding, NumberType, most_unpacked},
     samples::Samples,
 };
 use crate::error::{Error, Result};
@@ -50,12 +50,12 @@ fn parse(reader: &mut dyn Read, most: u64) -> Result<Samples, Flaw> {
         return Err(("its first four bytes", format!("expected an IDX file ({expected}), received {magic:?}")));
     };
     let kind = match type_code {
-        0x08 => Kind::U8,
-        0x09 => Kind::I8,
-        0x0b => Kind::I16,
-        0x0c => Kind::I32,
-        0x0d => Kind::F32,
-        0x0e => Kind::F64,
+        0x08 => NumberType::U8,
+        0x09 => NumberType::I8,
+        0x0b => NumberType::I16,
+        0x0c => NumberType::I32,
+        0x0d => NumberType::F32,
+        0x0e => NumberType::F64,
         _ => {
             let reason = format!("expected 0x08, 0x09, 0x0b, 0x0c, 0x0d or 0x0e, received {type_code:#04x}");
             return Err(("its type of values", reason));

@@ -10,7 +10,7 @@ use image::{DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageReader, Rgb
 use rayon::prelude::*;
 
 use super::folders::{EXTENSIONS, check_apart, entries, is_picture};
-use super::pixels::{self, Room};
+use super::pixels::{self, ImageMemory};
 use super::shuffle::shuffle;
 use super::{Fingerprint, PixelRange, Samples, check_class_names, samples::check_request, source::Source};
 use crate::error::{Error, Result};
@@ -135,7 +135,7 @@ impl ReadImage {
     fn read(&self, name: &Path, file: impl BufRead + Seek) -> Result<Vec<f32>> {
         let (height, width) = check_shape(self.shape)?;
         let channels = self.shape.2;
-        let (picture, deep_grey, _room) = decode(name, file, self.shape, &self.limits)?;
+        let (picture, deep_grey, _memory) = decode(name, file, self.shape, &self.limits)?;
         if deep_grey {
             let grey = resize(picture.into_luma16(), width, height).into_raw();
             let shares = grey.into_iter().map(|value| self.pixels.of_share(f32::from(value) / 65_535.0));
@@ -181,21 +181,21 @@ fn check_shape((height, width, channels): (usize, usize, usize)) -> Result<(u32,
     }
 }
 
-/// Decodes an image, independent of its file name; the flag is true for 16-bit grey without an alpha channel. The room
+/// Decodes an image, independent of its file name; the flag is true for 16-bit grey without an alpha channel. The memory
 /// holds the image's memory reservation.
 fn decode(
     path: &Path,
     mut file: impl BufRead + Seek,
     shape: (usize, usize, usize),
     limits: &Limits,
-) -> Result<(DynamicImage, bool, Room)> {
+) -> Result<(DynamicImage, bool, ImageMemory)> {
     // The decoder turns a transparent value into an alpha channel, so only the header tells.
     let deep_grey = is_deep_grey(file.fill_buf().map_err(Error::io("read", path))?);
     let reader = ImageReader::new(file).with_guessed_format().map_err(Error::io("read", path))?;
     let reader = named(reader, path);
-    let (decoder, room) = pixels::decoder(path, reader, shape, limits)?;
+    let (decoder, memory) = pixels::decoder(path, reader, shape, limits)?;
     let picture = DynamicImage::from_decoder(decoder).map_err(|error| pixels::about(path, error))?;
-    Ok((picture, deep_grey, room))
+    Ok((picture, deep_grey, memory))
 }
 
 /// Width and height of an image, and whether it is grey, from its header; nothing is decoded.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    number::{Encoding, Kind},
+    number::{Encoding, NumberType},
     samples::{Samples, count_of},
 };
 use crate::error::{Error, Result};
@@ -203,24 +203,24 @@ impl Header {
 fn encoding(descr: &str) -> Option<Encoding> {
     let (order, name) = descr.split_at_checked(1)?;
     let kind = match name {
-        "b1" => Kind::Bool,
-        "u1" => Kind::U8,
-        "i1" => Kind::I8,
-        "u2" => Kind::U16,
-        "i2" => Kind::I16,
-        "u4" => Kind::U32,
-        "i4" => Kind::I32,
-        "u8" => Kind::U64,
-        "i8" => Kind::I64,
-        "f2" => Kind::F16,
-        "f4" => Kind::F32,
-        "f8" => Kind::F64,
+        "b1" => NumberType::Bool,
+        "u1" => NumberType::U8,
+        "i1" => NumberType::I8,
+        "u2" => NumberType::U16,
+        "i2" => NumberType::I16,
+        "u4" => NumberType::U32,
+        "i4" => NumberType::I32,
+        "u8" => NumberType::U64,
+        "i8" => NumberType::I64,
+        "f2" => NumberType::F16,
+        "f4" => NumberType::F32,
+        "f8" => NumberType::F64,
         _ => return None,
     };
     let big_endian = match order {
         "<" => false,
         ">" => true,
-        "|" if matches!(kind, Kind::Bool | Kind::U8 | Kind::I8) => false,
+        "|" if matches!(kind, NumberType::Bool | NumberType::U8 | NumberType::I8) => false,
         "=" => cfg!(target_endian = "big"),
         _ => return None,
     };

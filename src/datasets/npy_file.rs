@@ -8,7 +8,7 @@ use std::{
 use super::{
     Cells, Column, Fingerprint,
     npy::Header,
-    number::Kind,
+    number::NumberType,
     samples::check_request,
     source::{Rows, Source},
 };
@@ -93,7 +93,8 @@ impl NpyFile {
         let count = indices.len().saturating_mul(self.sample_shape().iter().product());
         check_request(indices, self.len(), self.sample_shape(), count)?;
         check_room("samples of a file", count.saturating_mul(2))?;
-        let (mut numbers, mut whole) = (Vec::new(), !matches!(self.header.encoding.kind, Kind::F16 | Kind::F32));
+        let (mut numbers, mut whole) =
+            (Vec::new(), !matches!(self.header.encoding.kind, NumberType::F16 | NumberType::F32));
         if whole {
             numbers.reserve_exact(count);
             self.for_each_run(indices, |bytes, _| {

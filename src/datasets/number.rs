@@ -12,7 +12,7 @@ const PIECE: usize = 1 << 16;
 
 /// The number types of NumPy and IDX files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum NumberType {
     Bool,
     U8,
     I8,
@@ -30,7 +30,7 @@ pub(super) enum Kind {
 /// The encoding of the numbers in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Encoding {
-    pub kind: Kind,
+    pub kind: NumberType,
     pub big_endian: bool,
 }
 
@@ -38,10 +38,10 @@ impl Encoding {
     /// Bytes per number.
     pub fn size(self) -> usize {
         match self.kind {
-            Kind::Bool | Kind::U8 | Kind::I8 => 1,
-            Kind::U16 | Kind::I16 | Kind::F16 => 2,
-            Kind::U32 | Kind::I32 | Kind::F32 => 4,
-            Kind::U64 | Kind::I64 | Kind::F64 => 8,
+            NumberType::Bool | NumberType::U8 | NumberType::I8 => 1,
+            NumberType::U16 | NumberType::I16 | NumberType::F16 => 2,
+            NumberType::U32 | NumberType::I32 | NumberType::F32 => 4,
+            NumberType::U64 | NumberType::I64 | NumberType::F64 => 8,
         }
     }
 
@@ -58,26 +58,26 @@ impl Encoding {
     pub fn read(self, shape: Vec<usize>, columns_first: bool, reader: &mut dyn Read) -> Result<Samples, String> {
         let count = count_of(&shape).ok_or_else(|| format!("{shape:?} is more than memory can hold"))?;
         let mut source = Pieces { encoding: self, count, reader };
-        let array = Raw { shape, columns_first };
+        let array = RawArray { shape, columns_first };
         let samples = match self.kind {
-            Kind::U8 => array.samples(source.numbers(|[byte]: [u8; 1]| byte)?),
-            Kind::Bool => array.samples(source.numbers(|[byte]: [u8; 1]| u8::from(byte != 0))?),
-            Kind::I8 => array.samples(source.numbers(|b| i32::from(i8::from_ne_bytes(b)))?),
-            Kind::U16 => array.samples(source.numbers(|b| i32::from(u16::from_ne_bytes(b)))?),
-            Kind::I16 => array.samples(source.numbers(|b| i32::from(i16::from_ne_bytes(b)))?),
-            Kind::I32 => array.samples(source.numbers(i32::from_ne_bytes)?),
-            Kind::U32 => array.samples(source.numbers(|b| i64::from(u32::from_ne_bytes(b)))?),
-            Kind::I64 => array.samples(source.numbers(i64::from_ne_bytes)?),
-            Kind::U64 => {
+            NumberType::U8 => array.samples(source.numbers(|[byte]: [u8; 1]| byte)?),
+            NumberType::Bool => array.samples(source.numbers(|[byte]: [u8; 1]| u8::from(byte != 0))?),
+            NumberType::I8 => array.samples(source.numbers(|b| i32::from(i8::from_ne_bytes(b)))?),
+            NumberType::U16 => array.samples(source.numbers(|b| i32::from(u16::from_ne_bytes(b)))?),
+            NumberType::I16 => array.samples(source.numbers(|b| i32::from(i16::from_ne_bytes(b)))?),
+            NumberType::I32 => array.samples(source.numbers(i32::from_ne_bytes)?),
+            NumberType::U32 => array.samples(source.numbers(|b| i64::from(u32::from_ne_bytes(b)))?),
+            NumberType::I64 => array.samples(source.numbers(i64::from_ne_bytes)?),
+            NumberType::U64 => {
                 let values = source.numbers(u64::from_ne_bytes)?;
                 match values.iter().map(|&value| i64::try_from(value)).collect::<Result<Vec<_>, _>>() {
                     Ok(integers) => array.samples(integers),
                     Err(_) => array.samples(values.into_iter().map(|value| value as f64).collect()),
                 }
             }
-            Kind::F16 => array.samples(source.numbers(|b| f16::from_ne_bytes(b).to_f32())?),
-            Kind::F32 => array.samples(source.numbers(f32::from_ne_bytes)?),
-            Kind::F64 => array.samples(source.numbers(f64::from_ne_bytes)?),
+            NumberType::F16 => array.samples(source.numbers(|b| f16::from_ne_bytes(b).to_f32())?),
+            NumberType::F32 => array.samples(source.numbers(f32::from_ne_bytes)?),
+            NumberType::F64 => array.samples(source.numbers(f64::from_ne_bytes)?),
         };
         samples.map_err(|error| error.to_string())
     }
@@ -86,18 +86,18 @@ impl Encoding {
     pub fn decode_f32(self, bytes: &mut [u8], out: &mut [f32]) {
         self.to_native(bytes);
         match self.kind {
-            Kind::Bool => fill(bytes, out, |[byte]: [u8; 1]| f32::from(u8::from(byte != 0))),
-            Kind::U8 => fill(bytes, out, |[byte]: [u8; 1]| f32::from(byte)),
-            Kind::I8 => fill(bytes, out, |b| f32::from(i8::from_ne_bytes(b))),
-            Kind::U16 => fill(bytes, out, |b| f32::from(u16::from_ne_bytes(b))),
-            Kind::I16 => fill(bytes, out, |b| f32::from(i16::from_ne_bytes(b))),
-            Kind::U32 => fill(bytes, out, |b| u32::from_ne_bytes(b) as f32),
-            Kind::I32 => fill(bytes, out, |b| i32::from_ne_bytes(b) as f32),
-            Kind::U64 => fill(bytes, out, |b| u64::from_ne_bytes(b) as f32),
-            Kind::I64 => fill(bytes, out, |b| i64::from_ne_bytes(b) as f32),
-            Kind::F16 => fill(bytes, out, |b| f16::from_ne_bytes(b).to_f32()),
-            Kind::F32 => fill(bytes, out, f32::from_ne_bytes),
-            Kind::F64 => fill(bytes, out, |b| f64::from_ne_bytes(b) as f32),
+            NumberType::Bool => fill(bytes, out, |[byte]: [u8; 1]| f32::from(u8::from(byte != 0))),
+            NumberType::U8 => fill(bytes, out, |[byte]: [u8; 1]| f32::from(byte)),
+            NumberType::I8 => fill(bytes, out, |b| f32::from(i8::from_ne_bytes(b))),
+            NumberType::U16 => fill(bytes, out, |b| f32::from(u16::from_ne_bytes(b))),
+            NumberType::I16 => fill(bytes, out, |b| f32::from(i16::from_ne_bytes(b))),
+            NumberType::U32 => fill(bytes, out, |b| u32::from_ne_bytes(b) as f32),
+            NumberType::I32 => fill(bytes, out, |b| i32::from_ne_bytes(b) as f32),
+            NumberType::U64 => fill(bytes, out, |b| u64::from_ne_bytes(b) as f32),
+            NumberType::I64 => fill(bytes, out, |b| i64::from_ne_bytes(b) as f32),
+            NumberType::F16 => fill(bytes, out, |b| f16::from_ne_bytes(b).to_f32()),
+            NumberType::F32 => fill(bytes, out, f32::from_ne_bytes),
+            NumberType::F64 => fill(bytes, out, |b| f64::from_ne_bytes(b) as f32),
         }
     }
 
@@ -106,17 +106,19 @@ impl Encoding {
     pub fn decode_i64(self, bytes: &mut [u8], out: &mut Vec<i64>) -> bool {
         self.to_native(bytes);
         match self.kind {
-            Kind::Bool => extend(bytes, out, |[byte]: [u8; 1]| Some(i64::from(byte != 0))),
-            Kind::U8 => extend(bytes, out, |[byte]: [u8; 1]| Some(i64::from(byte))),
-            Kind::I8 => extend(bytes, out, |b| Some(i64::from(i8::from_ne_bytes(b)))),
-            Kind::U16 => extend(bytes, out, |b| Some(i64::from(u16::from_ne_bytes(b)))),
-            Kind::I16 => extend(bytes, out, |b| Some(i64::from(i16::from_ne_bytes(b)))),
-            Kind::U32 => extend(bytes, out, |b| Some(i64::from(u32::from_ne_bytes(b)))),
-            Kind::I32 => extend(bytes, out, |b| Some(i64::from(i32::from_ne_bytes(b)))),
-            Kind::U64 => extend(bytes, out, |b| i64::try_from(u64::from_ne_bytes(b)).ok()),
-            Kind::I64 => extend(bytes, out, |b| Some(i64::from_ne_bytes(b))),
-            Kind::F64 => extend(bytes, out, |b| Some(f64::from_ne_bytes(b)).filter(|n| is_whole(*n)).map(|n| n as i64)),
-            Kind::F16 | Kind::F32 => false,
+            NumberType::Bool => extend(bytes, out, |[byte]: [u8; 1]| Some(i64::from(byte != 0))),
+            NumberType::U8 => extend(bytes, out, |[byte]: [u8; 1]| Some(i64::from(byte))),
+            NumberType::I8 => extend(bytes, out, |b| Some(i64::from(i8::from_ne_bytes(b)))),
+            NumberType::U16 => extend(bytes, out, |b| Some(i64::from(u16::from_ne_bytes(b)))),
+            NumberType::I16 => extend(bytes, out, |b| Some(i64::from(i16::from_ne_bytes(b)))),
+            NumberType::U32 => extend(bytes, out, |b| Some(i64::from(u32::from_ne_bytes(b)))),
+            NumberType::I32 => extend(bytes, out, |b| Some(i64::from(i32::from_ne_bytes(b)))),
+            NumberType::U64 => extend(bytes, out, |b| i64::try_from(u64::from_ne_bytes(b)).ok()),
+            NumberType::I64 => extend(bytes, out, |b| Some(i64::from_ne_bytes(b))),
+            NumberType::F64 => {
+                extend(bytes, out, |b| Some(f64::from_ne_bytes(b)).filter(|n| is_whole(*n)).map(|n| n as i64))
+            }
+            NumberType::F16 | NumberType::F32 => false,
         }
     }
 
@@ -173,12 +175,12 @@ impl Pieces<'_> {
 }
 
 /// Shape and order of an array whose values follow.
-struct Raw {
+struct RawArray {
     shape: Vec<usize>,
     columns_first: bool,
 }
 
-impl Raw {
+impl RawArray {
     fn samples<T: Number>(self, values: Vec<T>) -> Result<Samples> {
         if self.shape.is_empty() {
             return Samples::new([1], values);

@@ -49,7 +49,7 @@ const MOST_DECIMALS: i32 = 38;
 
 /// The meaning of a column's values.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Kind {
+enum ColumnKind {
     /// Numbers and truth values, the latter as 1 and 0; whether integers are unsigned.
     Number {
         unsigned: bool,
@@ -62,7 +62,7 @@ enum Kind {
 
 /// A column of the file.
 struct Column {
-    kind: Kind,
+    kind: ColumnKind,
     /// Its place among the leaves of the schema.
     leaf: usize,
     /// (A lock makes it `Sync`; it is never waited for.)
@@ -158,7 +158,7 @@ impl ParquetRows {
             leaves += leaves_of(field);
             let is_flat = field.is_primitive() && field.get_basic_info().repetition() != Repetition::REPEATED;
             columns.push(match is_flat && leaf < schema.num_columns() {
-                true => Kind::of(&schema.column(leaf)).map(|kind| Column {
+                true => ColumnKind::of(&schema.column(leaf)).map(|kind| Column {
                     kind,
                     leaf,
                     reader: None,
@@ -294,7 +294,7 @@ fn leaves_of(field: &SchemaType) -> usize {
     if field.is_primitive() { 1 } else { field.get_fields().iter().map(|field| leaves_of(field)).sum() }
 }
 
-impl Kind {
+impl ColumnKind {
     /// The meaning of a column's values; an error that names their type if a table cannot have them.
     fn of(column: &ColumnDescriptor) -> std::result::Result<Self, &'static str> {
         const TIMES: &str = "times";

@@ -21,9 +21,9 @@ static FREED: Condvar = Condvar::new();
 
 /// The memory reservation of one image; released on drop.
 #[derive(Debug)]
-pub(super) struct Room(u64);
+pub(super) struct ImageMemory(u64);
 
-impl Room {
+impl ImageMemory {
     /// Waits until `bytes` can be reserved. An image that exceeds `most` waits until it is alone.
     fn wait_for(bytes: u64, most: u64) -> Self {
         let mut used = in_use();
@@ -35,7 +35,7 @@ impl Room {
     }
 }
 
-impl Drop for Room {
+impl Drop for ImageMemory {
     fn drop(&mut self) {
         let mut used = in_use();
         *used = used.saturating_sub(self.0);
@@ -65,7 +65,7 @@ pub(super) fn decoder<'a, R: std::io::BufRead + std::io::Seek + 'a>(
     mut reader: ImageReader<R>,
     (height, width, _): (usize, usize, usize),
     limits: &Limits,
-) -> Result<(impl ImageDecoder + 'a, Room)> {
+) -> Result<(impl ImageDecoder + 'a, ImageMemory)> {
     reader.limits(header_limits());
     let mut decoder = reader.into_decoder().map_err(|error| about(path, error))?;
     let (own_width, own_height) = decoder.dimensions();
@@ -88,11 +88,11 @@ pub(super) fn decoder<'a, R: std::io::BufRead + std::io::Seek + 'a>(
             format!("up to {most}, {BYTES_A_PIXEL} for each of `Limits::pixels`"),
         ));
     }
-    let room = Room::wait_for(bytes, most);
+    let memory = ImageMemory::wait_for(bytes, most);
     let mut own = header_limits();
     own.max_alloc = Some(decoded.saturating_add(DECODER_BYTES));
     decoder.set_limits(own).map_err(|error| about(path, error))?;
-    Ok((decoder, room))
+    Ok((decoder, memory))
 }
 
 /// A decoder's error as an error about the file.
@@ -112,25 +112,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn threads_wait_for_room() {
+    fn threads_wait_for_memory() {
         const MOST: u64 = 1 << 40;
         let (now, highest) = (AtomicU64::new(0), AtomicU64::new(0));
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..50 {
-                        let room = Room::wait_for(MOST / 2 - 1_000_000_000, MOST);
+                        let memory = ImageMemory::wait_for(MOST / 2 - 1_000_000_000, MOST);
                         let before = now.fetch_add(1, Ordering::SeqCst);
                         highest.fetch_max(before + 1, Ordering::SeqCst);
                         std::thread::yield_now();
                         now.fetch_sub(1, Ordering::SeqCst);
-                        drop(room);
+                        drop(memory);
                     }
                 });
             }
         });
         // Other tests decode images concurrently, which can only lower the count.
         assert!((1..=2).contains(&highest.load(Ordering::SeqCst)), "{highest:?}");
-        drop(Room::wait_for(u64::MAX, 1));
+        drop(ImageMemory::wait_for(u64::MAX, 1));
     }
 }

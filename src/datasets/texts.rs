@@ -218,7 +218,7 @@ pub(crate) fn texts_shuffled(data: &Dataset, seed: u64) -> Result<Dataset> {
 }
 
 /// The rows of a table.
-enum Rows {
+enum TextRows {
     Csv(Reader<fs::File>),
     #[cfg(feature = "parquet")]
     Parquet(Box<ParquetRows>),
@@ -226,7 +226,7 @@ enum Rows {
 
 /// A CSV file whose first line names its columns, or a Parquet file.
 struct TextTable {
-    rows: Rows,
+    rows: TextRows,
     file: String,
     names: Vec<String>,
     record: StringRecord,
@@ -258,7 +258,8 @@ impl TextTable {
         };
         let reader = ReaderBuilder::new().has_headers(false).delimiter(separator).from_reader(file);
         let file = path.display().to_string();
-        let mut table = Self { rows: Rows::Csv(reader), file, names: Vec::new(), record: StringRecord::new(), line: 1 };
+        let mut table =
+            Self { rows: TextRows::Csv(reader), file, names: Vec::new(), record: StringRecord::new(), line: 1 };
         let names = table.next()?.map(|names| names.iter().map(|name| name.trim().to_owned()).collect());
         table.names = names.unwrap_or_default();
         if let Some(first) = table.names.first_mut()
@@ -284,7 +285,7 @@ impl TextTable {
         match names.is_empty() {
             true => Err(Error::broken(file, "its schema", "expected a column or more, received none")),
             false => {
-                Ok(Self { rows: Rows::Parquet(Box::new(rows)), file, names, record: StringRecord::new(), line: 0 })
+                Ok(Self { rows: TextRows::Parquet(Box::new(rows)), file, names, record: StringRecord::new(), line: 0 })
             }
         }
     }
@@ -302,9 +303,9 @@ impl TextTable {
     /// Refuses a column whose values cannot be read.
     fn readable(&self, column: usize) -> Result<usize> {
         match &self.rows {
-            Rows::Csv(_) => Ok(column),
+            TextRows::Csv(_) => Ok(column),
             #[cfg(feature = "parquet")]
-            Rows::Parquet(rows) => match rows.unreadable(column) {
+            TextRows::Parquet(rows) => match rows.unreadable(column) {
                 Some(what) => {
                     let at = format!("column `{}`", self.names[column]);
                     Err(Error::broken(&self.file, at, format!("expected texts or numbers, received {what}")))
@@ -317,20 +318,20 @@ impl TextTable {
     /// Reads these columns alone, where others need not be decoded.
     fn want(&mut self, columns: &[usize]) {
         match &mut self.rows {
-            Rows::Csv(_) => {
+            TextRows::Csv(_) => {
                 let _ = columns;
             }
             #[cfg(feature = "parquet")]
-            Rows::Parquet(rows) => rows.want(&columns.iter().copied().collect()),
+            TextRows::Parquet(rows) => rows.want(&columns.iter().copied().collect()),
         }
     }
 
     fn next(&mut self) -> Result<Option<&StringRecord>> {
         #[cfg_attr(not(feature = "parquet"), allow(clippy::infallible_destructuring_match))]
         let reader = match &mut self.rows {
-            Rows::Csv(reader) => reader,
+            TextRows::Csv(reader) => reader,
             #[cfg(feature = "parquet")]
-            Rows::Parquet(rows) => {
+            TextRows::Parquet(rows) => {
                 self.line += 1;
                 return Ok(rows.read_record(&mut self.record)?.then_some(&self.record));
             }

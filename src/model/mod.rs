@@ -54,9 +54,9 @@ pub use forward::Mode;
 pub(crate) use functional::name_layers;
 pub(crate) use image_stage::{ImageFeed, ImageStage};
 pub(crate) use nested::{class_keys, container_keys};
-pub use predictor::Predictor;
 #[cfg(feature = "serve")]
-pub(crate) use predictor::Room;
+pub(crate) use predictor::CallMemory;
+pub use predictor::Predictor;
 pub use sequential::Sequential;
 pub(crate) use stage::{Feed, Stage};
 pub use symbol::{CallLayer, IntoSymbols, SharedLayer, Symbol};

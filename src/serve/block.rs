@@ -5,7 +5,7 @@ use crate::error::Result;
 
 use super::budget::Allowed;
 use super::fault::{Fault, Served};
-use super::signature::{Kind, Port};
+use super::signature::{Port, ValueKind};
 
 /// The most dimensions of what comes in a request, the samples' counted.
 pub(super) const MOST_RANK: usize = 8;
@@ -100,9 +100,9 @@ impl Block {
         let count = sample.iter().try_fold(rows, |count, size| count.checked_mul(*size))?;
         crate::memory::check_room("a warm-up", count).ok()?;
         let values = match port.kind {
-            Kind::Float => Values::Float(vec![0.0; count]),
-            Kind::Whole => Values::Whole(vec![0; count]),
-            Kind::Text => Values::Text(vec![String::new(); count]),
+            ValueKind::Float => Values::Float(vec![0.0; count]),
+            ValueKind::Whole => Values::Whole(vec![0; count]),
+            ValueKind::Text => Values::Text(vec![String::new(); count]),
         };
         Some(Self { rows, sample, values })
     }
@@ -132,9 +132,9 @@ pub(super) struct Taken<'a> {
 impl<'a> Taken<'a> {
     pub fn new(port: &'a Port, allowed: &'a Allowed) -> Self {
         let values = match port.kind {
-            Kind::Float => Values::Float(Vec::new()),
-            Kind::Whole => Values::Whole(Vec::new()),
-            Kind::Text => Values::Text(Vec::new()),
+            ValueKind::Float => Values::Float(Vec::new()),
+            ValueKind::Whole => Values::Whole(Vec::new()),
+            ValueKind::Text => Values::Text(Vec::new()),
         };
         Self { port, dims: Vec::new(), depth: None, values, pictures: false, most: allowed.rows, allowed }
     }
@@ -155,9 +155,9 @@ impl<'a> Taken<'a> {
     /// The message for a value of another kind.
     fn unlike(&self, received: impl std::fmt::Display) -> String {
         let expected = match self.port.kind {
-            Kind::Float => "numbers",
-            Kind::Whole => "whole numbers",
-            Kind::Text => "texts",
+            ValueKind::Float => "numbers",
+            ValueKind::Whole => "whole numbers",
+            ValueKind::Text => "texts",
         };
         let received = crate::error::begun(received, 60);
         format!("{}: expected {expected} of shape {}, received {received}", self.what(), self.port.shape_text())
@@ -335,7 +335,7 @@ mod tests {
     fn pictures_are_not_decoded_for_nobody() {
         let port = Port {
             name: "x".into(),
-            kind: Kind::Float,
+            kind: ValueKind::Float,
             sample: vec![Some(1), Some(1), Some(1)],
             picture: Some(ReadImage::new((1, 1, 1))),
         };

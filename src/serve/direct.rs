@@ -14,7 +14,7 @@ use super::gate::{Address, find, json_response, predict as serve, target};
 use super::json::{self, write_nested, write_text};
 use super::queue::Done;
 use super::registry;
-use super::signature::{Kind, Signature, Subject};
+use super::signature::{Signature, Subject, ValueKind};
 use super::table;
 use crate::training::TOP_CLASSES;
 
@@ -116,7 +116,7 @@ pub(super) fn decode(
         return Ok((names, vec![block]));
     }
     match &signature.inputs[..] {
-        [port] if port.kind == Kind::Text && !is_json => {
+        [port] if port.kind == ValueKind::Text && !is_json => {
             let text = std::str::from_utf8(body)
                 .map_err(|_| Fault::expected(format!("input `{}`", port.name), "a text in UTF-8", "other bytes"))?;
             let shape: Vec<usize> = std::iter::once(1).chain(port.sample.iter().map(|_| 1)).collect();

@@ -8,7 +8,7 @@ use super::block::Block;
 use crate::datasets::Column;
 use crate::error::{Error, Result};
 use crate::memory::check_room;
-use crate::model::{Model, Predictor, Room};
+use crate::model::{CallMemory, Model, Predictor};
 use crate::ops;
 
 /// Runs a model, from any number of threads.
@@ -32,7 +32,7 @@ impl Engine {
     /// Those of [`Predictor::run_columns`]; [`Error::Memory`] for what takes more memory than there is.
     pub fn run(&self, inputs: Vec<Block>, is_wanted: &dyn Fn() -> bool) -> Result<Vec<ArrayD<f32>>> {
         let columns = inputs.into_iter().map(Block::into_column).collect::<Result<Vec<Column>>>()?;
-        self.predictor.run_columns_within(columns, &|room| turn(&room, is_wanted))
+        self.predictor.run_columns_within(columns, &|memory| turn(&memory, is_wanted))
     }
 }
 
@@ -44,15 +44,15 @@ static TURN: Mutex<()> = Mutex::new(());
 
 /// Lets computations that take much memory go one after another: each may find that there is enough for it where there
 /// is not enough for two.
-fn turn(room: &Room<'_>, is_wanted: &dyn Fn() -> bool) -> Result<Option<MutexGuard<'static, ()>>> {
-    if room.values()? <= LARGE {
+fn turn(memory: &CallMemory<'_>, is_wanted: &dyn Fn() -> bool) -> Result<Option<MutexGuard<'static, ()>>> {
+    if memory.values()? <= LARGE {
         return Ok(None);
     }
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     if !is_wanted() {
         return Err(Error::data("a request", "somebody who waits for the answer", "nobody"));
     }
-    let check = || check_room("computing a batch", room.more()?);
+    let check = || check_room("computing a batch", memory.more()?);
     if check().is_err() {
         // Earlier calls may have left free buffers.
         ops::drop_buffers();

@@ -540,9 +540,9 @@ async fn read(
 }
 
 /// The access log: lines for standard error, written by a thread of its own so that nobody waits for a slow reader.
-pub(super) struct Log(SyncSender<Entry>, Arc<Metrics>);
+pub(super) struct Log(SyncSender<LogEntry>, Arc<Metrics>);
 
-enum Entry {
+enum LogEntry {
     Line(String),
     /// What is before it is written; says so.
     Written(oneshot::Sender<()>),
@@ -557,14 +557,14 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 impl Log {
     /// Starts the thread, which ends with the server.
     pub fn start(metrics: Arc<Metrics>) -> Result<Self> {
-        let (sender, receiver) = sync_channel::<Entry>(MOST_LINES);
+        let (sender, receiver) = sync_channel::<LogEntry>(MOST_LINES);
         let write = move || {
             use std::io::Write;
             let stderr = std::io::stderr();
             for entry in receiver {
                 match entry {
-                    Entry::Line(line) => drop(stderr.lock().write_all(line.as_bytes())),
-                    Entry::Written(done) => drop(done.send(())),
+                    LogEntry::Line(line) => drop(stderr.lock().write_all(line.as_bytes())),
+                    LogEntry::Written(done) => drop(done.send(())),
                 }
             }
         };
@@ -575,7 +575,7 @@ impl Log {
 
     fn line(&self, json: impl FnOnce() -> serde_json::Value) {
         let line = crate::text::escaped_json(&json().to_string()) + "\n";
-        if self.0.try_send(Entry::Line(line)).is_err() {
+        if self.0.try_send(LogEntry::Line(line)).is_err() {
             self.1.log_lost();
         }
     }
@@ -584,7 +584,7 @@ impl Log {
     pub async fn written(&self) {
         let (done, written) = oneshot::channel();
         let wait = async {
-            let mut entry = Entry::Written(done);
+            let mut entry = LogEntry::Written(done);
             while let Err(TrySendError::Full(back)) = self.0.try_send(entry) {
                 entry = back;
                 tokio::time::sleep(Duration::from_millis(10)).await;

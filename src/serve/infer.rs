@@ -21,7 +21,7 @@ use super::gate::{Address, find, json_response, predict, target};
 use super::json::{from_base64, unknown, write_numbers, write_text};
 use super::queue::Done;
 use super::registry;
-use super::signature::{Kind, Port, Signature};
+use super::signature::{Port, Signature, ValueKind};
 
 /// The number of bytes of JSON at the start of a body; binary tensors follow.
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
@@ -160,7 +160,7 @@ struct InferInput {
     datatype: String,
     #[serde(default)]
     parameters: Option<Parameters>,
-    data: Option<Flat>,
+    data: Option<FlatList>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -171,9 +171,9 @@ struct InferOutput {
     parameters: Option<Parameters>,
 }
 
-/// The values of lists, however deep they are: the shape is told beside them.
+/// The values of lists, however deep they are: their shape is given separately.
 #[derive(Debug, Default)]
-struct Flat {
+struct FlatList {
     numbers: Vec<f64>,
     texts: Vec<String>,
     /// Whether booleans were among the numbers, and whether plain numbers were.
@@ -186,7 +186,7 @@ struct Flat {
     depth: Option<usize>,
 }
 
-impl Flat {
+impl FlatList {
     fn number(&mut self, depth: usize, number: f64) {
         self.numbers.push(number);
         self.uneven |= *self.depth.get_or_insert(depth) != depth;
@@ -198,11 +198,11 @@ impl Flat {
     }
 }
 
-impl<'de> Deserialize<'de> for Flat {
+impl<'de> Deserialize<'de> for FlatList {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut flat = Self::default();
         let mut lengths = Vec::new();
-        deserializer.deserialize_seq(Part { flat: &mut flat, lengths: &mut lengths, depth: 0 })?;
+        deserializer.deserialize_seq(NestedList { flat: &mut flat, lengths: &mut lengths, depth: 0 })?;
         flat.uneven |= flat.depth.is_some_and(|depth| depth != lengths.len());
         flat.sizes = lengths;
         Ok(flat)
@@ -210,14 +210,14 @@ impl<'de> Deserialize<'de> for Flat {
 }
 
 /// A list in a list.
-struct Part<'a> {
-    flat: &'a mut Flat,
+struct NestedList<'a> {
+    flat: &'a mut FlatList,
     /// The lengths of the first list of each depth.
     lengths: &'a mut Vec<usize>,
     depth: usize,
 }
 
-impl<'de> serde::de::DeserializeSeed<'de> for Part<'_> {
+impl<'de> serde::de::DeserializeSeed<'de> for NestedList<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -225,7 +225,7 @@ impl<'de> serde::de::DeserializeSeed<'de> for Part<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Part<'_> {
+impl<'de> Visitor<'de> for NestedList<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -272,7 +272,7 @@ impl<'de> Visitor<'de> for Part<'_> {
         }
         let mut count = 0;
         loop {
-            let part = Part { flat: &mut *self.flat, lengths: &mut *self.lengths, depth: self.depth + 1 };
+            let part = NestedList { flat: &mut *self.flat, lengths: &mut *self.lengths, depth: self.depth + 1 };
             if list.next_element_seed(part)?.is_none() {
                 break;
             }
@@ -382,9 +382,9 @@ pub(super) fn decode_with(
                     return Err(Fault::expected(what, format!("{size} bytes behind the JSON"), there));
                 };
                 binary = rest;
-                Raw::Bytes(own)
+                RawValues::Bytes(own)
             }
-            (None, Some(flat)) => Raw::Flat(flat),
+            (None, Some(flat)) => RawValues::Flat(flat),
         };
         let block = block(port, kind, &shape, values, allowed)?;
         if blocks[index].replace(block).is_some() {
@@ -537,13 +537,13 @@ impl Datatype {
 }
 
 /// The values of an input as they came.
-enum Raw<'a> {
+enum RawValues<'a> {
     Bytes(&'a [u8]),
-    Flat(Flat),
+    Flat(FlatList),
 }
 
 /// The samples of an input.
-fn block(port: &Port, kind: Datatype, shape: &[usize], raw: Raw<'_>, allowed: &Allowed) -> Served<Block> {
+fn block(port: &Port, kind: Datatype, shape: &[usize], raw: RawValues<'_>, allowed: &Allowed) -> Served<Block> {
     let what = || format!("input `{}`", port.name);
     let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
     let Some(count) = count else {
@@ -554,7 +554,7 @@ fn block(port: &Port, kind: Datatype, shape: &[usize], raw: Raw<'_>, allowed: &A
     }
     let many =
         |received: usize| Fault::expected(what(), format!("{count} values for shape {}", shape_text(shape)), received);
-    if let Raw::Flat(flat) = &raw
+    if let RawValues::Flat(flat) = &raw
         && !flat.fits(shape)
     {
         let expected = format!("a list of values, or lists as shape {} says", shape_text(shape));
@@ -562,28 +562,28 @@ fn block(port: &Port, kind: Datatype, shape: &[usize], raw: Raw<'_>, allowed: &A
     }
     if kind == Datatype::Bytes {
         let texts: Vec<Vec<u8>> = match raw {
-            Raw::Flat(flat) if flat.plain || flat.bools => {
+            RawValues::Flat(flat) if flat.plain || flat.bools => {
                 return Err(Fault::expected(what(), "texts for datatype BYTES", "numbers"));
             }
             // Bytes that are no text are in base64 in JSON.
-            Raw::Flat(flat) if port.kind == Kind::Float => {
+            RawValues::Flat(flat) if port.kind == ValueKind::Float => {
                 let bytes = flat.texts.iter().map(|text| from_base64(text));
                 let bytes = bytes.collect::<Option<Vec<_>>>();
                 bytes.ok_or_else(|| Fault::expected(what(), "pictures in base64", "other texts"))?
             }
-            Raw::Flat(flat) => flat.texts.into_iter().map(String::into_bytes).collect(),
-            Raw::Bytes(bytes) => with_lengths(bytes, &what)?,
+            RawValues::Flat(flat) => flat.texts.into_iter().map(String::into_bytes).collect(),
+            RawValues::Bytes(bytes) => with_lengths(bytes, &what)?,
         };
         if texts.len() != count {
             return Err(many(texts.len()));
         }
         return of_bytes(port, shape, texts, allowed);
     }
-    if port.kind == Kind::Text {
+    if port.kind == ValueKind::Text {
         return Err(Fault::expected(what(), "datatype BYTES", kind.name()));
     }
     let values = match raw {
-        Raw::Flat(flat) => {
+        RawValues::Flat(flat) => {
             if !flat.texts.is_empty() {
                 return Err(Fault::expected(what(), format!("numbers for datatype {}", kind.name()), "texts"));
             }
@@ -597,11 +597,11 @@ fn block(port: &Port, kind: Datatype, shape: &[usize], raw: Raw<'_>, allowed: &A
                 }
             }
             match port.kind {
-                Kind::Whole => Values::Whole(whole(flat.numbers.iter().copied(), &what)?),
+                ValueKind::Whole => Values::Whole(whole(flat.numbers.iter().copied(), &what)?),
                 _ => Values::Float(flat.numbers.iter().map(|number| *number as f32).collect()),
             }
         }
-        Raw::Bytes(bytes) => {
+        RawValues::Bytes(bytes) => {
             let width = kind.width().unwrap_or(1);
             if count.checked_mul(width) != Some(bytes.len()) {
                 let expected = format!("{count} values of {width} bytes for shape {}", shape_text(shape));
@@ -623,7 +623,7 @@ fn block(port: &Port, kind: Datatype, shape: &[usize], raw: Raw<'_>, allowed: &A
 
 /// Texts or pictures, one after another.
 fn of_bytes(port: &Port, shape: &[usize], texts: Vec<Vec<u8>>, allowed: &Allowed) -> Served<Block> {
-    if port.kind == Kind::Text {
+    if port.kind == ValueKind::Text {
         let texts = texts.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>();
         let texts =
             texts.map_err(|_| Fault::expected(format!("input `{}`", port.name), "texts in UTF-8", "other bytes"))?;
@@ -667,7 +667,7 @@ fn whole(numbers: impl Iterator<Item = f64>, what: &dyn Fn() -> String) -> Serve
 }
 
 /// The numbers of a type, the lowest byte first, as the model takes them.
-fn numbers(kind: Datatype, bytes: &[u8], wanted: Kind, what: &dyn Fn() -> String) -> Served<Values> {
+fn numbers(kind: Datatype, bytes: &[u8], wanted: ValueKind, what: &dyn Fn() -> String) -> Served<Values> {
     macro_rules! each {
         ($type:ty) => {
             bytes.as_chunks::<{ size_of::<$type>() }>().0.iter().map(|bytes| <$type>::from_le_bytes(*bytes))
@@ -676,7 +676,7 @@ fn numbers(kind: Datatype, bytes: &[u8], wanted: Kind, what: &dyn Fn() -> String
     if kind == Datatype::Bool && bytes.iter().any(|byte| *byte > 1) {
         return Err(Fault::expected(what(), "bytes of 0 or 1 for datatype BOOL", "others"));
     }
-    if wanted == Kind::Whole {
+    if wanted == ValueKind::Whole {
         let numbers = match kind {
             Datatype::Bool | Datatype::U8 => bytes.iter().copied().map(i64::from).collect(),
             Datatype::U16 => each!(u16).map(i64::from).collect(),

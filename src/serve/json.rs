@@ -247,11 +247,11 @@ impl<'de> Visitor<'de> for Whole<'_, '_> {
 }
 
 /// A list of samples.
-struct Rows<'t, 'p> {
+struct SampleList<'t, 'p> {
     inputs: &'t mut Inputs<'p>,
 }
 
-impl<'de> DeserializeSeed<'de> for Rows<'_, '_> {
+impl<'de> DeserializeSeed<'de> for SampleList<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -259,7 +259,7 @@ impl<'de> DeserializeSeed<'de> for Rows<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Rows<'_, '_> {
+impl<'de> Visitor<'de> for SampleList<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -280,7 +280,7 @@ impl<'de> Visitor<'de> for Rows<'_, '_> {
 
 /// The layout of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
+pub(super) enum Layout {
     /// `instances`: a list of samples.
     Rows,
     /// `inputs`: for each input all samples.
@@ -293,34 +293,34 @@ struct Request<'t, 'p> {
 }
 
 impl<'de> DeserializeSeed<'de> for Request<'_, '_> {
-    type Value = Form;
+    type Value = Layout;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Form, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Layout, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Request<'_, '_> {
-    type Value = Form;
+    type Value = Layout;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object with `instances` or `inputs`")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Form, A::Error> {
-        let mut form = None;
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Layout, A::Error> {
+        let mut layout = None;
         while let Some(key) = map.next_key::<Key>()? {
             match &*key.0 {
-                "instances" | "inputs" if form.is_some() => {
+                "instances" | "inputs" if layout.is_some() => {
                     return Err(A::Error::custom("expected `instances` or `inputs` once, received a second"));
                 }
                 "instances" => {
-                    map.next_value_seed(Rows { inputs: self.inputs })?;
-                    form = Some(Form::Rows);
+                    map.next_value_seed(SampleList { inputs: self.inputs })?;
+                    layout = Some(Layout::Rows);
                 }
                 "inputs" => {
                     map.next_value_seed(Whole { inputs: self.inputs, depth: 0 })?;
-                    form = Some(Form::Columns);
+                    layout = Some(Layout::Columns);
                 }
                 "signature_name" => {
                     let name: Option<Key> = map.next_value()?;
@@ -340,7 +340,7 @@ impl<'de> Visitor<'de> for Request<'_, '_> {
                 }
             }
         }
-        form.ok_or_else(|| A::Error::custom("expected `instances` or `inputs`, received neither"))
+        layout.ok_or_else(|| A::Error::custom("expected `instances` or `inputs`, received neither"))
     }
 }
 
@@ -356,13 +356,13 @@ pub(super) fn parse<'de, S: DeserializeSeed<'de>>(body: &'de [u8], seed: S) -> S
     Ok(value)
 }
 
-/// A request of TensorFlow Serving: its form, and the inputs in the model's order.
-pub(super) fn tensorflow(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<(Form, Vec<Block>)> {
+/// A request of TensorFlow Serving: its layout, and the inputs in the model's order.
+pub(super) fn tensorflow(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<(Layout, Vec<Block>)> {
     let mut inputs = Inputs::new(signature, allowed);
     let parsed = parse(body, Request { inputs: &mut inputs });
-    let form = parsed.map_err(|fault| allowed.refused().unwrap_or(fault))?;
+    let layout = parsed.map_err(|fault| allowed.refused().unwrap_or(fault))?;
     let blocks = inputs.taken.into_iter().map(Taken::block).collect::<Served<Vec<_>>>()?;
-    Ok((form, blocks))
+    Ok((layout, blocks))
 }
 
 /// Samples without more around them: the values of the only input, of one sample or of several; an object with the

@@ -131,7 +131,7 @@ impl Origin {
     }
 }
 
-struct Entry {
+struct LoadedVersion {
     served: RwLock<Arc<Served>>,
     origin: Option<Origin>,
 }
@@ -139,7 +139,7 @@ struct Entry {
 /// All models, by name and version.
 #[derive(Default)]
 pub(super) struct Registry {
-    models: RwLock<BTreeMap<String, BTreeMap<u64, Arc<Entry>>>>,
+    models: RwLock<BTreeMap<String, BTreeMap<u64, Arc<LoadedVersion>>>>,
     /// One is loaded at a time.
     loading: Mutex<()>,
 }
@@ -169,7 +169,7 @@ impl Registry {
             let expected = "a name of its own for each model, or a version of its own (NAME@VERSION=FILE)";
             return Err(Error::argument("--model", expected, format!("`{name}` version {version} twice")));
         }
-        versions.insert(version, Arc::new(Entry { served: RwLock::new(Arc::new(served)), origin }));
+        versions.insert(version, Arc::new(LoadedVersion { served: RwLock::new(Arc::new(served)), origin }));
         Ok(())
     }
 
@@ -207,7 +207,7 @@ impl Registry {
     /// that cannot be loaded changes nothing.
     pub fn reload(&self, all: bool, options: &Options, metrics: &Arc<Metrics>) {
         let _one = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        let entries: Vec<Arc<Entry>> = {
+        let entries: Vec<Arc<LoadedVersion>> = {
             let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
             models.values().flat_map(|versions| versions.values().cloned()).collect()
         };

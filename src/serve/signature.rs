@@ -12,7 +12,7 @@ use crate::training::{Answers, Meaning};
 
 /// The values of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum ValueKind {
     /// Floats of 32 bits.
     Float,
     /// Whole numbers of 64 bits.
@@ -21,7 +21,7 @@ pub(super) enum Kind {
     Text,
 }
 
-impl Kind {
+impl ValueKind {
     /// Its name in the Open Inference Protocol.
     pub fn datatype(self) -> &'static str {
         match self {
@@ -45,7 +45,7 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(super) struct Port {
     pub name: String,
-    pub kind: Kind,
+    pub kind: ValueKind,
     /// The sizes of one sample.
     pub sample: Vec<Option<usize>>,
     /// How pictures become samples, where they can.
@@ -129,15 +129,15 @@ impl Signature {
         let single = names.len() == 1;
         let port = |(index, (name, shape)): (usize, (String, &Shape))| {
             let kind = match model.input_dtypes().get(index).copied().flatten() {
-                Some("string") => Kind::Text,
-                Some(dtype) if dtype.starts_with("int") || dtype.starts_with("uint") => Kind::Whole,
-                _ => Kind::Float,
+                Some("string") => ValueKind::Text,
+                Some(dtype) if dtype.starts_with("int") || dtype.starts_with("uint") => ValueKind::Whole,
+                _ => ValueKind::Float,
             };
             let sides = match (kind, shape.sample()) {
-                (Kind::Float, [Some(height), Some(width), Some(channels @ (1 | 3))]) => {
+                (ValueKind::Float, [Some(height), Some(width), Some(channels @ (1 | 3))]) => {
                     Some((*height, *width, *channels))
                 }
-                (Kind::Float, [Some(height), Some(width)]) if info.table.is_none() => Some((*height, *width, 1)),
+                (ValueKind::Float, [Some(height), Some(width)]) if info.table.is_none() => Some((*height, *width, 1)),
                 _ => None,
             };
             let limits = Limits { pixels: MOST_PIXELS, ..Limits::default() };
@@ -150,11 +150,11 @@ impl Signature {
         let inputs: Vec<Port> = names.into_iter().zip(&inputs).enumerate().map(port).collect();
         let output = |(name, shape): (String, &Shape)| {
             let sample = shape.sample().to_vec();
-            Port { name, kind: Kind::Float, sample, picture: None }
+            Port { name, kind: ValueKind::Float, sample, picture: None }
         };
         let outputs: Vec<Port> = numbered(model.output_keys()).into_iter().zip(&outputs).map(output).collect();
         let subject = match &inputs[..] {
-            [input] if input.kind == Kind::Text => Subject::Text,
+            [input] if input.kind == ValueKind::Text => Subject::Text,
             [input] if info.table.is_some() && matches!(input.sample.len(), 1 | 2) => Subject::Table,
             [Port { picture: Some(_), sample, .. }] => match sample[..] {
                 [Some(height), Some(width), _] if height > 3 && width > 3 => Subject::Picture,
@@ -199,7 +199,7 @@ impl Signature {
             "parameters": model.count_params()?,
             "summary": model.summary().to_string(),
         });
-        let joins = has_known_sizes || inputs.iter().all(|input| input.kind != Kind::Text);
+        let joins = has_known_sizes || inputs.iter().all(|input| input.kind != ValueKind::Text);
         let name_bytes = info.class_names.iter().map(String::len).max().unwrap_or(0);
         Ok(Self { inputs, outputs, table: info.table.clone(), answers, subject, joins, name_bytes, about })
     }
@@ -240,7 +240,7 @@ mod tests {
     fn ones_at_the_end_may_be_left_out() {
         let port = |sample: &[Option<usize>]| Port {
             name: "x".into(),
-            kind: Kind::Float,
+            kind: ValueKind::Float,
             sample: sample.to_vec(),
             picture: None,
         };

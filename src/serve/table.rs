@@ -36,7 +36,7 @@ pub(super) fn csv(body: &[u8], signature: &Signature, allowed: &Allowed) -> Serv
     let mut reader = builder.from_reader(body);
     let mut record = csv::StringRecord::new();
     let mut places: Option<Vec<usize>> = None;
-    let mut rows = Rows::new(signature, allowed)?;
+    let mut rows = TableRows::new(signature, allowed)?;
     let mut width = None;
     let mut line = 0u64;
     loop {
@@ -77,10 +77,10 @@ pub(super) fn csv(body: &[u8], signature: &Signature, allowed: &Allowed) -> Serv
 /// Rows as JSON: an object of columns, or a list of them; the values of a row in a list are in the columns' order. Each
 /// becomes numbers as it is read.
 pub(super) fn json(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<Named> {
-    let mut rows = Rows::new(signature, allowed)?;
+    let mut rows = TableRows::new(signature, allowed)?;
     let places = rows.columns.iter().enumerate().map(|(place, column)| (column.name.clone(), place)).collect();
     let mut fault = None;
-    let parsed = parse(body, Part { rows: &mut rows, places: &places, fault: &mut fault, depth: Depth::Body });
+    let parsed = parse(body, BodyPart { rows: &mut rows, places: &places, fault: &mut fault, depth: Depth::Body });
     if let Some(fault) = fault {
         return Err(fault);
     }
@@ -99,23 +99,23 @@ enum Depth {
     Value,
 }
 
-/// What a part of a body was: a value as a field of a table, or a list or an object, which has been read.
-enum Field {
+/// A part of a body: a value, which is a field of a table, or a list or an object, which has been read.
+enum BodyField {
     Value(String),
     Nested,
 }
 
 /// A part of a body. What is wrong with it is left in `fault`, as JSON's own errors have no status.
-struct Part<'r, 'a> {
-    rows: &'r mut Rows<'a>,
+struct BodyPart<'r, 'a> {
+    rows: &'r mut TableRows<'a>,
     places: &'r HashMap<String, usize>,
     fault: &'r mut Option<Fault>,
     depth: Depth,
 }
 
-impl<'a> Part<'_, 'a> {
-    fn inner(&mut self, depth: Depth) -> Part<'_, 'a> {
-        Part { rows: &mut *self.rows, places: self.places, fault: &mut *self.fault, depth }
+impl<'a> BodyPart<'_, 'a> {
+    fn inner(&mut self, depth: Depth) -> BodyPart<'_, 'a> {
+        BodyPart { rows: &mut *self.rows, places: self.places, fault: &mut *self.fault, depth }
     }
 
     fn ends<T, E: serde::de::Error>(&mut self, result: Served<T>) -> Result<T, E> {
@@ -131,10 +131,10 @@ impl<'a> Part<'_, 'a> {
     }
 
     /// A value, which may be one of a row.
-    fn value<E: serde::de::Error>(mut self, text: String) -> Result<Field, E> {
+    fn value<E: serde::de::Error>(mut self, text: String) -> Result<BodyField, E> {
         match self.depth {
             Depth::Body => self.no_row(&text),
-            _ => Ok(Field::Value(text)),
+            _ => Ok(BodyField::Value(text)),
         }
     }
 
@@ -151,9 +151,11 @@ impl<'a> Part<'_, 'a> {
         let name = self.name();
         while let Some(field) = list.next_element_seed(self.inner(Depth::Value))? {
             match field {
-                Field::Value(field) if fields.len() < count => fields.push(field),
-                Field::Value(_) => return self.ends(Err(Fault::expected(name, format!("{count} values"), "more"))),
-                Field::Nested => return self.ends(Err(Fault::expected(name, "numbers and texts", "a list or object"))),
+                BodyField::Value(field) if fields.len() < count => fields.push(field),
+                BodyField::Value(_) => return self.ends(Err(Fault::expected(name, format!("{count} values"), "more"))),
+                BodyField::Nested => {
+                    return self.ends(Err(Fault::expected(name, "numbers and texts", "a list or object")));
+                }
             }
         }
         let pushed = match fields.len() == count {
@@ -178,8 +180,8 @@ impl<'a> Part<'_, 'a> {
                 return self.ends(Err(Fault::bad(format!("{name}: {error}"))));
             };
             match map.next_value_seed(self.inner(Depth::Value))? {
-                Field::Value(field) => fields[*place] = field,
-                Field::Nested => {
+                BodyField::Value(field) => fields[*place] = field,
+                BodyField::Nested => {
                     let what = format!("{name}, column `{}`", key.0);
                     return self.ends(Err(Fault::expected(what, "numbers and texts", "a list or object")));
                 }
@@ -190,47 +192,47 @@ impl<'a> Part<'_, 'a> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Part<'_, '_> {
-    type Value = Field;
+impl<'de> DeserializeSeed<'de> for BodyPart<'_, '_> {
+    type Value = BodyField;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<BodyField, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Part<'_, '_> {
-    type Value = Field;
+impl<'de> Visitor<'de> for BodyPart<'_, '_> {
+    type Value = BodyField;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("rows of a table")
     }
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<Field, E> {
+    fn visit_unit<E: serde::de::Error>(self) -> Result<BodyField, E> {
         self.value(String::new())
     }
 
-    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Field, E> {
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<BodyField, E> {
         self.value(value.to_string())
     }
 
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Field, E> {
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<BodyField, E> {
         self.value(number.to_string())
     }
 
-    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Field, E> {
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<BodyField, E> {
         self.value(number.to_string())
     }
 
-    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Field, E> {
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<BodyField, E> {
         // As JSON writes it: `2.0`.
         self.value(Number::from_f64(number).map(|number| number.to_string()).unwrap_or_default())
     }
 
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Field, E> {
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<BodyField, E> {
         self.value(text.to_owned())
     }
 
-    fn visit_seq<L: SeqAccess<'de>>(mut self, mut list: L) -> Result<Field, L::Error> {
+    fn visit_seq<L: SeqAccess<'de>>(mut self, mut list: L) -> Result<BodyField, L::Error> {
         match self.depth {
             Depth::Value => while list.next_element::<IgnoredAny>()?.is_some() {},
             Depth::Row => self.list(None, list)?,
@@ -238,31 +240,31 @@ impl<'de> Visitor<'de> for Part<'_, '_> {
                 let mut is_first = true;
                 while let Some(field) = list.next_element_seed(self.inner(Depth::Row))? {
                     match field {
-                        Field::Nested => is_first = false,
+                        BodyField::Nested => is_first = false,
                         // All of it is one row.
-                        Field::Value(field) if is_first => {
+                        BodyField::Value(field) if is_first => {
                             self.list(Some(field), list)?;
                             break;
                         }
-                        Field::Value(field) => return self.no_row(&field),
+                        BodyField::Value(field) => return self.no_row(&field),
                     }
                 }
             }
         }
-        Ok(Field::Nested)
+        Ok(BodyField::Nested)
     }
 
-    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Field, M::Error> {
+    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<BodyField, M::Error> {
         match self.depth {
             Depth::Value => while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {},
             _ => self.object(map)?,
         }
-        Ok(Field::Nested)
+        Ok(BodyField::Nested)
     }
 }
 
 /// Rows as they are read, and the samples that they make.
-struct Rows<'a> {
+struct TableRows<'a> {
     columns: Vec<ColumnInfo>,
     table: Option<&'a TableInfo>,
     allowed: &'a Allowed,
@@ -277,7 +279,7 @@ struct Rows<'a> {
     wait: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> TableRows<'a> {
     fn new(signature: &'a Signature, allowed: &'a Allowed) -> Served<Self> {
         let port = &signature.inputs[0];
         let table = signature.table.as_ref();

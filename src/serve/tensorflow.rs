@@ -11,7 +11,7 @@ use super::Shared;
 use super::budget::Allowed;
 use super::fault::{Fault, Served};
 use super::gate::{Address, find, json_response, predict, target};
-use super::json::{self, Form, write_nested, write_text};
+use super::json::{self, Layout, write_nested, write_text};
 use super::queue::Done;
 use super::registry;
 use super::signature::{Port, Signature};
@@ -96,15 +96,15 @@ fn metadata(served: &registry::Served) -> Json {
 
 type Blocks = Vec<super::block::Block>;
 
-fn decode(body: &[u8], _: &HeaderMap, signature: &Signature, allowed: &Allowed) -> Served<(Form, Blocks)> {
+fn decode(body: &[u8], _: &HeaderMap, signature: &Signature, allowed: &Allowed) -> Served<(Layout, Blocks)> {
     json::tensorflow(body, signature, allowed)
 }
 
-fn encode(form: Form, done: Done, served: &registry::Served) -> Served<Response> {
+fn encode(layout: Layout, done: Done, served: &registry::Served) -> Served<Response> {
     let ports = &served.signature.outputs;
     let mut out = Vec::new();
-    match form {
-        Form::Rows => {
+    match layout {
+        Layout::Rows => {
             out.extend_from_slice(b"{\"predictions\":[");
             let rows = done.outputs.first().and_then(|output| output.shape.first()).copied().unwrap_or(0);
             for row in 0..rows {
@@ -126,7 +126,7 @@ fn encode(form: Form, done: Done, served: &registry::Served) -> Served<Response>
             }
             out.extend_from_slice(b"]}");
         }
-        Form::Columns => {
+        Layout::Columns => {
             out.extend_from_slice(b"{\"outputs\":");
             match &done.outputs[..] {
                 [output] => write_nested(&mut out, &output.values, &output.shape),

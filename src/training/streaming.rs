@@ -25,7 +25,7 @@ pub(super) struct Streaming<'a> {
 }
 
 /// A batch and its place.
-struct Placed {
+struct PlacedBatch {
     pass: usize,
     /// The samples before it in the pass.
     before: usize,
@@ -40,7 +40,7 @@ impl<'a> Streaming<'a> {
 
     /// The next batch; `is_first` in its epoch. `None` where the batches have run out, unless a new pass can begin with the
     /// epoch.
-    fn next(&mut self, is_first: bool) -> Option<Result<Placed>> {
+    fn next(&mut self, is_first: bool) -> Option<Result<PlacedBatch>> {
         loop {
             let is_new = self.current.is_none();
             if is_new && !is_first {
@@ -51,7 +51,7 @@ impl<'a> Streaming<'a> {
                 Some(Ok(data)) => {
                     let before = self.samples;
                     self.samples = self.samples.saturating_add(data.len());
-                    return Some(Ok(Placed { pass, before, data }));
+                    return Some(Ok(PlacedBatch { pass, before, data }));
                 }
                 Some(Err(error)) => return Some(Err(error)),
                 None => {
@@ -137,8 +137,8 @@ impl Shapes {
 }
 
 impl StreamLoader {
-    fn load(&self, number: u64, batch: Placed) -> Result<HostBatch> {
-        let Placed { pass, before, data } = batch;
+    fn load(&self, number: u64, batch: PlacedBatch) -> Result<HostBatch> {
+        let PlacedBatch { pass, before, data } = batch;
         check_not_empty(data.len())?;
         let own = Shapes::of(&data);
         if own != self.shapes {

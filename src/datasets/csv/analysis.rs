@@ -37,7 +37,7 @@ pub(super) fn read(csv: &Csv, path: &Path) -> Result<Table> {
         separator: opened.separator,
         window: csv.info.as_ref().and_then(|info| info.window),
     };
-    let mut read = Numbers::default();
+    let mut read = TableNumbers::default();
     while opened.next()? {
         let inputs = info.columns.iter().zip(&chosen.inputs);
         inputs.into_iter().try_for_each(|(column, place)| input(column, *place, &opened, &mut read.x))?;
@@ -135,13 +135,13 @@ struct Seen {
     texts: BTreeMap<String, usize>,
     too_many: bool,
     /// The first text, and the first gap: row, line and field.
-    first_text: Option<Place>,
-    first_gap: Option<Place>,
-    not_finite: Option<Place>,
+    first_text: Option<CellPlace>,
+    first_gap: Option<CellPlace>,
+    not_finite: Option<CellPlace>,
 }
 
 #[derive(Clone)]
-struct Place {
+struct CellPlace {
     row: u64,
     line: u64,
     field: String,
@@ -163,7 +163,7 @@ fn look(csv: &Csv, opened: &mut Opened, chosen: &Chosen) -> Result<AllSeen> {
     while opened.next()? {
         for column in &used {
             let (field, seen) = (&opened.record[*column], &mut columns[*column]);
-            let place = || Place {
+            let place = || CellPlace {
                 row: rows,
                 line: opened.exact_line(),
                 field: field.to_owned(),
@@ -207,7 +207,7 @@ fn look(csv: &Csv, opened: &mut Opened, chosen: &Chosen) -> Result<AllSeen> {
 
 impl AllSeen {
     /// The reason why a column cannot be read, with the place of the first offending field.
-    fn fault(&self, csv: &Csv, column: usize, opened: &Opened, chosen: &Chosen) -> Option<(Place, String)> {
+    fn fault(&self, csv: &Csv, column: usize, opened: &Opened, chosen: &Chosen) -> Option<(CellPlace, String)> {
         let seen = &self.columns[column];
         let is_target = chosen.targets.contains(&column);
         let name = opened.names.get(column).map_or("", String::as_str);
@@ -250,7 +250,7 @@ impl AllSeen {
             let hint = if is_target || place.may_be_a_header { "" } else { "; `missing` says what stands in for gaps" };
             (place.clone(), format!("{}{hint}", unfit(&place.field)))
         });
-        let of_row = |fault: &(Place, String)| fault.0.row;
+        let of_row = |fault: &(CellPlace, String)| fault.0.row;
         [texts.flatten(), not_finite, gap].into_iter().flatten().min_by_key(of_row)
     }
 
@@ -270,7 +270,7 @@ impl AllSeen {
             let name = opened.names.get(*place).cloned().unwrap_or_default();
             let rule = csv.rule(&name);
             let gaps = seen.first_gap.as_ref();
-            let refused = |gap: &Place, rules: &str, holds: &str| {
+            let refused = |gap: &CellPlace, rules: &str, holds: &str| {
                 let reason = format!("expected a rule for gaps in {holds}, `missing` {rules}, received another");
                 opened.fault_at(gap.line, *place, reason)
             };
@@ -330,14 +330,14 @@ impl AllSeen {
 
 /// The numbers of a table, row by row.
 #[derive(Default)]
-struct Numbers {
+struct TableNumbers {
     /// A gap is NaN here; of a column of texts, the first of its inputs is.
     x: Vec<f32>,
     y: Vec<f32>,
     lines: Vec<u64>,
 }
 
-impl Numbers {
+impl TableNumbers {
     /// Shuffles the rows.
     fn shuffle(&mut self, seed: u64, width: usize, targets: usize) {
         let mut order: Vec<usize> = (0..self.lines.len()).collect();

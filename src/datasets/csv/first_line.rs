@@ -44,7 +44,7 @@ impl Csv {
         if self.names_columns() {
             return obvious(true);
         }
-        let kinds: Vec<Field> = fields.iter().map(|field| Field::of(field)).collect();
+        let kinds: Vec<FieldKind> = fields.iter().map(|field| FieldKind::of(field)).collect();
         let whole: Vec<i64> = kinds.iter().filter_map(|kind| kind.whole()).collect();
         let numbers = kinds.iter().filter(|kind| kind.is_number()).count();
         let counts_up = whole.len() == numbers && whole.windows(2).all(|pair| pair[1].checked_sub(pair[0]) == Some(1));
@@ -59,18 +59,18 @@ impl Csv {
             return if ascending { noted(false) } else { obvious(false) };
         }
         if numbers == 0 {
-            return if kinds.contains(&Field::Word) {
+            return if kinds.contains(&FieldKind::Word) {
                 obvious(true)
-            } else if kinds.iter().all(|kind| matches!(kind, Field::Empty | Field::Gap)) {
+            } else if kinds.iter().all(|kind| matches!(kind, FieldKind::Empty | FieldKind::Gap)) {
                 obvious(false)
             } else {
                 noted(true)
             };
         }
         let named = kinds.iter().enumerate().all(|(column, kind)| match kind {
-            Field::Word | Field::Number(_) => true,
-            Field::Empty => column == 0,
-            Field::Gap | Field::Other => false,
+            FieldKind::Word | FieldKind::Number(_) => true,
+            FieldKind::Empty => column == 0,
+            FieldKind::Gap | FieldKind::Other => false,
         });
         if named && counts_up && (from_zero || numbers > 1) { noted(true) } else { obvious(false) }
     }
@@ -96,7 +96,7 @@ impl FirstLine {
 
 /// The kind of a field of the first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Field {
+pub(super) enum FieldKind {
     /// A finite number; its value if it is written as an integer.
     Number(Option<i64>),
     Empty,
@@ -108,7 +108,7 @@ pub(super) enum Field {
     Other,
 }
 
-impl Field {
+impl FieldKind {
     pub fn of(field: &str) -> Self {
         match field.parse::<f32>() {
             Ok(value) if value.is_finite() => Self::Number(field.parse().ok()),
@@ -149,5 +149,5 @@ fn quoted_above_bare(path: &Path, start: u64, next: &StringRecord, reader: &Read
 
 /// Whether a field begins like a name.
 pub(super) fn is_word(field: &str) -> bool {
-    Field::of(field) == Field::Word
+    FieldKind::of(field) == FieldKind::Word
 }

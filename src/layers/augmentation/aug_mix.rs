@@ -55,7 +55,7 @@ const ALPHAS: [f32; 2] = [1e-3, 1e6];
 
 /// The weights of the chains, which sum to 1, and of the original image.
 #[derive(Clone, Debug)]
-struct Weights {
+struct MixWeights {
     chains: Vec<f32>,
     image: f32,
 }
@@ -70,7 +70,7 @@ impl AugMix {
         Operation::ALL.into_iter().filter(|operation| self.all_ops || !operation.is_of_all_ops()).collect()
     }
 
-    fn weights(&self, random: &mut Random) -> Weights {
+    fn weights(&self, random: &mut Random) -> MixWeights {
         let alpha = f64::from(self.alpha.clamp(ALPHAS[0], ALPHAS[1]));
         let even = 1.0 / self.num_chains as f64;
         let parts: Vec<f64> = match Gamma::new(alpha, 1.0) {
@@ -81,11 +81,11 @@ impl AugMix {
         // If all parts underflow to 0, they are taken as even.
         let part = |part: &f64| if sum > 0.0 { part / sum } else { even };
         let image = Beta::new(alpha, alpha).map_or(0.5, |beta| beta.sample(random));
-        Weights { chains: parts.iter().map(|number| part(number) as f32).collect(), image: image as f32 }
+        MixWeights { chains: parts.iter().map(|number| part(number) as f32).collect(), image: image as f32 }
     }
 
     /// Mixes the results of the chains with the images, by their weights.
-    fn mix(&self, images: &mut Images, chains: &[Images], weights: &Weights) {
+    fn mix(&self, images: &mut Images, chains: &[Images], weights: &MixWeights) {
         for (index, number) in images.values_mut().iter_mut().enumerate() {
             let mixed: f32 =
                 chains.iter().zip(&weights.chains).map(|(chain, weight)| chain.values()[index] * weight).sum();
@@ -163,7 +163,7 @@ mod tests {
         let size = Size { rows: 1, columns: 2, channels: 1 };
         let mut images = Images::new(vec![100.0, 200.0], size);
         let chains = [Images::new(vec![0.0, 255.0], size), Images::new(vec![50.0, 255.0], size)];
-        AugMix::new().mix(&mut images, &chains, &Weights { chains: vec![0.75, 0.25], image: 0.4 });
+        AugMix::new().mix(&mut images, &chains, &MixWeights { chains: vec![0.75, 0.25], image: 0.4 });
         // 0.4 · 100 + 0.6 · (0.75 · 0 + 0.25 · 50) and 0.4 · 200 + 0.6 · 255.
         assert_eq!(images.into_values(), [47.5, 233.0]);
     }
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn weights_sum_to_one_and_are_uniform_for_an_alpha_of_one() {
         let layer = AugMix::new().num_chains(2);
-        let drawn: Vec<Weights> = (0..2000).map(|step| layer.weights(&mut random(&[step]))).collect();
+        let drawn: Vec<MixWeights> = (0..2000).map(|step| layer.weights(&mut random(&[step]))).collect();
         assert!(drawn.iter().all(|weights| (weights.chains.iter().sum::<f32>() - 1.0).abs() < 1e-5));
         goldens::even(&drawn.iter().map(|weights| weights.image).collect::<Vec<_>>(), 0.0, 1.0);
         goldens::even(&drawn.iter().map(|weights| weights.chains[0]).collect::<Vec<_>>(), 0.0, 1.0);

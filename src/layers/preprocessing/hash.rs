@@ -6,10 +6,10 @@ const K1: u64 = 0xb492_b66f_be98_f273;
 const K2: u64 = 0x9ae1_6a3b_2f90_404f;
 
 /// The SipHash key: Keras's `salt`, negative numbers in two's complement.
-pub(super) type Key = [u64; 2];
+pub(super) type SipKey = [u64; 2];
 
 /// The hash of a value's bytes: SipHash with a key, otherwise FarmHash.
-pub(super) fn hash(bytes: &[u8], key: Option<Key>) -> u64 {
+pub(super) fn hash(bytes: &[u8], key: Option<SipKey>) -> u64 {
     match key {
         Some(key) => siphash(bytes, key),
         None => fingerprint(bytes),
@@ -144,7 +144,7 @@ fn long(bytes: &[u8]) -> u64 {
 }
 
 /// SipHash-2-4.
-fn siphash(bytes: &[u8], [k0, k1]: Key) -> u64 {
+fn siphash(bytes: &[u8], [k0, k1]: SipKey) -> u64 {
     let mut v = [
         k0 ^ 0x736f_6d65_7073_6575,
         k1 ^ 0x646f_7261_6e64_6f6d,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 
 use super::OutputMode;
-use super::hash::{Key, hash};
+use super::hash::{SipKey, hash};
 use super::vocabulary::{TOKEN_BYTES, Token, Vocabulary, as_lines};
 use crate::config::choice;
 use crate::datasets::{Cells, Column};
@@ -45,7 +45,7 @@ pub struct Salt(pub [i64; 2]);
 
 impl Salt {
     /// The key in two's complement.
-    pub(super) fn key(self) -> Key {
+    pub(super) fn key(self) -> SipKey {
         self.0.map(|number| number as u64)
     }
 }
@@ -89,7 +89,7 @@ impl<'de> Deserialize<'de> for Salt {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Unknown {
     Remainder,
-    Hash(Option<Key>),
+    Hash(Option<SipKey>),
 }
 
 /// The arguments of a lookup.

@@ -21,7 +21,7 @@ const EPSILON: f32 = 1e-7;
 
 crate::describe! {
     /// The arguments of [`Normalization`].
-    struct Arguments as "Normalization" {
+    struct NormalizationArguments as "Normalization" {
         /// The axes that keep their own means and variances; none for a scalar mean and variance.
         axis: Option<Axes> = Some(Axes::One(-1)),
         /// The mean, in place of a learned one.
@@ -52,7 +52,7 @@ crate::describe! {
 #[derive(Clone, Debug, Default)]
 pub struct Normalization {
     common: Common,
-    arguments: Arguments,
+    arguments: NormalizationArguments,
     /// The mean and variance found by `adapt`.
     adapted: Option<(Vec<f32>, Vec<f32>)>,
 }
@@ -164,22 +164,22 @@ impl HasCommon for Normalization {
 impl LayerArguments for Normalization {}
 
 impl Configure for Normalization {
-    const CLASS_NAME: &'static str = Arguments::CLASS_NAME;
-    const ARGUMENTS: &'static [&'static str] = Arguments::ARGUMENTS;
+    const CLASS_NAME: &'static str = NormalizationArguments::CLASS_NAME;
+    const ARGUMENTS: &'static [&'static str] = NormalizationArguments::ARGUMENTS;
 
     fn config(&self) -> Result<Config> {
         self.arguments.config()
     }
 
     fn from_config(config: Config) -> Result<Self> {
-        Ok(Self { arguments: Arguments::from_config(config)?, ..Self::default() })
+        Ok(Self { arguments: NormalizationArguments::from_config(config)?, ..Self::default() })
     }
 }
 
 impl Layer for Normalization {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         let (_, sizes) = self.kept(input)?;
-        let Arguments { mean, variance, .. } = &self.arguments;
+        let NormalizationArguments { mean, variance, .. } = &self.arguments;
         if mean.is_some() != variance.is_some() {
             return Err(Error::argument("variance", "both mean and variance, or none", "one of them"));
         }

@@ -1,6 +1,6 @@
 //! `StringLookup`: maps strings to vocabulary indices.
 
-use super::hash::Key;
+use super::hash::SipKey;
 use super::lookup::{Lookup, LookupMode, OovMethod, Salt, Unknown};
 use super::vocabulary::{Counts, Vocabulary};
 use crate::datasets::{Cells, Column, IntoSamples};
@@ -97,7 +97,7 @@ impl StringLookup {
             mode: &self.output_mode,
             pad: self.pad_to_max_tokens,
             invert: self.invert,
-            unknown: Unknown::Hash(self.salt.map(Salt::key) as Option<Key>),
+            unknown: Unknown::Hash(self.salt.map(Salt::key) as Option<SipKey>),
         }
     }
 }

@@ -96,12 +96,12 @@ impl Token for i64 {
 /// ```
 #[derive(Clone)]
 pub struct Vocabulary<T: Token> {
-    table: Option<Arc<Table<T>>>,
+    table: Option<Arc<TokenTable<T>>>,
     adapted: bool,
 }
 
 /// Tokens, with a lookup of their positions.
-struct Table<T> {
+struct TokenTable<T> {
     tokens: Vec<T>,
     /// The last position of each token.
     places: HashMap<T, usize>,
@@ -133,7 +133,7 @@ impl<T: Token> Vocabulary<T> {
         for (place, token) in tokens.iter().enumerate() {
             repeated = repeated.max(places.insert(token.clone(), place));
         }
-        Self { table: Some(Arc::new(Table { tokens, places, repeated })), adapted: false }
+        Self { table: Some(Arc::new(TokenTable { tokens, places, repeated })), adapted: false }
     }
 
     /// Tokens learned from data: the layer can be adapted again, and a `.keras` file stores them in a separate member.

@@ -87,7 +87,7 @@ struct Inner {
     /// The calls on the host, before the first layer on the device.
     stage: Option<Stage>,
     checks: Checks,
-    form: Form,
+    form: Engine,
 }
 
 /// The name and the shape of an input or output.
@@ -96,7 +96,7 @@ struct Signature {
     shape: Shape,
 }
 
-enum Form {
+enum Engine {
     Compiled(Arc<Program>),
     General(Box<General>),
 }
@@ -210,7 +210,7 @@ impl Model {
     /// Later changes of the model do not reach the predictor.
     ///
     /// # Errors
-    /// [`Error::State`] before the input shape is known; [`Error::Memory`] if there is no room for the weights.
+    /// [`Error::State`] before the input shape is known; [`Error::Memory`] if there is no memory for the weights.
     pub fn freeze(&self) -> Result<Predictor> {
         let built = self.expect_built("freeze")?;
         self.layer_weights("freeze")?;
@@ -222,8 +222,8 @@ impl Model {
                 .collect()
         };
         let form = match self.program()? {
-            Some(program) => Form::Compiled(program),
-            None => Form::General(Box::new(General::new(self)?)),
+            Some(program) => Engine::Compiled(program),
+            None => Engine::General(Box::new(General::new(self)?)),
         };
         let mut outputs = signatures(self.output_keys(), &mut self.graph().outputs().iter().copied());
         if let Some(shapes) = self.uncropped(&built.shapes[..self.graph().inputs()])? {
@@ -259,13 +259,13 @@ impl Model {
 }
 
 /// The memory of a call that is about to compute.
-pub(crate) struct Room<'a> {
+pub(crate) struct CallMemory<'a> {
     inner: &'a Inner,
     sizes: &'a [&'a [usize]],
     samples: usize,
 }
 
-impl Room<'_> {
+impl CallMemory<'_> {
     /// Upper bound of the values that the call holds beside the weights, as far as shapes tell.
     ///
     /// # Errors
@@ -273,8 +273,8 @@ impl Room<'_> {
     #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "for servers"))]
     pub fn values(&self) -> Result<usize> {
         match &self.inner.form {
-            Form::Compiled(program) => Ok(program.values_for(self.samples).0),
-            Form::General(general) => general.values_for(self.sizes),
+            Engine::Compiled(program) => Ok(program.values_for(self.samples).0),
+            Engine::General(general) => general.values_for(self.sizes),
         }
     }
 
@@ -285,8 +285,8 @@ impl Room<'_> {
     #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "for servers"))]
     pub fn more(&self) -> Result<usize> {
         match &self.inner.form {
-            Form::Compiled(program) => Ok(program.values_for(self.samples).1),
-            Form::General(general) => general.values_for(self.sizes),
+            Engine::Compiled(program) => Ok(program.values_for(self.samples).1),
+            Engine::General(general) => general.values_for(self.sizes),
         }
     }
 }
@@ -329,7 +329,7 @@ impl Predictor {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub fn is_compiled(&self) -> bool {
-        matches!(self.inner.form, Form::Compiled(_))
+        matches!(self.inner.form, Engine::Compiled(_))
     }
 
     /// The outputs for a batch: an array for each output, batch first, like the inputs.
@@ -386,15 +386,15 @@ impl Predictor {
         self.run_columns_within(inputs, &|_| Ok(()))
     }
 
-    /// As [`run_columns`](Self::run_columns), asking for [`Room`] before memory is taken, and holding what `room` gives
-    /// while it computes.
+    /// As [`run_columns`](Self::run_columns), which asks `admit` before it allocates, and holds what that returns while it
+    /// computes.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and those of `room`.
+    /// As [`run`](Self::run), and those of `admit`.
     pub(crate) fn run_columns_within<R>(
         &self,
         inputs: Vec<Column>,
-        room: &dyn Fn(Room) -> Result<R>,
+        admit: &dyn Fn(CallMemory) -> Result<R>,
     ) -> Result<Vec<ArrayD<f32>>> {
         let sizes: Vec<&[usize]> = inputs.iter().map(Column::shape).collect();
         let samples = self.check_sizes(&sizes)?;
@@ -413,7 +413,7 @@ impl Predictor {
         };
         let sizes: Vec<&[usize]> = feeds.iter().map(|(sizes, _)| sizes.as_slice()).collect();
         let slices: Vec<&[f32]> = feeds.iter().map(|(_, numbers)| numbers.as_slice()).collect();
-        self.compute_within(&slices, &sizes, samples, room)
+        self.compute_within(&slices, &sizes, samples, admit)
     }
 
     /// As [`run`](Self::run), from flat slices to flat slices: each input has the values of all samples, sample by
@@ -453,7 +453,7 @@ impl Predictor {
         for (output, values) in inner.outputs.iter().zip(&*outputs) {
             self.check_len(output, "output", samples, values.len())?;
         }
-        if let (Form::Compiled(program), None) = (&inner.form, &inner.stage) {
+        if let (Engine::Compiled(program), None) = (&inner.form, &inner.stage) {
             for (feed, values) in inputs.iter().enumerate() {
                 inner.checks.check(feed, values)?;
             }
@@ -480,22 +480,22 @@ impl Predictor {
         self.compute_within(feeds, sizes, samples, &|_| Ok(()))
     }
 
-    /// As [`compute`](Self::compute), within `room`.
+    /// As [`compute`](Self::compute), if `admit` permits it.
     fn compute_within<R>(
         &self,
         feeds: &[&[f32]],
         sizes: &[&[usize]],
         samples: usize,
-        room: &dyn Fn(Room) -> Result<R>,
+        admit: &dyn Fn(CallMemory) -> Result<R>,
     ) -> Result<Vec<ArrayD<f32>>> {
         let inner = &*self.inner;
-        let _room = room(Room { inner, sizes, samples })?;
+        let _held = admit(CallMemory { inner, sizes, samples })?;
         for (feed, values) in feeds.iter().enumerate() {
             inner.checks.check(feed, values)?;
         }
         let program = match &inner.form {
-            Form::Compiled(program) => program,
-            Form::General(general) => return general.run(feeds, sizes, samples),
+            Engine::Compiled(program) => program,
+            Engine::General(general) => return general.run(feeds, sizes, samples),
         };
         let all = program.output_lens().fold(0usize, |all, len| all.saturating_add(len.saturating_mul(samples)));
         check_room("the outputs", all)?;

@@ -34,7 +34,7 @@ enum Place {
 
 /// A step with the places of its values.
 #[derive(Debug)]
-struct Placed {
+struct PlacedStep {
     step: Box<dyn FrozenStep>,
     /// The place of each input, and its values per sample; empty for an in-place step.
     inputs: Vec<(Place, usize)>,
@@ -61,7 +61,7 @@ impl Arena {
 /// A compiled model.
 #[derive(Debug)]
 pub(crate) struct Program {
-    steps: Vec<Placed>,
+    steps: Vec<PlacedStep>,
     inputs: Vec<usize>,
     /// For each output its values per sample, and the place it is copied from unless a step writes it directly.
     outputs: Vec<(usize, Option<Place>)>,
@@ -192,7 +192,12 @@ impl Program {
                 for place in ended.drain(..) {
                     layout.free(place);
                 }
-                steps.push(Placed { step: part, inputs: std::mem::take(&mut inputs), output: (place, len), of: index });
+                steps.push(PlacedStep {
+                    step: part,
+                    inputs: std::mem::take(&mut inputs),
+                    output: (place, len),
+                    of: index,
+                });
                 if is_last {
                     layout.places[step.output] = Some(place);
                     // An unused value is freed immediately.
