@@ -16,8 +16,8 @@ macro_rules! describe_enum {
         #[non_exhaustive]
         $vis enum $name {
             $( $(#[$variant_doc])* $variant { $( $(#[$field_doc])* $field: $type ),* }, )*
-            /// An unknown name, kept until `check` rejects it.
-            #[doc(hidden)]
+            /// A name that is none of these. It is kept until the model is built, whose error names the layer and lists the
+            /// valid names, so that `.argument("name")` needs no `?`.
             Unknown(String),
         }
 
@@ -130,8 +130,8 @@ macro_rules! choice {
             #[default]
             $first,
             $( $(#[$doc])* $variant, )*
-            /// An unknown name, kept until `check` rejects it.
-            #[doc(hidden)]
+            /// A name that is none of these. It is kept until the model is built, whose error names the layer and lists the
+            /// valid names, so that `.argument("name")` needs no `?`.
             Unknown(String),
         }
 

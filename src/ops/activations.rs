@@ -30,8 +30,8 @@ macro_rules! activations {
         #[non_exhaustive]
         pub enum Activation {
             $( $(#[$doc])* $variant, )*
-            /// An unknown name, kept until it is refused.
-            #[doc(hidden)]
+            /// A name that is none of these. It is kept until the model is built, whose error names the layer and lists the
+            /// valid names, so that `.argument("name")` needs no `?`.
             Unknown(String),
         }
 
