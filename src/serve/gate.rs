@@ -415,9 +415,9 @@ impl Work<'_> {
         let Self { shared, served, known, allowed } = self;
         let begun = Instant::now();
         allowed.share.take(body.len().saturating_mul(PARSED))?;
-        // A few bytes may be a picture of millions of pixels.
-        let pictures = served.signature.inputs.iter().any(|input| input.picture.is_some());
-        let (carried, blocks) = if body.len() <= SMALL && !pictures {
+        let takes_pictures = served.signature.inputs.iter().any(|input| input.picture.is_some());
+        let is_short = body.len() <= SMALL && !(takes_pictures && may_hold_a_picture(&body));
+        let (carried, blocks) = if is_short {
             decode(&body, &headers, &served.signature, &allowed)?
         } else {
             let (own, allowed) = (served.clone(), allowed.clone());
@@ -453,7 +453,15 @@ impl Work<'_> {
     }
 }
 
-/// Does what takes long on a thread where that holds up nobody.
+/// Whether a body may hold a picture, of which a few bytes can be millions of pixels: any that is not JSON, and JSON with
+/// `b64` or `BYTES` in it, or with an escape, which may hide one of them.
+fn may_hold_a_picture(body: &[u8]) -> bool {
+    let holds = |word: &[u8]| body.windows(word.len()).any(|bytes| bytes == word);
+    !matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
+        || [&b"b64"[..], b"BYTES", b"\\u"].into_iter().any(holds)
+}
+
+/// Does slow work on a thread of its own, so that other requests go on.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Served<T> + Send + 'static) -> Served<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Fault::internal("a defect of the server")))
 }
@@ -605,6 +613,23 @@ mod tests {
         assert_eq!(target("a/metadata").unwrap(), ("a", None, "metadata"));
         assert_eq!(target("a/versions/3/infer").unwrap(), ("a", Some(3), "infer"));
         assert!(target("a/versions/x").is_err() && target("a/versions/99999999999999999999").is_err());
+    }
+
+    #[test]
+    fn a_short_body_is_decoded_elsewhere_if_it_may_be_a_picture() {
+        for numbers in [&br#"{"instances": [[0.5, 1]]}"#[..], b" [1, 2, 3]", br#"{"id": "a\nb", "inputs": []}"#] {
+            assert!(!may_hold_a_picture(numbers));
+        }
+        let pictures = [
+            &b"\x89PNG"[..],
+            br#"{"instances": [{"b64": "iVBO"}]}"#,
+            br#"{"instances": [{"\u0062\u0036\u0034": "iVBO"}]}"#,
+            br#"{"inputs": [{"datatype": "BYTES"}]}"#,
+            b"",
+        ];
+        for body in pictures {
+            assert!(may_hold_a_picture(body));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::fmt;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
@@ -103,8 +104,8 @@ pub struct Vocabulary<T: Token> {
 /// Tokens, with a lookup of their positions.
 struct TokenTable<T> {
     tokens: Vec<T>,
-    /// The last position of each token.
-    places: HashMap<T, usize>,
+    /// The last position of each token. The hasher is faster than SipHash on short tokens, and seeded at random as well.
+    places: HashMap<T, usize, RandomState>,
     /// The largest first position of a repeated token.
     repeated: Option<usize>,
 }
@@ -128,7 +129,7 @@ impl<T: Token> Vocabulary<T> {
     /// The tokens in this order, special ones included or not.
     pub fn new(tokens: impl IntoIterator<Item = T>) -> Self {
         let tokens: Vec<T> = tokens.into_iter().collect();
-        let mut places = HashMap::with_capacity(tokens.len());
+        let mut places = HashMap::with_capacity_and_hasher(tokens.len(), RandomState::default());
         let mut repeated = None;
         for (place, token) in tokens.iter().enumerate() {
             repeated = repeated.max(places.insert(token.clone(), place));
@@ -250,7 +251,7 @@ integers!([const N: usize] [i64; N], [] Vec<i64>, [] &[i64]);
 
 /// Counts of tokens in data, and of the documents that contain them.
 pub(super) struct Counts<T> {
-    tokens: HashMap<T, Count>,
+    tokens: HashMap<T, Count, RandomState>,
     documents: u64,
 }
 
@@ -264,7 +265,7 @@ struct Count {
 
 impl<T: Token> Counts<T> {
     pub fn new() -> Self {
-        Self { tokens: HashMap::new(), documents: 0 }
+        Self { tokens: HashMap::default(), documents: 0 }
     }
 
     /// Begins the next document.
