@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use brasa::Sequential;
-use brasa::datasets::{Csv, Missing, NpyFile, Npz, load_csv, load_idx, load_image, load_npy, load_texts};
+use brasa::datasets::{Csv, Missing, NpyFile, Npz, Shards, load_csv, load_idx, load_image, load_npy, load_texts};
 use brasa::formats::Limits;
 use brasa::formats::keras::WeightsFile;
 use brasa::formats::safetensors::SafetensorsFile;
@@ -25,6 +25,7 @@ pub const READERS: &[(&str, Reader)] = &[
     ("idx", idx),
     ("npy", npy),
     ("npz", npz),
+    ("shards", shards),
     ("csv", csv),
     ("parquet", parquet),
     ("image", image),
@@ -111,6 +112,18 @@ pub fn npz(bytes: &[u8]) {
             for name in archive.names().to_vec() {
                 drop(archive.read(&name));
             }
+        }
+    });
+}
+
+/// An archive of samples: with arrays and with texts as inputs, and as a stream.
+pub fn shards(bytes: &[u8]) {
+    with_file("tar", bytes, |path| {
+        let Ok(shards) = Shards::open(path) else { return };
+        drop(shards.clone().inputs(["npy"]).load());
+        drop(shards.clone().inputs(["txt"]).targets(["json:label"]).load());
+        if let Ok(batches) = shards.inputs(["npy"]).batch_size(2).batches(0, 1, 2) {
+            batches.for_each(drop);
         }
     });
 }

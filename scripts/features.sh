@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 if [ $# = 0 ]; then
-  set -- none csv images onnx progress parquet recipes report serve tensorboard dataset download
+  set -- none csv images onnx progress parquet shards object-store recipes report serve tensorboard dataset download
 fi
 for feature in "$@"; do
   features=flex

@@ -45,11 +45,15 @@ impl Check {
         let mut data = recipe.data().clone();
         let refuses = !std::mem::replace(&mut data.skip_broken, true);
         let (model, data) = prepared(&recipe, &data, &device)?;
-        let counts = class_counts(&*data.train, data.info.class_names.len())?;
+        let counts = match data.shards {
+            Some(_) => Vec::new(),
+            None => class_counts(&*data.train, data.info.class_names.len())?,
+        };
         let batch = Part::new(&*data.train, ..data.train.len().min(recipe.fit_settings().batch_size))?;
         let scores = model.evaluate_with(&batch, Evaluate::new().batch_size(recipe.fit_settings().batch_size))?;
         let lengths = [
-            Some(data.train.len()),
+            // Shards have not been counted.
+            data.shards.is_none().then(|| data.train.len()),
             data.validation.as_ref().map(|data| data.len()),
             data.test.as_ref().map(|data| data.len()),
         ];
@@ -100,7 +104,7 @@ impl Check {
         };
         output::line(format!(
             "Samples: {} to train on{held_back}{}{}",
-            with_commas(train.unwrap_or(0)),
+            train.map_or_else(|| "shards".to_owned(), with_commas),
             part(validation, "validate with").unwrap_or_default(),
             part(test, "test with").unwrap_or_default()
         ))?;

@@ -255,6 +255,10 @@ fn part(loaded: Loaded, data: &Data, split: Option<DataSplit>) -> Result<(DataSp
         let expected = format!("data with a part `{}`", split.name());
         Err(Error::argument("--split", expected, "data without one"))
     };
+    if split == DataSplit::Train && loaded.shards.is_some() {
+        let expected = "validation or test, as shards to train on are not read into memory (`--data` evaluates others)";
+        return Err(Error::argument("--split", expected, split.name()));
+    }
     let (source, names) = match split {
         DataSplit::Test => match loaded.test {
             Some(source) => (source, test),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use brasa::burn::tensor::Device;
 use brasa::datasets::{Part, Source, split_index};
-use brasa::recipe::Recipe;
+use brasa::recipe::{DataSet, Recipe};
 use brasa::report::{learning_rates_in_terminal, plot_learning_rates};
 use brasa::training::{FindLearningRate, LearningRates};
 use brasa::{Error, Result};
@@ -23,6 +23,9 @@ const ROWS: usize = 17;
 /// # Errors
 /// Those of the recipe's model and data, and of [`brasa::Model::find_learning_rate`].
 pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, quiet: bool) -> Result<()> {
+    if let DataSet::Shards { .. } = recipe.data().set {
+        return Err(Error::unsupported("--find-lr with shards", "data with samples by index"));
+    }
     let (model, loaded) = super::prepared::model_and_data(recipe, device)?;
     let settings = recipe.fit_settings();
     let data = loaded.train;

@@ -12,7 +12,7 @@ use brasa::metrics::Score;
 use brasa::recipe::{DataSet, Document, Loaded, Recipe, differences};
 use brasa::text::with_commas;
 use brasa::training::progress::format_duration;
-use brasa::training::{Checkpoint, CheckpointFreq, Evaluate, History, Scores, StopHandle};
+use brasa::training::{Checkpoint, CheckpointFreq, Evaluate, Fit, History, Scores, StopHandle};
 use brasa::{Error, Model, Result};
 use clap::{Args, ValueHint};
 use serde_json::{Value as Json, json};
@@ -135,6 +135,14 @@ pub struct Train {
     json: bool,
 }
 
+/// Trains on samples by index, or on the batches of shards.
+fn fitted(model: &mut Model, recipe: &Recipe, data: &Loaded, fit: Fit<'_>) -> Result<History> {
+    match recipe.stream(data)? {
+        Some(stream) => model.fit_stream(&stream, fit),
+        None => model.fit(&*data.train, fit),
+    }
+}
+
 /// The connection to the processes that train together.
 type Peers = Option<Arc<dyn Communicator>>;
 
@@ -197,7 +205,7 @@ impl Train {
         if let Some(validation) = &data.validation {
             fit = fit.validation_data(&**validation);
         }
-        if model.fit(&*data.train, fit)?.interrupted {
+        if fitted(&mut model, &recipe, &data, fit)?.interrupted {
             return Ok(ExitCode::from(INTERRUPTED));
         }
         if let Some(test) = &data.test {
@@ -313,7 +321,8 @@ impl Train {
             fit = fit.distributed(peers.clone());
         }
         // Added last, so that it overrides the recipe's callbacks.
-        model.fit(&*data.train, if quiet { fit.callback(ProgressBar::default().verbose(0)) } else { fit })
+        let fit = if quiet { fit.callback(ProgressBar::default().verbose(0)) } else { fit };
+        fitted(model, recipe, data, fit)
     }
 
     /// Creates a new run of the recipe.

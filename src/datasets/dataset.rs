@@ -162,6 +162,59 @@ impl Dataset {
         Ok(Self { x: all(&self.x)?, y: all(&self.y)?, weights: weights.collect::<Result<_>>()? })
     }
 
+    /// One of the samples, in memory of its own.
+    #[cfg(feature = "shards")]
+    pub(super) fn copied(&self, index: usize) -> Result<Self> {
+        self.mapped(|samples| samples.copied(index))
+    }
+
+    /// The samples of several with the same fields, one after another.
+    #[cfg(feature = "shards")]
+    pub(super) fn joined(parts: &[Self]) -> Result<Self> {
+        let Some(first) = parts.first() else { return Err(Error::data("samples", "at least one block", "none")) };
+        let blocks = |index: usize, fields: fn(&Self) -> &[Named]| {
+            let blocks: Vec<&Samples> =
+                parts.iter().filter_map(|part| fields(part).get(index)).map(|(_, samples)| samples).collect();
+            Samples::joined(&blocks)
+        };
+        let named = |fields: fn(&Self) -> &[Named]| {
+            let of_field = |(index, (name, _)): (usize, &Named)| Ok((name.clone(), blocks(index, fields)?));
+            fields(first).iter().enumerate().map(of_field).collect::<Result<Vec<Named>>>()
+        };
+        let mut whole = Self::of_fields(named(|part| &part.x)?, named(|part| &part.y)?)?;
+        for (index, weights) in first.weights.iter().enumerate() {
+            let blocks: Vec<&Samples> = parts.iter().filter_map(|part| part.weights.get(index)?.as_ref()).collect();
+            whole.weights.push(weights.as_ref().map(|_| Samples::joined(&blocks)).transpose()?);
+        }
+        Ok(whole)
+    }
+
+    /// The names and shapes of inputs, targets and weights, for comparing and for messages.
+    #[cfg(feature = "shards")]
+    pub(super) fn layout(&self) -> String {
+        let field = |(name, samples): &Named| {
+            let name = name.as_ref().map_or_else(String::new, |name| format!("{name} "));
+            let texts = if samples.is_text() { " of texts" } else { "" };
+            format!("{name}{:?}{texts}", samples.sample_shape())
+        };
+        let all = |fields: &[Named]| fields.iter().map(field).collect::<Vec<_>>().join(", ");
+        let weights = match &self.weights[..] {
+            [] => String::new(),
+            weights => format!(
+                ", weights {:?}",
+                weights.iter().map(|weights| weights.as_ref().map(Samples::sample_shape)).collect::<Vec<_>>()
+            ),
+        };
+        format!("inputs {}, targets {}{weights}", all(&self.x), all(&self.y))
+    }
+
+    /// The memory that the samples take.
+    #[cfg(feature = "shards")]
+    pub(super) fn bytes(&self) -> usize {
+        let blocks = self.x.iter().chain(&self.y).map(|(_, samples)| samples);
+        blocks.chain(self.weights.iter().flatten()).map(Samples::bytes).fold(0, usize::saturating_add)
+    }
+
     /// The training samples, and the last fraction `validation_split` for validation, split as in Keras.
     ///
     /// # Errors

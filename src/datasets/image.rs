@@ -123,6 +123,12 @@ impl ReadImage {
         self.read(name.as_ref(), Cursor::new(bytes))
     }
 
+    /// Height, width and channels.
+    #[cfg(feature = "shards")]
+    pub(super) fn shape(&self) -> (usize, usize, usize) {
+        self.shape
+    }
+
     /// The pixels of the bytes of a file, as its header says; `None` where that is no image's.
     #[cfg(feature = "serve")]
     pub(crate) fn pixels_of(bytes: &[u8]) -> Option<u64> {

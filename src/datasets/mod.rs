@@ -47,6 +47,8 @@ mod parquet_name;
 mod pixels;
 mod ranged;
 mod samples;
+#[cfg(feature = "shards")]
+mod shards;
 #[cfg(any(feature = "csv", feature = "images"))]
 mod shuffle;
 mod source;
@@ -69,9 +71,13 @@ pub(crate) use self::fields::places;
 pub use self::folders::{is_picture, is_tree};
 #[cfg(feature = "images")]
 pub use self::image::{ImageFolder, ReadImage, decode_image, image_size, load_image, load_image_with};
+#[cfg(feature = "shards")]
+pub use self::shards::Shards;
+#[cfg(feature = "object-store")]
+pub use self::shards::object_store;
 #[cfg(feature = "recipes")]
 pub(crate) use self::source::{read_all_columns, read_column};
-pub(crate) use self::stream::Batches;
+pub(crate) use self::stream::{Batches, Pending};
 #[cfg(feature = "recipes")]
 pub(crate) use self::texts::texts_shuffled;
 #[cfg(feature = "csv")]

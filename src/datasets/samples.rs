@@ -323,6 +323,83 @@ impl Samples {
         }
     }
 
+    /// One of the samples, in memory of its own.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the index is too large.
+    #[cfg(feature = "shards")]
+    pub(super) fn copied(&self, index: usize) -> Result<Self> {
+        let part = self.slice(index..index.saturating_add(1))?;
+        let all = part.start..part.start + part.sample_len();
+        macro_rules! copied {
+            ($($variant:ident),*) => {
+                match &part.stored {
+                    $(Stored::$variant(values) => Stored::$variant(Arc::new(values[all].to_vec())),)*
+                }
+            };
+        }
+        let stored = copied!(U8, I32, I64, F32, F64, Text);
+        Ok(Self { shape: part.shape, stored, start: 0, divisor: self.divisor })
+    }
+
+    /// Blocks of samples of one shape, one after another, in memory of their own. Numbers of different types become
+    /// `f32`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for samples of different shapes, or too many; [`Error::Data`] for numbers and texts together.
+    #[cfg(feature = "shards")]
+    pub(super) fn joined(blocks: &[&Self]) -> Result<Self> {
+        let Some(first) = blocks.first() else { return Err(Error::data("samples", "at least one block", "none")) };
+        let mut count = 0usize;
+        for block in blocks {
+            if block.sample_shape() != first.sample_shape() {
+                let received = format!("{:?}", block.sample_shape());
+                return Err(Error::shape(format!("samples of shape {:?}", first.sample_shape()), received));
+            }
+            if block.is_text() != first.is_text() {
+                return Err(Error::data("samples", "either numbers or texts", "both"));
+            }
+            count = count.saturating_add(block.len());
+        }
+        let shape = [&[count], first.sample_shape()].concat();
+        if count_of(&shape).is_none() {
+            return Err(Error::shape("samples that can be held", format!("{shape:?}")));
+        }
+        macro_rules! of_one_type {
+            ($($variant:ident),*) => {$(
+                let slices = blocks.iter().map(|block| match &block.stored {
+                    Stored::$variant(values) if block.divisor == first.divisor => {
+                        Some(&values[block.start..block.start + block.len() * block.sample_len()])
+                    }
+                    _ => None,
+                });
+                if let Some(slices) = slices.collect::<Option<Vec<_>>>() {
+                    let stored = Stored::$variant(Arc::new(slices.concat()));
+                    return Ok(Self { shape, stored, start: 0, divisor: first.divisor });
+                }
+            )*};
+        }
+        of_one_type!(U8, I32, I64, F32, F64, Text);
+        Self::new(shape, blocks.iter().flat_map(|block| block.to_vec_f32()).collect::<Vec<f32>>())
+    }
+
+    /// All of it as one sample.
+    #[cfg(feature = "shards")]
+    pub(super) fn as_one(mut self) -> Self {
+        self.shape.insert(0, 1);
+        self
+    }
+
+    /// The memory that the samples take.
+    #[cfg(feature = "shards")]
+    pub(super) fn bytes(&self) -> usize {
+        let count = self.len().saturating_mul(self.sample_len());
+        let values = self.start..self.start + count;
+        with_stored!(&self.stored, values => size_of_val(&values[..1.min(values.len())]).saturating_mul(count), text texts => {
+            texts[values].iter().map(|text| text.len() + size_of::<String>()).sum()
+        })
+    }
+
     /// All samples in their own type.
     pub(crate) fn column(&self) -> Result<Column> {
         self.gather_column(&(0..self.len()).collect::<Vec<_>>())

@@ -50,6 +50,8 @@
 //! - A callback that stops training within an epoch takes effect after the next batch, in which the ranks learn of it.
 //! - Penalties that a layer adds with [`Call::add_loss`](crate::layers::Call::add_loss) have to be means over samples:
 //!   they are weighted by the rank's share of the samples. A sum over samples becomes smaller.
+//! - [`Model::fit_stream`](crate::Model::fit_stream) trains on batches that each rank has of its own; those of a step
+//!   are one batch. [Shards](crate::guide::data#shards) divide themselves among the ranks.
 //! - Callbacks run on every rank. Those that write files ([`Callback::writes`](crate::callbacks::Callback::writes)) run
 //!   on rank 0 alone, which also writes the checkpoints.
 

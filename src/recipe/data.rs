@@ -60,6 +60,20 @@ pub enum DataSet {
         /// The folder.
         path: PathBuf,
     },
+    /// Samples in many files, which are read one after another: archives of samples, `.npz`, tables.
+    Shards {
+        /// The pattern of the files.
+        path: PathBuf,
+        /// The members of an archive that are inputs, by the rest of their names, or columns of a table.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        inputs: Vec<String>,
+        /// Those that are targets.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        targets: Vec<String>,
+        /// The number of samples out of which the next one is drawn.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        shuffle_buffer: Option<usize>,
+    },
     /// A table.
     Csv {
         /// The file.
@@ -112,6 +126,10 @@ pub(super) const SETS: &[(&str, &[&str])] = &[
     ("npy", &["x", "y", "sample_weight", "class_names"]),
     ("image_folder", &["path", "train", "validation", "test", "pixels", "class_names", "split_seed", "skip_broken"]),
     ("text_folder", &["path", "train", "validation", "test", "class_names", "split_seed"]),
+    (
+        "shards",
+        &["path", "train", "validation", "test", "inputs", "targets", "shuffle_buffer", "pixels", "class_names"],
+    ),
     ("csv", TABLE),
 ];
 
@@ -193,9 +211,9 @@ impl DataSet {
         }
     }
 
-    /// Whether its samples are pictures that are brought to a range of numbers.
+    /// Whether its samples are, or can be, pictures that are brought to a range of numbers.
     pub fn has_pictures(&self) -> bool {
-        matches!(self, Self::Mnist { .. } | Self::FashionMnist { .. } | Self::ImageFolder { .. })
+        matches!(self, Self::Mnist { .. } | Self::FashionMnist { .. } | Self::ImageFolder { .. } | Self::Shards { .. })
     }
 
     /// Its name in a recipe.
@@ -207,6 +225,7 @@ impl DataSet {
             Self::Npy { .. } => "npy",
             Self::ImageFolder { .. } => "image_folder",
             Self::TextFolder { .. } => "text_folder",
+            Self::Shards { .. } => "shards",
             Self::Csv { .. } => "csv",
         }
     }
@@ -268,6 +287,12 @@ impl Data {
             },
             "image_folder" => DataSet::ImageFolder { path: place(&mut arguments)? },
             "text_folder" => DataSet::TextFolder { path: place(&mut arguments)? },
+            "shards" => DataSet::Shards {
+                path: place(&mut arguments)?,
+                inputs: arguments.take("inputs")?.unwrap_or_default(),
+                targets: arguments.take("targets")?.unwrap_or_default(),
+                shuffle_buffer: arguments.take("shuffle_buffer")?,
+            },
             "csv" => DataSet::Csv { path: place(&mut arguments)?, table: TableSettings::take(&mut arguments)? },
             name => DataSet::named(name, arguments.take("data_dir")?)?,
         };
@@ -293,6 +318,13 @@ impl Data {
         }
         if !(0.0..1.0).contains(&self.validation_split) {
             return Err(Error::argument("validation_split", "a number from 0 to below 1", self.validation_split));
+        }
+        if let (DataSet::Shards { .. }, true) = (&self.set, self.validation_split > 0.0) {
+            let expected = "0 for shards; `validation` names those to validate with";
+            return Err(Error::argument("validation_split", expected, self.validation_split));
+        }
+        if let (DataSet::Shards { .. }, Some(samples)) = (&self.set, self.samples) {
+            return Err(Error::argument("samples", "none for shards; `steps_per_epoch` makes epochs shorter", samples));
         }
         if self.validation.is_some() && self.validation_split > 0.0 {
             let expected = "either a part of the samples to train on, or `validation`";

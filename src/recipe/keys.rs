@@ -46,9 +46,9 @@ pub(super) const fn names<const N: usize>(keys: &[KeyRow; N]) -> [&'static str; 
 }
 
 /// `[data]`; the keys of each data set are listed with the data sets.
-const DATA: [KeyRow; 26] = [
-    ("dataset", "", "the kind of samples: mnist, fashion_mnist, npz, npy, image_folder, text_folder or csv"),
-    ("path", "", "the file or folder of the samples to train on"),
+const DATA: [KeyRow; 29] = [
+    ("dataset", "", "the kind of samples: mnist, fashion_mnist, npz, npy, image_folder, text_folder, shards or csv"),
+    ("path", "", "the file or folder of the samples to train on; of shards the pattern of the files"),
     ("train", NONE, "the same as path"),
     ("validation", NONE, "the file or folder of the validation samples"),
     ("test", NONE, "the file or folder of the test samples"),
@@ -70,6 +70,13 @@ const DATA: [KeyRow; 26] = [
     ("x", "", "the .npy file of the inputs"),
     ("y", "", "the .npy file of the targets"),
     ("sample_weight", NONE, "the .npy file of the samples' weights"),
+    (
+        "inputs",
+        NONE,
+        "the members of an archive that are inputs, as in [\"jpg\"], or columns of a table; else the only one",
+    ),
+    ("targets", NONE, "the members of an archive that are targets, as in [\"cls\"], or columns of a table"),
+    ("shuffle_buffer", "1024", "the number of samples of shards out of which the next one is drawn"),
     ("target", NONE, "the target column, or a list of columns; else the last"),
     ("text", NONE, "the text column, which is then the only input"),
     ("columns", NONE, "the input columns; else all but the targets"),

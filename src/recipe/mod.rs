@@ -80,7 +80,7 @@ use self::graph::{INPUTS, Names};
 pub use self::keys::{Key, Section, sections};
 use crate::callbacks::{self, Callback};
 use crate::config::{Arguments, Config};
-use crate::datasets::DataInfo;
+use crate::datasets::{DataInfo, Stream};
 use crate::error::{Error, Result};
 use crate::formats::limits::LAYERS;
 pub use crate::formats::recipe_text::differences;
@@ -282,6 +282,11 @@ impl Recipe {
             fit: FitSettings::from_config(section("fit")?.unwrap_or_default()).map_err(located("fit"))?,
             callbacks,
         };
+        if let (DataSet::Shards { .. }, true) = (&recipe.data.set, recipe.adapts()) {
+            let supported = "layers that are given what they would learn, such as `mean` and `variance`";
+            let error = Error::unsupported("`adapt = true` with shards, which are not read before training", supported);
+            return Err(document.locate(&["data"], error));
+        }
         recipe.new_model(|index, error| match index {
             Some(index) => document.locate(&["layers", &index.to_string()], error),
             None => document.locate(&["model", "outputs"], error),
@@ -342,7 +347,7 @@ impl Recipe {
         if !matches!(self.data.set, DataSet::Mnist { .. } | DataSet::FashionMnist { .. }) {
             self.data.class_names = info.class_names.clone();
         }
-        if matches!(self.data.set, DataSet::ImageFolder { .. }) {
+        if matches!(self.data.set, DataSet::ImageFolder { .. } | DataSet::Shards { .. }) {
             self.data.pixels = info.pixels;
         }
     }
@@ -405,9 +410,24 @@ impl Recipe {
             true => fit,
             false => fit.class_weight(self.fit.class_weight.clone()),
         };
-        let fit = fit.epochs(self.fit.epochs).batch_size(self.fit.batch_size).seed(self.fit.seed);
+        // The batches of shards have their size.
+        let fit = match self.data.set {
+            DataSet::Shards { .. } => fit,
+            _ => fit.batch_size(self.fit.batch_size),
+        };
+        let fit = fit.epochs(self.fit.epochs).seed(self.fit.seed);
         let fit = fit.shuffle(self.fit.shuffle).validation_freq(self.fit.validation_freq.clone());
         Ok(fit.validation_split(self.data.validation_split).verbose(self.fit.verbose.verbosity()?))
+    }
+
+    /// The batches to train on, if the data are shards.
+    ///
+    /// # Errors
+    /// Those of [`Shards::stream`](crate::datasets::Shards::stream).
+    pub fn stream(&self, data: &Loaded) -> Result<Option<Stream<'static>>> {
+        let Some(shards) = &data.shards else { return Ok(None) };
+        let shards = shards.clone().batch_size(self.fit.batch_size).seed(self.fit.seed).shuffle(self.fit.shuffle);
+        shards.stream().map(Some)
     }
 
     /// The recipe as TOML, with all defaults and the seed, so that it trains the same.

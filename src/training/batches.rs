@@ -72,6 +72,19 @@ pub(super) struct HostBatch {
 }
 
 impl HostBatch {
+    /// A batch without samples, of a rank that has none.
+    pub fn empty() -> Self {
+        Self {
+            indices: Vec::new(),
+            x: Vec::new(),
+            feeds: None,
+            fed: Vec::new(),
+            images: None,
+            y: Vec::new(),
+            weights: Vec::new(),
+        }
+    }
+
     /// Prepares the images of the batch, given as fields or as what another stage has made of them. `number` is that of
     /// the batch in the run.
     pub fn augment(&mut self, augmented: &Augmented, number: u64, samples: SampleKeys) -> Result<()> {
@@ -329,15 +342,7 @@ pub(super) fn gather<S: Source + ?Sized>(
     indices: Vec<usize>,
 ) -> Result<HostBatch> {
     if indices.is_empty() {
-        return Ok(HostBatch {
-            indices,
-            x: Vec::new(),
-            feeds: None,
-            fed: Vec::new(),
-            images: None,
-            y: Vec::new(),
-            weights: Vec::new(),
-        });
+        return Ok(HostBatch::empty());
     }
     let length = |shape: &[usize]| {
         let numbers = shape.iter().try_fold(indices.len(), |product, size| product.checked_mul(*size));

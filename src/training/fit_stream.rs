@@ -3,10 +3,12 @@
 use super::batches::{default_workers, values_ahead};
 use super::evaluate::{Evaluation, check_not_empty};
 use super::fitted::Augmented;
+use super::ranks::StreamTraits;
 use super::run::Run;
 use super::streaming::{Shapes, Streaming};
 use super::{Fit, History};
 use crate::datasets::{Batches, Source, Stream};
+use crate::distributed::PanicGuard;
 use crate::error::{Error, Result};
 use crate::model::Model;
 
@@ -17,6 +19,10 @@ impl Model {
     /// continues the stream where the last has stopped. If the batches run out earlier, the epoch ends there, with a
     /// warning, and the next begins a new pass. The first epoch shows no total, as it counts the batches. A pass without any
     /// batch ends the training.
+    ///
+    /// With [`distributed`](Fit::distributed) each rank reads batches of its own, and the batch of a step is that of all
+    /// ranks together. An epoch lasts until the batches of all ranks have run out; ranks whose batches run out earlier
+    /// take part in the remaining steps without samples.
     ///
     /// ```no_run
     /// use brasa::datasets::Stream;
@@ -36,6 +42,16 @@ impl Model {
     /// As [`fit`](Self::fit); those of the stream; [`Error::Data`] for a batch of other shapes than the first's;
     /// [`Error::Argument`] for arguments that need samples by index: `batch_size`, `validation_split`, `sample_weight`.
     pub fn fit_stream(&mut self, stream: &Stream<'_>, fit: Fit<'_>) -> Result<History> {
+        let peers = fit.peers.clone();
+        let _guard = PanicGuard(peers.clone());
+        let history = self.fit_batches(stream, fit);
+        if let (Err(error), Some(peers)) = (&history, peers) {
+            peers.fail(error);
+        }
+        history
+    }
+
+    fn fit_batches(&mut self, stream: &Stream<'_>, fit: Fit<'_>) -> Result<History> {
         let given = [
             ("batch_size", fit.batch_size.is_some(), "none: a stream has its own batches"),
             (
@@ -48,13 +64,11 @@ impl Model {
         if let Some((argument, _, expected)) = given.into_iter().find(|(_, is_given, _)| *is_given) {
             return Err(Error::argument(argument, expected, "one"));
         }
-        if fit.peers.is_some() {
-            let supported = "data with samples by index, of which each rank takes its part";
-            return Err(Error::unsupported("distributed training on a stream", supported));
-        }
-        let mut batches = stream.begin(0);
+        let (rank, ranks) = fit.peers.as_ref().map_or((0, 1), |peers| (peers.rank(), peers.size()));
+        let mut batches = stream.begin(0, rank, ranks);
         let first = match batches.next() {
-            Some(first) => first?,
+            Some(first) => first?.decoded()?,
+            None if ranks > 1 => return Err(Error::data("a stream", "at least one batch on each rank", "none")),
             None => return Err(Error::data("a stream", "at least one batch", "none")),
         };
         fit.check(first.len())?;
@@ -76,10 +90,10 @@ impl Model {
         let workers = fit.workers.unwrap_or_else(default_workers);
         let ahead = values_ahead(first.len(), &fitted, workers, augmented.as_ref())?;
         self.admit_fed(&fitted.batch(first.len()), true, ahead)?;
-        let begin = move |pass| -> Batches<'_> { Box::new(stream.begin(pass)) };
-        let current: Batches<'_> = Box::new(std::iter::once(Ok(first.clone())).chain(batches));
+        let begin = move |pass| -> Batches<'_> { stream.begin(pass, rank, ranks) };
+        let current: Batches<'_> = Box::new(std::iter::once(Ok(first.clone().into())).chain(batches));
         let streaming = Streaming::new(begin, current, fit.steps_per_epoch);
-        let shapes = Shapes::of(&first);
-        Run::new(self, &first, fit, fitted)?.of_stream(streaming, shapes).run()
+        let traits = StreamTraits { shapes: Shapes::of(&first), fingerprint: stream.fingerprint() };
+        Run::new(self, &first, fit, fitted, Some(&traits))?.of_stream(streaming, traits.shapes).run()
     }
 }

@@ -7,6 +7,7 @@ use super::fitted::Fitted;
 use super::optimizer_state;
 use super::shard::Shard;
 use super::step::{Batch, Changes, Gradients, NonFiniteLoss, StepResult};
+use super::streaming::Shapes;
 use crate::datasets::{Source, split_index};
 use crate::distributed::{Communicator, agree, broadcast, halves};
 use crate::error::{Error, Result};
@@ -36,6 +37,14 @@ fn optimizer_hash(model: &Model) -> Result<u64> {
     Ok(hash.finish())
 }
 
+/// What is known of a stream before it is trained on.
+pub(super) struct StreamTraits {
+    /// The shapes that all batches have.
+    pub shapes: Shapes,
+    /// A number that distinguishes it from streams of other batches, if it has one.
+    pub fingerprint: Option<u64>,
+}
+
 /// Refuses ranks with other data or arguments than rank 0, and gives all the weights and the seed of rank 0; returns the
 /// seed.
 pub(super) fn begin_together<S: Source + ?Sized>(
@@ -44,9 +53,15 @@ pub(super) fn begin_together<S: Source + ?Sized>(
     fit: &Fit<'_>,
     seed: u64,
     fitted: &Fitted,
+    stream: Option<&StreamTraits>,
     peers: &dyn Communicator,
 ) -> Result<u64> {
     model.check_distributed(fitted)?;
+    // Each rank has batches of its own, of which the data is the first.
+    let (count, sum) = match stream {
+        Some(stream) => (0, stream.fingerprint),
+        None => (data.len(), data.fingerprint()?),
+    };
     let samples = match fit.validation_split {
         split if split > 0.0 => split_index(data.len(), split)?,
         _ => data.len(),
@@ -56,7 +71,7 @@ pub(super) fn begin_together<S: Source + ?Sized>(
         0 => batch_size.min(samples),
         rest => rest,
     };
-    if model.is_synchronized() && smallest < peers.size() {
+    if stream.is_none() && model.is_synchronized() && smallest < peers.size() {
         let expected =
             format!("batches of at least {} samples, as a layer is synchronized over the ranks", peers.size());
         return Err(Error::data("the last batch", expected, format!("one of {smallest}")));
@@ -73,10 +88,11 @@ pub(super) fn begin_together<S: Source + ?Sized>(
         model.count_params()? as f64,
     ];
     agree(peers, "the model or the arguments of `fit`", &arguments)?;
-    agree(peers, "the number of samples", &[data.len() as f64])?;
+    agree(peers, "the number of samples", &[count as f64])?;
+    let shapes = stream.map(|stream| &stream.shapes);
+    agree(peers, "the shapes of the stream's samples", &halves(hash_of(&format!("{shapes:?}"))))?;
     let choices = format!("{:?}", (&fit.validation_freq, &fit.class_weight));
     agree(peers, "`validation_freq` or the class weights", &halves(hash_of(&choices)))?;
-    let sum = data.fingerprint()?;
     let [high, low] = halves(sum.unwrap_or_default());
     agree(peers, "the training data", &[f64::from(u8::from(sum.is_some())), high, low])?;
     agree(peers, "the optimizer's state", &halves(optimizer_hash(model)?))?;

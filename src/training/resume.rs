@@ -60,6 +60,7 @@ impl<S: Source + ?Sized> Run<'_, '_, S> {
             // No epoch of an unknown number of steps is longer.
             steps: if self.is_streamed && self.plan.steps() == 0 { u32::MAX as usize } else { self.plan.steps() },
             shuffle: self.plan.shuffle.is_some(),
+            ranks: self.peers.as_ref().map(|peers| peers.size()).filter(|ranks| self.is_streamed && *ranks > 1),
         }
     }
 
@@ -69,7 +70,7 @@ impl<S: Source + ?Sized> Run<'_, '_, S> {
             return Ok(*sums);
         }
         let validation = self.fit.validation_data.map(|data| data.fingerprint()).transpose()?.flatten();
-        let train = if self.is_streamed { None } else { self.data.fingerprint()? };
+        let train = if self.is_streamed { self.stream_sum } else { self.data.fingerprint()? };
         let sums = DataSums { train, validation };
         Ok(*self.sums.get_or_init(|| sums))
     }
@@ -147,10 +148,17 @@ impl<S: Source + ?Sized> Run<'_, '_, S> {
             self.seed = snapshot.order.seed;
             self.plan.shuffle = self.plan.shuffle.map(|_| self.seed);
         }
-        if snapshot.position.step > 0 && snapshot.order != self.order() {
+        // Epochs of a number of steps end within a pass, whose batches are those of a number of ranks.
+        let is_within_a_pass = snapshot.position.step > 0
+            || (self.is_streamed && self.fit.steps_per_epoch.is_some() && snapshot.order.ranks != self.order().ranks);
+        if is_within_a_pass && snapshot.order != self.order() {
             let shown = |order: &SampleOrder| {
-                let SampleOrder { seed, samples, batch_size, steps, shuffle } = order;
-                format!("seed {seed}, {samples} samples, batch_size {batch_size}, {steps} steps, shuffle {shuffle}")
+                let SampleOrder { seed, samples, batch_size, steps, shuffle, ranks } = order;
+                let ranks =
+                    ranks.map_or_else(String::new, |ranks| format!(", {ranks} ranks with batches of their own"));
+                format!(
+                    "seed {seed}, {samples} samples, batch_size {batch_size}, {steps} steps, shuffle {shuffle}{ranks}"
+                )
             };
             let what = "a run that was cut off in the middle of an epoch";
             return Err(Error::data(what, shown(&snapshot.order), shown(&self.order())));

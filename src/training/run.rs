@@ -1,6 +1,6 @@
 //! The training loop.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::mem;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Once};
@@ -12,8 +12,8 @@ use super::evaluate::{Evaluation, check_not_empty};
 use super::fitted::{Augmented, Fitted};
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
-use super::ranks::{agree_on_weights, begin_together, hash_of};
-use super::shard::Shard;
+use super::ranks::{StreamTraits, agree_on_weights, begin_together, hash_of};
+use super::shard::{Place, Shard};
 use super::snapshot::{DataSums, Position};
 use super::step::{NonFiniteLoss, StepResult};
 use super::streaming::{Shapes, StreamLoader, Streaming};
@@ -24,6 +24,7 @@ use crate::datasets::{Source, Weighted, split_index};
 use crate::distributed::{Communicator, PanicGuard, agree, gather, halves};
 use crate::error::{Error, Result};
 use crate::kernels;
+use crate::layers::Layer;
 use crate::metrics::Score;
 use crate::model::Model;
 use crate::ops::{self, Value};
@@ -87,7 +88,7 @@ impl Model {
         let workers = fit.workers.unwrap_or_else(default_workers);
         self.admit_fed(&fitted.batch(rows), true, values_ahead(rows, &fitted, workers, augmented.as_ref())?)?;
         self.check_all_targets(data, &fitted)?;
-        Run::new(self, data, fit, fitted)?.run()
+        Run::new(self, data, fit, fitted, None)?.run()
     }
 }
 
@@ -98,6 +99,8 @@ pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
     /// The batches in place of the data, if they come from a stream, and their shapes.
     pub(super) stream: Option<(Streaming<'a>, Shapes)>,
     pub(super) is_streamed: bool,
+    /// The fingerprint of the stream, if it has one.
+    pub(super) stream_sum: Option<u64>,
     /// The largest batch of a stream that was found to fit in memory.
     pub(super) admitted: usize,
     pub(super) fit: Fit<'f>,
@@ -122,13 +125,20 @@ pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
 }
 
 impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
-    pub fn new(model: &'a mut Model, data: &'a S, mut fit: Fit<'f>, fitted: Fitted) -> Result<Self> {
+    /// A run on data, or, with the traits of a stream, on a stream whose first batch the data is.
+    pub fn new(
+        model: &'a mut Model,
+        data: &'a S,
+        mut fit: Fit<'f>,
+        fitted: Fitted,
+        stream: Option<&StreamTraits>,
+    ) -> Result<Self> {
         let train =
             if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
         let peers = fit.peers.take();
         let mut seed = fit.seed.unwrap_or(model.seed());
         if let Some(peers) = &peers {
-            seed = begin_together(model, data, &fit, seed, &fitted, &**peers)?;
+            seed = begin_together(model, data, &fit, seed, &fitted, stream, &**peers)?;
         }
         let plan = BatchOrder {
             samples: 0..train,
@@ -169,7 +179,8 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             model,
             data,
             stream: None,
-            is_streamed: false,
+            is_streamed: stream.is_some(),
+            stream_sum: stream.and_then(|stream| stream.fingerprint),
             admitted: 0,
             fit,
             hooks,
@@ -208,7 +219,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     /// Trains on the batches of a stream in place of the data, which is its first batch.
     pub fn of_stream(self, stream: Streaming<'a>, shapes: Shapes) -> Self {
         let plan = BatchOrder { samples: 0..0, steps_per_epoch: stream.steps, shuffle: None, ..self.plan };
-        Self { stream: Some((stream, shapes)), is_streamed: true, plan, ..self }
+        Self { stream: Some((stream, shapes)), plan, ..self }
     }
 
     /// Refuses a batch that is larger than those before and does not fit in memory.
@@ -260,7 +271,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         }
         self.hooks.params.epoch = position.epoch;
         if let Some((stream, _)) = self.stream.as_mut().filter(|_| position != (Position { epoch: 0, step: 0 })) {
-            stream.skip(position.epoch, position.step)?;
+            stream.skip(position.epoch, position.step, self.peers.as_deref())?;
         }
         self.call(|callback, context| callback.on_train_begin(context))?;
         if let Some(states) = states {
@@ -312,7 +323,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             self.trackers.reset();
             self.call(|callback, context| callback.on_epoch_begin(context, epoch))?;
         }
-        let mut step = first;
+        let step = Cell::new(first);
         // No batches are left in an epoch that a callback has stopped.
         let rest = if self.hooks.stopped.is_some() && first > 0 { steps } else { first };
         let peers = self.peers.clone();
@@ -320,11 +331,12 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let augmented = Augmented::of(self.model, &self.fitted, self.seed)?.map(Arc::new);
         let workers = self.fit.workers.unwrap_or_else(default_workers);
         let mut ran_out = false;
-        let mut consume = |run: &mut Self, index: usize, host: HostBatch| {
-            run.train_batch(first + index, host)?;
-            step = first + index + 1;
-            let position = Position { epoch, step };
-            run.keep(position, |keeper| keeper.is_due(false) && step < steps)?;
+        let consume = |run: &mut Self, index: usize, host: HostBatch, place: Option<Place>| {
+            run.train_batch(first + index, host, place)?;
+            let done = first + index + 1;
+            step.set(done);
+            let position = Position { epoch, step: done };
+            run.keep(position, |keeper| keeper.is_due(false) && done < steps)?;
             let stops = run.is_stopped() || (run.hooks.stopped.is_some() && run.peers.is_none());
             Ok(if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
@@ -332,7 +344,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             None => {
                 let loader = Loader { augmented, workers, ..Loader::new(data, &self.fitted) };
                 let batches = self.plan.parts(epoch, rest, peers.as_deref());
-                loader.for_each(batches, |index, host| consume(self, index, host))?;
+                loader.for_each(batches, |index, host| consume(self, index, host, None))?;
             }
             Some((stream, shapes)) if rest > first => self.stream = Some((stream, shapes)),
             Some((mut stream, shapes)) => {
@@ -340,20 +352,23 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
                 let in_an_epoch = self.fit.steps_per_epoch.map_or(1 << 32, |steps| steps as u64);
                 let first_number = (epoch as u64).saturating_mul(in_an_epoch);
                 let fitted = self.fitted.clone();
-                let loader = StreamLoader { fitted, augmented: augmented.clone(), workers, first_number, shapes };
-                let result = stream.for_each(first, &loader, |index, host| {
-                    self.admit_rows(host.indices.len(), workers, augmented.as_deref())?;
-                    consume(self, index, host)
+                let rank = peers.as_ref().map_or((0, 1), |peers| (peers.rank(), peers.size()));
+                let loader = StreamLoader { fitted, augmented: augmented.clone(), workers, first_number, shapes, rank };
+                let result = self.train_on_stream(&mut stream, &loader, first, |run, index, host, place| {
+                    run.admit_rows(host.indices.len(), workers, augmented.as_deref())?;
+                    consume(run, index, host, place)
                 });
                 self.stream = Some((stream, loader.shapes));
                 ran_out = result?;
             }
         }
+        let step = step.get();
         // A callback of one rank may have stopped training in the last batch.
         self.settle()?;
         self.seconds += begin.elapsed().as_secs_f64();
-        // A stream that was left early may have been read to its end.
-        let ran_out = ran_out && !self.fit.stop.is_stopped() && self.hooks.stopped.is_none();
+        // A stream that was left early may have been read to its end. Ranks know together whether it was.
+        let is_left = self.fit.stop.is_stopped() || self.hooks.stopped.is_some();
+        let ran_out = ran_out && (peers.is_some() || !is_left);
         if ran_out && step < steps && !self.run_out(step) {
             return Ok(Position { epoch, step: 0 });
         }
@@ -367,12 +382,60 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Ok(position)
     }
 
-    fn train_batch(&mut self, index: usize, mut host: HostBatch) -> Result<()> {
+    /// Hands the batches of an epoch to `train` from step `first` on, until they have run out on all ranks, or it breaks
+    /// off; returns whether they ran out. The batch of a step is that of all ranks together, one of which may have no
+    /// samples of it: all ranks have the same steps.
+    fn train_on_stream(
+        &mut self,
+        stream: &mut Streaming<'a>,
+        loader: &StreamLoader,
+        first: usize,
+        mut train: impl FnMut(&mut Self, usize, HostBatch, Option<Place>) -> Result<ControlFlow<()>>,
+    ) -> Result<bool> {
+        let Some(peers) = self.peers.clone() else {
+            return stream.for_each(first, loader, true, |index, host| train(self, index, host, None));
+        };
+        let on_each = self.model.is_synchronized();
+        let mut has_begun = false;
+        loop {
+            let mut steps = 0;
+            let ran_out = stream.for_each(first, loader, false, |index, host| {
+                let place = Place::gathered(&*peers, host.indices.len(), on_each)?;
+                steps = index + 1;
+                train(self, index, host, Some(place))
+            })?;
+            if !ran_out || self.is_stopped() {
+                return Ok(false);
+            }
+            let mut is_over = false;
+            while !is_over && first.saturating_add(steps) < stream.most_steps() {
+                let place = Place::gathered(&*peers, 0, on_each)?;
+                is_over = place.samples == 0;
+                if !is_over {
+                    steps += 1;
+                    if train(self, steps - 1, HostBatch::empty(), Some(place))?.is_break() {
+                        return Ok(false);
+                    }
+                }
+            }
+            if !is_over || first + steps > 0 || has_begun {
+                return Ok(is_over);
+            }
+            // The last epoch has taken all batches of a pass.
+            stream.begin_pass();
+            has_begun = true;
+        }
+    }
+
+    fn train_batch(&mut self, index: usize, mut host: HostBatch, place: Option<Place>) -> Result<()> {
         self.call(|callback, context| callback.on_train_batch_begin(context, index))?;
         let peers = self.peers.clone();
         let shard = peers.as_ref().map(|peers| {
             let stops = self.fit.stop.is_stopped() || self.hooks.stopped.is_some();
-            Shard::new(peers, self.plan.samples_of(self.hooks.params.epoch, index), stops)
+            match place {
+                Some(place) => Shard::at(peers, place, stops),
+                None => Shard::new(peers, self.plan.samples_of(self.hooks.params.epoch, index), stops),
+            }
         });
         if host.indices.is_empty()
             && let Some(shard) = &shard

@@ -3,13 +3,42 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use crate::distributed::{Communicator, part};
+use crate::distributed::{Communicator, gather, part};
 use crate::error::{Error, Result};
 use crate::layers::{BatchPart, Layer};
 use crate::model::Model;
 use crate::random::Rows;
 
 use super::fitted::Fitted;
+
+/// The place of a rank's samples in a batch of all ranks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    /// The number of samples of the whole batch.
+    pub samples: usize,
+    /// The rank's own rows of it.
+    pub rows: Rows,
+}
+
+impl Place {
+    /// The place of `own` samples in the batch that is those of all ranks, one after another.
+    ///
+    /// # Errors
+    /// [`Error::Data`] on all ranks if one has no samples and the model needs some on each.
+    pub fn gathered(peers: &dyn Communicator, own: usize, on_each: bool) -> Result<Self> {
+        let counts: Vec<usize> =
+            gather(peers, &[own as f64])?.into_iter().map(|counts| counts.iter().sum::<f64>() as usize).collect();
+        let samples = counts.iter().fold(0, |sum: usize, count| sum.saturating_add(*count));
+        let first = counts.iter().take(peers.rank()).fold(0, |sum: usize, count| sum.saturating_add(*count));
+        let without = counts.iter().position(|count| *count == 0);
+        if let Some(rank) = without.filter(|_| on_each && samples > 0) {
+            let expected = "at least one sample on each rank, as a layer is synchronized over the ranks \
+                            (`steps_per_epoch` ends epochs before the batches of a rank run out)";
+            return Err(Error::data("a batch of a stream", expected, format!("none on rank {rank}")));
+        }
+        Ok(Self { samples, rows: Rows { first, count: own } })
+    }
+}
 
 /// A rank's part of a batch.
 #[derive(Debug)]
@@ -27,7 +56,12 @@ impl<'a> Shard<'a> {
     /// This rank's part of a batch of `samples` samples.
     pub fn new(peers: &'a Arc<dyn Communicator>, samples: usize, stops: bool) -> Self {
         let (first, count) = part(&**peers, samples);
-        Self { peers, samples, rows: Rows { first, count }, stops: Cell::new(stops) }
+        Self::at(peers, Place { samples, rows: Rows { first, count } }, stops)
+    }
+
+    /// The part at this place.
+    pub fn at(peers: &'a Arc<dyn Communicator>, Place { samples, rows }: Place, stops: bool) -> Self {
+        Self { peers, samples, rows, stops: Cell::new(stops) }
     }
 
     /// The sums over all ranks of the divisors of the outputs' losses. It is the one exchange of each batch

@@ -44,6 +44,9 @@ pub(super) struct SampleOrder {
     pub batch_size: usize,
     pub steps: usize,
     pub shuffle: bool,
+    /// The ranks, if there are several and each has its own batches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<usize>,
 }
 
 /// Fingerprints of the data of a run, if the sources have them.
@@ -464,7 +467,7 @@ mod tests {
         };
         Snapshot {
             position: Position { epoch: 2, step: 5 },
-            order: SampleOrder { seed: u64::MAX, samples: 100, batch_size: 8, steps: 13, shuffle: true },
+            order: SampleOrder { seed: u64::MAX, samples: 100, batch_size: 8, steps: 13, shuffle: true, ranks: None },
             data: DataSums { train: Some(u64::MAX), validation: None },
             weights: vec![("dense/kernel".into(), array(&[f32::MIN_POSITIVE / 8.0, 0.1])), ("a/b".into(), array(&[]))],
             states: vec![(vec![0, 1], vec![array(&[0.5, -0.0]), array(&[1e-40])])],

@@ -11,6 +11,7 @@ mod plural;
 mod report;
 #[cfg(unix)]
 mod run_directory;
+mod shards;
 mod support;
 mod tables;
 #[cfg(unix)]

@@ -93,6 +93,7 @@ fn seeds(reader: &str) -> Vec<Vec<u8>> {
         "idx" => vec![gzip(&idx), idx],
         "npy" => vec![fixture("data/big_endian_i2.npy"), fixture("data/fortran_f8.npy")],
         "npz" => vec![fixture("data/xy.npz"), fixture("data/keras_names.npz")],
+        "shards" => vec![fixture("data/samples.tar")],
         "csv" => vec![b"a,b,label\n1,2.5,0\n-1e3,\"4\",1\n".to_vec()],
         "parquet" => ["people", "people_v2", "people_plain", "people_delta"]
             .map(|name| fixture(&format!("data/{name}.parquet")))
@@ -269,7 +270,7 @@ macro_rules! attacks {
 
 attacks! {
     archive: 1500, legacy_h5: 1500, weights_h5: 2000, json_config: 8000, safetensors: 3000, idx: 3000, npy: 3000,
-    npz: 2000, csv: 1000, parquet: 2000, image: 2000, recipe: 3000,
+    npz: 2000, shards: 2000, csv: 1000, parquet: 2000, image: 2000, recipe: 3000,
 }
 
 /// The seed files are valid: the readers above do read their contents.

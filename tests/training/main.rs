@@ -9,6 +9,7 @@ mod interrupted;
 mod own_classes;
 mod plural;
 mod resume;
+mod shards;
 mod stateful;
 mod streams;
 mod support;

@@ -5,12 +5,15 @@ use std::path::{Path, PathBuf};
 use super::{Data, DataSet, TableSettings, picture_shape};
 use crate::datasets::mnist::Mnist;
 use crate::datasets::{
-    Csv, DataInfo, Dataset, ImageFolder, NpySource, Part, PixelRange, Ranged, Source, Table, TableInfo, TextFolder,
-    TimeSeries, Weighted, check_class_names, class_of_number, fashion_mnist, is_tree, load_npy, load_npz,
-    load_text_csv, texts_shuffled,
+    Csv, DataInfo, Dataset, ImageFolder, NpySource, Part, PixelRange, Ranged, ReadImage, Shards, Source, Table,
+    TableInfo, TextFolder, TimeSeries, Weighted, check_class_names, class_of_number, fashion_mnist, is_tree, load_npy,
+    load_npz, load_text_csv, texts_shuffled,
 };
 use crate::error::{Error, Result};
 use crate::model::Model;
+
+/// The samples of shards that are read before training, for their shapes.
+const FIRST: usize = 64;
 
 /// The seed for the order of pictures if none is given.
 const SPLIT_SEED: u64 = 0;
@@ -29,8 +32,10 @@ pub enum Reading {
 /// Samples, ready to be read.
 #[non_exhaustive]
 pub struct Loaded {
-    /// The training samples.
+    /// The training samples; of [`shards`](Self::shards) the first alone.
     pub train: Box<dyn Source>,
+    /// The training samples, if they are shards: [`Recipe::stream`](super::super::Recipe::stream) has their batches.
+    pub shards: Option<Shards>,
     /// The validation samples, if the data set has its own.
     pub validation: Option<Box<dyn Source>>,
     /// The test samples, if the data set has its own.
@@ -75,6 +80,7 @@ struct DataLoader<'a> {
     info: DataInfo,
     notes: Vec<String>,
     broken: usize,
+    shards: Option<Shards>,
 }
 
 impl Data {
@@ -87,7 +93,7 @@ impl Data {
     pub fn load(&self, model: &Model, reading: Reading) -> Result<Loaded> {
         let mut info = model.data_info().clone();
         info.dataset = None;
-        let mut reader = DataLoader { data: self, model, reading, info, notes: Vec::new(), broken: 0 };
+        let mut reader = DataLoader { data: self, model, reading, info, notes: Vec::new(), broken: 0, shards: None };
         let [train, validation, test] = reader.all()?;
         let Some(train) = train else {
             let expected = "samples to train on (a folder `train`)";
@@ -99,7 +105,8 @@ impl Data {
         let [(train, train_names), (validation, validation_names), (test, test_names)] = parts;
         let Some(train) = train else { return Err(Error::data("[data]", "samples", "none")) };
         let names = [train_names, validation_names, test_names];
-        Ok(Loaded { train, validation, test, info: reader.info, notes: reader.notes, names, broken: reader.broken })
+        let DataLoader { info, notes, broken, shards, .. } = reader;
+        Ok(Loaded { train, shards, validation, test, info, notes, names, broken })
     }
 }
 
@@ -153,6 +160,7 @@ impl DataLoader<'_> {
                 self.check_names()?;
                 Ok([Some(NamedSource::new(train)), validation, own_test.or(test.map(NamedSource::new))])
             }
+            DataSet::Shards { path, .. } => self.shards(path),
             DataSet::ImageFolder { path } => self.folders(path),
             DataSet::TextFolder { path } => {
                 let [train, validation, test] = is_tree(path)?.unwrap_or([Some(path.clone()), None, None]);
@@ -169,6 +177,50 @@ impl DataLoader<'_> {
                 None => self.tables(path, table),
             },
         }
+    }
+
+    /// The first training samples of shards; those to validate and to test with in memory.
+    fn shards(&mut self, path: &Path) -> Result<[Option<NamedSource>; 3]> {
+        let train = self.opened(path)?;
+        let found = train.info()?;
+        if self.info.class_names.is_empty() {
+            self.info.class_names = found.class_names;
+        }
+        self.info.table = found.table;
+        self.check_names()?;
+        let first = train.first(FIRST)?;
+        self.notes.push(format!("found {} shards `{}`", train.files().len(), path.display()));
+        self.shards = Some(train);
+        let data = self.data;
+        let mut other = |path: &Option<PathBuf>| -> Result<Option<NamedSource>> {
+            let Some(path) = path else { return Ok(None) };
+            Ok(Some(NamedSource::new(self.opened(path)?.load()?)))
+        };
+        let (validation, test) = (other(&data.validation)?, other(&data.test)?);
+        Ok([Some(NamedSource::new(first)), validation, test])
+    }
+
+    /// Shards as the recipe describes them.
+    fn opened(&mut self, path: &Path) -> Result<Shards> {
+        let mut shards = Shards::open(path)?.class_names(self.info.class_names.clone());
+        if let DataSet::Shards { inputs, targets, shuffle_buffer, .. } = &self.data.set {
+            shards = shards.inputs(inputs.clone()).targets(targets.clone());
+            shards = shuffle_buffer.iter().fold(shards, |shards, samples| shards.shuffle_buffer(*samples));
+        }
+        // Of the first shards, or of those that the model was trained on.
+        let table = self.info.table.as_ref().or(self.model.data_info().table.as_ref());
+        if let Some(table) = table {
+            shards = shards.table(Csv::new().like(table));
+        }
+        if !shards.has_pictures()? {
+            return Ok(shards);
+        }
+        let range = self.data.pixels.unwrap_or_else(|| self.model.pixel_range());
+        if self.data.pixels.is_none() && self.model.data_info().pixels.is_none() && self.info.pixels.is_none() {
+            self.notes.push(because(range));
+        }
+        self.info.pixels = Some(range);
+        Ok(shards.pictures(ReadImage::new(picture_shape(self.model.input_shape().ok())?).pixels(range)))
     }
 
     fn text_folder(&mut self, path: &Path) -> Result<NamedSource> {
