@@ -8,6 +8,7 @@ import os
 import pathlib
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -112,6 +113,8 @@ class Hosts:
                 run("ip", "-n", SWITCH, "link", "set", name, "master", "bridge", "up")
                 run("ip", "-n", name, "address", "add", f"{NET}.{index + 1}/24", "dev", "eth0")
                 run("ip", "-n", name, "link", "set", "lo", "up")
+                # Else mpirun and its daemons wait a quarter of an hour for a host that does not answer.
+                run("ip", "netns", "exec", name, "sysctl", "-qw", "net.ipv4.tcp_retries2=5")
                 run("ip", "-n", name, "link", "set", "eth0", "up")
                 self.shape(name, "eth0", True)
                 self.shape(SWITCH, name, False)
@@ -133,6 +136,9 @@ class Hosts:
 
     def __exit__(self, *_):
         for name in [*self.names, SWITCH]:
+            for process in run("ip", "netns", "pids", name, check=False).stdout.split():
+                with contextlib.suppress(OSError):
+                    os.kill(int(process), signal.SIGKILL)
             run("ip", "netns", "delete", name, check=False)
             shutil.rmtree(pathlib.Path("/etc/netns") / name, ignore_errors=True)
         with contextlib.suppress(OSError):
@@ -147,7 +153,7 @@ class Hosts:
         names = self.names[:ranks]
         line = ["ip", "netns", "exec", names[0], "unshare", "--uts", "sh", "-c", 'hostname "$0"; exec "$@"', names[0]]
         # No processors are bound, as the hosts share those of this machine; the daemons give up a lost link at once.
-        line += ["mpirun", "--quiet", "--bind-to", "none", "--oversubscribe", "--host", ",".join(names), "-n", str(ranks)]
+        line += ["mpirun", "--bind-to", "none", "--oversubscribe", "--host", ",".join(names), "-n", str(ranks)]
         settings = {
             "plm_rsh_agent": str(self.agent),
             "pml": "ob1",
@@ -262,6 +268,8 @@ def cut(hosts, options, folder):
     code, _, err = job.wait(120)
     took = time.monotonic() - begin
     hosts.link(hosts.names[ranks - 1], "up")
+    # As long as the switch and the hosts take to find each other again.
+    time.sleep(2)
     assert code not in (None, 0), f"exit code {code}: {err}"
     assert f"the other ranks have not answered within {limit} s" in err or "lost connection" in err.lower(), err
     # No process is left behind on the host that was cut off.
@@ -271,12 +279,11 @@ def cut(hosts, options, folder):
         time.sleep(0.1)
     gone = time.monotonic() - begin
     epochs = sum(1 for _ in open(folder / "run" / "history.csv")) if (folder / "run" / "history.csv").exists() else 1
+    shutil.copytree(folder / "run", folder / "again")
     for out in ("run", "again"):
-        if out == "again":
-            shutil.copytree(folder / "run", folder / "again")
         line = [options.brasa, "train", "--out", out, "--resume", "--accept-changes", "--epochs", epochs + 1, "--quiet"]
         code, _, err = hosts.start(ranks, [*line, "--threads", 1, "--distributed"], folder).wait(120)
-        assert code == 0, f"the run does not go on: {code}: {err}"
+        assert code == 0, f"{out} does not go on: {code}: {err}"
     assert weights(folder / "run" / "model.keras") == weights(folder / "again" / "model.keras")
     print(f"link of one of {ranks} hosts cut: ended with an error after {took:.1f} s, resumed", flush=True)
     return {"ranks": ranks, "limit": limit, "seconds": took, "seconds_until_all_ended": gone, "resumed": True}
@@ -318,7 +325,7 @@ def main():
             if options.only != "cut":
                 print(HEADER)
                 report["results"] += measure(options, folder, hosts.start, name, options.algorithms)
-                begin = ["mpirun", "--quiet", "--bind-to", "none", "--oversubscribe", "-n"]
+                begin = ["mpirun", "--bind-to", "none", "--oversubscribe", "-n"]
                 here = lambda ranks, line, folder, way: Job([*begin, str(ranks), *chosen(way), *line], folder)
                 report["results"] += measure(options, folder, here, "one machine", ["default"])
             if options.only != "measure":

@@ -108,8 +108,11 @@ class Job:
             return self.process.returncode, out, err
         except subprocess.TimeoutExpired:
             self.end()
-            out, err = self.process.communicate()
-            return None, out, err
+        try:
+            return None, *self.process.communicate(timeout=10)
+        except subprocess.TimeoutExpired as error:
+            # A process elsewhere still holds them open.
+            return None, str(error.stdout), str(error.stderr)
 
     def end(self):
         """Ends mpirun and all that it has started."""
