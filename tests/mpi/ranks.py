@@ -338,6 +338,12 @@ def signals(place):
         assert "to resume" in err, err
         resumes(place, checkpoint, 3)
         shutil.rmtree(place.folder / "run")
+    # mpirun passes it on, and does not wait for long.
+    job, _, checkpoint = long_run(place, 3)
+    os.kill(job.process.pid, signal.SIGTERM)
+    code, _, err = job.wait(LONG)
+    assert code not in (0, None), f"SIGTERM to mpirun: {code}: {err}"
+    resumes(place, checkpoint, 3)
 
 
 def full_disk(place):
