@@ -28,7 +28,9 @@ use serde_json::json;
 use super::compute::Compute;
 use super::help::{BACKENDS, COMPUTING, examples, offering};
 use super::output;
-use super::ranks::{Ranks, positive};
+#[cfg(feature = "mpi")]
+use super::ranks::Ranks;
+use super::ranks::positive;
 use super::train::BUILT_IN;
 
 /// Measure how fast a model trains and predicts, from its first step on, and in how much memory.
@@ -89,6 +91,7 @@ pub struct Bench {
     #[arg(long)]
     layers: bool,
 
+    #[cfg(feature = "mpi")]
     #[command(flatten)]
     ranks: Ranks,
 

@@ -48,10 +48,10 @@ impl Ranks {
         Ok(Some(Arc::new(mpi)))
     }
 
-    /// As with the feature `mpi`: this process is alone.
+    /// Without the feature `mpi` this process is alone.
     ///
     /// # Errors
-    /// None.
+    /// None here.
     #[cfg(not(feature = "mpi"))]
     pub fn join(&self) -> brasa::Result<Peers> {
         Ok(None)
