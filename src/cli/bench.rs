@@ -6,6 +6,8 @@
 mod data;
 mod layers;
 mod measure;
+#[cfg(feature = "mpi")]
+mod together;
 
 use std::io::{BufRead, BufReader, Error as IoError};
 use std::num::NonZeroUsize;
@@ -26,6 +28,9 @@ use serde_json::json;
 use super::compute::Compute;
 use super::help::{BACKENDS, COMPUTING, examples, offering};
 use super::output;
+#[cfg(feature = "mpi")]
+use super::ranks::Ranks;
+use super::ranks::positive;
 use super::train::BUILT_IN;
 
 /// Measure how fast a model trains and predicts, from its first step on, and in how much memory.
@@ -85,6 +90,15 @@ pub struct Bench {
     /// (default batch size: 128). In training, each layer's forward and backward pass is measured separately.
     #[arg(long)]
     layers: bool,
+
+    #[cfg(feature = "mpi")]
+    #[command(flatten)]
+    ranks: Ranks,
+
+    /// With --distributed: what a run of one process has printed with --json, for the efficiency.
+    #[cfg(feature = "mpi")]
+    #[arg(long, value_name = "FILE", requires = "distributed", value_hint = ValueHint::FilePath)]
+    baseline: Option<PathBuf>,
 
     /// Measure in this process.
     #[arg(long, hide = true, requires_all = ["task", "batch_size", "backend"])]
@@ -164,6 +178,10 @@ impl Bench {
     pub fn run(self, verbose: u8) -> Result<ExitCode> {
         if let (true, Some(task), [batch_size]) = (self.here, self.task, self.batch_size.as_slice()) {
             return self.measure(task, batch_size.get()).map(|()| ExitCode::SUCCESS);
+        }
+        #[cfg(feature = "mpi")]
+        if self.ranks.distributed {
+            return self.distributed();
         }
         layers::check(&self)?;
         if self.layers {
@@ -338,14 +356,6 @@ fn picture_file(text: &str) -> Result<PathBuf, String> {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("svg" | "png") => Ok(path),
         _ => Err("a file whose name ends in .svg or .png is wanted".into()),
-    }
-}
-
-/// Parses a number of seconds.
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if seconds > 0.0 && seconds < 86_400.0 => Ok(seconds),
-        _ => Err("a number of seconds, above 0 and below a day, is wanted".into()),
     }
 }
 

@@ -11,7 +11,7 @@ use clap::Args;
 use super::help::{BACKENDS, COMPUTING, offering};
 
 /// The arguments of every command that computes.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Compute {
     /// Where to compute, perhaps with an index (wgpu:1). Without it what BRASA_BACKEND names, else cpu.
     #[arg(long, value_name = "NAME[:INDEX]", value_parser = offering::<Backend>(BACKENDS), help_heading = COMPUTING)]

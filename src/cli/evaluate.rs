@@ -2,9 +2,10 @@
 
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use brasa::datasets::{Fingerprint, OneHot, Part, Source, read_samples, split_index};
+use brasa::distributed::{Communicator, Turns};
 use brasa::formats::atomic::write_atomically;
 use brasa::recipe::{Data, DataSet, Loaded, Reading};
 use brasa::report::{Classes, Labels};
@@ -18,6 +19,7 @@ use super::answers::{Answer, AnswerWriter, Format, Shown};
 use super::compute::Compute;
 use super::help::{DATA, DATA_SETS, examples, offering};
 use super::model_file::{DataOverrides, data_of_run, model_file};
+use super::ranks::{Peers, Ranks, together};
 use super::table::Table;
 use super::{needs_weights, output};
 
@@ -69,6 +71,9 @@ pub struct Evaluate {
     batch_size: Option<NonZeroUsize>,
 
     #[command(flatten)]
+    ranks: Ranks,
+
+    #[command(flatten)]
     compute: Compute,
 
     /// Print one JSON document.
@@ -99,12 +104,17 @@ impl DataSplit {
 }
 
 impl Evaluate {
-    pub fn run(mut self, quiet: bool) -> Result<()> {
+    pub fn run(self, quiet: bool) -> Result<()> {
         super::interrupt::end_quietly()?;
+        let peers = self.ranks.join()?;
+        together(&peers, || self.evaluated(&peers, quiet))
+    }
+
+    fn evaluated(mut self, peers: &Peers, quiet: bool) -> Result<()> {
         self.model = model_file(&self.model)?;
         needs_weights(&self.model)?;
         let format = self.output.as_deref().map(Format::of).transpose()?;
-        let device = self.compute.device()?;
+        let device = self.ranks.device(&self.compute)?;
         let mut model = Model::load_on(&self.model, &device)?;
         if !model.is_compiled() {
             let name = self.model.display();
@@ -135,16 +145,23 @@ impl Evaluate {
         tracing::info!("{} samples of shape {:?}", part.len(), part.x_shape());
         let batch_size = super::batch_size(self.batch_size, &model);
         let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };
-        let scores = model.evaluate_with(&*part, Arguments::new().batch_size(batch_size).verbose(verbosity))?;
-        let classes = Classes::of(&model, &*part, batch_size, &class_names)?;
-        let labels = match classes {
-            Some(_) => None,
-            None => Labels::of(&model, &*part, batch_size, &class_names)?,
+        let arguments = Arguments::new().batch_size(batch_size).verbose(verbosity);
+        let arguments = peers.iter().fold(arguments, |arguments, peers| arguments.distributed(peers.clone()));
+        let scores = model.evaluate_with(&*part, arguments)?;
+        let classes = match peers {
+            Some(peers) => Classes::distributed(&model, &*part, batch_size, &class_names, peers)?,
+            None => Classes::of(&model, &*part, batch_size, &class_names)?,
+        };
+        let labels = match (&classes, peers) {
+            (Some(_), _) => None,
+            (None, Some(peers)) => Labels::distributed(&model, &*part, batch_size, &class_names, peers)?,
+            (None, None) => Labels::of(&model, &*part, batch_size, &class_names)?,
         };
         if let (Some(path), Some(format)) = (&self.output, format) {
             let mut model = model.clone();
             model.data_info_mut().class_names = class_names.clone();
-            write_answers(&model, &*part, &names, batch_size, path, format)?;
+            let answers = Answers { model: &model, data: &*part, names: &names, batch_size };
+            answers.write(path, format, peers)?;
         }
         if self.json {
             let mut report = to_json(&scores);
@@ -283,36 +300,76 @@ fn part(loaded: Loaded, data: &Data, split: Option<DataSplit>) -> Result<(DataSp
     Ok((split, source, names))
 }
 
-/// Writes the prediction for each sample.
-fn write_answers(
-    model: &Model,
-    data: &dyn Source,
-    names: &[String],
+/// The predictions for all samples.
+struct Answers<'a> {
+    model: &'a Model,
+    data: &'a dyn Source,
+    /// The names of the samples; those without one have their index.
+    names: &'a [String],
     batch_size: usize,
-    path: &Path,
-    format: Format,
-) -> Result<()> {
-    if model.input_keys().len() != 1 || model.output_keys().len() != 1 {
-        let what = "writing the predictions of a model of several inputs or outputs here";
-        return Err(Error::unsupported(what, "`brasa predict --input X.npz --output Y.npz`"));
+}
+
+impl Answers<'_> {
+    /// Writes the prediction for each sample, and what is true.
+    fn write(&self, path: &Path, format: Format, peers: &Peers) -> Result<()> {
+        if self.model.input_keys().len() != 1 || self.model.output_keys().len() != 1 {
+            let what = "writing the predictions of a model of several inputs or outputs here";
+            return Err(Error::unsupported(what, "`brasa predict --input X.npz --output Y.npz`"));
+        }
+        let shown = Shown::new(self.model, None)?;
+        let rank = peers.as_ref().map(Arc::as_ref);
+        if rank.is_some_and(|peers| peers.rank() > 0) {
+            return self.each(rank, |_, _, _| Ok(()));
+        }
+        write_atomically(path, |file| {
+            let mut file = std::io::BufWriter::new(file);
+            let mut writer = AnswerWriter::new(&shown, format, true, path, &mut file)?;
+            self.each(rank, |index, row, truth| {
+                let input = self.names.get(index).cloned().unwrap_or_else(|| index.to_string());
+                writer.write(&Answer { input, truth: Some(truth.to_vec()), output: Ok(row.to_vec()) })
+            })?;
+            writer.finish()
+        })
     }
-    let shown = Shown::new(model, None)?;
-    let y_width = data.y_shape().iter().fold(1, |count: usize, size| count.saturating_mul(*size));
-    write_atomically(path, |file| {
-        let mut file = std::io::BufWriter::new(file);
-        let mut writer = AnswerWriter::new(&shown, format, true, path, &mut file)?;
-        for start in (0..data.len()).step_by(batch_size) {
-            let indices: Vec<usize> = (start..data.len().min(start + batch_size)).collect();
-            let (x, y) = read_samples(data, &indices)?;
-            let outputs = model.predict_with(x, Predict::new().batch_size(batch_size))?.into_raw_vec_and_offset().0;
-            let rows = outputs.chunks((outputs.len() / indices.len()).max(1));
-            for ((index, row), truth) in indices.iter().zip(rows).zip(y.chunks(y_width.max(1))) {
-                let input = names.get(*index).cloned().unwrap_or_else(|| index.to_string());
-                writer.write(&Answer { input, truth: Some(truth.to_vec()), output: Ok(row.to_vec()) })?;
+
+    /// Calls `each` with the index, the output and the target of each sample, in order.
+    fn each(
+        &self,
+        peers: Option<&dyn Communicator>,
+        mut each: impl FnMut(usize, &[f32], &[f32]) -> Result<()>,
+    ) -> Result<()> {
+        let width = self.data.y_shape().iter().fold(1, |count: usize, size| count.saturating_mul(*size));
+        let mut next = 0;
+        // Those of a batch: its outputs, then its targets.
+        let mut receive = |numbers: &[f32]| {
+            let count = self.batch_size.min(self.data.len() - next);
+            let (outputs, y) = numbers.split_at(numbers.len().saturating_sub(count.saturating_mul(width)));
+            let rows = outputs.chunks((outputs.len() / count.max(1)).max(1));
+            for (row, truth) in rows.zip(y.chunks(width.max(1))) {
+                each(next, row, truth)?;
+                next += 1;
+            }
+            Ok(())
+        };
+        let mut turns = peers.map(Turns::new);
+        for start in (0..self.data.len()).step_by(self.batch_size) {
+            if turns.as_ref().is_none_or(Turns::is_own) {
+                let indices: Vec<usize> = (start..self.data.len().min(start + self.batch_size)).collect();
+                let (x, y) = read_samples(self.data, &indices)?;
+                let arguments = Predict::new().batch_size(self.batch_size);
+                let mut numbers = self.model.predict_with(x, arguments)?.into_raw_vec_and_offset().0;
+                numbers.extend(y);
+                match &mut turns {
+                    Some(turns) => turns.put_numbers(&numbers),
+                    None => receive(&numbers)?,
+                }
+            }
+            if let Some(turns) = &mut turns {
+                turns.next(|bytes| receive(&Turns::numbers(bytes)))?;
             }
         }
-        writer.finish()
-    })
+        turns.map_or(Ok(()), |mut turns| turns.finish(|bytes| receive(&Turns::numbers(bytes))))
+    }
 }
 
 /// The number of mistakes listed.

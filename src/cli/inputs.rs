@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use tempfile::NamedTempFile;
 
 /// The argument for standard input.
-const STDIN: &str = "-";
+pub const STDIN: &str = "-";
 
 /// The most bytes of standard input.
 const MOST_STDIN: u64 = 8 << 30;
@@ -161,8 +161,8 @@ impl InputReader {
         })
     }
 
-    /// The next inputs in order, `most` at most; empty at the end.
-    pub fn batch(&mut self, most: usize) -> Vec<NamedInput> {
+    /// The next inputs in order, `most` at most; empty at the end. Those that are only counted have no numbers.
+    pub fn batch(&mut self, most: usize, only_count: bool) -> Vec<NamedInput> {
         let mut batch = Vec::new();
         while batch.len() < most && !self.places.is_empty() {
             let pictures = self.places.iter().take(most - batch.len());
@@ -171,7 +171,8 @@ impl InputReader {
                 let places: Vec<InputSource> = self.places.drain(..pictures).collect();
                 batch.par_extend(places.par_iter().filter_map(|place| match place {
                     InputSource::Picture { name, path } => {
-                        Some(NamedInput { values: self.picture(path), name: name.clone() })
+                        let values = if only_count { Ok(Vec::new()) } else { self.picture(path) };
+                        Some(NamedInput { values, name: name.clone() })
                     }
                     _ => None,
                 }));

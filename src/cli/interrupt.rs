@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks to stop, the second ends the process.
+//! Ctrl-C, and SIGTERM of a scheduler: the first asks to stop, the second ends the process.
 
 use brasa::training::StopHandle;
 use brasa::{Error, Result};
@@ -6,7 +6,7 @@ use brasa::{Error, Result};
 /// The exit code of an interrupted run.
 pub const INTERRUPTED: u8 = 130;
 
-/// Installs the handler for Ctrl-C. The first asks the handle to stop, a second ends the process at once.
+/// Installs the handler for Ctrl-C and SIGTERM. The first asks the handle to stop, a second ends the process at once.
 ///
 /// # Errors
 /// [`Error::Io`] if the handler cannot be installed.
@@ -19,9 +19,31 @@ pub fn listen() -> Result<StopHandle> {
             std::process::exit(i32::from(INTERRUPTED));
         }
     };
-    let listening = ctrlc::set_handler(handler);
+    let listening = ctrlc::set_handler(handler.clone());
     listening.map_err(|error| Error::io("listen for", "Ctrl-C")(std::io::Error::other(error)))?;
+    on_termination(handler).map_err(Error::io("listen for", "SIGTERM"))?;
     Ok(handle)
+}
+
+/// Calls the handler at each SIGTERM, on a thread of its own. (The crate for Ctrl-C would take SIGHUP with it, which
+/// `nohup` has the process ignore.)
+#[cfg(unix)]
+fn on_termination(handler: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    use std::io::Read;
+    let (mut received, sender) = std::os::unix::net::UnixStream::pair()?;
+    signal_hook::low_level::pipe::register(signal_hook::consts::SIGTERM, sender)?;
+    let listen = move || {
+        let mut signal = [0];
+        while received.read_exact(&mut signal).is_ok() {
+            handler();
+        }
+    };
+    std::thread::Builder::new().name("brasa-signals".to_owned()).spawn(listen).map(|_| ())
+}
+
+#[cfg(not(unix))]
+fn on_termination(_: impl Fn() + Send + 'static) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Ends the process at the first Ctrl-C, without a bar that is left behind: for commands that have nothing to save.

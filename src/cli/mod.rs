@@ -23,6 +23,7 @@ mod output;
 mod plot;
 mod predict;
 mod prepared;
+mod ranks;
 mod report;
 mod run_dir;
 mod run_name;

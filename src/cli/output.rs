@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use brasa::metrics::Score;
 use brasa::text::{escaped_json, printable, printable_lines};
@@ -11,11 +12,23 @@ use serde_json::Value as Json;
 /// Standard output's name in messages.
 pub const STDOUT: &str = "standard output";
 
+/// Whether another process writes what this one would.
+static MUTE: AtomicBool = AtomicBool::new(false);
+
+/// From here on nothing is written but errors: another process, which works together with this one, writes the same.
+#[cfg(feature = "mpi")]
+pub fn mute() {
+    MUTE.store(true, Ordering::Relaxed);
+}
+
 /// Writes bytes to standard output.
 ///
 /// # Errors
 /// [`Error::Io`] if it is closed or full.
 pub fn write(bytes: &[u8]) -> Result<()> {
+    if MUTE.load(Ordering::Relaxed) {
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Error::io("write to", STDOUT))
 }
@@ -79,6 +92,9 @@ pub fn error(error: &Error) {
 
 /// Prints a note.
 pub fn note(text: &str) {
+    if MUTE.load(Ordering::Relaxed) {
+        return;
+    }
     message(console::style("note:").for_stderr().bold(), text);
 }
 

@@ -5,19 +5,26 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use brasa::datasets::{Csv, NpyWriter, Npz, PixelRange, Samples, load_npy, load_texts, save_npy, save_npz};
+use brasa::datasets::{
+    Csv, IntoSamples, NpyWriter, Npz, PixelRange, Samples, load_npy, load_texts, save_npy, save_npz,
+};
+use brasa::distributed::{Communicator, Turns};
 use brasa::formats::atomic::write_atomically;
+use brasa::layers::Layer;
 use brasa::training::progress::Progress;
 use brasa::training::{Meaning, Predict as Arguments, Verbosity};
 use brasa::{Error, Model, Result};
 use clap::{Args, ValueHint};
+use ndarray::ArrayD;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::answers::{Answer, AnswerWriter, Format, Shown, stdout_name};
 use super::compute::Compute;
 use super::help::{DATA, examples};
-use super::inputs::{InputReader, rows};
+use super::inputs::{InputReader, NamedInput, NamedText, STDIN, rows};
 use super::model_file::{DataOverrides, model_file};
+use super::ranks::{Peers, Ranks, is_first, together};
 use super::{needs_weights, output};
 
 /// Predict what a model makes of pictures, tables and arrays.
@@ -82,6 +89,9 @@ pub struct Predict {
     batch_size: Option<NonZeroUsize>,
 
     #[command(flatten)]
+    ranks: Ranks,
+
+    #[command(flatten)]
     compute: Compute,
 
     /// Print one JSON document.
@@ -97,12 +107,21 @@ struct PredictionCounts {
 }
 
 impl Predict {
-    pub fn run(mut self, quiet: bool) -> Result<ExitCode> {
+    pub fn run(self, quiet: bool) -> Result<ExitCode> {
         super::interrupt::end_quietly()?;
+        let peers = self.ranks.join()?;
+        together(&peers, || self.predicted(&peers, quiet))
+    }
+
+    fn predicted(mut self, peers: &Peers, quiet: bool) -> Result<ExitCode> {
+        if peers.as_ref().is_some_and(|peers| peers.size() > 1) && self.inputs.iter().any(|input| is_stdin(input)) {
+            let expected = "files, as one process alone has a standard input (or no --distributed)";
+            return Err(Error::argument("INPUT", expected, "standard input (`-`)"));
+        }
         self.model = model_file(&self.model)?;
         needs_weights(&self.model)?;
         let format = self.form()?;
-        let device = self.compute.device()?;
+        let device = self.ranks.device(&self.compute)?;
         let mut model = Model::load_on(&self.model, &device)?;
         self.known.put_into(&mut model)?;
         self.check_shown(&model, format)?;
@@ -115,18 +134,18 @@ impl Predict {
         match (only, &self.output, format) {
             (Some(input), Some(output), None) if is_npz(&input) || (is_npz(output) && is_npy(&input)) => {
                 self.check_read(false, false, false)?;
-                self.arrays(&model, &input, output).map(|()| ExitCode::SUCCESS)
+                self.arrays(&model, &input, output, peers).map(|()| ExitCode::SUCCESS)
             }
             (Some(input), Some(output), None) if is_npy(&input) => {
                 self.check_read(false, false, false)?;
-                self.array(&model, &input, output, quiet).map(|()| ExitCode::SUCCESS)
+                self.array(&model, &input, output, (peers, quiet)).map(|()| ExitCode::SUCCESS)
             }
             _ if !single => {
                 let names = (model.input_keys().join(", "), model.output_keys().join(", "));
                 let what = format!("a model of the inputs {} and the outputs {} here", names.0, names.1);
                 Err(Error::unsupported(what, "--input X.npz and --output Y.npz, with an array for each"))
             }
-            (_, _, format) => self.each(&model, format, quiet),
+            (_, _, format) => self.each(&model, format, (peers, quiet)),
         }
     }
 
@@ -184,7 +203,7 @@ impl Predict {
     }
 
     /// Predicts the inputs batch by batch and writes the outputs as they are computed.
-    fn each(&self, model: &Model, format: Option<Format>, quiet: bool) -> Result<ExitCode> {
+    fn each(&self, model: &Model, format: Option<Format>, (peers, quiet): (&Peers, bool)) -> Result<ExitCode> {
         let shown = Shown::new(model, self.top.map(NonZeroUsize::get))?;
         let csv = self.header.into_iter().fold(Csv::new(), Csv::header);
         let arguments = self.input.as_ref().map_or(&self.inputs[..], std::slice::from_ref);
@@ -202,11 +221,17 @@ impl Predict {
                 "pictures are read as {range}, as the model begins with a layer that takes bytes; --pixels overrides it"
             ));
         }
+        if !is_first(peers) {
+            // The first process writes.
+            self.batches(model, &mut inputs, (peers, quiet), |_, _| Ok(()))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        let process = (peers, quiet);
         let written = match (&self.output, format) {
-            (Some(path), None) => return self.to_array(model, &mut inputs, path, quiet).map(|()| ExitCode::SUCCESS),
+            (Some(path), None) => return self.to_array(model, &mut inputs, path, process).map(|()| ExitCode::SUCCESS),
             (Some(path), Some(format)) => write_atomically(path, |file| {
                 let mut file = std::io::BufWriter::new(file);
-                self.answers(model, &mut inputs, AnswerWriter::new(&shown, format, false, path, &mut file)?, quiet)
+                self.answers(model, &mut inputs, AnswerWriter::new(&shown, format, false, path, &mut file)?, process)
             })?,
             (None, format) => {
                 let format = format.unwrap_or(Format::Text);
@@ -215,7 +240,7 @@ impl Predict {
                     model,
                     &mut inputs,
                     AnswerWriter::new(&shown, format, false, stdout_name(), &mut stdout)?,
-                    quiet,
+                    process,
                 )?
             }
         };
@@ -244,11 +269,11 @@ impl Predict {
         model: &Model,
         inputs: &mut InputReader,
         mut writer: AnswerWriter<'_>,
-        quiet: bool,
+        process: (&Peers, bool),
     ) -> Result<PredictionCounts> {
         let text_to_terminal = self.output.is_none() && writer.is_text();
         let mut written = PredictionCounts::default();
-        self.batches(model, inputs, quiet, |name, outputs| {
+        self.batches(model, inputs, process, |name, outputs| {
             written.inputs += 1;
             let output = match outputs {
                 Ok(row) => Ok(row),
@@ -269,10 +294,10 @@ impl Predict {
     }
 
     /// Writes all outputs as one array; any failed input is an error.
-    fn to_array(&self, model: &Model, inputs: &mut InputReader, path: &Path, quiet: bool) -> Result<()> {
+    fn to_array(&self, model: &Model, inputs: &mut InputReader, path: &Path, process: (&Peers, bool)) -> Result<()> {
         let mut values = Vec::new();
         let mut count = 0;
-        self.batches(model, inputs, quiet, |_, outputs| {
+        self.batches(model, inputs, process, |_, outputs| {
             count += 1;
             values.extend(outputs?);
             Ok(())
@@ -304,91 +329,118 @@ impl Predict {
         InputReader::of_texts(texts)
     }
 
-    /// Passes the outputs for each input, in order, to `each`.
+    /// Passes the outputs for each input, in order, to `each`. Several processes compute the batches in turn.
     fn batches(
         &self,
         model: &Model,
         inputs: &mut InputReader,
-        quiet: bool,
+        (peers, quiet): (&Peers, bool),
         mut each: impl FnMut(String, Result<Vec<f32>>) -> Result<()>,
     ) -> Result<()> {
         let batch_size = super::batch_size(self.batch_size, model);
-        if inputs.are_texts() {
-            let mut texts = inputs.take_texts().into_iter().peekable();
-            while texts.peek().is_some() {
-                let batch: Vec<_> = texts.by_ref().take(batch_size).collect();
-                let good: Vec<String> = batch.iter().filter_map(|(_, text)| text.as_ref().ok().cloned()).collect();
-                let count = good.len();
-                let outputs = match count {
-                    0 => Vec::new(),
-                    _ => model.predict_with(good, Arguments::new().batch_size(batch_size))?.into_raw_vec_and_offset().0,
-                };
-                let mut rows = outputs.chunks(outputs.len().checked_div(count).unwrap_or(0).max(1));
-                for (place, text) in batch {
-                    each(place, text.map(|_| rows.next().unwrap_or_default().to_vec()))?;
-                }
-            }
-            return Ok(());
-        }
-        let sample = model.input_shape()?.known_sample();
-        let looks_light = quiet || !inputs.has_pictures;
         let mut progress = Progress::new(match inputs.count {
-            Some(count) if !quiet && self.output.is_some() && count > batch_size => Verbosity::Auto,
+            Some(count) if is_first(peers) && !quiet && self.output.is_some() && count > batch_size => Verbosity::Auto,
             _ => Verbosity::Silent,
         });
         progress.begin(inputs.count.map(|count| count.div_ceil(batch_size)));
+        let looks_light = quiet || !inputs.has_pictures;
+        let mut turns = peers.as_deref().map(Turns::new);
+        let mut texts = inputs.are_texts().then(|| inputs.take_texts().into_iter());
+        let mut show = |outputs: Vec<Outputs>| {
+            outputs.into_iter().try_for_each(|(name, note, output)| {
+                note.iter().for_each(|note| output::note(note));
+                each(name, output)
+            })
+        };
         for step in 1.. {
-            let batch = inputs.batch(batch_size);
+            let is_own = turns.as_ref().is_none_or(Turns::is_own);
+            let batch: Batch = match &mut texts {
+                Some(texts) => Batch::Texts(texts.by_ref().take(batch_size).collect()),
+                None => Batch::Numbers(inputs.batch(batch_size, !is_own)),
+            };
             if batch.is_empty() {
                 break;
             }
-            let mut numbers = Vec::new();
-            for input in &batch {
-                if let Ok(values) = &input.values {
-                    if !looks_light {
-                        self.check_light(model, &input.name, values);
+            match &mut turns {
+                None => show(self.outputs(model, batch, batch_size, looks_light)?)?,
+                Some(turns) => {
+                    if is_own {
+                        let outputs = self.outputs(model, batch, batch_size, looks_light)?;
+                        let sent: Vec<Predicted> = outputs.into_iter().map(Predicted::of).collect();
+                        turns.put(&serde_json::to_vec(&sent).map_err(|error| Error::Syntax(error.to_string()))?);
                     }
-                    numbers.extend_from_slice(values);
+                    turns.next(|bytes| show(Predicted::received(bytes)?))?;
                 }
             }
-            let count = batch.iter().filter(|input| input.values.is_ok()).count();
-            let outputs = if count == 0 {
-                Vec::new()
-            } else {
-                let sizes = sample.as_ref().map_err(|_| Error::shape("a known input shape", "an open one"))?;
-                let x = Samples::new([&[count], sizes.as_slice()].concat(), numbers)?;
-                model.predict_with(x, Arguments::new().batch_size(batch_size))?.into_raw_vec_and_offset().0
-            };
-            let mut rows = outputs.chunks(outputs.len().checked_div(count).unwrap_or(0).max(1));
-            for input in batch {
-                let output = input.values.map(|_| rows.next().unwrap_or_default().to_vec());
-                each(input.name, output)?;
-            }
             progress.step(step, &[]);
+        }
+        if let Some(turns) = &mut turns {
+            turns.finish(|bytes| show(Predicted::received(bytes)?))?;
         }
         progress.end::<f64>(&[]);
         Ok(())
     }
 
-    /// Notes pictures that look inverted for a model trained on MNIST.
-    fn check_light(&self, model: &Model, name: &str, values: &[f32]) {
+    /// For each input of a batch its name, a note about it, and the outputs or why there are none.
+    fn outputs(&self, model: &Model, batch: Batch, batch_size: usize, looks_light: bool) -> Result<Vec<Outputs>> {
+        let predict = |x: Samples| model.predict_with(x, Arguments::new().batch_size(batch_size));
+        let (inputs, outputs): (Vec<(String, Option<String>, Result<()>)>, _) = match batch {
+            Batch::Texts(texts) => {
+                let good: Vec<String> = texts.iter().filter_map(|(_, text)| text.as_ref().ok().cloned()).collect();
+                let outputs = if good.is_empty() { None } else { Some(predict(good.into_samples()?)?) };
+                (texts.into_iter().map(|(name, text)| (name, None, text.map(drop))).collect(), outputs)
+            }
+            Batch::Numbers(inputs) => {
+                let note = |input: &NamedInput| match &input.values {
+                    Ok(values) if !looks_light => self.check_light(model, &input.name, values),
+                    _ => None,
+                };
+                let notes: Vec<Option<String>> = inputs.iter().map(note).collect();
+                let good: Vec<&Vec<f32>> = inputs.iter().filter_map(|input| input.values.as_ref().ok()).collect();
+                let outputs = if good.is_empty() {
+                    None
+                } else {
+                    let sizes = model.input_shape()?.known_sample();
+                    let sizes = sizes.map_err(|_| Error::shape("a known input shape", "an open one"))?;
+                    let numbers: Vec<f32> = good.iter().copied().flatten().copied().collect();
+                    Some(predict(Samples::new([&[good.len()], sizes.as_slice()].concat(), numbers)?)?)
+                };
+                let named = inputs.into_iter().zip(notes);
+                (named.map(|(input, note)| (input.name, note, input.values.map(drop))).collect(), outputs)
+            }
+        };
+        let outputs = outputs.map_or_else(Vec::new, |outputs| outputs.into_raw_vec_and_offset().0);
+        let count = inputs.iter().filter(|(.., input)| input.is_ok()).count();
+        let mut rows = outputs.chunks(outputs.len().checked_div(count).unwrap_or(0).max(1));
+        let row = |(name, note, input): (String, Option<String>, Result<()>)| {
+            (name, note, input.map(|()| rows.next().unwrap_or_default().to_vec()))
+        };
+        Ok(inputs.into_iter().map(row).collect())
+    }
+
+    /// A note for a picture that looks inverted for a model trained on MNIST.
+    fn check_light(&self, model: &Model, name: &str, values: &[f32]) -> Option<String> {
         let grey = model.input_shape().is_ok_and(|shape| matches!(shape.sample(), [_, _] | [_, _, Some(1)]));
         let info = model.data_info();
         let may_be_digits = info.dataset.as_deref().is_some_and(|name| name.contains("mnist")) || info.is_empty();
         let range = model.pixel_range();
         let mean = values.iter().map(|value| range.share_of(*value)).sum::<f32>() / values.len().max(1) as f32;
-        if grey && may_be_digits && !self.invert && mean > 0.5 {
-            output::note(&format!(
+        (grey && may_be_digits && !self.invert && mean > 0.5).then(|| {
+            format!(
                 "`{}` is mostly light; a model trained on MNIST expects light digits on a dark ground (--invert)",
                 brasa::text::printable(name)
-            ));
-        }
+            )
+        })
     }
 
-    fn array(&self, model: &Model, input: &Path, output: &Path, quiet: bool) -> Result<()> {
+    fn array(&self, model: &Model, input: &Path, output: &Path, (peers, quiet): (&Peers, bool)) -> Result<()> {
         let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };
         let arguments = Arguments::new().batch_size(super::batch_size(self.batch_size, model)).verbose(verbosity);
+        let arguments = peers.iter().fold(arguments, |arguments, peers| arguments.distributed(peers.clone()));
         let x = rows(input)?;
+        if !is_first(peers) {
+            return model.predict_each(&*x, arguments, |_, _| Ok(())).map(|_| ());
+        }
         let shape = write_atomically(output, |file| {
             let (mut sink, mut writer) = (Some(file), None);
             let shape = model.predict_each(&*x, arguments, |shape, values| {
@@ -407,7 +459,7 @@ impl Predict {
     }
 
     /// Predicts with several inputs and outputs, by name; a single input can have any name.
-    fn arrays(&self, model: &Model, input: &Path, output: &Path) -> Result<()> {
+    fn arrays(&self, model: &Model, input: &Path, output: &Path, peers: &Peers) -> Result<()> {
         let names = model.input_keys();
         let x = match &names[..] {
             [_] if !is_npz(input) => vec![load_npy(input)?],
@@ -426,7 +478,14 @@ impl Predict {
                 arrays.collect::<Result<Vec<_>>>()?
             }
         };
-        let outputs = model.predict_all_with(&x, super::batch_size(self.batch_size, model))?;
+        let batch_size = super::batch_size(self.batch_size, model);
+        let outputs = match peers {
+            Some(peers) => all_together(model, &x, batch_size, &**peers)?,
+            None => model.predict_all_with(&x, batch_size)?,
+        };
+        if !is_first(peers) {
+            return Ok(());
+        }
         let names = numbered(model.output_keys());
         let shapes: Vec<Vec<usize>> = outputs.iter().map(|output| output.shape().to_vec()).collect();
         match &outputs[..] {
@@ -452,6 +511,96 @@ impl Predict {
     }
 }
 
+/// Inputs that are predicted together.
+enum Batch {
+    Texts(Vec<NamedText>),
+    Numbers(Vec<NamedInput>),
+}
+
+impl Batch {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Texts(texts) => texts.is_empty(),
+            Self::Numbers(inputs) => inputs.is_empty(),
+        }
+    }
+}
+
+/// An input's name, a note about it, and its outputs or the error.
+type Outputs = (String, Option<String>, Result<Vec<f32>>);
+
+/// The same as processes exchange it, with the bits of the numbers.
+#[derive(Serialize, Deserialize)]
+struct Predicted {
+    input: String,
+    note: Option<String>,
+    output: std::result::Result<Vec<u32>, String>,
+}
+
+impl Predicted {
+    fn of((input, note, output): Outputs) -> Self {
+        let output = output.map(|row| row.into_iter().map(f32::to_bits).collect());
+        Self { input, note, output: output.map_err(|error| error.to_string()) }
+    }
+
+    fn received(bytes: &[u8]) -> Result<Vec<Outputs>> {
+        let sent: Vec<Self> = serde_json::from_slice(bytes).map_err(|error| Error::Syntax(error.to_string()))?;
+        let outputs = |Self { input, note, output }: Self| {
+            let row = output.map(|bits| bits.into_iter().map(f32::from_bits).collect());
+            (input, note, row.map_err(Error::Syntax))
+        };
+        Ok(sent.into_iter().map(outputs).collect())
+    }
+}
+
+/// All outputs for all inputs; the processes compute the batches in turn, and the first has the outputs of all.
+fn all_together(model: &Model, x: &[Samples], batch_size: usize, peers: &dyn Communicator) -> Result<Vec<ArrayD<f32>>> {
+    if model.is_stateful() {
+        return Err(Error::unsupported("distributed prediction of stateful layers", "layers without `stateful`"));
+    }
+    let count = x.first().map_or(0, Samples::len);
+    // All are refused as in one process.
+    if let Some(other) = x.iter().find(|samples| samples.len() != count) {
+        return Err(Error::data("the inputs", format!("{count} samples in each"), other.len()));
+    }
+    if count == 0 {
+        return model.predict_all_with(x, batch_size);
+    }
+    let mut turns = Turns::new(peers);
+    let mut parts: Vec<Vec<ArrayD<f32>>> = Vec::new();
+    let mut receive = |bytes: &[u8]| {
+        if peers.rank() > 0 {
+            return Ok(());
+        }
+        let sent: Vec<(Vec<usize>, Vec<u32>)> =
+            serde_json::from_slice(bytes).map_err(|error| Error::Syntax(error.to_string()))?;
+        let arrays = sent.into_iter().map(|(shape, bits)| {
+            let numbers = bits.into_iter().map(f32::from_bits).collect();
+            ArrayD::from_shape_vec(shape.clone(), numbers).map_err(|error| Error::shape(format!("{shape:?}"), error))
+        });
+        parts.push(arrays.collect::<Result<_>>()?);
+        Ok(())
+    };
+    for start in (0..count).step_by(batch_size) {
+        if turns.is_own() {
+            let batch = x.iter().map(|samples| samples.slice(start..count.min(start.saturating_add(batch_size))));
+            let outputs = model.predict_all_with(&batch.collect::<Result<Vec<_>>>()?, batch_size)?;
+            let bits = |output: &ArrayD<f32>| output.iter().map(|number| number.to_bits()).collect::<Vec<_>>();
+            let sent: Vec<_> = outputs.iter().map(|output| (output.shape(), bits(output))).collect();
+            turns.put(&serde_json::to_vec(&sent).map_err(|error| Error::Syntax(error.to_string()))?);
+        }
+        turns.next(&mut receive)?;
+    }
+    turns.finish(&mut receive)?;
+    let outputs = parts.first().map_or(0, Vec::len);
+    let joined = (0..outputs).map(|index| {
+        let views: Vec<_> = parts.iter().filter_map(|part| part.get(index)).map(|array| array.view()).collect();
+        let joined = ndarray::concatenate(ndarray::Axis(0), &views);
+        joined.map_err(|error| Error::data("the outputs", "the same sizes in every batch, as in the first", error))
+    });
+    joined.collect()
+}
+
 /// Appends numbers to duplicate names.
 fn numbered(names: Vec<String>) -> Vec<String> {
     let mut taken = HashSet::with_capacity(names.len());
@@ -471,6 +620,11 @@ fn numbered(names: Vec<String>) -> Vec<String> {
         }
     };
     names.into_iter().map(free).collect()
+}
+
+/// Whether the argument stands for standard input.
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new(STDIN)
 }
 
 fn is_npz(path: &Path) -> bool {

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use brasa::burn::tensor::Device;
 use brasa::callbacks::ProgressBar;
 use brasa::distributed::{Communicator, broadcast};
 use brasa::metrics::Score;
@@ -23,6 +22,7 @@ use super::help::{DATA, RUN, TRAINING, examples};
 use super::interrupt::{self, INTERRUPTED};
 use super::model_file::{DataOverrides, model_file};
 use super::prepared::model_and_data;
+use super::ranks::{Peers, Ranks, together};
 use super::report::RunResults;
 use super::run_dir::{HistoryFile, RunDir};
 use super::table::Table;
@@ -120,12 +120,11 @@ pub struct Train {
     /// Train nothing, but try learning rates from 1e-7 to 10 and propose one; with --out also as a picture,
     /// lr_finder.svg.
     #[arg(long, conflicts_with_all = ["resume", "checkpoint_freq", "epochs"])]
+    #[cfg_attr(feature = "mpi", arg(conflicts_with = "distributed"))]
     find_lr: bool,
 
-    /// Train together with the other processes that mpirun has started, each with a part of every batch.
-    #[cfg(feature = "mpi")]
-    #[arg(long, conflicts_with = "find_lr", help_heading = RUN)]
-    distributed: bool,
+    #[command(flatten)]
+    ranks: Ranks,
 
     #[command(flatten)]
     compute: Compute,
@@ -143,54 +142,18 @@ fn fitted(model: &mut Model, recipe: &Recipe, data: &Loaded, fit: Fit<'_>) -> Re
     }
 }
 
-/// The connection to the processes that train together.
-type Peers = Option<Arc<dyn Communicator>>;
-
 impl Train {
     pub fn run(self, quiet: bool) -> Result<ExitCode> {
-        let peers = self.peers()?;
-        let result = match &peers {
+        let peers = self.ranks.join()?;
+        together(&peers, || match &peers {
             Some(peers) if peers.rank() > 0 => self.follow(peers),
             _ => self.lead(&peers, quiet),
-        };
-        if let (Err(error), Some(peers)) = (&result, &peers) {
-            peers.fail(error);
-        }
-        result
-    }
-
-    #[cfg(not(feature = "mpi"))]
-    fn peers(&self) -> Result<Peers> {
-        Ok(None)
-    }
-
-    #[cfg(feature = "mpi")]
-    fn peers(&self) -> Result<Peers> {
-        if !self.distributed {
-            return Ok(None);
-        }
-        Ok(Some(Arc::new(brasa::distributed::Mpi::new()?)))
-    }
-
-    #[cfg(not(feature = "mpi"))]
-    fn device(&self) -> Result<Device> {
-        self.compute.device()
-    }
-
-    /// The processes on one machine share its processors.
-    #[cfg(feature = "mpi")]
-    fn device(&self) -> Result<Device> {
-        if !self.distributed {
-            return self.compute.device();
-        }
-        // Set by Open MPI, and by MPICH.
-        let here = ["OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS"].iter().find_map(|name| std::env::var(name).ok());
-        self.compute.shared_by(here.and_then(|here| here.parse().ok()).unwrap_or(1)).device()
+        })
     }
 
     /// Trains as one of the ranks but the first, which has the recipe, and writes and shows everything.
     fn follow(&self, peers: &Arc<dyn Communicator>) -> Result<ExitCode> {
-        let device = self.device()?;
+        let device = self.ranks.device(&self.compute)?;
         let text = String::from_utf8(broadcast(&**peers, None)?);
         let text = text.map_err(|_| Error::rank(0, "a recipe that is not Unicode"))?;
         if text.is_empty() {
@@ -219,7 +182,7 @@ impl Train {
     }
 
     fn lead(&self, peers: &Peers, quiet: bool) -> Result<ExitCode> {
-        let device = self.device()?;
+        let device = self.ranks.device(&self.compute)?;
         if self.find_lr {
             let recipe = Recipe::from_document(&self.document(None)?)?;
             find_lr::run(&recipe, &device, self.out.as_deref(), self.json, quiet)?;

@@ -58,6 +58,8 @@
 #[cfg(feature = "mpi")]
 mod mpi;
 mod threads;
+mod timed;
+mod turns;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -68,6 +70,8 @@ use crate::error::{Error, Result};
 #[cfg(feature = "mpi")]
 pub use mpi::Mpi;
 pub use threads::{ThreadRank, threads};
+pub use timed::{Pace, Timed, Traffic};
+pub use turns::Turns;
 
 /// A group of processes (ranks) that compute together.
 ///
@@ -136,6 +140,23 @@ pub(crate) fn halves(number: u64) -> [f64; 2] {
     [(number >> 32) as f64, (number & 0xffff_ffff) as f64]
 }
 
+/// The bytes in each number of an exchange of bytes: six are an integer that a double holds exactly.
+const BYTES: usize = 6;
+
+/// The most numbers of one exchange of [`in_order`], unless one rank has more.
+const WINDOW: usize = 1 << 19;
+
+/// Bytes as numbers that a sum with zeros keeps exactly.
+fn packed(bytes: &[u8]) -> impl Iterator<Item = f64> {
+    bytes.chunks(BYTES).map(|bytes| bytes.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte)) as f64)
+}
+
+/// The bytes in [`packed`] numbers.
+fn unpacked(numbers: &[f64], length: usize) -> Vec<u8> {
+    let bytes = numbers.iter().flat_map(|number| (*number as u64).to_le_bytes().into_iter().take(BYTES));
+    bytes.take(length).collect()
+}
+
 /// The bytes of rank 0, on all ranks; those of the others are not read.
 ///
 /// # Errors
@@ -146,15 +167,59 @@ pub fn broadcast(peers: &dyn Communicator, bytes: Option<Vec<u8>>) -> Result<Vec
     let mut length = [bytes.len() as f64];
     peers.all_reduce_f64(&mut length)?;
     let length = length[0] as usize;
-    // Six bytes are an integer that a double holds exactly.
-    let mut words = vec![0.0; length.div_ceil(6)];
-    for (word, bytes) in words.iter_mut().zip(bytes.chunks(6)) {
-        *word = bytes.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte)) as f64;
+    let mut numbers = vec![0.0; length.div_ceil(BYTES)];
+    numbers.iter_mut().zip(packed(&bytes)).for_each(|(number, own)| *number = own);
+    peers.all_reduce_f64(&mut numbers)?;
+    Ok(unpacked(&numbers, length))
+}
+
+/// Calls `each` with every rank and its bytes, in the order of ranks; on all ranks the same.
+///
+/// ```
+/// use brasa::distributed::{in_order, threads};
+/// let greet = |peers: &dyn brasa::distributed::Communicator| {
+///     let mut all = Vec::new();
+///     in_order(peers, format!("rank {}", peers.rank()).as_bytes(), |_, bytes| {
+///         all.push(String::from_utf8_lossy(bytes).into_owned());
+///         Ok(())
+///     })?;
+///     brasa::Result::Ok(all)
+/// };
+/// let all = std::thread::scope(|scope| {
+///     let ranks: Vec<_> = threads(2).into_iter().map(|rank| scope.spawn(move || greet(&*rank))).collect();
+///     ranks.into_iter().map(|rank| rank.join().unwrap().unwrap()).collect::<Vec<_>>()
+/// });
+/// assert_eq!(all[0], ["rank 0", "rank 1"]);
+/// assert_eq!(all[1], all[0]);
+/// ```
+///
+/// # Errors
+/// As [`Communicator::all_reduce`], and those of `each`.
+pub fn in_order(peers: &dyn Communicator, own: &[u8], mut each: impl FnMut(usize, &[u8]) -> Result<()>) -> Result<()> {
+    let lengths: Vec<usize> = gather(peers, &[own.len() as f64])?.iter().map(|length| length[0] as usize).collect();
+    let mut first = 0;
+    while first < lengths.len() {
+        // As many ranks as fit in one exchange, and one at least.
+        let (mut end, mut count) = (first, 0usize);
+        while end < lengths.len() && (end == first || count + lengths[end].div_ceil(BYTES) <= WINDOW) {
+            count += lengths[end].div_ceil(BYTES);
+            end += 1;
+        }
+        let mut numbers = vec![0.0; count];
+        if (first..end).contains(&peers.rank()) {
+            let start: usize = lengths[first..peers.rank()].iter().map(|length| length.div_ceil(BYTES)).sum();
+            numbers[start..].iter_mut().zip(packed(own)).for_each(|(number, own)| *number = own);
+        }
+        peers.all_reduce_f64(&mut numbers)?;
+        let mut rest = &numbers[..];
+        for (rank, length) in (first..end).zip(&lengths[first..end]) {
+            let (of_rank, others) = rest.split_at(length.div_ceil(BYTES));
+            rest = others;
+            each(rank, &unpacked(of_rank, *length))?;
+        }
+        first = end;
     }
-    peers.all_reduce_f64(&mut words)?;
-    let mut bytes: Vec<u8> = words.iter().flat_map(|word| (*word as u64).to_le_bytes().into_iter().take(6)).collect();
-    bytes.truncate(length);
-    Ok(bytes)
+    Ok(())
 }
 
 /// The part of a batch that a rank computes: `count` samples from `first` on. Parts differ in size by at most one.
@@ -216,6 +281,26 @@ mod tests {
             });
             assert_eq!(received, vec![bytes.clone(); 3]);
         }
+    }
+
+    #[test]
+    fn bytes_of_all_ranks_arrive_in_order() {
+        // The second has more than one exchange takes, the third nothing.
+        let of = |rank: usize| -> Vec<u8> {
+            let length = [10, WINDOW * BYTES + 1, 0, 7][rank];
+            (0..length).map(|i| (i * 31 + rank) as u8).collect()
+        };
+        let received = on_ranks(4, |peers| {
+            let mut all = Vec::new();
+            let receive = |rank, bytes: &[u8]| {
+                all.push((rank, bytes.to_vec()));
+                Ok(())
+            };
+            in_order(peers, &of(peers.rank()), receive).unwrap();
+            all
+        });
+        let expected: Vec<_> = (0..4).map(|rank| (rank, of(rank))).collect();
+        assert!(received.into_iter().all(|all| all == expected));
     }
 
     #[test]

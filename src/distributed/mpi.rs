@@ -1,5 +1,6 @@
 //! Ranks that are processes started by `mpirun`.
 
+use std::process;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -20,6 +21,9 @@ const AT_ONCE: usize = 1 << 24;
 /// The time that a rank waits for the others while it polls without a pause, and the pause after that.
 const BUSY: Duration = Duration::from_micros(200);
 const PAUSE: Duration = Duration::from_micros(50);
+
+/// The time that MPI has to end the processes before this one ends by itself: a host that is gone cannot answer.
+const TO_END: Duration = Duration::from_secs(30);
 
 /// The processes that `mpirun` has started.
 ///
@@ -181,5 +185,9 @@ fn sum<T: Equivalence + Copy + Default>(world: &SimpleCommunicator, numbers: &[T
 #[allow(clippy::print_stderr)] // No caller is left to say it.
 fn end_all(world: &SimpleCommunicator, reason: &str) -> ! {
     eprintln!("error: rank {}: {reason}", world.rank());
+    let _ = thread::Builder::new().spawn(|| {
+        thread::sleep(TO_END);
+        process::abort()
+    });
     world.abort(1)
 }

@@ -1,9 +1,11 @@
 //! Classification report: confusion matrix, scores by class, and the worst mistakes.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::datasets::{Samples, Source, TableInfo, read_samples};
-use crate::error::Result;
+use crate::distributed::{Communicator, PanicGuard, in_order};
+use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::shape::check_count;
 use crate::text::{printable, with_commas};
@@ -57,6 +59,23 @@ pub struct Mistake {
     pub words: Option<String>,
 }
 
+/// A mistake as ranks exchange it: index, class, predicted class, the bits of its numbers, words.
+type Sent = (usize, usize, usize, [u32; 2], Vec<u32>, Option<String>);
+
+impl Mistake {
+    fn sent(self) -> Sent {
+        let bits = [self.probability, self.confidence].map(f32::to_bits);
+        let input = self.input.into_iter().map(f32::to_bits).collect();
+        (self.index, self.class, self.predicted, bits, input, self.words)
+    }
+
+    fn received((index, class, predicted, bits, input, words): Sent) -> Self {
+        let [probability, confidence] = bits.map(f32::from_bits);
+        let input = input.into_iter().map(f32::from_bits).collect();
+        Self { index, class, predicted, probability, confidence, input, words }
+    }
+}
+
 impl Classes {
     /// Predicts all samples and compares. `None` if the model is not a classifier: its targets are neither labels, nor
     /// one-hot rows, nor zeros and ones for a single output.
@@ -70,6 +89,54 @@ impl Classes {
         data: &S,
         batch_size: usize,
         names: &[String],
+    ) -> Result<Option<Self>> {
+        Self::own(model, data, batch_size, names, None)
+    }
+
+    /// As [`of`](Self::of), together with other ranks, which predict the batches in turn: all get the same as one
+    /// process. All pass the same arguments.
+    ///
+    /// ```
+    /// use brasa::distributed::threads;
+    /// use brasa::prelude::*;
+    /// use brasa::report::Classes;
+    /// let mut model = Sequential::new();
+    /// model.add(ActivationLayer::new("softmax").input_shape(2))?;
+    /// model.compile(Compile::new("sgd", "sparse_categorical_crossentropy"))?;
+    /// let data = Dataset::new(&ndarray::array![[1.0f32, 0.0], [0.0, 1.0], [1.0, 0.0]], vec![0usize, 1, 1])?;
+    /// let alone = Classes::of(&model, &data, 1, &[])?;
+    /// std::thread::scope(|scope| {
+    ///     for rank in threads(2) {
+    ///         let (model, data, alone) = (model.clone(), &data, &alone);
+    ///         scope.spawn(move || assert_eq!(Classes::distributed(&model, data, 1, &[], &rank).unwrap(), *alone));
+    ///     }
+    /// });
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`of`](Self::of); [`Error::Rank`] if another rank fails.
+    pub fn distributed<S: Source + ?Sized>(
+        model: &Model,
+        data: &S,
+        batch_size: usize,
+        names: &[String],
+        peers: &Arc<dyn Communicator>,
+    ) -> Result<Option<Self>> {
+        let _guard = PanicGuard(Some(peers.clone()));
+        let found = Self::own(model, data, batch_size, names, Some(&**peers));
+        if let Err(error) = &found {
+            peers.fail(error);
+        }
+        found
+    }
+
+    fn own<S: Source + ?Sized>(
+        model: &Model,
+        data: &S,
+        batch_size: usize,
+        names: &[String],
+        peers: Option<&dyn Communicator>,
     ) -> Result<Option<Self>> {
         if model.expect_single().is_err() {
             return Ok(None);
@@ -90,13 +157,20 @@ impl Classes {
         let edge = if model.gives_logits() || model.has_hinge_loss() { 0.0 } else { 0.5 };
         let mut found = Self::new(classes, names);
         found.input_shape = data.x_shape().to_vec();
-        for start in (0..data.len()).step_by(batch_size.max(1)) {
+        let mut fits = true;
+        'batches: for (turn, start) in (0..data.len()).step_by(batch_size.max(1)).enumerate() {
+            if peers.is_some_and(|peers| turn % peers.size() != peers.rank()) {
+                continue;
+            }
             let indices: Vec<usize> = (start..data.len().min(start.saturating_add(batch_size.max(1)))).collect();
             check_count(&[indices.len(), width])?;
             let (samples, y) = read_samples(data, &indices)?;
             let predicted = model.predict_with(samples.clone(), Predict::new().batch_size(batch_size))?;
             for (place, (target, row)) in y.chunks(targets.max(1)).zip(predicted.rows()).enumerate() {
-                let Some(class) = class_of(target, classes) else { return Ok(None) };
+                let Some(class) = class_of(target, classes) else {
+                    fits = false;
+                    break 'batches;
+                };
                 let row = row.to_vec();
                 let guess = match row.as_slice() {
                     [one] => usize::from(*one > edge),
@@ -122,7 +196,34 @@ impl Classes {
                 }
             }
         }
-        Ok(Some(found))
+        match peers {
+            Some(peers) => found.merged(fits, peers),
+            None => Ok(fits.then_some(found)),
+        }
+    }
+
+    /// The sums of what the ranks have counted, and the worst mistakes of all.
+    fn merged(mut self, fits: bool, peers: &dyn Communicator) -> Result<Option<Self>> {
+        let own = self.counts.iter().flatten().map(|count| *count as f64);
+        let mut numbers: Vec<f64> = own.chain([f64::from(u8::from(!fits))]).collect();
+        peers.all_reduce_f64(&mut numbers)?;
+        if numbers.pop().is_some_and(|misfits| misfits > 0.0) {
+            return Ok(None);
+        }
+        self.counts.iter_mut().flatten().zip(numbers).for_each(|(count, sum)| *count = sum as usize);
+        let own: Vec<Sent> = std::mem::take(&mut self.mistakes).into_iter().map(Mistake::sent).collect();
+        let own = serde_json::to_vec(&own).map_err(|error| Error::Syntax(error.to_string()))?;
+        let mut all = Vec::new();
+        in_order(peers, &own, |rank, bytes| {
+            let sent: Vec<Sent> =
+                serde_json::from_slice(bytes).map_err(|error| Error::rank(rank, error.to_string()))?;
+            all.extend(sent.into_iter().map(Mistake::received));
+            Ok(())
+        })?;
+        // Of equal ones the first samples are kept.
+        all.sort_by_key(|mistake| mistake.index);
+        all.into_iter().for_each(|mistake| self.keep(mistake));
+        Ok(Some(self))
     }
 
     fn new(classes: usize, names: &[String]) -> Self {

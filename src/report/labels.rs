@@ -1,9 +1,11 @@
 //! Scores of a multi-label classifier, label by label.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::classes::{harmonic_mean, score_table, share};
 use crate::datasets::{Source, read_samples};
+use crate::distributed::{Communicator, PanicGuard};
 use crate::error::Result;
 use crate::model::Model;
 use crate::shape::check_count;
@@ -45,6 +47,54 @@ impl Labels {
         batch_size: usize,
         names: &[String],
     ) -> Result<Option<Self>> {
+        Self::own(model, data, batch_size, names, None)
+    }
+
+    /// As [`of`](Self::of), together with other ranks, which predict the batches in turn: all get the same as one
+    /// process. All pass the same arguments.
+    ///
+    /// ```
+    /// use brasa::distributed::threads;
+    /// use brasa::prelude::*;
+    /// use brasa::report::Labels;
+    /// let mut model = Sequential::new();
+    /// model.add(ActivationLayer::new("sigmoid").input_shape(2))?;
+    /// model.compile(Compile::new("sgd", "binary_crossentropy"))?;
+    /// let data = Dataset::new(&ndarray::array![[2.0f32, -1.0], [1.0, 1.0]], &ndarray::array![[1u8, 0], [0, 1]])?;
+    /// let alone = Labels::of(&model, &data, 1, &[])?;
+    /// std::thread::scope(|scope| {
+    ///     for rank in threads(2) {
+    ///         let (model, data, alone) = (model.clone(), &data, &alone);
+    ///         scope.spawn(move || assert_eq!(Labels::distributed(&model, data, 1, &[], &rank).unwrap(), *alone));
+    ///     }
+    /// });
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`of`](Self::of); [`Error::Rank`](crate::Error::Rank) if another rank fails.
+    pub fn distributed<S: Source + ?Sized>(
+        model: &Model,
+        data: &S,
+        batch_size: usize,
+        names: &[String],
+        peers: &Arc<dyn Communicator>,
+    ) -> Result<Option<Self>> {
+        let _guard = PanicGuard(Some(peers.clone()));
+        let found = Self::own(model, data, batch_size, names, Some(&**peers));
+        if let Err(error) = &found {
+            peers.fail(error);
+        }
+        found
+    }
+
+    fn own<S: Source + ?Sized>(
+        model: &Model,
+        data: &S,
+        batch_size: usize,
+        names: &[String],
+        peers: Option<&dyn Communicator>,
+    ) -> Result<Option<Self>> {
         let Meaning::Labels { .. } = model.meaning() else { return Ok(None) };
         let output = model.output_shape()?.known_sample()?;
         let outputs = check_count(&output)?;
@@ -63,19 +113,43 @@ impl Labels {
             exact: 0,
         };
         let batch_size = batch_size.max(1);
-        for start in (0..data.len()).step_by(batch_size) {
+        let mut fits = true;
+        'batches: for (turn, start) in (0..data.len()).step_by(batch_size).enumerate() {
+            if peers.is_some_and(|peers| turn % peers.size() != peers.rank()) {
+                continue;
+            }
             let indices: Vec<usize> = (start..data.len().min(start.saturating_add(batch_size))).collect();
             check_count(&[indices.len(), width])?;
             let (samples, y) = read_samples(data, &indices)?;
             let predicted = model.predict_with(samples, Predict::new().batch_size(batch_size))?;
             for (target, row) in y.chunks(targets.max(1)).zip(predicted.rows()) {
                 if target.iter().any(|value| *value != 0.0 && *value != 1.0) {
-                    return Ok(None);
+                    fits = false;
+                    break 'batches;
                 }
                 found.count(target, &model.meaning().probabilities(&row.to_vec()).unwrap_or_default());
             }
         }
-        Ok(Some(found))
+        match peers {
+            Some(peers) => found.merged(fits, peers),
+            None => Ok(fits.then_some(found)),
+        }
+    }
+
+    /// The sums of what the ranks have counted.
+    fn merged(mut self, fits: bool, peers: &dyn Communicator) -> Result<Option<Self>> {
+        let number = |count: &usize| *count as f64;
+        let lists = [&self.true_positives, &self.false_positives, &self.false_negatives];
+        let own = lists.into_iter().flatten().map(number);
+        let mut numbers: Vec<f64> = own.chain([number(&self.exact), f64::from(u8::from(!fits))]).collect();
+        peers.all_reduce_f64(&mut numbers)?;
+        if numbers.pop().is_some_and(|misfits| misfits > 0.0) {
+            return Ok(None);
+        }
+        let lists = [&mut self.true_positives, &mut self.false_positives, &mut self.false_negatives];
+        let counts = lists.into_iter().flatten().chain([&mut self.exact]);
+        counts.zip(numbers).for_each(|(count, sum)| *count = sum as usize);
+        Ok(Some(self))
     }
 
     fn count(&mut self, target: &[f32], probabilities: &[f32]) {

@@ -1,12 +1,15 @@
 //! `predict`: the model's outputs for inputs.
 
+use std::sync::Arc;
+
 use ndarray::ArrayD;
 
 use super::evaluate::check_not_empty;
 use super::hooks::Hooks;
-use super::progress::Verbosity;
+use super::progress::{Progress, Verbosity};
 use crate::callbacks::{Callback, Context, Params};
 use crate::datasets::{Column, IntoSamples, Rows};
+use crate::distributed::{Communicator, PanicGuard, Turns, agree};
 use crate::error::{Error, Result};
 use crate::layers::Layer;
 use crate::memory::check_room;
@@ -20,6 +23,7 @@ pub struct Predict<'a> {
     batch_size: Option<usize>,
     verbose: Option<Verbosity>,
     callbacks: Vec<Box<dyn Callback + 'a>>,
+    peers: Option<Arc<dyn Communicator>>,
 }
 
 impl<'a> Predict<'a> {
@@ -47,6 +51,35 @@ impl<'a> Predict<'a> {
     #[must_use]
     pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
         self.callbacks.push(Box::new(callback));
+        self
+    }
+
+    /// Predicts together with other processes, which compute the batches in turn; see
+    /// [`distributed`](crate::distributed). All ranks pass the same inputs and get all outputs, with the bits of one
+    /// process. Callbacks see the batches of their own rank.
+    ///
+    /// ```
+    /// use brasa::distributed::threads;
+    /// use brasa::prelude::*;
+    /// use brasa::training::Predict;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(1).input_shape(2))?;
+    /// let x = ndarray::Array::<f32, _>::ones((5, 2));
+    /// let alone = model.predict(&x)?;
+    /// std::thread::scope(|scope| {
+    ///     for rank in threads(2) {
+    ///         let (model, x, alone) = (model.clone(), &x, &alone);
+    ///         scope.spawn(move || {
+    ///             let together = model.predict_with(x, Predict::new().batch_size(2).distributed(rank)).unwrap();
+    ///             assert_eq!(together, *alone);
+    ///         });
+    ///     }
+    /// });
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    #[must_use]
+    pub fn distributed(mut self, communicator: Arc<dyn Communicator>) -> Self {
+        self.peers = Some(communicator);
         self
     }
 }
@@ -159,17 +192,52 @@ impl Model {
         &self,
         x: &dyn Rows,
         predict: Predict<'_>,
+        each: impl FnMut(&[usize], &[f32]) -> Result<()>,
+    ) -> Result<Vec<usize>> {
+        let peers = predict.peers.clone();
+        let _guard = PanicGuard(peers.clone());
+        let sizes = self.predicted_each(x, predict, each);
+        if let (Err(error), Some(peers)) = (&sizes, peers) {
+            peers.fail(error);
+        }
+        sizes
+    }
+
+    fn predicted_each(
+        &self,
+        x: &dyn Rows,
+        predict: Predict<'_>,
         mut each: impl FnMut(&[usize], &[f32]) -> Result<()>,
     ) -> Result<Vec<usize>> {
         let (sample, output, batch_size) = self.prediction_sizes(x, predict.batch_size, 0)?;
-        let params = Params { batch_size, steps: x.len().div_ceil(batch_size), ..Params::default() };
+        let is_first = predict.peers.as_ref().is_none_or(|peers| peers.rank() == 0);
+        let mut turns = None;
+        if let Some(peers) = predict.peers.as_deref() {
+            if self.is_stateful() {
+                return Err(Error::unsupported(
+                    "distributed prediction of stateful layers",
+                    "layers without `stateful`",
+                ));
+            }
+            if output.is_none() {
+                let what = "distributed prediction of outputs whose sizes depend on the data";
+                return Err(Error::unsupported(what, "outputs of sizes that the model knows"));
+            }
+            agree(peers, "the number of samples or the batch size", &[x.len() as f64, batch_size as f64])?;
+            turns = Some(Turns::new(peers));
+        }
+        let params = Params { batch_size, steps: x.len().div_ceil(batch_size), is_first, ..Params::default() };
         let mut hooks = Hooks::new(predict.callbacks, params)?;
+        if !is_first {
+            hooks.without_writers();
+        }
         // Callbacks can change the model, which is borrowed immutably here: they get a copy.
         let mut copy = (!hooks.is_empty()).then(|| self.clone());
         if let Some(model) = &mut copy {
             hooks.call(model, None, None, |callback, context| callback.on_predict_begin(context))?;
         }
-        let mut progress = hooks.progress(predict.verbose.unwrap_or(Verbosity::Silent));
+        let verbosity = predict.verbose.filter(|_| is_first).unwrap_or(Verbosity::Silent);
+        let mut progress = if is_first { hooks.progress(verbosity) } else { Progress::new(verbosity) };
         progress.begin(Some(x.len().div_ceil(batch_size)));
         let mut sizes = output.map(|output| [&[x.len()], output.as_slice()].concat());
         let width: usize = sample.iter().product();
@@ -177,45 +245,63 @@ impl Model {
         // Callbacks see values of the layers; without them the compiled form computes, where there is one.
         let program = if copy.is_none() { self.program()? } else { None };
         for (index, start) in (0..x.len()).step_by(batch_size).enumerate() {
-            let indices: Vec<usize> = (start..x.len().min(start + batch_size)).collect();
-            let shape = [&[indices.len()], sample.as_slice()].concat();
-            let feeds = match &stage {
-                Some(stage) => {
-                    let column = Column::new(shape, x.gather_column(&indices)?.into_parts().1)?;
-                    stage.run(vec![column])?
-                }
-                None => {
-                    let mut numbers = ops::buffer(indices.len() * width);
-                    x.gather(&indices, &mut numbers)?;
-                    vec![Feed { sizes: shape, numbers }]
-                }
-            };
-            if let (Some(program), Some(sizes)) = (&program, &sizes) {
-                let outputs = self.compute(program, feeds, indices.len())?;
-                outputs.iter().try_for_each(|outputs| each(sizes, outputs))?;
-                outputs.into_iter().for_each(ops::give_back);
-                progress.step(index + 1, &[]);
-                continue;
-            }
-            let inputs = self.fed(feeds)?;
-            if let Some(model) = &mut copy {
-                hooks.call(model, None, None, |callback, context| callback.on_predict_batch_begin(context, index))?;
-            }
-            let outputs = copy.as_ref().unwrap_or(self).infer_outputs(inputs)?.remove(0);
-            let own = outputs.sizes();
-            let sizes = sizes.get_or_insert_with(|| [&[x.len()], &own[1..]].concat());
-            if own[1..] != sizes[1..] {
-                return Err(of_other_sizes(&own[1..], &sizes[1..]));
-            }
-            if let Some(model) = &mut copy {
-                let end = |callback: &mut dyn Callback, context: &mut Context<'_>| {
-                    callback.on_predict_batch_end(context, index, &outputs)
+            if turns.as_ref().is_none_or(Turns::is_own) {
+                let indices: Vec<usize> = (start..x.len().min(start + batch_size)).collect();
+                let shape = [&[indices.len()], sample.as_slice()].concat();
+                let feeds = match &stage {
+                    Some(stage) => {
+                        let column = Column::new(shape, x.gather_column(&indices)?.into_parts().1)?;
+                        stage.run(vec![column])?
+                    }
+                    None => {
+                        let mut numbers = ops::buffer(indices.len() * width);
+                        x.gather(&indices, &mut numbers)?;
+                        vec![Feed { sizes: shape, numbers }]
+                    }
                 };
-                hooks.call(model, None, None, end)?;
+                // Other ranks need them, too.
+                let mut put = |sizes: &[usize], outputs: &[f32]| match &mut turns {
+                    Some(turns) => {
+                        turns.put_numbers(outputs);
+                        Ok(())
+                    }
+                    None => each(sizes, outputs),
+                };
+                if let (Some(program), Some(sizes)) = (&program, &sizes) {
+                    let outputs = self.compute(program, feeds, indices.len())?;
+                    outputs.iter().try_for_each(|outputs| put(sizes, outputs))?;
+                    outputs.into_iter().for_each(ops::give_back);
+                } else {
+                    let inputs = self.fed(feeds)?;
+                    if let Some(model) = &mut copy {
+                        let begin = |callback: &mut dyn Callback, context: &mut Context<'_>| {
+                            callback.on_predict_batch_begin(context, index)
+                        };
+                        hooks.call(model, None, None, begin)?;
+                    }
+                    let outputs = copy.as_ref().unwrap_or(self).infer_outputs(inputs)?.remove(0);
+                    let own = outputs.sizes();
+                    let sizes = sizes.get_or_insert_with(|| [&[x.len()], &own[1..]].concat());
+                    if own[1..] != sizes[1..] {
+                        return Err(of_other_sizes(&own[1..], &sizes[1..]));
+                    }
+                    if let Some(model) = &mut copy {
+                        let end = |callback: &mut dyn Callback, context: &mut Context<'_>| {
+                            callback.on_predict_batch_end(context, index, &outputs)
+                        };
+                        hooks.call(model, None, None, end)?;
+                    }
+                    put(sizes, &outputs.to_vec()?)?;
+                    ops::recycle(outputs);
+                }
             }
-            each(sizes, &outputs.to_vec()?)?;
-            ops::recycle(outputs);
+            if let (Some(turns), Some(sizes)) = (&mut turns, &sizes) {
+                turns.next(|outputs| each(sizes, &Turns::numbers(outputs)))?;
+            }
             progress.step(index + 1, &[]);
+        }
+        if let (Some(turns), Some(sizes)) = (&mut turns, &sizes) {
+            turns.finish(|outputs| each(sizes, &Turns::numbers(outputs)))?;
         }
         progress.end::<f64>(&[]);
         if let Some(model) = &mut copy {

@@ -21,7 +21,7 @@ use super::trackers::Trackers;
 use super::{Fit, History};
 use crate::callbacks::{BatchResults, Callback, Context, Logs, Params};
 use crate::datasets::{Source, Weighted, split_index};
-use crate::distributed::{Communicator, PanicGuard, agree, gather, halves};
+use crate::distributed::{Communicator, Pace, PanicGuard, Timed, Traffic, agree, gather, halves};
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::layers::Layer;
@@ -122,6 +122,8 @@ pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
     /// The ranks that train together, and whether one of them is to stop.
     pub(super) peers: Option<Arc<dyn Communicator>>,
     pub(super) peers_stop: bool,
+    /// The same ranks, with the time of their exchanges.
+    pub(super) timed: Option<Arc<Timed>>,
 }
 
 impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
@@ -135,7 +137,8 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     ) -> Result<Self> {
         let train =
             if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
-        let peers = fit.peers.take();
+        let timed = fit.peers.take().map(|peers| Arc::new(Timed::new(peers)));
+        let peers = timed.clone().map(|timed| timed as Arc<dyn Communicator>);
         let mut seed = fit.seed.unwrap_or(model.seed());
         if let Some(peers) = &peers {
             seed = begin_together(model, data, &fit, seed, &fitted, stream, &**peers)?;
@@ -195,6 +198,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             seconds: 0.0,
             peers,
             peers_stop: false,
+            timed,
         })
     }
 
@@ -323,6 +327,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             self.trackers.reset();
             self.call(|callback, context| callback.on_epoch_begin(context, epoch))?;
         }
+        let before = self.timed.as_ref().map(|timed| timed.traffic());
         let step = Cell::new(first);
         // No batches are left in an epoch that a callback has stopped.
         let rest = if self.hooks.stopped.is_some() && first > 0 { steps } else { first };
@@ -365,7 +370,9 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let step = step.get();
         // A callback of one rank may have stopped training in the last batch.
         self.settle()?;
-        self.seconds += begin.elapsed().as_secs_f64();
+        let seconds = begin.elapsed().as_secs_f64();
+        self.seconds += seconds;
+        self.compare_ranks(epoch, step - first, seconds, before)?;
         // A stream that was left early may have been read to its end. Ranks know together whether it was.
         let is_left = self.fit.stop.is_stopped() || self.hooks.stopped.is_some();
         let ran_out = ran_out && (peers.is_some() || !is_left);
@@ -425,6 +432,16 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             stream.begin_pass();
             has_begun = true;
         }
+    }
+
+    /// Logs how evenly the ranks have shared an epoch's work.
+    fn compare_ranks(&self, epoch: usize, steps: usize, seconds: f64, before: Option<Traffic>) -> Result<()> {
+        let (Some(timed), Some(before)) = (&self.timed, before) else { return Ok(()) };
+        let pace = Pace::of(&**timed, seconds, timed.traffic().since(before))?.by_step(steps);
+        if timed.rank() == 0 && timed.size() > 1 {
+            tracing::info!("epoch {}: a step of {} ranks takes {pace}", epoch + 1, timed.size());
+        }
+        Ok(())
     }
 
     fn train_batch(&mut self, index: usize, mut host: HostBatch, place: Option<Place>) -> Result<()> {

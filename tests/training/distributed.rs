@@ -7,7 +7,7 @@ use brasa::distributed::{Communicator, threads};
 use brasa::metrics::AUC;
 use brasa::ndarray::{Array, ArrayD};
 use brasa::prelude::*;
-use brasa::training::{Checkpoint, Evaluate, History, StopHandle};
+use brasa::training::{Checkpoint, Evaluate, History, Predict, StopHandle};
 use brasa::{Error, Result};
 
 /// The communicator of a rank.
@@ -241,6 +241,43 @@ fn evaluate_gives_all_ranks_the_scores_of_one() {
         assert!((scores.loss - alone.loss).abs() < 1e-6);
         assert_eq!(scores.get("accuracy"), alone.get("accuracy"));
     }
+}
+
+/// Whole batches in turn: the bits of one process, with more ranks than batches too.
+#[test]
+fn predict_gives_all_ranks_the_outputs_of_one() {
+    let data = images(11);
+    let mut model = network(false);
+    model.fit(&data, quiet()).unwrap();
+    let alone = model.predict_with(data.x(), Predict::new().batch_size(2)).unwrap();
+    for ranks in [1, 2, 4, 7] {
+        let predict = |rank| model.clone().predict_with(data.x(), Predict::new().batch_size(2).distributed(rank));
+        for outputs in on_ranks(ranks, predict) {
+            assert_eq!(outputs.unwrap(), alone, "{ranks} ranks");
+        }
+    }
+}
+
+#[test]
+fn ranks_that_predict_something_else_are_named() {
+    let errors = on_ranks(3, |rank| {
+        let samples = if rank.rank() == 2 { 9 } else { 11 };
+        network(false).predict_with(images(samples).x(), Predict::new().distributed(rank)).unwrap_err().to_string()
+    });
+    let expected = "rank 2: the number of samples or the batch size differ from those of rank 0";
+    assert_eq!(errors, [expected; 3]);
+    // One whose disk is full while it writes ends the others.
+    let x = images(11).x();
+    let errors = on_ranks(2, |rank| {
+        let is_first = rank.rank() == 0;
+        let write = |_: &[usize], _: &[f32]| match is_first {
+            true => Err(Error::data("the disk", "space", "none")),
+            false => Ok(()),
+        };
+        let predict = Predict::new().batch_size(2).distributed(rank);
+        network(false).predict_each(&x, predict, write).unwrap_err().to_string()
+    });
+    assert_eq!(errors[1], "rank 0: data: the disk: expected space, received none");
 }
 
 /// Interrupted on one rank in the middle of an epoch, all ranks stop; the run resumes to the same bits.

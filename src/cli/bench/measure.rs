@@ -91,7 +91,7 @@ impl Workload {
     }
 
     /// Replaces random samples of one batch by the full number.
-    fn take_all_samples(&mut self) -> Result<()> {
+    pub fn take_all_samples(&mut self) -> Result<()> {
         if let Some(targets) = self.targets {
             let count = data::count(&self.model, self.batch_size)?;
             self.samples = data::made_up(&self.model, count, targets)?;
