@@ -239,16 +239,20 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     /// A stream's batches have run out after `steps` of an epoch; `false` if there were none, and training ends.
     fn run_out(&mut self, steps: usize) -> bool {
         let Some((stream, _)) = &mut self.stream else { return true };
+        let is_first = self.hooks.params.is_first;
         if steps == 0 {
             self.hooks.stopped = Some("the stream has no more batches".to_owned());
-            self.progress.println("the stream has no more batches");
+            if is_first {
+                self.progress.println("the stream has no more batches");
+            }
             return false;
         }
         match stream.steps.filter(|_| self.fit.steps_per_epoch.is_some()) {
-            Some(wanted) => {
+            Some(wanted) if is_first => {
                 let message = format!("the stream ran out after {steps} of {wanted} batches of an epoch");
                 self.progress.println(&message);
             }
+            Some(_) => {}
             None => stream.steps = Some(steps),
         }
         true

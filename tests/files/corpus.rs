@@ -270,7 +270,7 @@ macro_rules! attacks {
 
 attacks! {
     archive: 1500, legacy_h5: 1500, weights_h5: 2000, json_config: 8000, safetensors: 3000, idx: 3000, npy: 3000,
-    npz: 2000, shards: 2000, csv: 1000, parquet: 2000, image: 2000, recipe: 3000,
+    npz: 2000, shards: 1000, csv: 1000, parquet: 2000, image: 2000, recipe: 3000,
 }
 
 /// The seed files are valid: the readers above do read their contents.
