@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brasa::prelude::*;
+use brasa::training::Predict;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -35,7 +36,7 @@ fn run(file: &str, tokens: Option<usize>, length: Option<usize>) -> brasa::Resul
     let mut model = Sequential::new();
     model.add(layer.input_shape(1))?;
     let begun = Instant::now();
-    let indices = model.predict(lines)?;
+    let indices = model.predict_with(lines, Predict::new().batch_size(1024))?;
     let transformed = begun.elapsed().as_secs_f64();
     let sum: f64 = indices.iter().map(|index| f64::from(*index)).sum();
     Ok(serde_json::json!({ "adapt": adapted, "transform": transformed, "sum": sum }))
