@@ -384,7 +384,7 @@ impl Predict {
     /// For each input of a batch its name, a note about it, and the outputs or why there are none.
     fn outputs(&self, model: &Model, batch: Batch, batch_size: usize, looks_light: bool) -> Result<Vec<Outputs>> {
         let predict = |x: Samples| model.predict_with(x, Arguments::new().batch_size(batch_size));
-        let (inputs, outputs): (Vec<(String, Option<String>, Result<()>)>, _) = match batch {
+        let (inputs, outputs): (Vec<Read>, _) = match batch {
             Batch::Texts(texts) => {
                 let good: Vec<String> = texts.iter().filter_map(|(_, text)| text.as_ref().ok().cloned()).collect();
                 let outputs = if good.is_empty() { None } else { Some(predict(good.into_samples()?)?) };
@@ -412,9 +412,7 @@ impl Predict {
         let outputs = outputs.map_or_else(Vec::new, |outputs| outputs.into_raw_vec_and_offset().0);
         let count = inputs.iter().filter(|(.., input)| input.is_ok()).count();
         let mut rows = outputs.chunks(outputs.len().checked_div(count).unwrap_or(0).max(1));
-        let row = |(name, note, input): (String, Option<String>, Result<()>)| {
-            (name, note, input.map(|()| rows.next().unwrap_or_default().to_vec()))
-        };
+        let row = |(name, note, input): Read| (name, note, input.map(|()| rows.next().unwrap_or_default().to_vec()));
         Ok(inputs.into_iter().map(row).collect())
     }
 
@@ -526,7 +524,10 @@ impl Batch {
     }
 }
 
-/// An input's name, a note about it, and its outputs or the error.
+/// An input's name, a note about it, and whether it could be read.
+type Read = (String, Option<String>, Result<()>);
+
+/// The same, with its outputs.
 type Outputs = (String, Option<String>, Result<Vec<f32>>);
 
 /// The same as processes exchange it, with the bits of the numbers.

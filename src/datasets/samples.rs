@@ -385,7 +385,7 @@ impl Samples {
 
     /// All of it as one sample.
     #[cfg(feature = "shards")]
-    pub(super) fn as_one(mut self) -> Self {
+    pub(super) fn into_one(mut self) -> Self {
         self.shape.insert(0, 1);
         self
     }

@@ -73,7 +73,7 @@ fn what_shards_cannot_do_is_refused() {
     assert!(place.run("train shards.toml --find-lr").failure(1).contains("--find-lr"));
     place.write(
         "adapts.toml",
-        &RECIPE.replace("[[layers]]", "[[layers]]\nclass_name = \"Normalization\"\nadapt = true\n[[layers]]"),
+        RECIPE.replace("[[layers]]", "[[layers]]\nclass_name = \"Normalization\"\nadapt = true\n[[layers]]"),
     );
     assert!(place.run("train adapts.toml").failure(1).contains("adapt"));
 }

@@ -157,7 +157,7 @@ impl Member<'_> {
             return Err(Error::unsupported(format!("a key in {} of `{}`", self.place, self.file), supported));
         }
         match format {
-            "npy" => Ok(read_npy(&mut &*self.bytes, self.bytes.len() as u64, &name())?.as_one()),
+            "npy" => Ok(read_npy(&mut &*self.bytes, self.bytes.len() as u64, &name())?.into_one()),
             "json" | "jsn" => self.json(key),
             "txt" | "text" if !is_target => Samples::texts([1], vec![self.text()?.to_owned()]),
             "txt" | "text" => self.class(self.text()?),
