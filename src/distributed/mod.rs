@@ -177,13 +177,13 @@ pub fn broadcast(peers: &dyn Communicator, bytes: Option<Vec<u8>>) -> Result<Vec
 ///
 /// ```
 /// use brasa::distributed::{in_order, threads};
-/// let greet = |peers: &dyn brasa::distributed::Communicator| {
+/// let greet = |peers: &dyn brasa::distributed::Communicator| -> brasa::Result<Vec<String>> {
 ///     let mut all = Vec::new();
 ///     in_order(peers, format!("rank {}", peers.rank()).as_bytes(), |_, bytes| {
 ///         all.push(String::from_utf8_lossy(bytes).into_owned());
 ///         Ok(())
 ///     })?;
-///     brasa::Result::Ok(all)
+///     Ok(all)
 /// };
 /// let all = std::thread::scope(|scope| {
 ///     let ranks: Vec<_> = threads(2).into_iter().map(|rank| scope.spawn(move || greet(&*rank))).collect();

@@ -9,9 +9,9 @@ use crate::error::Result;
 ///
 /// ```
 /// use brasa::distributed::{Communicator, Turns, threads};
-/// let squares = |peers: &dyn Communicator| {
+/// let squares = |peers: &dyn Communicator| -> brasa::Result<Vec<u8>> {
 ///     let (mut turns, mut all) = (Turns::new(peers), Vec::new());
-///     let mut receive = |bytes: &[u8]| {
+///     let mut receive = |bytes: &[u8]| -> brasa::Result<()> {
 ///         all.extend_from_slice(bytes);
 ///         Ok(())
 ///     };
@@ -22,7 +22,7 @@ use crate::error::Result;
 ///         turns.next(&mut receive)?;
 ///     }
 ///     turns.finish(&mut receive)?;
-///     brasa::Result::Ok(all)
+///     Ok(all)
 /// };
 /// std::thread::scope(|scope| {
 ///     let ranks: Vec<_> = threads(2).into_iter().map(|rank| scope.spawn(move || squares(&*rank))).collect();
