@@ -1,6 +1,6 @@
 #![no_main]
 
-#[allow(dead_code)]
+#[allow(dead_code)] // Each target uses some of the readers.
 #[path = "../readers.rs"]
 mod readers;
 #[path = "../target.rs"]

@@ -57,7 +57,7 @@ impl Ranks {
         Ok(None)
     }
 
-    /// What this process computes with: those on one machine share its processors.
+    /// The compute settings of this process; processes on one machine share its processors.
     #[cfg(feature = "mpi")]
     pub fn share(&self, compute: Compute) -> Compute {
         if !self.distributed {
@@ -68,7 +68,7 @@ impl Ranks {
         compute.shared_by(here.and_then(|here| here.parse().ok()).unwrap_or(1))
     }
 
-    /// What this process computes with.
+    /// The compute settings of this process.
     #[cfg(not(feature = "mpi"))]
     pub fn share(&self, compute: Compute) -> Compute {
         compute

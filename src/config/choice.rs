@@ -16,7 +16,7 @@ macro_rules! describe_enum {
         #[non_exhaustive]
         $vis enum $name {
             $( $(#[$variant_doc])* $variant { $( $(#[$field_doc])* $field: $type ),* }, )*
-            /// A name that is none of these. It is kept until the model is built, whose error names the layer and lists the
+            /// An unknown name. It is kept until the model is built, whose error names the layer and lists the
             /// valid names, so that `.argument("name")` needs no `?`.
             Unknown(String),
         }
@@ -130,7 +130,7 @@ macro_rules! choice {
             #[default]
             $first,
             $( $(#[$doc])* $variant, )*
-            /// A name that is none of these. It is kept until the model is built, whose error names the layer and lists the
+            /// An unknown name. It is kept until the model is built, whose error names the layer and lists the
             /// valid names, so that `.argument("name")` needs no `?`.
             Unknown(String),
         }

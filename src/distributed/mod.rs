@@ -119,6 +119,16 @@ impl Drop for PanicGuard {
     }
 }
 
+/// Does the work of one rank, and tells the others if it fails or panics.
+pub(crate) fn together<T>(peers: Option<Arc<dyn Communicator>>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    let guard = PanicGuard(peers);
+    let result = work();
+    if let (Err(error), Some(peers)) = (&result, &guard.0) {
+        peers.fail(error);
+    }
+    result
+}
+
 /// The error of rank `own` without that number, which messages add.
 fn reason(own: usize, error: &Error) -> String {
     match error {

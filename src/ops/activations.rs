@@ -30,7 +30,7 @@ macro_rules! activations {
         #[non_exhaustive]
         pub enum Activation {
             $( $(#[$doc])* $variant, )*
-            /// A name that is none of these. It is kept until the model is built, whose error names the layer and lists the
+            /// An unknown name. It is kept until the model is built, whose error names the layer and lists the
             /// valid names, so that `.argument("name")` needs no `?`.
             Unknown(String),
         }

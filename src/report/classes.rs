@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::datasets::{Samples, Source, TableInfo, read_samples};
-use crate::distributed::{Communicator, PanicGuard, in_order};
+use crate::distributed::{Communicator, in_order, together};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::shape::check_count;
@@ -123,12 +123,7 @@ impl Classes {
         names: &[String],
         peers: &Arc<dyn Communicator>,
     ) -> Result<Option<Self>> {
-        let _guard = PanicGuard(Some(peers.clone()));
-        let found = Self::own(model, data, batch_size, names, Some(&**peers));
-        if let Err(error) = &found {
-            peers.fail(error);
-        }
-        found
+        together(Some(peers.clone()), || Self::own(model, data, batch_size, names, Some(&**peers)))
     }
 
     fn own<S: Source + ?Sized>(

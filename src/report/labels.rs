@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::classes::{harmonic_mean, score_table, share};
 use crate::datasets::{Source, read_samples};
-use crate::distributed::{Communicator, PanicGuard};
+use crate::distributed::{Communicator, together};
 use crate::error::Result;
 use crate::model::Model;
 use crate::shape::check_count;
@@ -80,12 +80,7 @@ impl Labels {
         names: &[String],
         peers: &Arc<dyn Communicator>,
     ) -> Result<Option<Self>> {
-        let _guard = PanicGuard(Some(peers.clone()));
-        let found = Self::own(model, data, batch_size, names, Some(&**peers));
-        if let Err(error) = &found {
-            peers.fail(error);
-        }
-        found
+        together(Some(peers.clone()), || Self::own(model, data, batch_size, names, Some(&**peers)))
     }
 
     fn own<S: Source + ?Sized>(

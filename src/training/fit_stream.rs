@@ -8,7 +8,7 @@ use super::run::Run;
 use super::streaming::{Shapes, Streaming};
 use super::{Fit, History};
 use crate::datasets::{Batches, Source, Stream};
-use crate::distributed::PanicGuard;
+use crate::distributed::together;
 use crate::error::{Error, Result};
 use crate::model::Model;
 
@@ -42,13 +42,7 @@ impl Model {
     /// As [`fit`](Self::fit); those of the stream; [`Error::Data`] for a batch of other shapes than the first's;
     /// [`Error::Argument`] for arguments that need samples by index: `batch_size`, `validation_split`, `sample_weight`.
     pub fn fit_stream(&mut self, stream: &Stream<'_>, fit: Fit<'_>) -> Result<History> {
-        let peers = fit.peers.clone();
-        let _guard = PanicGuard(peers.clone());
-        let history = self.fit_batches(stream, fit);
-        if let (Err(error), Some(peers)) = (&history, peers) {
-            peers.fail(error);
-        }
-        history
+        together(fit.peers.clone(), || self.fit_batches(stream, fit))
     }
 
     fn fit_batches(&mut self, stream: &Stream<'_>, fit: Fit<'_>) -> Result<History> {

@@ -9,7 +9,7 @@ use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
 use crate::callbacks::{Callback, Context, Params};
 use crate::datasets::{Column, IntoSamples, Rows};
-use crate::distributed::{Communicator, PanicGuard, Turns, agree};
+use crate::distributed::{Communicator, Turns, agree, together};
 use crate::error::{Error, Result};
 use crate::layers::Layer;
 use crate::memory::check_room;
@@ -194,13 +194,7 @@ impl Model {
         predict: Predict<'_>,
         each: impl FnMut(&[usize], &[f32]) -> Result<()>,
     ) -> Result<Vec<usize>> {
-        let peers = predict.peers.clone();
-        let _guard = PanicGuard(peers.clone());
-        let sizes = self.predicted_each(x, predict, each);
-        if let (Err(error), Some(peers)) = (&sizes, peers) {
-            peers.fail(error);
-        }
-        sizes
+        together(predict.peers.clone(), || self.predicted_each(x, predict, each))
     }
 
     fn predicted_each(

@@ -21,7 +21,7 @@ use super::trackers::Trackers;
 use super::{Fit, History};
 use crate::callbacks::{BatchResults, Callback, Context, Logs, Params};
 use crate::datasets::{Source, Weighted, split_index};
-use crate::distributed::{Communicator, Pace, PanicGuard, Timed, Traffic, agree, gather, halves};
+use crate::distributed::{Communicator, Pace, Timed, Traffic, agree, gather, halves, together};
 use crate::error::{Error, Result};
 use crate::kernels;
 use crate::layers::Layer;
@@ -54,16 +54,13 @@ impl Model {
     /// anything is trained; [`Error::Argument`] for invalid arguments; [`Error::NonFinite`] when the loss is NaN or
     /// infinite; any error of a callback.
     pub fn fit<S: Source + ?Sized>(&mut self, data: &S, mut fit: Fit<'_>) -> Result<History> {
-        let peers = fit.peers.clone();
-        let _guard = PanicGuard(peers.clone());
-        let checked = fit.check(data.len()).and_then(|()| match fit.sample_weight.take() {
-            Some(weights) => self.fit_checked(&Weighted::new(&data, weights?)?, fit),
-            None => self.fit_checked(data, fit),
-        });
-        if let (Err(error), Some(peers)) = (&checked, peers) {
-            peers.fail(error);
-        }
-        checked
+        together(fit.peers.clone(), || {
+            fit.check(data.len())?;
+            match fit.sample_weight.take() {
+                Some(weights) => self.fit_checked(&Weighted::new(&data, weights?)?, fit),
+                None => self.fit_checked(data, fit),
+            }
+        })
     }
 
     fn fit_checked<S: Source + ?Sized>(&mut self, data: &S, fit: Fit<'_>) -> Result<History> {

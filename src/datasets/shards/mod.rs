@@ -97,7 +97,7 @@ impl Shards {
     /// `file://`.
     ///
     /// # Errors
-    /// [`Error::Data`] if there is none, [`Error::Io`] if they cannot be listed or opened, [`Error::Unsupported`] for
+    /// [`Error::Data`] if no file matches, [`Error::Io`] if they cannot be listed or opened, [`Error::Unsupported`] for
     /// another format.
     pub fn open(pattern: impl AsRef<Path>) -> Result<Self> {
         Self::of(Location::matching(&text_of(pattern.as_ref())?)?)
@@ -323,7 +323,7 @@ impl Shards {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Argument`] for invalid settings, or a rank that is none.
+    /// [`Error::Argument`] for invalid settings, or a rank that is not below `ranks`.
     pub fn batches(
         &self,
         pass: usize,
@@ -388,7 +388,7 @@ impl Shards {
         Dataset::joined(&parts)
     }
 
-    /// What reads the files with these settings.
+    /// The reader of the files with these settings.
     fn reader(&self) -> Result<Reader> {
         let mut csv = self.csv.clone();
         if !self.decoder.class_names.is_empty() {

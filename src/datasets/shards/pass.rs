@@ -78,7 +78,7 @@ enum Source {
     Ended,
 }
 
-/// What the thread that reads has to say.
+/// A message of the reading thread.
 enum Message {
     Sample(Raw),
     Failed(Error),
