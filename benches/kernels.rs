@@ -15,6 +15,7 @@ use brasa_kernels::conv2d::{self, Conv2d, Pooled};
 use brasa_kernels::dense::{self, Dense};
 use brasa_kernels::depthwise::{self, Depthwise};
 use brasa_kernels::optimizer::update_with_two;
+use brasa_kernels::random::{self, Dropping};
 use brasa_kernels::rnn::{
     LstmMemory, OutputGradient, Recurrent, WeightGradients, Weights, lstm_backward, lstm_forward,
 };
@@ -38,6 +39,7 @@ fn main() {
     depthwise_convolution(&mut kernels);
     dense_layer(&mut kernels);
     max_pooling(&mut kernels);
+    dropout(&mut kernels);
     batch_normalization(&mut kernels);
     softmax_cross_entropy(&mut kernels);
     lstm(&mut kernels);
@@ -249,6 +251,15 @@ fn max_pooling(kernels: &mut Kernels) {
     kernels.measure("max pooling 2×2, 32×32×32 gradient", 0, values, || {
         pool::backward(&window, channels, &dy, &positions, &mut dx);
     });
+}
+
+fn dropout(kernels: &mut Kernels) {
+    let x = numbers(BATCH * 32 * 32 * 32);
+    let mut y = vec![0.0; x.len()];
+    kernels.measure("dropout, 32×32×32", 0, 2 * x.len(), || {
+        random::drop_out(&[1, 2, 3, 4], 0, Dropping::scaled(0.75), &x, &mut y);
+    });
+    kernels.measure("normal noise, 32×32×32", 0, y.len(), || random::normal(&[1, 2, 3, 4], 0, 0.0, 1.0, &mut y));
 }
 
 fn batch_normalization(kernels: &mut Kernels) {

@@ -6,7 +6,6 @@ use std::ops::Range;
 use rand::{Rng, RngExt, SeedableRng, TryRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
-use rayon::prelude::*;
 
 /// A stream of random numbers that is a function of its place of use: see [`Call::rng`](crate::layers::Call::rng).
 ///
@@ -24,6 +23,15 @@ pub(crate) struct Rows {
     pub first: usize,
     /// Their number.
     pub count: usize,
+}
+
+/// Where random numbers are that a kernel draws.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Draws {
+    /// The key of their stream.
+    pub key: [u32; 4],
+    /// The index of the first number.
+    pub first: u64,
 }
 
 impl Random {
@@ -84,32 +92,12 @@ impl Random {
         self.stream.random::<f32>() < probability
     }
 
-    /// Sets each number to `value` with this probability, as [`happens`](Self::happens) draws it, else to 0: the same
-    /// draws, on several threads.
-    pub(crate) fn choose(&mut self, probability: f32, value: f32, numbers: &mut [f32]) {
-        /// Numbers drawn by one thread at a time.
-        const PART: usize = 1 << 14;
-        const WORDS: usize = 64;
-        let start = self.stream.get_word_pos();
-        let draw = |(part, numbers): (usize, &mut [f32])| {
-            let mut stream = self.stream.clone();
-            stream.set_word_pos(start + (part * PART) as u128);
-            let mut bytes = [0u8; 4 * WORDS];
-            for numbers in numbers.chunks_mut(WORDS) {
-                stream.fill_bytes(&mut bytes[..4 * numbers.len()]);
-                for (number, word) in numbers.iter_mut().zip(bytes.chunks_exact(4)) {
-                    let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
-                    // Like `rand`, makes a number from the upper 24 bits of a word.
-                    let drawn = (word >> 8) as f32 * (1.0 / (1 << 24) as f32);
-                    *number = if drawn < probability { value } else { 0.0 };
-                }
-            }
-        };
-        match numbers.len() > PART {
-            true => numbers.par_chunks_mut(PART).enumerate().for_each(draw),
-            false => draw((0, numbers)),
-        }
-        self.stream.set_word_pos(start + numbers.len() as u128);
+    /// Where the numbers of a mask of the sizes `noise` are, for values of the sizes `sizes`. A mask with a row for each
+    /// sample is that of the rows of this part of the batch, one that is drawn for the whole batch the same in each.
+    pub(crate) fn draws(&mut self, noise: &[usize], sizes: &[usize]) -> Draws {
+        let key = std::array::from_fn(|_| self.stream.next_u32());
+        let by_rows = noise.first() == sizes.first();
+        Draws { key, first: if by_rows { self.draws_before(noise.iter().product()) as u64 } else { 0 } }
     }
 
     /// An integer below `end`; 0 if that is 0.
@@ -184,18 +172,6 @@ mod tests {
         let normal: Vec<f32> = (0..1000).map(|_| ours.normal(1.0, 0.5)).collect();
         assert!((normal.iter().sum::<f32>() / 1000.0 - 1.0).abs() < 0.1);
         assert_eq!((ours.below(1), ours.below(0), ours.happens(1.0), ours.happens(0.0)), (0, 0, true, false));
-    }
-
-    #[test]
-    fn parallel_draws_equal_sequential_ones() {
-        for count in [0, 1, 63, 64, 1000, 50_000] {
-            let (mut many, mut one) = (random(&[7]), random(&[7]));
-            assert_eq!(many.uniform(0.0..1.0), one.uniform(0.0..1.0));
-            let mut numbers = vec![7.5; count];
-            many.choose(0.3, 1.25, &mut numbers);
-            assert!(numbers.iter().all(|number| *number == if one.happens(0.3) { 1.25 } else { 0.0 }));
-            assert_eq!(many.uniform(0.0..1.0), one.uniform(0.0..1.0), "after {count}");
-        }
     }
 
     #[test]

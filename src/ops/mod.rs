@@ -15,6 +15,7 @@ mod conv_nd;
 mod cpu;
 mod dense;
 mod depthwise;
+mod dropout;
 mod einsum;
 mod embedding;
 mod layer_norm;
@@ -44,6 +45,7 @@ pub(crate) use cpu::{portably, times_changed_in_place};
 #[doc(hidden)]
 pub use dense::dense;
 pub(crate) use depthwise::depthwise_conv;
+pub(crate) use dropout::{drop_out, dropout_factors, normal};
 pub(crate) use einsum::einsum;
 pub(crate) use embedding::fast_rows;
 pub(crate) use layer_norm::fast_layer_norm;

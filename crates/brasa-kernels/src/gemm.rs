@@ -31,9 +31,12 @@ use super::simd;
 pub use super::tiles::PANEL;
 use super::tiles::{APART, LINE, MOST_ROWS, MicrokernelSet, Microkernels};
 
-/// Steps of k in one block (the KC of BLIS): this part of a panel of B stays in the second-level cache.
+/// Steps of k in one block (the KC of BLIS): this part of a panel of B, at most 128 KiB, stays in the second-level cache,
+/// which no processor with AVX2 has smaller than 256 KiB. Not read from the processor: sums over k are cut here, and a
+/// result has the same bits on every processor of a level.
 const DEPTH: usize = 1024;
-/// Rows in one block (the MC of BLIS), a multiple of every microkernel's height.
+/// Rows in one block (the MC of BLIS), a multiple of every microkernel's height. Nothing that was measured depends on it
+/// by more than 3 % from 60 to 960 (A is not packed: its rows are streamed), so it is not read from the processor either.
 const HEIGHT: usize = 480;
 
 /// The right matrix (B) of a product.

@@ -16,12 +16,14 @@
 //! | [`embedding`] | lookup of table rows |
 //! | [`rnn`] | LSTM and GRU over whole sequences |
 //! | [`merge`] | elementwise sums and products |
+//! | [`random`] | dropout and normal noise |
 //! | [`optimizer`] | updates of weights by any formula, and those that need a norm |
 //!
 //! Shared parts: [`gemm`], the matrix product through tables of offsets behind convolutions and layers, with its
 //! microkernels and packed [`panels`] of weights; [`window`], the geometry of sliding windows; [`simd`], one source for
 //! every instruction set with runtime dispatch; `parallel`, which shares work between the threads of the current rayon
-//! pool; `scratch`, the workspace that threads keep; `huge_pages`, the mapping of long buffers; `math`, elementary
+//! pool; `scratch`, the workspace that threads keep; `cache`, the size of
+//! the second-level cache, by which blocks are cut; `huge_pages`, the mapping of long buffers; `math`, elementary
 //! functions without branches. [`peak`] measures the machine's peak rate.
 //!
 //! For prediction with fixed weights there are prepared forms ([`dense::Packed`], [`conv2d::PreparedConv`],
@@ -40,6 +42,7 @@ pub mod activation;
 pub mod attention;
 pub mod average_pool;
 pub mod batch_norm;
+mod cache;
 pub mod conv2d;
 pub mod dense;
 pub mod depthwise;
@@ -54,6 +57,7 @@ pub mod panels;
 pub mod parallel;
 pub mod peak;
 pub mod pool;
+pub mod random;
 pub mod rnn;
 mod scratch;
 pub mod simd;

@@ -1,9 +1,10 @@
 //! `AlphaDropout`: dropout that preserves mean and variance, for networks with `selu`.
 
-use super::{check_noise_shape, check_rate, is_for_whole_batch, kept, noise_sizes};
+use super::{check_noise_shape, check_rate, is_for_whole_batch, noise_sizes};
 use crate::error::{Error, Result};
+use crate::kernels::random::Dropping;
 use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer};
-use crate::ops::Value;
+use crate::ops::{self, Value};
 use crate::shape::Shape;
 
 /// The limit of `selu` for very negative inputs: −1.0507 · 1.67326.
@@ -74,12 +75,11 @@ impl Layer for AlphaDropout {
         let sizes = input.sizes();
         let noise = noise_sizes(self.noise_shape.as_deref(), &sizes)?;
         let mut rng = call.rng_for(self.seed, !is_for_whole_batch(self.noise_shape.as_deref()));
-        let kept = kept(&noise, 1.0 - self.rate, &mut rng, &input)?;
         // a · (x where kept, else the saturation) + b has the mean and variance of x.
         let a = ((1.0 - self.rate) * (1.0 + self.rate * SATURATION * SATURATION)).powf(-0.5);
         let b = -a * SATURATION * self.rate;
-        let dropped = kept.clone().mul_scalar(-a * SATURATION).add_scalar(a * SATURATION + b);
-        Ok(input * kept.mul_scalar(a).expand(&sizes) + dropped.expand(&sizes))
+        let dropping = Dropping { keep: 1.0 - self.rate, scale: a, shift: b, otherwise: a * SATURATION + b };
+        ops::drop_out(&input, &noise, rng.draws(&noise, &sizes), dropping)
     }
 }
 

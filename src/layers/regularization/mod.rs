@@ -17,6 +17,7 @@ pub use spatial_dropout::{SpatialDropout1D, SpatialDropout2D, SpatialDropout3D};
 use burn::tensor::Device;
 
 use crate::error::{Error, Result};
+use crate::kernels::random::Dropping;
 use crate::ops::{self, Value};
 use crate::random::Random;
 use crate::shape::Shape;
@@ -61,51 +62,31 @@ fn check_noise(noise: &[usize], sizes: &[usize]) -> Result<()> {
     Err(Error::argument("noise_shape", format!("sizes of {sizes:?} or 1"), format!("{noise:?}")))
 }
 
-/// Random values that are 1 with probability `keep`, else 0.
-fn kept(sizes: &[usize], keep: f32, rng: &mut Random, input: &Value) -> Result<Value> {
-    let mut mask = vec![0.0; sizes.iter().product()];
-    skip_rows(rng, sizes, &input.sizes());
-    rng.choose(keep, 1.0, &mut mask);
-    Value::from_vec(mask, sizes, &input.device())
-}
-
-/// Passes over the draws of the rows of the batch before those of an input of these sizes. A mask that is drawn once for
-/// the whole batch has no rows.
-fn skip_rows(rng: &mut Random, noise: &[usize], sizes: &[usize]) {
-    if noise.first() == sizes.first() {
-        rng.skip_rows(noise.iter().product());
-    }
-}
-
 /// The factors of dropout: 0 with probability `rate`, otherwise scaled to preserve the expected sum.
 pub(super) fn dropout_factors(sizes: &[usize], rate: f32, rng: &mut Random, device: &Device) -> Result<Value> {
-    let mut factors = ops::buffer(sizes.iter().product());
-    rng.skip_rows(factors.len());
-    match 1.0 - rate {
-        keep if keep > 0.0 => rng.choose(keep, 1.0 / keep, &mut factors),
-        _ => factors.fill(0.0),
-    }
+    let factors = ops::dropout_factors(sizes, rng.draws(sizes, sizes), dropping(rate));
     Value::from_vec(factors, sizes, device)
 }
 
 /// Dropout: sets a random fraction `rate` of the input to 0 and scales the rest to preserve the expected sum; `noise`
 /// are the sizes of the random mask, 1 along dimensions that are dropped as a whole.
 pub(super) fn drop_out(input: Value, noise: &[usize], rate: f32, rng: &mut Random) -> Result<Value> {
-    if rate >= 1.0 {
-        return Ok(input.mul_scalar(0.0));
-    }
     let sizes = input.sizes();
     check_noise(noise, &sizes)?;
-    let mut factors = ops::buffer(noise.iter().product());
-    skip_rows(rng, noise, &sizes);
-    rng.choose(1.0 - rate, 1.0 / (1.0 - rate), &mut factors);
-    let factors = Value::from_vec(factors, noise, &input.device())?;
-    Ok(input * if noise == sizes { factors } else { factors.expand(&sizes) })
+    ops::drop_out(&input, noise, rng.draws(noise, &sizes), dropping(rate))
+}
+
+/// A rate of 1 drops all.
+fn dropping(rate: f32) -> Dropping {
+    match 1.0 - rate {
+        keep if keep > 0.0 => Dropping::scaled(keep),
+        _ => Dropping { keep: 0.0, ..Dropping::scaled(1.0) },
+    }
 }
 
 /// Normally distributed values of the input's sizes.
 fn normal(input: &Value, mean: f32, stddev: f32, rng: &mut Random) -> Result<Value> {
-    (0..rng.draws_before(input.len())).for_each(|_| _ = rng.normal(mean, stddev));
-    let draw = |_| rng.normal(mean, stddev);
-    Value::from_vec((0..input.len()).map(draw).collect(), &input.sizes(), &input.device())
+    let sizes = input.sizes();
+    let numbers = ops::normal(input.len(), rng.draws(&sizes, &sizes), mean, stddev);
+    Value::from_vec(numbers, &sizes, &input.device())
 }

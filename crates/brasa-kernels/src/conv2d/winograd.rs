@@ -15,6 +15,7 @@
 
 use std::ops::Range;
 
+use super::super::cache;
 use super::super::gemm::{InitialC, Right, product};
 use super::super::panels::{pack_transposed, panels_len};
 use super::super::scratch;
@@ -32,7 +33,8 @@ const LANES: usize = 16;
 /// of 0, ±1, ±2.
 const POINTS: [f64; SIDE - 1] = [0.0, 1.0, -1.0, 0.5, -2.0];
 
-/// Values of a block of tiles: with the weights they stay in the second-level cache.
+/// Values of a block of tiles in the backward pass, which sums over the tiles of a block: the same on every processor, so
+/// that the gradients have the same bits.
 const BLOCK: usize = 144 << 10;
 /// Fewest tiles of a block: the weights are read once per block.
 const FEWEST_TILES: usize = 20;
@@ -47,8 +49,10 @@ pub(super) struct Winograd {
     outputs: usize,
     /// Tiles of an image, down and across.
     tiles: [usize; 2],
-    /// Tiles of a block.
+    /// Tiles of a block in the backward pass.
     block: usize,
+    /// Tiles of a block in the forward pass: with the weights they stay in the second-level cache.
+    forward_block: usize,
     tables: OffsetTables,
 }
 
@@ -84,9 +88,11 @@ impl Winograd {
         let (direct, here) = (window.pixels() * window.cells(), tiles[0] * tiles[1] * PLACES);
         // The transforms cost about half as much as the products.
         let gain = direct.saturating_sub(here + here / 2);
-        let block = (BLOCK / (PLACES * (conv.channels + conv.filters))).max(FEWEST_TILES) / 10 * 10;
-        let tables = OffsetTables::new(block, conv.channels, conv.filters);
-        Some((Winograd { conv: *conv, outputs, tiles, block, tables }, gain))
+        let tiles_in = |values: usize| (values / (PLACES * (conv.channels + conv.filters))).max(FEWEST_TILES) / 10 * 10;
+        // Nine sixteenths of the cache, in values of four bytes.
+        let (block, forward_block) = (tiles_in(BLOCK), tiles_in(cache::second_level() / 64 * 9));
+        let tables = OffsetTables::new(block.max(forward_block), conv.channels, conv.filters);
+        Some((Winograd { conv: *conv, outputs, tiles, block, forward_block, tables }, gain))
     }
 
     /// Bands are best cut at multiples of this number of output rows: else a row of tiles is computed for both bands.
@@ -141,7 +147,7 @@ impl Winograd {
         let tables = &self.tables;
         let images = x.len() / self.conv.window.image_len(channels).max(1);
         let write = bias.map_or(Write::Set, |bias| Write::Bias(bias.as_chunks().0));
-        self.blocks(images, rows.clone(), |v, m, tiles| {
+        self.blocks(self.forward_block, images, rows.clone(), |v, m, tiles| {
             let count = tiles.len();
             for (t, tile) in tiles.clone().enumerate() {
                 self.input_tile(x, self.tile(tile, &rows), v, (t, count));
@@ -170,7 +176,7 @@ impl Winograd {
         let tables = &self.tables;
         let rows = 0..self.conv.window.output[0];
         let images = x.len() / self.conv.window.image_len(channels).max(1);
-        self.blocks(images, rows.clone(), |v, m, tiles| {
+        self.blocks(self.block, images, rows.clone(), |v, m, tiles| {
             let count = tiles.len();
             for (t, tile) in tiles.clone().enumerate() {
                 let tile = self.tile(tile, &rows);
@@ -211,11 +217,17 @@ impl Winograd {
         }
     }
 
-    /// Calls `work` for each block of the tiles that cover some output rows of some images, with workspace for their
-    /// transformed inputs and outputs.
-    fn blocks(&self, images: usize, rows: Range<usize>, mut work: impl FnMut(&mut [f32], &mut [f32], Range<usize>)) {
+    /// Calls `work` for each block, of at most `block` tiles, of those that cover some output rows of some images, with
+    /// workspace for their transformed inputs and outputs.
+    fn blocks(
+        &self,
+        block: usize,
+        images: usize,
+        rows: Range<usize>,
+        mut work: impl FnMut(&mut [f32], &mut [f32], Range<usize>),
+    ) {
         let tiles = images * self.tile_rows(&rows).len() * self.tiles[1];
-        let blocks = tiles.div_ceil(self.block);
+        let blocks = tiles.div_ceil(block);
         let most = tiles.div_ceil(blocks.max(1));
         scratch::with(PLACES * most * (self.conv.channels + self.conv.filters), |room| {
             let (v, m) = room.split_at_mut(PLACES * most * self.conv.channels);
