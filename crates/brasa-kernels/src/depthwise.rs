@@ -1,5 +1,7 @@
 //! Depthwise convolution: each channel has its own windows.
 
+use std::collections::BTreeMap;
+
 use super::activation::Activation;
 use super::simd::simd;
 use super::window::{Frame, WindowGeometry, check_len, even_offsets, size_of};
@@ -102,8 +104,70 @@ pub struct PreparedDepthwise {
     conv: Depthwise,
     layout: DepthwiseLayout,
     weights: Vec<f32>,
+    /// The output by regions, where windows reach over the image's edge; else empty.
+    regions: Vec<Region>,
     bias: Option<Vec<f32>>,
     activation: Activation,
+}
+
+/// Output pixels whose windows have the same cells within the image. So the image is read where it is, and not copied to
+/// a frame of zeros, which took more time than the products.
+#[derive(Clone, Debug, Default)]
+struct Region {
+    /// Offsets of each pixel's first cell in the image, and of the other cells from there.
+    pixels: Vec<u32>,
+    cells: Vec<u32>,
+    /// The weights of the cells.
+    weights: Vec<f32>,
+    /// Offsets of the pixels in the output.
+    results: Vec<u32>,
+}
+
+impl Region {
+    /// The regions of an image with one output channel for each input channel.
+    fn all(conv: &Depthwise, w: &[f32]) -> Vec<Self> {
+        let (window, channels) = (&conv.window, conv.channels);
+        // The cells of output `at` along an axis that lie within the image.
+        let inside = |axis: usize, at: usize| {
+            let (start, step) = (at * window.strides[axis], window.dilations[axis]);
+            let first = window.pad[axis].saturating_sub(start).div_ceil(step).min(window.size[axis]);
+            let end = (window.input[axis] + window.pad[axis]).saturating_sub(start).div_ceil(step);
+            first..end.clamp(first, window.size[axis])
+        };
+        let offset = |row: usize, column: usize| ((row * window.input[1] + column) * channels) as u32;
+        let mut regions = BTreeMap::new();
+        for i in 0..window.output[0] {
+            for j in 0..window.output[1] {
+                let (rows, columns) = (inside(0, i), inside(1, j));
+                if rows.is_empty() || columns.is_empty() {
+                    continue;
+                }
+                let at = |axis: usize, at: usize, cell: usize| {
+                    at * window.strides[axis] + cell * window.dilations[axis] - window.pad[axis]
+                };
+                let first = offset(at(0, i, rows.start), at(1, j, columns.start));
+                let key = (rows.start, rows.end, columns.start, columns.end);
+                let region = regions.entry(key).or_insert_with(|| {
+                    let cells = || rows.clone().flat_map(|row| columns.clone().map(move |column| (row, column)));
+                    let from = |(row, column): (usize, usize)| {
+                        let down = (row - rows.start) * window.dilations[0];
+                        offset(down, (column - columns.start) * window.dilations[1])
+                    };
+                    let weights = |(row, column): (usize, usize)| {
+                        w[(row * window.size[1] + column) * channels..][..channels].iter().copied()
+                    };
+                    Region {
+                        cells: cells().map(from).collect(),
+                        weights: cells().flat_map(weights).collect(),
+                        ..Region::default()
+                    }
+                });
+                region.pixels.push(first);
+                region.results.push(((i * window.output[1] + j) * channels) as u32);
+            }
+        }
+        regions.into_values().collect()
+    }
 }
 
 impl PreparedDepthwise {
@@ -120,8 +184,11 @@ impl PreparedDepthwise {
         conv.window.check();
         check_len("the weights", w.len(), conv.weights_len());
         bias.into_iter().for_each(|bias| check_len("the bias", bias.len(), conv.filters()));
+        let layout = DepthwiseLayout::new(&conv);
+        let by_regions = layout.frame.padded && conv.multiplier == 1;
         Some(Self {
-            layout: DepthwiseLayout::new(&conv),
+            regions: if by_regions { Region::all(&conv, w) } else { Vec::new() },
+            layout,
             conv,
             weights: w.to_vec(),
             bias: bias.map(<[f32]>::to_vec),
@@ -154,17 +221,22 @@ impl PreparedDepthwise {
     }
 
     fn images(&self, x: &[f32], y: &mut [f32]) {
-        let Self { conv, layout, weights, bias, activation } = self;
+        let Self { conv, layout, weights, regions, bias, activation } = self;
         let images = x.chunks_exact(conv.input_len()).zip(y.chunks_exact_mut(conv.output_len()));
-        scratch::with_zeros(layout.copies_len(), |copies| {
+        scratch::with_zeros(if regions.is_empty() { layout.copies_len() } else { 0 }, |copies| {
             for (x, y) in images {
                 match bias {
                     Some(bias) => y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias)),
                     None => y.fill(0.0),
                 }
-                layout.framed(x, copies, |frame| {
-                    add_products(frame, &layout.pixels, &layout.cells, weights, conv.filters(), y, &layout.results);
-                });
+                for Region { pixels, cells, weights, results } in regions {
+                    add_products(x, pixels, cells, weights, conv.filters(), y, results);
+                }
+                if regions.is_empty() {
+                    layout.framed(x, copies, |frame| {
+                        add_products(frame, &layout.pixels, &layout.cells, weights, conv.filters(), y, &layout.results);
+                    });
+                }
                 activation.apply(y);
             }
         });

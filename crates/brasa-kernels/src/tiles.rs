@@ -24,7 +24,7 @@ pub const APART: [u32; MOST_ROWS] = {
 pub type Microkernel = unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, &[f32; PANEL], *mut f32, &[u32], bool);
 
 /// Columns that one row meets at once at most.
-pub const LINE: usize = 4 * PANEL;
+pub const LINE: usize = 2 * PANEL;
 
 /// Multiplies one row of A with neighbouring panels of B: the row, the first value of the first panel that it meets, the
 /// distance between panels, what to start from, and where the sums go.
@@ -122,6 +122,10 @@ unsafe fn tile<I: Isa, const H: usize, const W: usize>(
 
 /// The source of [`RowMicrokernel`] for all levels: `P` parts of `W` columns, which are whole panels together.
 ///
+/// At most 64 columns: beyond that the compiler does not unroll the loop over the parts, the sums stay in memory, and each
+/// multiply-add waits for a store (ten times as long with AVX-512). Two vectors more would gain nothing: one row runs at the
+/// speed of the second-level cache.
+///
 /// # Safety
 /// From `b` on every panel has `PANEL` values for each value of `x`.
 #[allow(clippy::needless_range_loop)]
@@ -206,7 +210,7 @@ macro_rules! tiles {
 }
 #[cfg(target_arch = "x86_64")]
 tiles!(avx512, FusedMultiplyAdd, #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-    wide 32: 1 2 3 4 5 6 7 8 9 10; narrow 16: 1 2 3 4 5 6 7 8 9 10; line 4 32, 1 32);
+    wide 32: 1 2 3 4 5 6 7 8 9 10; narrow 16: 1 2 3 4 5 6 7 8 9 10; line 4 16, 2 16);
 #[cfg(target_arch = "x86_64")]
 tiles!(avx2, FusedMultiplyAdd, #[target_feature(enable = "avx2,fma")] wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6;
     line 4 16, 2 16);

@@ -84,8 +84,8 @@ impl ConvLayout {
             }
             return;
         }
-        if let WeightLayout::Transformed(winograd, weights) = weights {
-            return winograd.rows(images, weights, bias, rows, y);
+        if let WeightLayout::Transformed(winograd, weights, threads) = weights {
+            return winograd.rows(images, (weights, threads), bias, rows, y);
         }
         let pixels = y.len() / conv.filters;
         let first = rows.start * conv.window.output[1];

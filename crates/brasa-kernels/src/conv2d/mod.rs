@@ -170,8 +170,8 @@ enum WeightLayout<'a> {
     Direct(&'a [Right<'a>]),
     /// Those of each group packed in panels, one group after another.
     Panels(&'a [f32]),
-    /// Those of each place of a tile, transformed.
-    Transformed(&'a Winograd, &'a [f32]),
+    /// Those of each place of a tile, transformed, and the number of threads that share the places.
+    Transformed(&'a Winograd, &'a [f32], usize),
 }
 
 impl<'a> WeightLayout<'a> {
@@ -194,7 +194,7 @@ fn with_weights<R>(layout: &ConvLayout, w: &[f32], work: impl FnOnce(WeightLayou
     if let Some(winograd) = &layout.winograd {
         return scratch::with(winograd.weights_len(), |weights| {
             winograd.transform_weights(w, weights);
-            work(WeightLayout::Transformed(winograd, weights))
+            work(WeightLayout::Transformed(winograd, weights, 1))
         });
     }
     let (depth, columns) = (size_of(&[conv.window.cells(), conv.group_channels()]), conv.group_filters());

@@ -49,6 +49,12 @@ impl PreparedConv {
             assert!(pool.input == conv.window.output, "the pooling does not fit the convolution");
             assert!(activation.gradient_needs_only_output(), "{activation:?} cannot be pooled here");
         }
+        // A line of pixels is cut into bands where it stands upright; in memory it is the same.
+        let is_line = conv.window.input[0] == 1 && conv.window.size[0] == 1 && conv.window.output[0] == 1;
+        let conv = match pool.is_none() && is_line && !conv.window.frame(conv.channels).padded {
+            true => Conv2d { window: upright(conv.window), ..conv },
+            false => conv,
+        };
         let layout = ConvLayout::with(&conv, Winograd::of_one(&conv));
         let (depth, columns) = (size_of(&[conv.window.cells(), conv.group_channels()]), conv.group_filters());
         let weights = match &layout.winograd {
@@ -94,16 +100,20 @@ impl PreparedConv {
         check_len("the output", y.len(), size_of(&[batch, rows, row_len]));
         let threads = threads.min(parallel::threads_for(self.operations().saturating_mul(batch)));
         if threads <= 1 {
-            return self.band(x, Band { images: 0..batch, rows: 0..rows }, y);
+            return self.band(x, 1, Band { images: 0..batch, rows: 0..rows }, y);
+        }
+        if batch == 1 && self.layout.winograd.as_ref().is_some_and(Winograd::shares_places) {
+            return self.band(x, threads, Band { images: 0..1, rows: 0..rows }, y);
         }
         let whole = self.pool.map_or(self.layout.whole_rows(), |pool| whole_rows(&self.layout, &pool));
         let tasks = Bands::new(batch, rows, threads, whole).tasks(y, row_len);
-        parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| self.band(x, band, y));
+        parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| self.band(x, 1, band, y));
     }
 
-    fn band(&self, x: &[f32], band: Band, y: &mut [f32]) {
+    /// A band of the output; `threads` share the places of tiles.
+    fn band(&self, x: &[f32], threads: usize, band: Band, y: &mut [f32]) {
         let weights = match &self.layout.winograd {
-            Some(winograd) => WeightLayout::Transformed(winograd, &self.weights),
+            Some(winograd) => WeightLayout::Transformed(winograd, &self.weights, threads),
             None => WeightLayout::Panels(&self.weights),
         };
         let bias = self.bias.as_deref();
@@ -111,6 +121,20 @@ impl PreparedConv {
             Some(pool) => self.layout.pooled_band(pool, self.activation, x, weights, bias, band, y, &mut []),
             None => self.layout.band(x, weights, bias, self.activation, band, y),
         }
+    }
+}
+
+/// The window with its axes exchanged.
+fn upright(window: WindowGeometry) -> WindowGeometry {
+    let exchanged = |[down, across]: [usize; 2]| [across, down];
+    WindowGeometry {
+        batch: window.batch,
+        input: exchanged(window.input),
+        output: exchanged(window.output),
+        size: exchanged(window.size),
+        strides: exchanged(window.strides),
+        dilations: exchanged(window.dilations),
+        pad: exchanged(window.pad),
     }
 }
 
@@ -168,6 +192,28 @@ mod tests {
             let conv = Conv2d { window, channels: groups * channels, filters: groups * filters, groups };
             check(conv, pooled.then(|| halving(&conv)).filter(|pool| pool.pixels() > 0));
         }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
+    fn one_image_shared_by_threads_has_the_same_bits() {
+        at_every_level(|_| {
+            // Places of few tiles, of which each thread reads its part of the weights; a line, which is cut into bands.
+            let mut window = WindowGeometry::valid(1, [8, 8], [3, 3], [1, 1]);
+            (window.pad, window.output) = ([1, 1], [8, 8]);
+            let square = Conv2d { window, channels: 128, filters: 320, groups: 1 };
+            let line = WindowGeometry::valid(1, [1, 98], [1, 5], [1, 1]);
+            let line = Conv2d { window: line, channels: 64, filters: 128, groups: 1 };
+            for (conv, pool) in [(square, None), (square, Some(halving(&square))), (line, None)] {
+                let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
+                let prepared = PreparedConv::new(&conv, &w, None, Activation::Relu, pool).unwrap();
+                let len = pool.map_or(conv.window.pixels(), |pool| pool.pixels()) * conv.filters;
+                let [mut alone, mut shared] = [0; 2].map(|_| vec![7.5; len]);
+                prepared.forward(&x, 1, &mut alone);
+                prepared.forward(&x, 4, &mut shared);
+                assert_eq!(alone, shared, "{conv:?}");
+            }
+        });
     }
 
     #[test]

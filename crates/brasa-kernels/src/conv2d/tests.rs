@@ -165,8 +165,8 @@ fn check_tiles(case: &Case, tiles: Winograd) {
     let (height, row) = (conv.window.output[0], conv.window.output[1] * conv.filters);
     let cut = height / 2;
     let [mut above, mut below] = [cut, height - cut].map(|rows| vec![7.5; conv.window.batch * rows * row]);
-    tiles.rows(x, &weights, Some(bias), 0..cut, &mut above);
-    tiles.rows(x, &weights, Some(bias), cut..height, &mut below);
+    tiles.rows(x, (&weights, 1), Some(bias), 0..cut, &mut above);
+    tiles.rows(x, (&weights, 2), Some(bias), cut..height, &mut below);
     for (i, whole) in whole.chunks_exact(height * row).enumerate() {
         assert_eq!(whole[..cut * row], above[i * cut * row..][..cut * row]);
         assert_eq!(whole[cut * row..], below[i * (height - cut) * row..][..(height - cut) * row]);

@@ -18,9 +18,9 @@ use std::ops::Range;
 use super::super::cache;
 use super::super::gemm::{InitialC, Right, product};
 use super::super::panels::{pack_transposed, panels_len};
-use super::super::scratch;
 use super::super::simd::{Isa, simd};
 use super::super::window::even_offsets;
+use super::super::{parallel, scratch};
 use super::Conv2d;
 
 /// Side of an input tile.
@@ -141,8 +141,21 @@ impl Winograd {
         });
     }
 
-    /// The convolution with its bias for some output rows of some images.
-    pub fn rows(&self, x: &[f32], weights: &[f32], bias: Option<&[f32]>, rows: Range<usize>, y: &mut [f32]) {
+    /// Whether threads had better share the places of an image's tiles than its rows: there are so few tiles that reading
+    /// the weights takes the time, and each thread then finds its part of them in its second-level cache.
+    pub fn shares_places(&self) -> bool {
+        self.image_tiles() <= FEWEST_TILES && size_of::<f32>() * self.weights_len() > cache::second_level()
+    }
+
+    /// The convolution with its bias for some output rows of some images; `threads` share the products.
+    pub fn rows(
+        &self,
+        x: &[f32],
+        (weights, threads): (&[f32], usize),
+        bias: Option<&[f32]>,
+        rows: Range<usize>,
+        y: &mut [f32],
+    ) {
         let Conv2d { channels, filters, .. } = self.conv;
         let tables = &self.tables;
         let images = x.len() / self.conv.window.image_len(channels).max(1);
@@ -152,11 +165,20 @@ impl Winograd {
             for (t, tile) in tiles.clone().enumerate() {
                 self.input_tile(x, self.tile(tile, &rows), v, (t, count));
             }
-            for place in 0..PLACES {
+            let products = |(place, m): (usize, &mut [f32])| {
                 let weights = Right::Rows { data: &weights[place * channels * filters..], stride: filters };
                 let v = (&v[place * count * channels..], &tables.by_channels[..count], &tables.channels[..]);
-                let m = (&mut m[place * count * filters..], &tables.by_filters[..count]);
-                product(v, weights, filters, m, InitialC::Zero);
+                product(v, weights, filters, (m, &tables.by_filters[..count]), InitialC::Zero);
+            };
+            let places = m[..PLACES * count * filters].chunks_exact_mut(count * filters).enumerate();
+            if threads <= 1 {
+                places.for_each(products);
+            } else {
+                let mut places: Vec<_> = places.collect();
+                let parts = places.chunks_mut(PLACES.div_ceil(threads)).collect();
+                parallel::each(threads, parts, |part: &mut [(usize, &mut [f32])]| {
+                    part.iter_mut().for_each(|(place, m)| products((*place, m)));
+                });
             }
             for (t, tile) in tiles.enumerate() {
                 let (from, to) = (Places::of_tile((t, count), filters), self.outputs_of(self.tile(tile, &rows), &rows));

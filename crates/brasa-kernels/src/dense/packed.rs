@@ -9,6 +9,9 @@ use crate::window::{check_len, even_offsets, size_of};
 
 /// Rows in one matrix product.
 const ROWS: usize = 480;
+/// Rows that a thread's part has at least, if there are enough: those of a tile.
+const FEWEST_ROWS: usize = 10;
+
 /// A fully connected layer with weights packed once. A row's result has the same bits in any batch.
 #[derive(Clone, Debug)]
 pub struct Packed {
@@ -61,13 +64,15 @@ impl Packed {
         if y.is_empty() {
             return;
         }
-        let threads = threads.min(parallel::threads_for(self.operations().saturating_mul(rows)));
+        // A single row runs at the speed of memory: each operation takes four times as long.
+        let work = if rows == 1 { self.operations().saturating_mul(4) } else { self.operations().saturating_mul(rows) };
+        let threads = threads.min(parallel::threads_for(work));
         if threads <= 1 {
             return self.rows(x, activation, y);
         }
         if rows == 1 {
-            // Shared by panels of the weights.
-            let width = parallel::part_len(self.units.div_ceil(PANEL), threads).next_multiple_of(4) * PANEL;
+            // Shared by panels of the weights, one part a thread: each finds its own in its cache the next time.
+            let width = self.units.div_ceil(PANEL).div_ceil(threads).next_multiple_of(2) * PANEL;
             let tasks = y.chunks_mut(width).enumerate().collect();
             parallel::each(threads, tasks, |(i, y): (usize, &mut [f32])| {
                 self.line(x, i * width, y);
@@ -75,7 +80,7 @@ impl Packed {
             });
             return;
         }
-        let part = parallel::part_len(rows, threads);
+        let part = parallel::part_len(rows, threads).max(FEWEST_ROWS.min(rows.div_ceil(threads)));
         let tasks = y.chunks_mut(part * self.units).enumerate().collect();
         parallel::each(threads, tasks, |(i, y): (usize, &mut [f32])| {
             let rows = y.len() / self.units;
