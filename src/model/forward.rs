@@ -8,6 +8,7 @@ use super::Model;
 use super::as_model::nested_model;
 use super::graph::{Node, positional_shapes, shapes_of};
 use super::plan::{Plan, PlanStep, PreparedPlan, Purpose};
+use super::plans::PredictedShapes;
 use super::stage::Head;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
@@ -533,6 +534,19 @@ impl Model {
     /// Whether the outputs for inputs of these shapes can have other shapes in inference than in training.
     pub(crate) fn has_other_outputs(&self, inputs: &[Shape]) -> Result<bool> {
         Ok(self.uncropped(inputs)?.is_some())
+    }
+
+    /// The shapes of the prediction of a sample of these sizes.
+    pub(crate) fn predicted_shapes(&self, sample: &[usize]) -> Result<Arc<PredictedShapes>> {
+        self.plans.predicted(sample, || {
+            let shape = Shape::batch_of(sample);
+            let output = self.output_sizes(&shape)?.known_sample();
+            let differs = self.has_other_outputs(std::slice::from_ref(&shape))?;
+            let fed = self.fed_samples(&[shape])?;
+            // The output's sizes may depend on the data only where those of the device's inputs do.
+            let output = if fed.is_some() { Some(output?) } else { output.ok() };
+            Ok(PredictedShapes { output, differs, fed })
+        })
     }
 
     /// The output's sizes for an input whose sizes are fully known.

@@ -54,6 +54,7 @@ pub use forward::Mode;
 pub(crate) use functional::name_layers;
 pub(crate) use image_stage::{ImageFeed, ImageStage};
 pub(crate) use nested::{class_keys, container_keys};
+pub(crate) use plans::PredictedShapes;
 #[cfg(feature = "serve")]
 pub(crate) use predictor::CallMemory;
 pub use predictor::Predictor;

@@ -14,7 +14,23 @@ pub(super) struct Plans {
     prepared: Mutex<Vec<(Vec<bool>, Arc<PreparedPlan>)>>,
     /// The compiled form for prediction, if it was requested and there is one.
     program: Mutex<Option<Option<Arc<Program>>>>,
+    /// The shapes of predictions, by the sizes of a sample.
+    predicted: Mutex<Vec<(Vec<usize>, Arc<PredictedShapes>)>>,
 }
+
+/// What the sizes of a sample make of a prediction's.
+#[derive(Debug)]
+pub(crate) struct PredictedShapes {
+    /// The sizes of a sample's output; `None` if they depend on the data.
+    pub output: Option<Vec<usize>>,
+    /// Whether the output can have another shape in inference than in training.
+    pub differs: bool,
+    /// The sizes of a sample of each of the device's inputs; `None` if they depend on the data.
+    pub fed: Option<Vec<Vec<usize>>>,
+}
+
+/// The number of samples' sizes that a model remembers.
+const REMEMBERED: usize = 16;
 
 impl Plans {
     /// The plan for a purpose, made on first use.
@@ -57,6 +73,27 @@ impl Plans {
         Ok(program().get_or_insert(made).clone())
     }
 
+    /// The shapes of predictions for samples of these sizes, inferred at their first use.
+    pub fn predicted(
+        &self,
+        sample: &[usize],
+        infer: impl FnOnce() -> Result<PredictedShapes>,
+    ) -> Result<Arc<PredictedShapes>> {
+        let predicted = || self.predicted.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, shapes)) = predicted().iter().find(|(own, _)| own == sample) {
+            return Ok(shapes.clone());
+        }
+        let shapes = Arc::new(infer()?);
+        let mut predicted = predicted();
+        // Another thread may have inferred them meanwhile.
+        predicted.retain(|(own, _)| own != sample);
+        if predicted.len() >= REMEMBERED {
+            predicted.remove(0);
+        }
+        predicted.push((sample.to_vec(), shapes.clone()));
+        Ok(shapes)
+    }
+
     /// Drops the prepared weights: the weights are about to change.
     pub fn forget_weights(&mut self) {
         *self.program.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
@@ -66,13 +103,19 @@ impl Plans {
     /// Drops everything: the layers are about to change.
     pub fn forget(&mut self) {
         self.forget_weights();
+        self.predicted.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
         self.made.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 }
 
 impl Clone for Plans {
     fn clone(&self) -> Self {
-        Self { made: copy_of(&self.made), prepared: copy_of(&self.prepared), program: copy_of(&self.program) }
+        Self {
+            made: copy_of(&self.made),
+            prepared: copy_of(&self.prepared),
+            program: copy_of(&self.program),
+            predicted: copy_of(&self.predicted),
+        }
     }
 }
 

@@ -248,7 +248,7 @@ impl Model {
         // The sizes of several inputs are concatenated, so their ranks are part of the key.
         let ranks = inputs.iter().skip(1).map(Vec::len).collect();
         let sizes = &[inputs.concat(), ranks].concat()[..];
-        if extra == 0 && self.admitted.has(sizes, mode) {
+        if self.admitted.has(sizes, mode, extra) {
             return Ok(());
         }
         let shape = |sizes: &Vec<usize>| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
@@ -262,7 +262,7 @@ impl Model {
         let activations = bytes_of(held.values.saturating_add(results).saturating_add(extra) as u64);
         let (needed, made) = (parameters.bytes.saturating_add(activations), parameters.made);
         let Some((most, what)) = self.too_little_for(needed, made, self.is_on_cpu()) else {
-            self.admitted.remember(sizes, mode);
+            self.admitted.remember(sizes, mode, extra);
             return Ok(());
         };
         let batch = sizes.first().copied().unwrap_or(1);

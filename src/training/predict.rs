@@ -13,9 +13,9 @@ use crate::distributed::{Communicator, Turns, agree, together};
 use crate::error::{Error, Result};
 use crate::layers::Layer;
 use crate::memory::check_room;
-use crate::model::{Feed, Model};
+use crate::model::{Feed, Model, PredictedShapes};
 use crate::ops;
-use crate::shape::{Shape, check_count};
+use crate::shape::check_count;
 
 /// The arguments of [`Model::predict_with`].
 #[derive(Default)]
@@ -154,17 +154,15 @@ impl Model {
         check_not_empty(x.len())?;
         self.check_batches(x.len(), batch_size)?;
         let sample = self.accept_sample(x.sample_shape())?;
-        let shape = Shape::batch_of(sample.as_slice());
-        let output = self.output_sizes(&shape)?.known_sample();
-        let other = self.has_other_outputs(std::slice::from_ref(&shape))?;
-        let Some(fed) = self.fed_samples(&[shape])? else { return Ok((sample, output.ok(), batch_size)) };
-        let output = output?;
+        let shapes = self.predicted_shapes(&sample)?;
+        let PredictedShapes { output, differs, fed } = &*shapes;
+        let (Some(fed), Some(output)) = (fed, output) else { return Ok((sample, output.clone(), batch_size)) };
         let rows = x.len().min(batch_size);
-        let results = kept.saturating_mul(check_count(&output)?);
+        let results = kept.saturating_mul(check_count(output)?);
         let fed: Vec<Vec<usize>> = fed.iter().map(|sizes| [&[rows], sizes.as_slice()].concat()).collect();
         self.admit_all(&fed, false, results)?;
         // Otherwise the first batch tells.
-        Ok((sample, Some(output).filter(|_| !other), batch_size))
+        Ok((sample, Some(output.clone()).filter(|_| !differs), batch_size))
     }
 
     /// As [`predict_with`](Self::predict_with), batch by batch, for inputs or outputs larger than memory: `each`

@@ -336,7 +336,7 @@ fn ndarray_computes_the_same() {
 }
 
 /// Runs if `BRASA_TEST_GPU=all` (with a software GPU every layer's shaders take minutes to compile); a missing GPU is
-/// then a failure.
+/// then a failure. `BRASA_TEST_GPU_BACKEND` names another backend than `wgpu`.
 #[cfg(feature = "wgpu")]
 #[test]
 fn wgpu_computes_the_same() {
@@ -344,7 +344,8 @@ fn wgpu_computes_the_same() {
         eprintln!("skipped: BRASA_TEST_GPU is not `all`");
         return;
     }
-    same_numbers(&"wgpu".parse::<brasa::backend::Backend>().and_then(|backend| backend.device()).unwrap());
+    let name = std::env::var("BRASA_TEST_GPU_BACKEND").unwrap_or_else(|_| "wgpu".into());
+    same_numbers(&name.parse::<brasa::backend::Backend>().and_then(|backend| backend.device()).unwrap());
 }
 
 /// The same seed gives the same bits.

@@ -1,6 +1,7 @@
 //! Depthwise convolution: each channel has its own windows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use super::activation::Activation;
 use super::simd::simd;
@@ -110,6 +111,9 @@ pub struct PreparedDepthwise {
     activation: Activation,
 }
 
+/// Values of the regions' weights at most.
+const WEIGHTS_OF_REGIONS: usize = 1 << 16;
+
 /// Output pixels whose windows have the same cells within the image. So the image is read where it is, and not copied to
 /// a frame of zeros, which took more time than the products.
 #[derive(Clone, Debug, Default)]
@@ -124,45 +128,42 @@ struct Region {
 }
 
 impl Region {
-    /// The regions of an image with one output channel for each input channel.
+    /// The regions of an image with one output channel for each input channel; none where their weights, of which each
+    /// has its own, would take much memory.
     fn all(conv: &Depthwise, w: &[f32]) -> Vec<Self> {
         let (window, channels) = (&conv.window, conv.channels);
-        // The cells of output `at` along an axis that lie within the image.
-        let inside = |axis: usize, at: usize| {
-            let (start, step) = (at * window.strides[axis], window.dilations[axis]);
-            let first = window.pad[axis].saturating_sub(start).div_ceil(step).min(window.size[axis]);
-            let end = (window.input[axis] + window.pad[axis]).saturating_sub(start).div_ceil(step);
-            first..end.clamp(first, window.size[axis])
+        let [down, across] =
+            [0, 1].map(|axis| (0..window.output[axis]).map(|at| window.inside(axis, at)).collect::<Vec<_>>());
+        let cells = |ranges: &[Range<usize>]| {
+            let distinct: BTreeSet<_> = ranges.iter().map(|range| (range.start, range.end)).collect();
+            distinct.iter().fold(0usize, |sum, (start, end)| sum.saturating_add(end - start))
         };
+        if cells(&down).saturating_mul(cells(&across)).saturating_mul(channels) > WEIGHTS_OF_REGIONS {
+            return Vec::new();
+        }
         let offset = |row: usize, column: usize| ((row * window.input[1] + column) * channels) as u32;
+        let at = |axis: usize, at: usize, cell: usize| {
+            at * window.strides[axis] + cell * window.dilations[axis] - window.pad[axis]
+        };
         let mut regions = BTreeMap::new();
-        for i in 0..window.output[0] {
-            for j in 0..window.output[1] {
-                let (rows, columns) = (inside(0, i), inside(1, j));
+        for (i, rows) in down.iter().enumerate() {
+            for (j, columns) in across.iter().enumerate() {
+                // Of a window outside of the image only the bias remains.
                 if rows.is_empty() || columns.is_empty() {
                     continue;
                 }
-                let at = |axis: usize, at: usize, cell: usize| {
-                    at * window.strides[axis] + cell * window.dilations[axis] - window.pad[axis]
-                };
-                let first = offset(at(0, i, rows.start), at(1, j, columns.start));
                 let key = (rows.start, rows.end, columns.start, columns.end);
                 let region = regions.entry(key).or_insert_with(|| {
-                    let cells = || rows.clone().flat_map(|row| columns.clone().map(move |column| (row, column)));
-                    let from = |(row, column): (usize, usize)| {
-                        let down = (row - rows.start) * window.dilations[0];
-                        offset(down, (column - columns.start) * window.dilations[1])
-                    };
-                    let weights = |(row, column): (usize, usize)| {
-                        w[(row * window.size[1] + column) * channels..][..channels].iter().copied()
-                    };
-                    Region {
-                        cells: cells().map(from).collect(),
-                        weights: cells().flat_map(weights).collect(),
-                        ..Region::default()
+                    let mut region = Region::default();
+                    for (row, column) in rows.clone().flat_map(|row| columns.clone().map(move |column| (row, column))) {
+                        let [down, across] =
+                            [(row - rows.start) * window.dilations[0], (column - columns.start) * window.dilations[1]];
+                        region.cells.push(offset(down, across));
+                        region.weights.extend_from_slice(&w[(row * window.size[1] + column) * channels..][..channels]);
                     }
+                    region
                 });
-                region.pixels.push(first);
+                region.pixels.push(offset(at(0, i, rows.start), at(1, j, columns.start)));
                 region.results.push(((i * window.output[1] + j) * channels) as u32);
             }
         }

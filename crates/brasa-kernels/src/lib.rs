@@ -22,9 +22,8 @@
 //! Shared parts: [`gemm`], the matrix product through tables of offsets behind convolutions and layers, with its
 //! microkernels and packed [`panels`] of weights; [`window`], the geometry of sliding windows; [`simd`], one source for
 //! every instruction set with runtime dispatch; `parallel`, which shares work between the threads of the current rayon
-//! pool; `scratch`, the workspace that threads keep; `cache`, the size of
-//! the second-level cache, by which blocks are cut; `huge_pages`, the mapping of long buffers; `math`, elementary
-//! functions without branches. [`peak`] measures the machine's peak rate.
+//! pool; `scratch`, the workspace that threads keep; `cache`, the size of the second-level cache, by which blocks are cut;
+//! `huge_pages`, the mapping of long buffers; `math`, elementary functions without branches. [`peak`] measures the machine's peak rate.
 //!
 //! For prediction with fixed weights there are prepared forms ([`dense::Packed`], [`conv2d::PreparedConv`],
 //! [`depthwise::PreparedDepthwise`], [`batch_norm::PreparedNormalization`], [`rnn::PreparedLstm`],

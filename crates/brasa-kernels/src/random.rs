@@ -113,7 +113,7 @@ impl Dropping {
 /// If lengths differ.
 pub fn drop_out(key: &Key, first: u64, dropping: Dropping, x: &[f32], y: &mut [f32]) {
     check_len("the output", y.len(), x.len());
-    let (threads, step) = parallel::pass(y.len());
+    let (threads, step) = passes(y.len());
     let tasks = x.chunks(step).zip(y.chunks_mut(step)).enumerate().collect();
     parallel::each(threads, tasks, |(i, (x, y)): (usize, (&[f32], &mut [f32]))| {
         drop_out_part(key, first.wrapping_add((i * step) as u64), dropping, dropping.threshold(), x, y);
@@ -144,7 +144,7 @@ pub fn drop_out_repeated(kept: &[f32], (middle, inner): (usize, usize), dropping
 
 /// The factors of dropout: what [`drop_out`] makes of ones. Every value of `y` is written.
 pub fn dropout_factors(key: &Key, first: u64, dropping: Dropping, y: &mut [f32]) {
-    let (threads, step) = parallel::pass(y.len());
+    let (threads, step) = passes(y.len());
     let tasks = y.chunks_mut(step).enumerate().collect();
     parallel::each(threads, tasks, |(i, y): (usize, &mut [f32])| {
         let first = first.wrapping_add((i * step) as u64);
@@ -154,13 +154,19 @@ pub fn dropout_factors(key: &Key, first: u64, dropping: Dropping, y: &mut [f32])
 
 /// Normally distributed numbers (Box and Muller 1958) from `first` on. Every value of `y` is written.
 pub fn normal(key: &Key, first: u64, mean: f32, stddev: f32, y: &mut [f32]) {
-    // Each number takes some 15 times as long as one that is only copied.
+    // A number takes some eight times as long as one that is only copied.
     let (threads, step) = parallel::pass(y.len().saturating_mul(8));
-    let step = (step / 8).next_multiple_of(BLOCK);
+    let step = (step / 8).max(1).next_multiple_of(BLOCK);
     let tasks = y.chunks_mut(step).enumerate().collect();
     parallel::each(threads, tasks, |(i, y): (usize, &mut [f32])| {
         normal_part(key, first.wrapping_add((i * step) as u64), mean, stddev, y);
     });
+}
+
+/// As [`parallel::pass`], in parts of whole blocks.
+fn passes(len: usize) -> (usize, usize) {
+    let (threads, step) = parallel::pass(len);
+    (threads, step.next_multiple_of(BLOCK))
 }
 
 /// The blocks that numbers `first..first + len` touch: of each its index, the first of its numbers that is wanted, and the
@@ -385,6 +391,13 @@ mod tests {
                 assert_eq!(few, noise[first..][..len], "{first} {len}");
             }
         });
+    }
+
+    #[test]
+    fn nothing_is_drawn_for_nothing() {
+        drop_out(&[1; 4], 0, Dropping::scaled(0.5), &[], &mut []);
+        dropout_factors(&[1; 4], 0, Dropping::scaled(0.5), &mut []);
+        normal(&[1; 4], 0, 0.0, 1.0, &mut []);
     }
 
     #[test]

@@ -133,7 +133,11 @@ impl WindowGeometry {
     pub(super) fn inside(&self, d: usize, at: usize) -> Range<usize> {
         let start = at * self.strides[d];
         let first = self.pad[d].saturating_sub(start).div_ceil(self.dilations[d]);
-        let end = (self.input[d] + self.pad[d]).saturating_sub(start).div_ceil(self.dilations[d]).min(self.size[d]);
+        let end = self.input[d]
+            .saturating_add(self.pad[d])
+            .saturating_sub(start)
+            .div_ceil(self.dilations[d])
+            .min(self.size[d]);
         first.min(end)..end
     }
 

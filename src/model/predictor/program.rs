@@ -249,7 +249,10 @@ impl Program {
 
     /// The threads that compute a batch, and the samples of a part if it is split between them.
     fn threads_for(&self, samples: usize) -> (usize, Option<usize>) {
-        let threads = parallel::threads_for(self.operations.saturating_mul(samples));
+        // Of a single sample, dense layers run at the speed of memory, where an operation takes four times as long; each
+        // step decides for itself whether it is worth sharing.
+        let weight = if samples == 1 { 4 } else { samples };
+        let threads = parallel::threads_for(self.operations.saturating_mul(weight));
         if threads == 1 || samples < threads {
             return (threads, None);
         }

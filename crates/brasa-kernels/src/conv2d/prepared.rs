@@ -49,7 +49,7 @@ impl PreparedConv {
             assert!(pool.input == conv.window.output, "the pooling does not fit the convolution");
             assert!(activation.gradient_needs_only_output(), "{activation:?} cannot be pooled here");
         }
-        // A line of pixels is cut into bands where it stands upright; in memory it is the same.
+        // Bands are cut along the height, so a line of pixels is turned upright; in memory it is the same.
         let is_line = conv.window.input[0] == 1 && conv.window.size[0] == 1 && conv.window.output[0] == 1;
         let conv = match pool.is_none() && is_line && !conv.window.frame(conv.channels).padded {
             true => Conv2d { window: upright(conv.window), ..conv },
