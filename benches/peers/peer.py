@@ -1,6 +1,7 @@
 """One peer, in a process that executes requests.
 
-usage: peer.py PEER NETWORK SAMPLES.NPZ THREADS       measure; requests are lines of JSON on standard input
+usage: peer.py PEER NETWORK SAMPLES.NPZ THREADS MODEL.KERAS
+                                                      measure; requests are lines of JSON on standard input
        peer.py --samples NETWORK SAMPLES.NPZ          write the input data of the networks
        peer.py --model NETWORK MODEL.KERAS            write the network, compiled, as a Keras file
        peer.py --versions                             print the installed versions
@@ -33,19 +34,21 @@ class Torch:
         import torch
 
         torch.set_num_threads(threads)
-        self.torch, self.network = torch, network
+        self.torch, self.network, self.device = torch, network, os.environ.get("PEER_DEVICE", "cpu")
         self.compiled, self.channels_last = "compile" in peer, "channels-last" in peer
         if network not in ["lstm", "transformer"] and x.ndim > 2:
             x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
         self.x, self.y = torch.from_numpy(x), torch.from_numpy(y).long()
         if self.channels_last:
             self.x = self.x.contiguous(memory_format=torch.channels_last)
+        if self.device != "cpu":
+            self.x, self.y = self.x.pin_memory(), self.y.pin_memory()
 
     def prepare(self, task, batch_size):
         torch = self.torch
         if self.compiled:
             torch._dynamo.reset()
-        model = networks.torch_model(self.network)
+        model = networks.torch_model(self.network).to(self.device)
         if self.channels_last:
             model = model.to(memory_format=torch.channels_last)
         model.train(task == "train")
@@ -60,11 +63,12 @@ class Torch:
             return slice(start, start + batch_size)
 
         def take(x):
+            x = x.to(self.device, non_blocking=True)
             return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
 
         def train():
             chosen = state["order"][next_batch()]
-            loss = torch.nn.functional.cross_entropy(forward(take(self.x[chosen])), self.y[chosen])
+            loss = torch.nn.functional.cross_entropy(forward(take(self.x[chosen])), self.y[chosen].to(self.device))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -72,7 +76,7 @@ class Torch:
 
         def predict():
             with torch.inference_mode():
-                return torch.softmax(forward(take(self.x[next_batch()])), 1).numpy()
+                return torch.softmax(forward(take(self.x[next_batch()])), 1).cpu().numpy()
 
         def steps(count):
             step = train if task == "train" else predict
@@ -161,6 +165,96 @@ class Keras:
         return {"predict": predict, "call": call}
 
 
+class Runtime:
+    """ONNX Runtime, OpenVINO or LiteRT, which predict with the weights of a Keras file."""
+
+    def __init__(self, peer, network, x, y, threads, file):
+        os.environ["KERAS_BACKEND"] = "tensorflow"
+        import keras
+
+        self.peer, self.x, self.threads = peer, x, threads
+        self.model, self.file = keras.saving.load_model(file, compile=False), file
+
+    def prepare(self, task, batch_size):
+        assert task == "predict", "runtimes only predict"
+        x = np.ascontiguousarray(self.x[: len(self.x) // batch_size * batch_size])
+        batches = [x[start : start + batch_size] for start in range(0, len(x), batch_size)]
+        expected = self.model.predict(batches[0], verbose=0)
+        ways = {}
+        for way, run in getattr(self, self.peer)(batches[0].shape):
+            found = run(batches[0])
+            assert np.allclose(found, expected, 1e-2, 1e-4), f"{way}: differs by {np.abs(found - expected).max()}"
+            ways[way] = self.steps(run, batches)
+        return ways
+
+    def steps(self, run, batches):
+        state = {"batch": 0}
+
+        def steps(count):
+            for _ in range(count):
+                run(batches[state["batch"]])
+                state["batch"] = (state["batch"] + 1) % len(batches)
+
+        return steps
+
+    def onnx_files(self, shape):
+        """The ONNX file that Brasa has written beside the model, and that of tf2onnx for this batch size."""
+        brasa = self.file.removesuffix(".keras") + ".onnx"
+        yield "brasa", brasa
+        import tensorflow
+        import tf2onnx
+
+        of = (tensorflow.TensorSpec(shape, tensorflow.float32),)
+        function = tensorflow.function(lambda batch: self.model(batch, training=False), input_signature=of)
+        path = self.file.removesuffix(".keras") + f".tf2onnx.{self.peer}.{shape[0]}.onnx"
+        try:
+            tf2onnx.convert.from_function(function, input_signature=of, opset=17, output_path=path)
+            yield "tf2onnx", path
+        except Exception as error:
+            print(f"tf2onnx: {error}", file=sys.stderr)
+
+    def onnxruntime(self, shape):
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+        for way, path in self.onnx_files(shape):
+            session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            name = session.get_inputs()[0].name
+            yield way, lambda batch, session=session, name=name: session.run(None, {name: batch})[0]
+
+    def openvino(self, shape):
+        import openvino
+
+        core = openvino.Core()
+        for way, path in self.onnx_files(shape):
+            model = core.read_model(path)
+            model.reshape(list(shape))
+            for hint in ["LATENCY", "THROUGHPUT"]:
+                settings = {"INFERENCE_NUM_THREADS": self.threads, "INFERENCE_PRECISION_HINT": "f32"}
+                compiled = core.compile_model(model, "CPU", {"PERFORMANCE_HINT": hint, **settings})
+                yield f"{way}-{hint.lower()}", lambda batch, compiled=compiled: compiled([batch])[0]
+
+    def litert(self, shape):
+        import tensorflow
+        from ai_edge_litert.interpreter import Interpreter
+
+        folder = self.file.removesuffix(".keras") + ".saved_model"
+        self.model.export(folder, verbose=False)
+        flat = tensorflow.lite.TFLiteConverter.from_saved_model(folder).convert()
+        interpreter = Interpreter(model_content=flat, num_threads=self.threads)
+        entry, result = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
+        interpreter.resize_tensor_input(entry, shape)
+        interpreter.allocate_tensors()
+
+        def run(batch):
+            interpreter.set_tensor(entry, batch)
+            interpreter.invoke()
+            return interpreter.get_tensor(result)
+
+        yield "xnnpack", run
+
+
 def timed(work, count):
     begin = time.perf_counter()
     work(count)
@@ -176,10 +270,13 @@ def warm_up(work, seconds):
     return max(1, round(count * seconds / took))
 
 
-def serve(peer, network, path, threads):
+def serve(peer, network, path, threads, file):
     with np.load(path) as arrays:
         x, y = arrays["x"], arrays["y"]
-    peer = (Keras if peer.startswith("keras") else Torch)(peer, network, x, y, threads)
+    if peer in ["onnxruntime", "openvino", "litert"]:
+        peer = Runtime(peer, network, x, y, threads, file)
+    else:
+        peer = (Keras if peer.startswith("keras") else Torch)(peer, network, x, y, threads)
     ways, counts, batch_size = {}, {}, 1
     for line in sys.stdin:
         request = json.loads(line)
@@ -200,14 +297,24 @@ def serve(peer, network, path, threads):
 
 
 def versions():
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    say(python=sys.version.split()[0], **{name: version(name) for name in ["torch", "keras", "tensorflow-cpu", "jax"]})
+    def installed(name):
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return "none"
+
+    packages = ["torch", "keras", "tensorflow-cpu", "jax", "onnxruntime", "openvino", "ai-edge-litert"]
+    say(python=sys.version.split()[0], **{name: installed(name) for name in packages})
 
 
 if sys.argv[1] == "--samples":
     x, y = networks.samples(sys.argv[2])
     np.savez(sys.argv[3], x=x, y=y)
+    # For the peers in Rust.
+    x.tofile(sys.argv[3].removesuffix(".npz") + ".f32")
+    y.tofile(sys.argv[3].removesuffix(".npz") + ".i32")
 elif sys.argv[1] == "--model":
     import keras
 
@@ -217,4 +324,4 @@ elif sys.argv[1] == "--model":
 elif sys.argv[1] == "--versions":
     versions()
 else:
-    serve(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))
+    serve(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5])

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Brasa compared with PyTorch and Keras (on TensorFlow and JAX) on the CPU: see README.md in this folder."""
+"""Brasa compared with PyTorch, Keras (on TensorFlow and JAX) and runtimes on the CPU: see README.md in this folder."""
 
 import argparse
 import datetime
+import functools
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ ROOT = FOLDER.parent.parent
 WORK = ROOT / "target" / "peers"
 
 PACKAGES = ["torch", "torchvision", "tensorflow-cpu", "keras", "jax", "numpy"]
+RUNTIME_PACKAGES = ["onnxruntime", "openvino", "ai-edge-litert", "onnx", "tf2onnx"]
 PEERS = {
     "torch": "PyTorch",
     "torch-channels-last": "PyTorch",
@@ -25,7 +27,17 @@ PEERS = {
     "torch-compile-channels-last": "PyTorch",
     "keras-tf": "Keras, TensorFlow",
     "keras-jax": "Keras, JAX",
+    "onnxruntime": "ONNX Runtime",
+    "openvino": "OpenVINO",
+    "litert": "LiteRT",
+    "rten": "RTen",
+    "burn": "Burn, by hand",
 }
+# They only predict.
+RUNTIMES = ["onnxruntime", "openvino", "litert", "rten"]
+CPU = ["cpu", "flex", "ndarray"]
+# Those that can use a GPU, without what is for the CPU alone.
+ON_GPUS = [name for name in PEERS if name.startswith("torch") or name == "burn"]
 FRAMEWORKS = list(dict.fromkeys(PEERS.values()))
 LARGE = ["resnet50", "mobilenetv2", "efficientnetb0", "densenet121"]
 GRAPHS = ["transformer", *LARGE]
@@ -33,6 +45,7 @@ PICTURES = ["cnn", "vgg", "separable", *LARGE]
 BATCH_SIZES = {
     ("cnn", "train"): [128, 32, 512],
     ("cnn", "predict"): [1, 128, 1024],
+    **{(network, "predict"): [1, 128] for network in ["mlp", "vgg", "separable", "lstm", "conv1d"]},
     ("transformer", "train"): [32],
     ("transformer", "predict"): [1, 32],
     **{(network, "train"): [8] for network in LARGE},
@@ -49,14 +62,23 @@ def main():
         # Some libraries start one thread per processor, regardless of their settings.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     python = environment(options)
-    brasa = options.brasa or build()
+    brasa = options.brasa or build(options.backend, ("--bin", "brasa"))
+    if "rten" in options.peers and "predict" in options.tasks:
+        rten()
+    if "burn" in options.peers:
+        build(options.backend, ("--bench", "burn_by_hand"))
     report = {"machine": machine(options, python, brasa), "options": vars(options), "results": [], "processes": []}
     for network in options.networks:
         data = WORK / f"{network}.npz"
-        if not data.exists():
+        if not all(data.with_suffix(ending).exists() for ending in [".npz", ".f32", ".i32"]):
             subprocess.run([python, FOLDER / "peer.py", "--samples", network, data], check=True)
-        if network in GRAPHS and not saved(network).exists():
+        runtimes = "predict" in options.tasks and set(options.peers) & set(RUNTIMES)
+        if (network in GRAPHS or runtimes) and not saved(network).exists():
             subprocess.run([python, FOLDER / "peer.py", "--model", network, saved(network)], check=True)
+        if runtimes:
+            # RTen reads this file alone; ONNX Runtime and OpenVINO are measured with that of tf2onnx, too.
+            onnx = saved(network).with_suffix(".onnx")
+            subprocess.run([brasa, "convert", saved(network), onnx], check=True, stdout=subprocess.DEVNULL)
         measure(network, data, python, brasa, options, report)
         if options.json:
             options.json.write_text(json.dumps(report, indent=1, default=str) + "\n")
@@ -85,16 +107,23 @@ def arguments():
     parser.add_argument("--networks", type=words(networks), default=networks[:6], help=help)
     parser.add_argument("--tasks", type=words(["train", "predict"]), default=["train", "predict"], help="train,predict")
     parser.add_argument("--batch-sizes", type=lambda text: [count(word) for word in text.split(",")],
-                        help="default: cnn 32,128,512 to train and 1,128,1024 to predict, graphs 8 or 32 and 1, the others 128")
+                        help="default: cnn 32,128,512 to train and 1,128,1024 to predict, graphs 8 or 32 and 1, the others 128 and 1")
     parser.add_argument("--rounds", type=count, default=5, help="how often each program is measured (default: 5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a measurement takes (default: 1)")
     parser.add_argument("--threads", type=count, default=os.cpu_count(), help="default: one for each processor")
-    parser.add_argument("--peers", type=words(PEERS), default=list(PEERS), help=",".join(PEERS))
+    help = f"{','.join(PEERS)} (default: all but burn; on a GPU {','.join(ON_GPUS)})"
+    parser.add_argument("--peers", type=words(PEERS), help=help)
+    help = "Brasa's and Burn's backend (default: cpu); on a GPU, PyTorch uses CUDA"
+    parser.add_argument("--backend", default="cpu", help=help)
     parser.add_argument("--quick", action="store_true", help="one short round: shows that all runs, and fills caches")
     parser.add_argument("--venv", type=pathlib.Path, help="a virtual environment with the peers (default: made)")
     parser.add_argument("--brasa", type=pathlib.Path, help="the program (default: built with cargo build --release)")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="where to write all that was measured")
     options = parser.parse_args()
+    on_gpu = options.backend not in CPU
+    options.peers = options.peers or (ON_GPUS if on_gpu else [name for name in PEERS if name != "burn"])
+    if on_gpu and (others := set(options.peers) - set(ON_GPUS)):
+        parser.error(f"not measured on a GPU: {', '.join(others)}")
     if options.quick:
         options.rounds, options.seconds = 1, min(options.seconds, 0.05)
     return options
@@ -105,18 +134,31 @@ def environment(options):
     folder = options.venv or WORK / "venv"
     python = folder / "bin" / "python"
     if not python.exists():
-        note(f"installing {', '.join(PACKAGES)} into {folder}")
+        packages = PACKAGES + RUNTIME_PACKAGES
+        note(f"installing {', '.join(packages)} into {folder}")
         venv.create(folder, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *PACKAGES], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *packages], check=True)
     return python.absolute()
 
 
-def build():
-    note("building Brasa")
-    command = ["cargo", "build", "--release", "--bin", "brasa", "--message-format", "json-render-diagnostics"]
+@functools.cache
+def rten():
+    """The program that measures RTen."""
+    target = WORK / "rten"
+    subprocess.run(["cargo", "build", "--quiet", "--release", "--target-dir", target], cwd=FOLDER / "rten", check=True)
+    return target / "release" / "rten-peer"
+
+
+@functools.cache
+def build(backend, target):
+    """The path of one of Brasa's programs, built for a backend."""
+    note(f"building {target[-1]}")
+    command = ["cargo", "build", "--release", *target, "--message-format", "json-render-diagnostics"]
+    if backend in ["cuda", "vulkan", "metal"]:
+        command += ["--features", backend]
     lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-    built = [json.loads(line).get("executable") for line in lines]
-    return pathlib.Path([path for path in built if path][-1])
+    built = [message for message in map(json.loads, lines) if message.get("target", {}).get("name") == target[-1]]
+    return pathlib.Path([message["executable"] for message in built if message.get("executable")][-1])
 
 
 def machine(options, python, brasa):
@@ -138,17 +180,26 @@ def machine(options, python, brasa):
 class Peer:
     """A peer's process, which lives while its network is measured."""
 
-    def __init__(self, name, network, data, python, threads):
+    def __init__(self, name, network, data, python, options):
+        threads = options.threads
+        on_gpu = options.backend not in CPU
         variables = {
             "OMP_NUM_THREADS": str(threads),
             "MKL_NUM_THREADS": str(threads),
             "TF_CPP_MIN_LOG_LEVEL": "2",
-            "CUDA_VISIBLE_DEVICES": "",
+            "PEER_DEVICE": "cuda" if on_gpu else "cpu",
+            **({} if on_gpu else {"CUDA_VISIBLE_DEVICES": ""}),
             "JAX_PLATFORMS": "cpu",
             "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen=true intra_op_parallelism_threads={threads}",
             "TORCHINDUCTOR_CACHE_DIR": str(WORK / "inductor"),
+            "RTEN_NUM_THREADS": str(threads),
         }
-        command = [python, FOLDER / "peer.py", name, network, data, str(threads)]
+        command = [python, FOLDER / "peer.py", name, network, data, str(threads), saved(network)]
+        if name == "rten":
+            command = [rten(), saved(network).with_suffix(".onnx"), data.with_suffix(".f32")]
+        if name == "burn":
+            program = build(options.backend, ("--bench", "burn_by_hand"))
+            command = [program, options.backend, data.with_suffix(".f32"), data.with_suffix(".i32")]
         log = open(WORK / f"{name}.log", "a")
         self.name, self.network, self.started, self.first = name, network, time.perf_counter(), None
         self.process = subprocess.Popen(
@@ -176,11 +227,11 @@ class Peer:
         self.process.wait()
 
 
-def bench(brasa, network, data, task, batch_size, seconds, threads):
+def bench(brasa, network, data, task, batch_size, options):
     """One measurement of Brasa, in its own process."""
     model = saved(network) if network in GRAPHS else FOLDER / f"{network}.toml"
-    command = [brasa, "bench", model, "--backend", "cpu", "--threads", threads, "--data", data]
-    command += ["--task", task, "--batch-size", batch_size, "--seconds", seconds, "--repetitions", 1, "--json"]
+    command = [brasa, "bench", model, "--backend", options.backend, "--threads", options.threads, "--data", data]
+    command += ["--task", task, "--batch-size", batch_size, "--seconds", options.seconds, "--repetitions", 1, "--json"]
     done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)[0]
 
@@ -192,18 +243,24 @@ def saved(network):
 
 def measure(network, data, python, brasa, options, report):
     named = [name for name in options.peers if network in PICTURES or "channels-last" not in name]
-    peers, own = [], []
+    named = [name for name in named if name != "burn" or network == "cnn"]
+    peers, own, started = [], [], set()
     for task in options.tasks:
         for batch_size in options.batch_sizes or BATCH_SIZES.get((network, task), [128]):
             note(f"{network}, {task}, batch {batch_size}")
-            if not peers:
-                # Each starts, and takes its first step, while the others wait.
-                for name in named:
-                    peer = Peer(name, network, data, python, options.threads)
-                    if prepared(peer, task, batch_size, options):
-                        peers.append(peer)
-            else:
-                peers = [peer for peer in peers if prepared(peer, task, batch_size, options)]
+            for peer in peers if task == "train" else []:
+                if peer.name in RUNTIMES:
+                    peer.end()
+            peers = [peer for peer in peers if task != "train" or peer.name not in RUNTIMES]
+            peers = [peer for peer in peers if prepared(peer, task, batch_size, options)]
+            # Each starts, and takes its first step, while the others wait.
+            for name in named:
+                if name in started or (task == "train" and name in RUNTIMES):
+                    continue
+                started.add(name)
+                peer = Peer(name, network, data, python, options)
+                if prepared(peer, task, batch_size, options):
+                    peers.append(peer)
             rates = {}
             for number in range(options.rounds):
                 # Each round begins with another program.
@@ -212,7 +269,7 @@ def measure(network, data, python, brasa, options, report):
                 for peer in order:
                     time.sleep(PAUSE)
                     if peer is None:
-                        result = bench(brasa, network, data, task, batch_size, options.seconds, options.threads)
+                        result = bench(brasa, network, data, task, batch_size, options)
                         own.append({"task": task, **result})
                         rates.setdefault("brasa", []).append(result["samples_per_second"])
                     else:
@@ -238,8 +295,11 @@ def prepared(peer, task, batch_size, options):
 
 
 def first_steps(network, task, batch_size, own, peers):
-    """The startup costs of the processes: time to the first step, and memory after all rounds."""
+    """The startup costs of the processes: time to the first step, and memory after all rounds.
+
+    Not of the runtimes, whose processes convert the model, too."""
     median = statistics.median
+    peers = [peer for peer in peers if peer.name not in RUNTIMES]
     return {
         "network": network,
         "task": task,

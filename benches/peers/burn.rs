@@ -1,0 +1,173 @@
+//! The notebook's network written by hand in Burn, as a peer of `benches/peers/run.py`: answers the requests that
+//! `peer.py` describes.
+//!
+//! `burn_by_hand BACKEND SAMPLES.F32 LABELS.I32`; without arguments it does nothing.
+
+use std::error::Error;
+use std::io::BufRead;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use brasa::backend::Backend;
+use brasa::burn;
+use brasa::burn::module::Module;
+use brasa::burn::nn::conv::{Conv2d, Conv2dConfig};
+use brasa::burn::nn::loss::CrossEntropyLossConfig;
+use brasa::burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use brasa::burn::nn::{Linear, LinearConfig};
+use brasa::burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use brasa::burn::tensor::activation::{relu, softmax};
+use brasa::burn::tensor::{Device, Int, Tensor, TensorData};
+use serde_json::{Value, json};
+
+/// Pixels of an image.
+const PIXELS: usize = 28 * 28;
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// Channels first, as Burn's layers have them.
+#[derive(Module, Debug)]
+struct Network {
+    first: Conv2d,
+    second: Conv2d,
+    pool: MaxPool2d,
+    dense: Linear,
+}
+
+impl Network {
+    fn new(device: &Device) -> Self {
+        Self {
+            first: Conv2dConfig::new([1, 32], [5, 5]).init(device),
+            second: Conv2dConfig::new([32, 64], [5, 5]).init(device),
+            pool: MaxPool2dConfig::new([2, 2]).init(),
+            dense: LinearConfig::new(1024, 10).init(device),
+        }
+    }
+
+    /// Logits of images of shape (batch, 1, 28, 28).
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let x = self.pool.forward(relu(self.first.forward(images)));
+        let x = self.pool.forward(relu(self.second.forward(x)));
+        self.dense.forward(x.flatten(1, 3))
+    }
+}
+
+/// The network, its optimizer, and the samples.
+struct Peer {
+    device: Device,
+    network: Network,
+    optimizer: ModuleOptimizer,
+    images: Vec<f32>,
+    labels: Vec<i32>,
+    trains: bool,
+    batch_size: usize,
+    next: usize,
+}
+
+impl Peer {
+    fn load(backend: &str, images: &str, labels: &str) -> Outcome<Self> {
+        let device = backend.parse::<Backend>()?.device()?;
+        let words = |path: &str| -> Outcome<Vec<[u8; 4]>> {
+            Ok(std::fs::read(path)?.chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]).collect())
+        };
+        Ok(Self {
+            network: Network::new(&device),
+            optimizer: AdamConfig::new().init(),
+            images: words(images)?.into_iter().map(f32::from_le_bytes).collect(),
+            labels: words(labels)?.into_iter().map(i32::from_le_bytes).collect(),
+            device,
+            trains: false,
+            batch_size: 1,
+            next: 0,
+        })
+    }
+
+    /// A new network for a task.
+    fn prepare(&mut self, task: &str, batch_size: usize) {
+        (self.trains, self.batch_size, self.next) = (task == "train", batch_size, 0);
+        self.optimizer = AdamConfig::new().init();
+        self.network = match self.trains {
+            true => Network::new(&self.device.clone().autodiff()),
+            false => Network::new(&self.device),
+        };
+    }
+
+    /// The seconds that a number of steps take; the last result is read, so that all are finished.
+    fn steps(&mut self, count: usize) -> Outcome<f64> {
+        let begin = Instant::now();
+        for step in 0..count {
+            let rows = self.next * self.batch_size;
+            self.next = (self.next + 1) % (self.labels.len() / self.batch_size);
+            let pixels = self.images[rows * PIXELS..][..self.batch_size * PIXELS].to_vec();
+            let device = if self.trains { self.device.clone().autodiff() } else { self.device.clone() };
+            let images = Tensor::<4>::from_data(TensorData::new(pixels, [self.batch_size, 1, 28, 28]), &device);
+            if !self.trains {
+                // Each prediction is read, as `predict` returns them all.
+                softmax(self.network.forward(images), 1).into_data();
+                continue;
+            }
+            let labels = TensorData::new(self.labels[rows..][..self.batch_size].to_vec(), [self.batch_size]);
+            let labels = Tensor::<1, Int>::from_data(labels, &device);
+            let loss = CrossEntropyLossConfig::new().init(&device).forward(self.network.forward(images), labels);
+            let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+            self.network = self.optimizer.step(1e-3, self.network.clone(), gradients);
+            if step + 1 == count {
+                let loss = loss.into_data().to_vec::<f32>().map_err(|error| format!("{error:?}"))?;
+                assert!(loss[0].is_finite(), "the loss is {}", loss[0]);
+            }
+        }
+        Ok(begin.elapsed().as_secs_f64().max(1e-9))
+    }
+}
+
+/// The peak memory of this process; 0 where the system does not report it.
+fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+fn number(request: &Value, key: &str) -> f64 {
+    request[key].as_f64().unwrap_or(1.0)
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let [backend, images, labels] = &arguments[..] else { return ExitCode::SUCCESS };
+    match answer(backend, images, labels) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer(backend: &str, images: &str, labels: &str) -> Outcome<()> {
+    let mut peer = Peer::load(backend, images, labels)?;
+    let mut steps = 1;
+    for line in std::io::stdin().lock().lines() {
+        let request: Value = serde_json::from_str(&line?)?;
+        if let Some(task) = request["prepare"].as_str() {
+            peer.prepare(task, number(&request, "batch_size") as usize);
+            peer.steps(1)?;
+            println!("{}", json!({"first": true}));
+            let (seconds, mut count) = (number(&request, "seconds"), 1);
+            let took = loop {
+                let took = peer.steps(count)?;
+                if took >= seconds / 4.0 {
+                    break took;
+                }
+                count *= 2;
+            };
+            steps = ((count as f64 * seconds / took).round() as usize).max(1);
+            println!("{}", json!({"ready": true}));
+        } else if request.get("measure").is_some() {
+            peer.steps(1)?;
+            println!("{}", json!({"by-hand": (steps * peer.batch_size) as f64 / peer.steps(steps)?}));
+        } else {
+            println!("{}", json!({"peak_rss_bytes": peak()}));
+        }
+    }
+    Ok(())
+}
