@@ -163,6 +163,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn parts_of_a_batch_draw_the_numbers_of_the_whole() {
+        let draws = |first: usize, count: usize, noise: &[usize]| {
+            random(&[7, 1]).of_part(Rows { first, count }).draws(noise, &[count, 4, 3])
+        };
+        let whole = draws(0, 6, &[6, 4, 3]);
+        let part = draws(2, 3, &[3, 4, 3]);
+        assert_eq!((whole.first, part.first, whole.key), (0, 2 * 12, part.key));
+        // A mask for the whole batch is the same in each part.
+        assert_eq!(draws(2, 3, &[1, 4, 3]).first, 0);
+        assert_eq!(draws(2, 3, &[3, 1, 3]).first, 2 * 3);
+        let (mut one, mut other) = (random(&[7, 1]), random(&[7, 2]));
+        assert_ne!(one.draws(&[6], &[6]).key, one.draws(&[6], &[6]).key, "each mask has a key of its own");
+        assert_ne!(random(&[7, 1]).draws(&[6], &[6]).key, other.draws(&[6], &[6]).key);
+    }
+
+    #[test]
     fn draws_come_from_the_generator() {
         let (mut ours, mut plain) = (random(&[3]), stream(&[3]));
         assert_eq!(ours.random::<u64>(), plain.random::<u64>());

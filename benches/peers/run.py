@@ -62,11 +62,11 @@ def main():
         # Some libraries start one thread per processor, regardless of their settings.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     python = environment(options)
-    brasa = options.brasa or build(options.backend, ("--bin", "brasa"))
+    brasa = options.brasa or build(options.backend)
     if "rten" in options.peers and "predict" in options.tasks:
         rten()
     if "burn" in options.peers:
-        build(options.backend, ("--bench", "burn_by_hand"))
+        burn(options.backend)
     report = {"machine": machine(options, python, brasa), "options": vars(options), "results": [], "processes": []}
     for network in options.networks:
         data = WORK / f"{network}.npz"
@@ -144,21 +144,32 @@ def environment(options):
 @functools.cache
 def rten():
     """The program that measures RTen."""
-    target = WORK / "rten"
-    subprocess.run(["cargo", "build", "--quiet", "--release", "--target-dir", target], cwd=FOLDER / "rten", check=True)
-    return target / "release" / "rten-peer"
+    return peer_program("rten", [])
 
 
 @functools.cache
-def build(backend, target):
-    """The path of one of Brasa's programs, built for a backend."""
-    note(f"building {target[-1]}")
-    command = ["cargo", "build", "--release", *target, "--message-format", "json-render-diagnostics"]
+def burn(backend):
+    """The program that measures the network by hand in Burn."""
+    return peer_program("burn", [] if backend in CPU else ["--features", backend])
+
+
+def peer_program(name, features):
+    """A program of this folder, which is built."""
+    note(f"building {name}")
+    command = ["cargo", "build", "--quiet", "--release", "--target-dir", WORK / name, *features]
+    subprocess.run(command, cwd=FOLDER / name, check=True)
+    return WORK / name / "release" / f"{name}-peer"
+
+
+def build(backend):
+    """The path of Brasa's program, built for a backend."""
+    note("building Brasa")
+    command = ["cargo", "build", "--release", "--bin", "brasa", "--message-format", "json-render-diagnostics"]
     if backend in ["cuda", "vulkan", "metal"]:
         command += ["--features", backend]
     lines = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
-    built = [message for message in map(json.loads, lines) if message.get("target", {}).get("name") == target[-1]]
-    return pathlib.Path([message["executable"] for message in built if message.get("executable")][-1])
+    built = [json.loads(line).get("executable") for line in lines]
+    return pathlib.Path([path for path in built if path][-1])
 
 
 def machine(options, python, brasa):
@@ -198,8 +209,7 @@ class Peer:
         if name == "rten":
             command = [rten(), saved(network).with_suffix(".onnx"), data.with_suffix(".f32")]
         if name == "burn":
-            program = build(options.backend, ("--bench", "burn_by_hand"))
-            command = [program, options.backend, data.with_suffix(".f32"), data.with_suffix(".i32")]
+            command = [burn(options.backend), options.backend, data.with_suffix(".f32"), data.with_suffix(".i32")]
         log = open(WORK / f"{name}.log", "a")
         self.name, self.network, self.started, self.first = name, network, time.perf_counter(), None
         self.process = subprocess.Popen(

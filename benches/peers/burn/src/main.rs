@@ -1,23 +1,20 @@
 //! The notebook's network written by hand in Burn, as a peer of `benches/peers/run.py`: answers the requests that
 //! `peer.py` describes.
 //!
-//! `burn_by_hand BACKEND SAMPLES.F32 LABELS.I32`; without arguments it does nothing.
+//! usage: burn-peer BACKEND SAMPLES.F32 LABELS.I32 (BACKEND is cpu, or the feature that it was built with)
 
 use std::error::Error;
 use std::io::BufRead;
-use std::process::ExitCode;
 use std::time::Instant;
 
-use brasa::backend::Backend;
-use brasa::burn;
-use brasa::burn::module::Module;
-use brasa::burn::nn::conv::{Conv2d, Conv2dConfig};
-use brasa::burn::nn::loss::CrossEntropyLossConfig;
-use brasa::burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
-use brasa::burn::nn::{Linear, LinearConfig};
-use brasa::burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use brasa::burn::tensor::activation::{relu, softmax};
-use brasa::burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::module::Module;
+use burn::nn::conv::{Conv2d, Conv2dConfig};
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::nn::pool::{MaxPool2d, MaxPool2dConfig};
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::activation::{relu, softmax};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::{Value, json};
 
 /// Pixels of an image.
@@ -52,6 +49,21 @@ impl Network {
     }
 }
 
+fn device(backend: &str) -> Outcome<Device> {
+    match backend {
+        "cpu" | "flex" => Ok(Device::flex()),
+        #[cfg(feature = "wgpu")]
+        "wgpu" => Ok(Device::wgpu(Default::default())),
+        #[cfg(feature = "vulkan")]
+        "vulkan" => Ok(Device::vulkan(Default::default())),
+        #[cfg(feature = "metal")]
+        "metal" => Ok(Device::metal(Default::default())),
+        #[cfg(feature = "cuda")]
+        "cuda" => Ok(Device::cuda(0)),
+        other => Err(format!("this program was built without the backend `{other}`").into()),
+    }
+}
+
 /// The network, its optimizer, and the samples.
 struct Peer {
     device: Device,
@@ -66,7 +78,7 @@ struct Peer {
 
 impl Peer {
     fn load(backend: &str, images: &str, labels: &str) -> Outcome<Self> {
-        let device = backend.parse::<Backend>()?.device()?;
+        let device = device(backend)?;
         let words = |path: &str| -> Outcome<Vec<[u8; 4]>> {
             Ok(std::fs::read(path)?.chunks_exact(4).map(|word| [word[0], word[1], word[2], word[3]]).collect())
         };
@@ -112,7 +124,7 @@ impl Peer {
             let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
             self.network = self.optimizer.step(1e-3, self.network.clone(), gradients);
             if step + 1 == count {
-                let loss = loss.into_data().to_vec::<f32>().map_err(|error| format!("{error:?}"))?;
+                let loss = loss.into_data().try_to_vec::<f32>().map_err(|error| format!("{error:?}"))?;
                 assert!(loss[0].is_finite(), "the loss is {}", loss[0]);
             }
         }
@@ -131,19 +143,11 @@ fn number(request: &Value, key: &str) -> f64 {
     request[key].as_f64().unwrap_or(1.0)
 }
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    let [backend, images, labels] = &arguments[..] else { return ExitCode::SUCCESS };
-    match answer(backend, images, labels) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn answer(backend: &str, images: &str, labels: &str) -> Outcome<()> {
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().collect();
+    let [_, backend, images, labels] = &arguments[..] else {
+        return Err("usage: burn-peer BACKEND SAMPLES.F32 LABELS.I32".into());
+    };
     let mut peer = Peer::load(backend, images, labels)?;
     let mut steps = 1;
     for line in std::io::stdin().lock().lines() {
