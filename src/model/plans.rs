@@ -18,7 +18,7 @@ pub(super) struct Plans {
     predicted: Mutex<Vec<(Vec<usize>, Arc<PredictedShapes>)>>,
 }
 
-/// What the sizes of a sample make of a prediction's.
+/// The shapes of a prediction, inferred from the sizes of a sample.
 #[derive(Debug)]
 pub(crate) struct PredictedShapes {
     /// The sizes of a sample's output; `None` if they depend on the data.

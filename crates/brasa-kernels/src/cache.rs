@@ -11,7 +11,7 @@ pub fn second_level() -> usize {
     *SIZE.get_or_init(|| read().unwrap_or(USUAL).clamp(256 << 10, 4 << 20))
 }
 
-/// What Linux reports for the first processor.
+/// The size that Linux reports for the first processor.
 fn read() -> Option<usize> {
     let caches = std::fs::read_dir("/sys/devices/system/cpu/cpu0/cache").ok()?;
     caches.flatten().find_map(|cache| {

@@ -505,6 +505,12 @@ mod tests {
         forward(&conv, &x, &w, Some(&bias), Activation::Relu, y);
         backward(&conv, &x, &w, &dy, Some(dx), dw, Some(db));
         conv2d::forward(&same, &x, &w, Some(&bias), Activation::Relu, ey);
+        // The prepared form reads the image by regions, or a frame where there are too many.
+        if let Some(prepared) = PreparedDepthwise::new(&conv, &w, Some(&bias), Activation::Relu) {
+            let mut z = vec![7.5; y.len()];
+            prepared.forward(&x, 2, &mut z);
+            assert_close("y, prepared", &z, &double(ey));
+        }
         conv2d::backward(&same, &x, &w, None, &dy, Some(edx), edw, Some(edb));
         for (what, actual, expected) in [("y", y, ey), ("dx", dx, edx), ("dw", dw, edw), ("db", db, edb)] {
             assert_close(what, actual, &double(expected));
@@ -529,6 +535,23 @@ mod tests {
                 check(Depthwise { window, channels, multiplier: 1 });
             }
         });
+    }
+
+    #[test]
+    fn windows_may_lie_outside_of_the_image_and_regions_have_a_limit() {
+        // Windows whose cells are all padding, a dilation beyond the image, and more padding on one side.
+        for (size, dilation, pad, output) in
+            [([3, 3], 1, [6, 0], [12, 4]), ([2, 3], 9, [4, 9], [6, 6]), ([5, 1], 1, [0, 2], [2, 9])]
+        {
+            let mut window = WindowGeometry::valid(2, [5, 5], size, [1, 1]);
+            (window.dilations, window.pad, window.output) = ([dilation; 2], pad, output);
+            check(Depthwise { window, channels: 17, multiplier: 1 });
+        }
+        let mut window = WindowGeometry::valid(1, [40, 40], [39, 39], [1, 1]);
+        (window.pad, window.output) = ([19, 19], [40, 40]);
+        let (conv, w) = (Depthwise { window, channels: 16, multiplier: 1 }, values(39 * 39 * 16, 1));
+        let prepared = PreparedDepthwise::new(&conv, &w, None, Activation::Linear).unwrap();
+        assert!(prepared.regions.is_empty(), "their weights would take a thousand times the memory of the window's");
     }
 
     #[test]

@@ -18,6 +18,12 @@ pub fn threads_for(operations: usize) -> usize {
     if operations < WORTH_SHARING { 1 } else { rayon::current_num_threads().max(1) }
 }
 
+/// As [`threads_for`], for the products of a single row with a matrix: they run at the speed of memory, and an operation
+/// takes four times as long.
+pub fn threads_for_row(operations: usize) -> usize {
+    threads_for(operations.saturating_mul(4))
+}
+
 /// Items per part for `threads` threads: four parts a thread, so that others can take over from one that is held up.
 pub fn part_len(items: usize, threads: usize) -> usize {
     let parts = if threads <= 1 { 1 } else { 4 * threads };

@@ -77,7 +77,7 @@ fn add(x: [u32; 4], keys: [u32; 4]) -> [u32; 4] {
     std::array::from_fn(|i| x[i].wrapping_add(keys[i]))
 }
 
-/// What dropout makes of a value: `x · scale + shift` with a probability, else `otherwise`.
+/// How dropout changes a value `x`: to `x · scale + shift` with a probability, else to `otherwise`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Dropping {
     /// The probability that a value is kept.
@@ -86,7 +86,7 @@ pub struct Dropping {
     pub scale: f32,
     /// Added to a value that is kept.
     pub shift: f32,
-    /// What a value becomes that is dropped.
+    /// The result for a value that is dropped.
     pub otherwise: f32,
 }
 
@@ -142,7 +142,7 @@ pub fn drop_out_repeated(kept: &[f32], (middle, inner): (usize, usize), dropping
     });
 }
 
-/// The factors of dropout: what [`drop_out`] makes of ones. Every value of `y` is written.
+/// The factors of dropout: the results of [`drop_out`] for ones. Every value of `y` is written.
 pub fn dropout_factors(key: &Key, first: u64, dropping: Dropping, y: &mut [f32]) {
     let (threads, step) = passes(y.len());
     let tasks = y.chunks_mut(step).enumerate().collect();

@@ -143,7 +143,9 @@ macro_rules! separable_convolution {
                 let pointwise = to.constant("pointwise_kernel", pointwise);
                 let mut inputs = vec![inner, pointwise];
                 inputs.extend(bias.map(|bias| to.constant("bias", bias)));
-                let output = to.op("Conv", &inputs, vec![]);
+                // The defaults, written for readers that do not fill it in.
+                let ones = |name| (name, vec![1; $n].into());
+                let output = to.op("Conv", &inputs, vec![ones("strides"), ones("dilations")]);
                 let output = to.restore_first(output, self.data_format, $n + 2);
                 to.activated(&self.activation, output)
             }

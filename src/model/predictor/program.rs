@@ -249,10 +249,11 @@ impl Program {
 
     /// The threads that compute a batch, and the samples of a part if it is split between them.
     fn threads_for(&self, samples: usize) -> (usize, Option<usize>) {
-        // Of a single sample, dense layers run at the speed of memory, where an operation takes four times as long; each
-        // step decides for itself whether it is worth sharing.
-        let weight = if samples == 1 { 4 } else { samples };
-        let threads = parallel::threads_for(self.operations.saturating_mul(weight));
+        let threads = match samples {
+            // Its dense layers may be worth sharing where other steps are not: each step decides for itself.
+            1 => parallel::threads_for_row(self.operations),
+            samples => parallel::threads_for(self.operations.saturating_mul(samples)),
+        };
         if threads == 1 || samples < threads {
             return (threads, None);
         }

@@ -1,10 +1,7 @@
-//! The notebook's network written by hand in Burn, as a peer of `benches/peers/run.py`: answers the requests that
-//! `peer.py` describes.
+//! The notebook's network written by hand in Burn, as a peer of `benches/peers/run.py`.
 //!
 //! usage: burn-peer BACKEND SAMPLES.F32 LABELS.I32 (BACKEND is cpu, or the feature that it was built with)
 
-use std::error::Error;
-use std::io::BufRead;
 use std::time::Instant;
 
 use burn::module::Module;
@@ -15,12 +12,10 @@ use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
 use burn::tensor::activation::{relu, softmax};
 use burn::tensor::{Device, Int, Tensor, TensorData};
-use serde_json::{Value, json};
+use peer_protocol::{Outcome, Peer, answer};
 
 /// Pixels of an image.
 const PIXELS: usize = 28 * 28;
-
-type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// Channels first, as Burn's layers have them.
 #[derive(Module, Debug)]
@@ -65,7 +60,7 @@ fn device(backend: &str) -> Outcome<Device> {
 }
 
 /// The network, its optimizer, and the samples.
-struct Peer {
+struct ByHand {
     device: Device,
     network: Network,
     optimizer: ModuleOptimizer,
@@ -76,7 +71,7 @@ struct Peer {
     next: usize,
 }
 
-impl Peer {
+impl ByHand {
     fn load(backend: &str, images: &str, labels: &str) -> Outcome<Self> {
         let device = device(backend)?;
         let words = |path: &str| -> Outcome<Vec<[u8; 4]>> {
@@ -93,18 +88,21 @@ impl Peer {
             next: 0,
         })
     }
+}
 
-    /// A new network for a task.
-    fn prepare(&mut self, task: &str, batch_size: usize) {
+impl Peer for ByHand {
+    const WAY: &'static str = "by-hand";
+
+    fn prepare(&mut self, task: &str, batch_size: usize) -> Outcome<()> {
         (self.trains, self.batch_size, self.next) = (task == "train", batch_size, 0);
         self.optimizer = AdamConfig::new().init();
         self.network = match self.trains {
             true => Network::new(&self.device.clone().autodiff()),
             false => Network::new(&self.device),
         };
+        Ok(())
     }
 
-    /// The seconds that a number of steps take; the last result is read, so that all are finished.
     fn steps(&mut self, count: usize) -> Outcome<f64> {
         let begin = Instant::now();
         for step in 0..count {
@@ -132,46 +130,10 @@ impl Peer {
     }
 }
 
-/// The peak memory of this process; 0 where the system does not report it.
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    line.and_then(|line| line.trim().split(' ').next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
-fn number(request: &Value, key: &str) -> f64 {
-    request[key].as_f64().unwrap_or(1.0)
-}
-
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, backend, images, labels] = &arguments[..] else {
         return Err("usage: burn-peer BACKEND SAMPLES.F32 LABELS.I32".into());
     };
-    let mut peer = Peer::load(backend, images, labels)?;
-    let mut steps = 1;
-    for line in std::io::stdin().lock().lines() {
-        let request: Value = serde_json::from_str(&line?)?;
-        if let Some(task) = request["prepare"].as_str() {
-            peer.prepare(task, number(&request, "batch_size") as usize);
-            peer.steps(1)?;
-            println!("{}", json!({"first": true}));
-            let (seconds, mut count) = (number(&request, "seconds"), 1);
-            let took = loop {
-                let took = peer.steps(count)?;
-                if took >= seconds / 4.0 {
-                    break took;
-                }
-                count *= 2;
-            };
-            steps = ((count as f64 * seconds / took).round() as usize).max(1);
-            println!("{}", json!({"ready": true}));
-        } else if request.get("measure").is_some() {
-            peer.steps(1)?;
-            println!("{}", json!({"by-hand": (steps * peer.batch_size) as f64 / peer.steps(steps)?}));
-        } else {
-            println!("{}", json!({"peak_rss_bytes": peak()}));
-        }
-    }
-    Ok(())
+    answer(ByHand::load(backend, images, labels)?)
 }

@@ -64,9 +64,10 @@ impl Packed {
         if y.is_empty() {
             return;
         }
-        // A single row runs at the speed of memory: each operation takes four times as long.
-        let work = if rows == 1 { self.operations().saturating_mul(4) } else { self.operations().saturating_mul(rows) };
-        let threads = threads.min(parallel::threads_for(work));
+        let threads = threads.min(match rows {
+            1 => parallel::threads_for_row(self.operations()),
+            rows => parallel::threads_for(self.operations().saturating_mul(rows)),
+        });
         if threads <= 1 {
             return self.rows(x, activation, y);
         }
