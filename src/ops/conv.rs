@@ -7,7 +7,7 @@ use burn::tensor::ops::ConvOptions;
 
 use super::activations::Activation;
 use super::activations::kernel_activation;
-use super::conv_geometry::{ConvGeometry, check_conv, in_a_row, kernel_in_a_row, out_of_a_row};
+use super::conv_geometry::{self, ConvGeometry, check_conv, in_a_row, kernel_in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
 use super::weighted::weighted_gradients;
 use super::{PoolGeometry, Value};
@@ -120,7 +120,7 @@ pub(crate) fn window(
 ) -> Option<WindowGeometry> {
     let count = |dimension: usize| {
         let (before, after) = geometry.pads[dimension];
-        let span = size[dimension].checked_sub(1)?.checked_mul(geometry.dilation[dimension])?.checked_add(1)?;
+        let span = conv_geometry::span(size[dimension], geometry.dilation[dimension])?;
         let room = input[dimension].checked_add(before)?.checked_add(after)?.checked_sub(span)?;
         Some(room.checked_div(geometry.strides[dimension])? + 1)
     };

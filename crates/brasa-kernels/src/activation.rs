@@ -59,7 +59,11 @@ const NORMAL_PEAK: f32 = 0.398_942_3;
 impl Activation {
     /// Whether the gradient follows from the output alone. Such an activation is non-decreasing.
     pub fn gradient_needs_only_output(self) -> bool {
-        !matches!(self, Activation::Silu | Activation::Gelu | Activation::GeluTanh)
+        match self {
+            Activation::Silu | Activation::Gelu | Activation::GeluTanh => false,
+            Activation::LeakyRelu(slope) | Activation::Elu(slope) => slope > 0.0,
+            _ => true,
+        }
     }
 
     /// Replaces every value by its activation, on the calling thread.
@@ -89,7 +93,7 @@ impl Activation {
         assert_eq!(x.len(), gradient.len(), "inputs and gradients differ in number");
         match self {
             Activation::Linear => {}
-            Activation::Silu | Activation::Gelu | Activation::GeluTanh => from_input(self, x, gradient),
+            _ if !self.gradient_needs_only_output() => from_input(self, x, gradient),
             _ => {
                 // Through the output, a block at a time.
                 let mut y = [0.0; 256];
@@ -208,6 +212,8 @@ simd! {
             };
         }
         match activation {
+            Activation::LeakyRelu(slope) => each!(x => if x < 0.0 { slope } else { 1.0 }),
+            Activation::Elu(alpha) => each!(x => if x < 0.0 { alpha * exp::<I>(x) } else { 1.0 }),
             Activation::Silu => each!(x => {
                 let s = sigmoid::<I>(x);
                 s * (1.0 + x * (1.0 - s))
@@ -345,6 +351,20 @@ mod tests {
                             "{level:?} {activation:?}'({at}): {dx} {slope}"
                         );
                     }
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn slopes_that_are_not_positive_have_gradients_of_the_input() {
+        at_every_level(|level| {
+            for slope in [0.0, -0.5] {
+                let (leaky, elu) = (Activation::LeakyRelu(slope), Activation::Elu(slope));
+                for (activation, below) in [(leaky, slope), (elu, slope * (-1.0f32).exp())] {
+                    let mut dx = [2.0; 2];
+                    backward(activation, &[-1.0, 1.0], &mut dx);
+                    assert!((dx[0] - 2.0 * below).abs() < 1e-6 && dx[1] == 2.0, "{level:?} {activation:?}: {dx:?}");
                 }
             }
         });

@@ -117,7 +117,8 @@ pub fn forward(sizes: &Attention, parts: Parts<&[f32]>, masks: Masks<'_>, scores
     parallel::each(sizes.threads(), tasks, |(sample, (output, scores)): (usize, (&mut [f32], &mut [f32]))| {
         let [queries, keys, values] = [(parts.queries, queries), (parts.keys, keys), (parts.values, values)]
             .map(|(all, one)| &all[sample * one..][..one]);
-        scratch::with(size * columns + rows * columns, |buffer| {
+        let of_dropped = if masks.kept.is_some() { rows * columns } else { 0 };
+        scratch::with(size * columns + of_dropped, |buffer| {
             let (turned, dropped) = buffer.split_at_mut(size * columns);
             for (head, scores) in scores.chunks_exact_mut(rows * columns).enumerate() {
                 let group = head / (heads / groups);

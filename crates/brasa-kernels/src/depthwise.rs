@@ -351,7 +351,7 @@ impl DepthwiseLayout {
         if !self.frame.padded {
             return work(image);
         }
-        self.frame.write(image, frame);
+        self.frame.write(image, 0..self.frame.size()[0], frame);
         work(frame)
     }
 
@@ -386,9 +386,10 @@ const LANES: usize = 16;
 /// `y[results[i] + c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with contiguous rows of `channels` values in `b`.
 fn add_products(x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32], results: &[u32]) {
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
-    assert!(last(rows) + last(steps) + channels <= x.len(), "the input is too short");
-    assert!(steps.len() * channels <= b.len(), "the right matrix is too short");
-    assert!(rows.len() == results.len() && last(results) + channels <= y.len(), "the result is too short");
+    let ends = |at: usize, len: usize| at.checked_add(channels).is_some_and(|end| end <= len);
+    assert!(last(rows).checked_add(last(steps)).is_some_and(|at| ends(at, x.len())), "the input is too short");
+    assert!(steps.len().checked_mul(channels).is_some_and(|len| len <= b.len()), "the right matrix is too short");
+    assert!(rows.len() == results.len() && ends(last(results), y.len()), "the result is too short");
     products(x, rows, steps, b, channels, y, results);
 }
 

@@ -21,18 +21,20 @@
 //!
 //! Shared parts: [`gemm`], the matrix product through tables of offsets behind convolutions and layers, with its
 //! microkernels and packed [`panels`] of weights; [`window`], the geometry of sliding windows; [`simd`], one source for
-//! every instruction set with runtime dispatch; `parallel`, which shares work between the threads of the current rayon
-//! pool; `scratch`, the workspace that threads keep; `cache`, the size of the second-level cache, by which blocks are cut;
-//! `huge_pages`, the mapping of long buffers; `math`, elementary functions without branches. [`peak`] measures the machine's peak rate.
+//! every instruction set with runtime dispatch; `parallel`, which shares work between threads, and `team`, threads that
+//! stay awake between calls; `scratch`, the workspace that threads keep; `cache`, the size of the second-level cache, by
+//! which blocks are cut; `huge_pages`, the mapping of long buffers; `math`, elementary functions without branches.
+//! [`peak`] measures the machine's peak rate.
 //!
 //! For prediction with fixed weights there are prepared forms ([`dense::Packed`], [`conv2d::PreparedConv`],
 //! [`depthwise::PreparedDepthwise`], [`batch_norm::PreparedNormalization`], [`rnn::PreparedLstm`],
-//! [`rnn::PreparedGru`]): weights are packed and tables made once. On a single thread they allocate nothing once the thread's workspace exists, and the result of
-//! a row, an image or a sequence has the same bits in any batch, on any number of threads.
+//! [`rnn::PreparedGru`]): weights are packed and tables made once. On a single thread they allocate nothing once the
+//! thread's workspace exists (64 MiB are kept), and the result of a row, an image or a sequence has the same bits in any
+//! batch, on any number of threads.
 //!
 //! The same call gives the same bits every time, for a given number of threads and instruction set. Unsafe code is in
-//! four places: the microkernels of [`gemm`] and of [`depthwise`], behind functions that check every offset, the
-//! runtime dispatch in [`simd`], and the advice to the system in `huge_pages`.
+//! five places: the microkernels of [`gemm`] and of [`depthwise`], behind functions that check every offset, the
+//! runtime dispatch in [`simd`], the advice to the system in `huge_pages`, and the borrowed work of `team`.
 
 /// The `opt-level` of this package's build. At `0` every kernel takes many times as long.
 pub const OPT_LEVEL: &str = env!("BRASA_OPT_LEVEL");
@@ -61,6 +63,7 @@ pub mod rnn;
 mod scratch;
 pub mod simd;
 pub mod softmax;
+mod team;
 #[cfg(test)]
 mod testing;
 mod tiles;

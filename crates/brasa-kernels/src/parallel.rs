@@ -1,11 +1,16 @@
 //! Sharing work between the threads of the current rayon pool.
 //!
-//! Work is cut into parts whose number depends only on the sizes and the number of threads, never on timing, and
+//! A thread of the pool shares by rayon; any other thread computes with [helpers](super::team), which costs less. Work
+//! is cut into parts whose number depends only on the sizes and the number of threads, never on timing, and
 //! partial results are combined in order: the same call gives the same bits every time.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
 use super::simd::simd;
+use super::team;
 
 /// Floating-point operations below which a call stays on its own thread: with AVX-512 they take 12 µs. With 1,000,000, a
 /// network whose layers take 6 µs was slower on two threads than on one.
@@ -35,9 +40,40 @@ pub fn part_len(items: usize, threads: usize) -> usize {
 pub fn each<T: Send, R: Send>(threads: usize, tasks: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
     if threads <= 1 || tasks.len() <= 1 {
         tasks.into_iter().map(work).collect()
-    } else {
+    } else if rayon::current_thread_index().is_some() {
         tasks.into_par_iter().with_max_len(1).map(work).collect()
+    } else {
+        each_with_helpers(threads, tasks, work)
     }
+}
+
+/// As [`each`], on this thread and helpers: each takes the next task when it has done one.
+fn each_with_helpers<T: Send, R: Send>(threads: usize, tasks: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    enum Slot<T, R> {
+        Task(T),
+        Taken,
+        Done(R),
+    }
+    // No lock is held while `work` runs, and none is waited for: a slot has one user at a time.
+    fn lock<V>(slot: &Mutex<V>) -> MutexGuard<'_, V> {
+        slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    let slots: Vec<Mutex<Slot<T, R>>> = tasks.into_iter().map(|task| Mutex::new(Slot::Task(task))).collect();
+    let next = AtomicUsize::new(0);
+    team::together(threads.min(slots.len()) - 1, &|| {
+        while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let taken = std::mem::replace(&mut *lock(slot), Slot::Taken);
+            if let Slot::Task(task) = taken {
+                let done = work(task);
+                *lock(slot) = Slot::Done(done);
+            }
+        }
+    });
+    let done = slots.into_iter().filter_map(|slot| match slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Slot::Done(result) => Some(result),
+        Slot::Task(_) | Slot::Taken => None,
+    });
+    done.collect()
 }
 
 /// Number of threads and values in one part for an elementwise pass over `len` values.

@@ -178,32 +178,48 @@ impl Frame {
         size_of(&[self.input[0], self.input[1], self.channels])
     }
 
-    /// Corresponding ranges of values, row by row: (in the image, in the frame).
-    fn rows(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+    /// Number of values of `rows` rows of a frame.
+    pub fn rows_len(&self, rows: usize) -> usize {
+        size_of(&[rows, self.size[1], self.channels])
+    }
+
+    /// The rows of a frame that windows of some rows of the output read.
+    pub fn rows_of(&self, window: &WindowGeometry, outputs: &Range<usize>) -> Range<usize> {
+        if outputs.is_empty() {
+            return 0..0;
+        }
+        let reach = (window.size[0] - 1) * window.dilations[0] + 1;
+        outputs.start * window.strides[0]..(outputs.end - 1) * window.strides[0] + reach
+    }
+
+    /// Corresponding ranges of values, row by row: (in the image, in a copy of some rows of the frame).
+    fn ranges(&self, rows: Range<usize>) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
         let Frame { size, channels, input, pad, .. } = *self;
         let width = input[1].min(size[1].saturating_sub(pad[1])) * channels;
-        let height = input[0].min(size[0].saturating_sub(pad[0]));
-        (0..height).map(move |row| {
+        let of_image = rows.start.saturating_sub(pad[0])..rows.end.saturating_sub(pad[0]).min(input[0]);
+        // Windows may lie beside the image altogether.
+        of_image.filter(move |_| width > 0).map(move |row| {
             let image = row * input[1] * channels;
-            let frame = ((row + pad[0]) * size[1] + pad[1]) * channels;
+            let frame = ((row + pad[0] - rows.start) * size[1] + pad[1]) * channels;
             (image..image + width, frame..frame + width)
         })
     }
 
-    /// Copies an image into a frame whose border is already zero.
-    pub fn write(&self, image: &[f32], frame: &mut [f32]) {
-        for (from, to) in self.rows() {
-            frame[to].copy_from_slice(&image[from]);
+    /// Copies the part of an image that lies in some rows of its frame into a copy of these rows, whose border is already
+    /// zero.
+    pub fn write(&self, image: &[f32], rows: Range<usize>, copy: &mut [f32]) {
+        for (from, to) in self.ranges(rows) {
+            copy[to].copy_from_slice(&image[from]);
         }
     }
 
     /// Copies the image out of a frame. Pixels that no window reaches become zero.
     pub fn read(&self, frame: &[f32], image: &mut [f32]) {
-        let whole: usize = self.rows().map(|(to, _)| to.len()).sum();
+        let whole: usize = self.ranges(0..self.size[0]).map(|(to, _)| to.len()).sum();
         if whole < image.len() {
             image.fill(0.0);
         }
-        for (to, from) in self.rows() {
+        for (to, from) in self.ranges(0..self.size[0]) {
             image[to].copy_from_slice(&frame[from]);
         }
     }
@@ -266,7 +282,7 @@ mod tests {
         assert!(frame.padded && frame.len() == 6 * 8 * 2);
         let image: Vec<f32> = (1..=40).map(|v| v as f32).collect();
         let (mut copy, mut back) = (vec![0.0; frame.len()], vec![9.0; 40]);
-        frame.write(&image, &mut copy);
+        frame.write(&image, 0..frame.size()[0], &mut copy);
         assert_eq!(copy.iter().sum::<f32>(), image.iter().sum::<f32>());
         frame.read(&copy, &mut back);
         assert_eq!(image, back);

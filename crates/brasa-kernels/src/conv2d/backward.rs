@@ -11,7 +11,8 @@ use super::input_gradient::InputGradient;
 use super::winograd::Winograd;
 use super::{Conv2d, ConvLayout};
 
-/// Values that all parts' gradients of the weights take together at most: 32 MiB.
+/// Values that all parts' gradients of the weights take together, 32 MiB: fewer parts than this allows are made only where
+/// there would be more threads than parts.
 const PARTS_MOST: usize = 8 << 20;
 
 /// Computes from `dy`, the gradient of the output, the gradients `dw` of the weights and, where given, `db` of the bias
@@ -185,7 +186,8 @@ impl<'a> BackwardPass<'a> {
         let layout = &self.layout;
         let one = layout.frame.image_len();
         let result = self.conv.window.pixels() * self.conv.filters;
-        let copies = layout.copies_len();
+        let rows = 0..self.conv.window.output[0];
+        let copies = layout.copies_len(layout.images, &rows);
         let room = if S::NEEDS_ROOM { layout.images * result } else { 0 };
         let transformed = layout.winograd.as_ref().map_or(0, Winograd::weights_len);
         db.fill(0.0);
@@ -206,7 +208,9 @@ impl<'a> BackwardPass<'a> {
                         let dx = dx.as_mut().map(|dx| &mut dx[(from - first) * one..(to - first) * one]);
                         return winograd.gradients(&x[from * one..to * one], weights, dz, transformed, dx);
                     }
-                    layout.framed(&x[from * one..to * one], copies, |frames| self.weights(frames, dz, start, dw));
+                    layout.framed(&x[from * one..to * one], &rows, copies, |frames, pixels| {
+                        self.weights((frames, pixels), dz, start, dw);
+                    });
                     if let (Some(dx), Some(input)) = (&mut dx, &self.input) {
                         let dx = &mut dx[(from - first) * one..(to - first) * one];
                         input.images(layout, weights, dz, dx_copies, dx);
@@ -221,9 +225,8 @@ impl<'a> BackwardPass<'a> {
     }
 
     /// `dw (+)= xᵀ ∗ dz` for some images.
-    fn weights(&self, frames: &[f32], dz: &[f32], start: InitialC, dw: &mut [f32]) {
+    fn weights(&self, (frames, pixels): (&[f32], &[u32]), dz: &[f32], start: InitialC, dw: &mut [f32]) {
         let (channels, filters) = (self.conv.group_channels(), self.conv.group_filters());
-        let pixels = &self.layout.pixels[..dz.len() / self.conv.filters];
         for group in 0..self.conv.groups {
             let right = Right::Rows { data: &dz[group * filters..], stride: self.conv.filters };
             let input = &frames[group * channels..];

@@ -1,5 +1,7 @@
 //! The forward pass.
 
+use std::ops::Range;
+
 use super::super::activation::Activation;
 use super::super::gemm::{InitialC, product};
 use super::super::window::check_len;
@@ -49,7 +51,7 @@ impl ConvLayout {
         y: &mut [f32],
     ) {
         let row_len = self.conv.window.output[1] * self.conv.filters;
-        scratch::with_zeros(self.copies_of(self.images.min(band.images.len())), |copies| {
+        scratch::with_zeros(self.copies_len(self.images.min(band.images.len()), &band.rows), |copies| {
             let mut images = band.images;
             for y in y.chunks_mut(self.images * row_len * band.rows.len()) {
                 let count = y.len() / (row_len * band.rows.len());
@@ -70,10 +72,13 @@ impl ConvLayout {
         copies: &mut [f32],
         weights: WeightLayout,
         bias: Option<&[f32]>,
-        rows: std::ops::Range<usize>,
+        rows: Range<usize>,
         y: &mut [f32],
     ) {
         let conv = &self.conv;
+        if y.is_empty() {
+            return;
+        }
         if images.is_empty() {
             // No pixels or no channels: the sums are empty.
             for y in y.chunks_exact_mut(conv.filters) {
@@ -87,18 +92,15 @@ impl ConvLayout {
         if let WeightLayout::Transformed(winograd, weights, threads) = weights {
             return winograd.rows(images, (weights, threads), bias, rows, y);
         }
-        let pixels = y.len() / conv.filters;
-        let first = rows.start * conv.window.output[1];
-        let pixels = first..first + pixels;
         let (channels, filters) = (conv.group_channels(), conv.group_filters());
-        self.framed(images, copies, |frames| {
+        self.framed(images, &rows, copies, |frames, pixels| {
             for group in 0..conv.groups {
                 let weights = weights.of_group(group, (self.taps.len(), filters));
                 let results = &self.results[..pixels.len()];
                 let input = &frames[group * channels..];
                 let bias = InitialC::with_bias(bias.map(|bias| &bias[group * filters..][..filters]));
                 let y = &mut y[group * filters..];
-                product((input, &self.pixels[pixels.clone()], &self.taps), weights, filters, (y, results), bias);
+                product((input, pixels, &self.taps), weights, filters, (y, results), bias);
             }
         });
     }
@@ -115,8 +117,8 @@ pub(super) struct Bands {
 /// Some rows of one image, or all rows of several.
 #[derive(Clone)]
 pub(super) struct Band {
-    pub images: std::ops::Range<usize>,
-    pub rows: std::ops::Range<usize>,
+    pub images: Range<usize>,
+    pub rows: Range<usize>,
 }
 
 impl Bands {

@@ -4,6 +4,8 @@
 //! few at a time, into a frame with zeros around; others are read in place. Windows of 3×3 and 5×5 without strides,
 //! over many channels, are computed by Winograd's transform, with far fewer multiplications (`winograd`).
 
+use std::ops::Range;
+
 mod backward;
 mod forward;
 mod input_gradient;
@@ -133,18 +135,37 @@ impl ConvLayout {
         }
     }
 
-    /// Calls `work` with the frames of some images: the images themselves if they need no border, else copies in
-    /// `copies`, whose borders hold zeros.
-    fn framed<R>(&self, images: &[f32], copies: &mut [f32], work: impl FnOnce(&[f32]) -> R) -> R {
-        if !self.frame.padded {
-            return work(images);
-        }
+    /// Calls `work` with the frames of some images and the offsets of the output pixels of `rows` in them: with the images
+    /// themselves if they need no border, else with copies of what these rows read, in `copies`, whose borders hold
+    /// zeros. Several images have all rows.
+    fn framed<R>(
+        &self,
+        images: &[f32],
+        rows: &Range<usize>,
+        copies: &mut [f32],
+        work: impl FnOnce(&[f32], &[u32]) -> R,
+    ) -> R {
         let one = self.frame.image_len();
         let count = images.len().checked_div(one).unwrap_or(0);
-        for (image, copy) in images.chunks_exact(one.max(1)).zip(copies.chunks_exact_mut(self.frame.len().max(1))) {
-            self.frame.write(image, copy);
+        let pixels = count * rows.len() * self.conv.window.output[1];
+        if !self.frame.padded {
+            return work(images, &self.pixels[rows.start * self.conv.window.output[1]..][..pixels]);
         }
-        work(&copies[..count * self.frame.len()])
+        let copied = self.copied_rows(rows);
+        let len = self.frame.rows_len(copied.len());
+        for (image, copy) in images.chunks_exact(one.max(1)).zip(copies.chunks_exact_mut(len.max(1))) {
+            self.frame.write(image, copied.clone(), copy);
+        }
+        // In a copy the first window begins at offset 0.
+        work(&copies[..count * len], &self.pixels[..pixels])
+    }
+
+    /// The rows of a frame that are copied for some rows of the output.
+    fn copied_rows(&self, rows: &Range<usize>) -> Range<usize> {
+        match *rows == (0..self.conv.window.output[0]) {
+            true => 0..self.frame.size()[0],
+            false => self.frame.rows_of(&self.conv.window, rows),
+        }
     }
 
     /// Bands are best cut at multiples of this number of output rows.
@@ -152,14 +173,12 @@ impl ConvLayout {
         self.winograd.as_ref().map_or(1, Winograd::whole_rows)
     }
 
-    /// Number of values of the copies of frames for [`ConvLayout::framed`].
-    fn copies_len(&self) -> usize {
-        self.copies_of(self.images)
-    }
-
-    /// Number of values of the copies of the frames of `images` images.
-    fn copies_of(&self, images: usize) -> usize {
-        if self.frame.padded && self.winograd.is_none() { images * self.frame.len() } else { 0 }
+    /// Number of values of the copies for [`ConvLayout::framed`], of `images` images.
+    fn copies_len(&self, images: usize, rows: &Range<usize>) -> usize {
+        match self.frame.padded && self.winograd.is_none() {
+            true => images * self.frame.rows_len(self.copied_rows(rows).len()),
+            false => 0,
+        }
     }
 }
 

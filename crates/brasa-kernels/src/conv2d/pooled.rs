@@ -91,8 +91,9 @@ impl ConvLayout {
         let rows = conv_rows(pool, &band.rows);
         let results = rows.len() * conv_row;
         let most = self.images.min(band.images.len());
-        scratch::with(self.copies_of(most) + most * results, |buffer| {
-            let (copies, results_of) = buffer.split_at_mut(self.copies_of(most));
+        let copies = self.copies_len(most, &rows);
+        scratch::with(copies + most * results, |buffer| {
+            let (copies, results_of) = buffer.split_at_mut(copies);
             copies.fill(0.0);
             let len = band.rows.len() * pool.output[1] * filters;
             let mut positions = positions.chunks_mut(len);
@@ -108,7 +109,7 @@ impl ConvLayout {
                     // A non-decreasing activation can be applied after the maximum, where there are fewer values.
                     activation.apply(y);
                     if activation == Activation::Relu && !positions.is_empty() {
-                        close(y, positions);
+                        close_zeros(y, positions);
                     }
                 }
             }
@@ -133,12 +134,8 @@ pub(super) fn whole_rows(layout: &ConvLayout, pool: &WindowGeometry) -> usize {
     (1..whole).find(|rows| (rows * pool.strides[0]).is_multiple_of(whole)).unwrap_or(whole)
 }
 
-/// Marks the positions of values that are zero.
-fn close(y: &[f32], positions: &mut [u8]) {
-    close_zeros(y, positions);
-}
-
 super::super::simd::simd! {
+    /// Marks the positions of values that are zero.
     fn close_zeros<I>(y: &[f32], positions: &mut [u8]) {
         for (position, y) in positions.iter_mut().zip(y) {
             *position = if *y <= 0.0 { CLOSED } else { *position };

@@ -38,7 +38,8 @@ impl PreparedConv {
         let pixels = conv.window.output[0].saturating_mul(conv.window.output[1]);
         let conv =
             Conv2d { window: WindowGeometry { batch: ROWS_WANTED.div_ceil(pixels.max(1)), ..conv.window }, ..*conv };
-        if !conv.fits() || conv.input_len() == 0 || conv.output_len() == 0 {
+        let is_empty = conv.input_len() == 0 || conv.output_len() == 0 || pool.is_some_and(|pool| pool.pixels() == 0);
+        if !conv.fits() || is_empty {
             return None;
         }
         conv.check();
@@ -177,6 +178,13 @@ mod tests {
         let mut shared = vec![7.5; whole.len()];
         prepared.forward(&x, 4, &mut shared);
         assert_eq!(shared, whole, "{conv:?}");
+    }
+
+    #[test]
+    fn a_pooling_without_outputs_is_not_prepared() {
+        let conv =
+            Conv2d { window: WindowGeometry::valid(1, [3, 3], [3, 3], [1, 1]), channels: 1, filters: 1, groups: 1 };
+        assert!(PreparedConv::new(&conv, &[1.0; 9], None, Activation::Relu, Some(halving(&conv))).is_none());
     }
 
     fn halving(conv: &Conv2d) -> WindowGeometry {

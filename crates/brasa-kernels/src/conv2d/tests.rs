@@ -324,6 +324,32 @@ fn images_without_pixels() {
     }
 }
 
+#[test]
+fn windows_beside_the_image() {
+    let _alone = test_lock();
+    for (pad, strides, dilations) in [([0, 5], [1, 1], [1, 1]), ([5, 0], [1, 1], [1, 1]), ([6, 7], [2, 3], [2, 2])] {
+        let window = WindowGeometry { batch: 2, input: [3, 2], output: [3, 2], size: [2, 3], strides, dilations, pad };
+        Case::new(Conv2d { window, channels: 3, filters: 4, groups: 1 }).check();
+    }
+}
+
+/// A band copies no more of the image than it reads.
+#[test]
+fn bands_of_a_padded_image() {
+    let _alone = test_lock();
+    for (strides, dilations, size) in [([1, 1], [1, 1], [3, 3]), ([2, 2], [1, 1], [5, 3]), ([1, 1], [3, 2], [3, 3])] {
+        let mut window = WindowGeometry::valid(1, [61, 40], size, strides);
+        (window.dilations, window.pad) = (dilations, [2, 1]);
+        window.output = [0, 1].map(|d| (window.input[d] + 3 - (size[d] - 1) * dilations[d] - 1) / strides[d] + 1);
+        let case = Case::new(Conv2d { window, channels: 24, filters: 24, groups: 1 });
+        let layout = ConvLayout::new(&case.conv);
+        assert!(layout.copies_len(1, &(10..20)) < layout.copies_len(1, &(0..window.output[0])) / 2);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(5).build().expect("threads");
+        assert_close("y", &pool.install(|| case.run(Activation::Linear)).y, &case.reference_y(true));
+        check_pooled(&case, Activation::Relu, WindowGeometry::valid(1, window.output, [2, 2], [2, 2]));
+    }
+}
+
 /// Bands cut at the end of a row of tiles compute nothing twice.
 #[test]
 fn bands_of_whole_tiles() {

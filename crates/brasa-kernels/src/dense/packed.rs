@@ -58,7 +58,10 @@ impl Packed {
     /// # Panics
     /// If the input is not whole rows, or the output does not match it.
     pub fn forward(&self, x: &[f32], activation: Activation, threads: usize, y: &mut [f32]) {
-        let rows = y.len() / self.units.max(1);
+        let rows = match self.units {
+            0 => x.len() / self.inputs.max(1),
+            units => y.len() / units,
+        };
         check_len("the output", y.len(), size_of(&[rows, self.units]));
         check_len("the input", x.len(), size_of(&[rows, self.inputs]));
         if y.is_empty() {

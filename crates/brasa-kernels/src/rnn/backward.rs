@@ -51,6 +51,9 @@ impl BatchPart<'_> {
     }
 }
 
+/// Values of the sums of gradients, one of each task, where there are not more threads: 32 MiB.
+const SUMS_MOST: usize = 8 << 20;
+
 /// Arguments shared by all backward passes.
 pub struct Backward<'a> {
     pub sizes: &'a Recurrent,
@@ -88,38 +91,41 @@ impl Backward<'_> {
         }
         let (threads, samples) = sizes.parts(gates);
         let one = (inputs + units) * width + biases_len;
+        // A task takes several parts where one sum for each would take too much memory.
         let parts = sizes.batch.div_ceil(samples);
-        scratch::with_zeros(one * parts.max(1), |sums| {
+        let wanted = (SUMS_MOST / one.max(1)).max(threads).clamp(1, parts.max(1));
+        let parts_of_task = parts.div_ceil(wanted).max(1);
+        let tasks = parts.div_ceil(parts_of_task);
+        scratch::with_zeros(one * tasks.max(1), |sums| {
             if !h.is_empty() {
                 let mut states_of = states.map(|state| state.map(|state| state.chunks_mut((samples * units).max(1))));
                 let mut inputs_of = dx.map(|dx| dx.chunks_mut((samples * steps * inputs).max(1)));
-                let tasks: Vec<_> = h
-                    .chunks(samples * steps * units)
-                    .zip(sums.chunks_exact_mut(one))
-                    .enumerate()
-                    .map(|(i, (h, sums))| {
-                        let states = states_of.each_mut().map(|state| state.as_mut().and_then(Iterator::next));
-                        (i * samples, h, sums, inputs_of.as_mut().and_then(|dx| dx.next()), states)
-                    })
-                    .collect();
+                let parts = h.chunks(samples * steps * units).enumerate().map(|(i, h)| {
+                    let states = states_of.each_mut().map(|state| state.as_mut().and_then(Iterator::next));
+                    (i * samples, h, inputs_of.as_mut().and_then(|dx| dx.next()), states)
+                });
+                let mut tasks: Vec<(&mut [f32], Vec<_>)> =
+                    sums.chunks_exact_mut(one).map(|sums| (sums, Vec::with_capacity(parts_of_task))).collect();
+                parts.enumerate().for_each(|(i, part)| tasks[i / parts_of_task].1.push(part));
                 packed(weights.kernel, (inputs, width), true, |kernel| {
-                    parallel::each(threads, tasks, |(first, h, sums, of_x, states)| {
-                        let samples = h.len() / (steps * units);
-                        let x = &x[first * steps * inputs..][..samples * steps * inputs];
+                    parallel::each(threads, tasks, |(sums, parts)| {
                         let (of_kernel, rest) = sums.split_at_mut(inputs * width);
                         let (recurrent, bias) = rest.split_at_mut(units * width);
-                        work(BatchPart {
-                            first,
-                            samples,
-                            h,
-                            recurrent,
-                            bias,
-                            states,
-                            x,
-                            kernel: &kernel,
-                            of_kernel,
-                            of_x,
-                        });
+                        for (first, h, of_x, states) in parts {
+                            let samples = h.len() / (steps * units);
+                            work(BatchPart {
+                                first,
+                                samples,
+                                h,
+                                recurrent: &mut *recurrent,
+                                bias: &mut *bias,
+                                states,
+                                x: &x[first * steps * inputs..][..samples * steps * inputs],
+                                kernel: &kernel,
+                                of_kernel: &mut *of_kernel,
+                                of_x,
+                            });
+                        }
                     });
                 });
             }

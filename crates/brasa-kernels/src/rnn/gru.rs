@@ -12,6 +12,8 @@ use super::{OutputGradient, PackedMatrix, Recurrent, StepOrder, WeightGradients,
 use crate::gemm::InitialC;
 
 const GATES: usize = 3;
+/// Steps whose inputs' share of the gates is computed at once in a [`PreparedGru`].
+const STEPS: usize = 64;
 
 /// Values that training's forward pass saves for the backward pass; all are overwritten.
 #[derive(Debug)]
@@ -141,21 +143,34 @@ impl PreparedGru {
     /// # Panics
     /// If the input is not whole sequences, or the output does not match it.
     pub fn forward(&self, x: &[f32], order: StepOrder, y: &mut [f32]) {
-        let Recurrent { steps, units, activation, recurrent_activation, .. } = self.sizes;
+        let Recurrent { steps, inputs, units, activation, recurrent_activation, .. } = self.sizes;
         let width = GATES * units;
+        // The inputs' share of the gates is computed for a block of steps.
+        let block = steps.min(STEPS);
         order.each_part(&self.sizes, x, y, |samples, x, y| {
-            scratch::with_zeros(samples * (steps * width + width + units) + units, |buffer| {
-                let (gates, buffer) = buffer.split_at_mut(samples * steps * width);
+            scratch::with(samples * (block * width + width + units) + units, |buffer| {
+                let (gates, buffer) = buffer.split_at_mut(samples * block * width);
                 let (products, buffer) = buffer.split_at_mut(samples * width);
                 let (states, next) = buffer.split_at_mut(samples * units);
-                self.kernel.forward(x, Activation::Linear, 1, gates);
+                states.fill(0.0);
                 for n in 0..steps {
-                    let t = order.step(steps, n);
+                    let from = n - n % block;
+                    let count = block.min(steps - from);
+                    // The earliest step of the block.
+                    let first = order.step(steps, from).min(order.step(steps, from + count - 1));
+                    if n == from && count == steps {
+                        self.kernel.forward(x, Activation::Linear, 1, gates);
+                    } else if n == from {
+                        for (i, gates) in gates.chunks_exact_mut(block * width).enumerate() {
+                            let x = &x[(i * steps + first) * inputs..][..count * inputs];
+                            self.kernel.forward(x, Activation::Linear, 1, &mut gates[..count * width]);
+                        }
+                    }
                     self.recurrent.forward(states, Activation::Linear, 1, products);
                     for (i, (products, h)) in
                         products.chunks_exact(width).zip(states.chunks_exact_mut(units)).enumerate()
                     {
-                        let gates = &mut gates[at(steps, width, i, t)];
+                        let gates = &mut gates[at(block, width, i, order.step(steps, n) - first)];
                         parallel::add(&products[..2 * units], &mut gates[..2 * units]);
                         recurrent_activation.apply(&mut gates[..2 * units]);
                         let (open, candidate) = gates.split_at_mut(2 * units);

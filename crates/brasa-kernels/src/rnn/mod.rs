@@ -108,6 +108,10 @@ impl StepOrder {
         let batch = y.len().checked_div(result).unwrap_or(0);
         check_len("the output", y.len(), size_of(&[batch, result]));
         check_len("the input", x.len(), size_of(&[batch, one]));
+        if sizes.steps == 0 {
+            // The state before the first step.
+            return y.fill(0.0);
+        }
         let most = SAMPLES_WANTED.end - 1;
         for (i, y) in y.chunks_mut((most * result).max(1)).enumerate() {
             let samples = y.len() / result;

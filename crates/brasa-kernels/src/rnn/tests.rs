@@ -193,11 +193,29 @@ fn prepared(gru: bool, sizes: &Recurrent, weights: &Weights, x: &[f32], order: S
 }
 
 #[test]
+fn prepared_layers_without_steps_give_the_first_state() {
+    let all = sizes(2, 0, 3, 4);
+    for gru in [false, true] {
+        let width = all.units * if gru { 3 } else { 4 };
+        let (kernel, recurrent) = (values(3 * width, 2), values(4 * width, 3));
+        let weights = Weights { kernel: &kernel, recurrent: &recurrent, bias: None };
+        let order = StepOrder { backwards: false, sequences: false };
+        let mut y = vec![7.5; 2 * 4];
+        match gru {
+            true => PreparedGru::new(&all, &weights).expect("offsets that fit").forward(&[], order, &mut y),
+            false => PreparedLstm::new(&all, &weights).expect("offsets that fit").forward(&[], order, &mut y),
+        }
+        assert_eq!(y, [0.0; 8]);
+    }
+}
+
+#[test]
 #[cfg_attr(miri, ignore = "too long for an interpreter")]
 fn prepared_layers_give_the_same_and_a_sequence_the_same_bits_in_any_batch() {
     at_every_level(|_| {
-        for (gru, (batch, steps, inputs, units)) in
-            [false, true].into_iter().flat_map(|gru| [(40, 7, 5, 9), (3, 4, 33, 32), (1, 1, 1, 1)].map(|of| (gru, of)))
+        for (gru, (batch, steps, inputs, units)) in [false, true]
+            .into_iter()
+            .flat_map(|gru| [(40, 7, 5, 9), (3, 4, 33, 32), (2, 130, 3, 4), (1, 1, 1, 1)].map(|of| (gru, of)))
         {
             let all = sizes(batch, steps, inputs, units);
             let width = units * if gru { 3 } else { 4 };
