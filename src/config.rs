@@ -17,7 +17,7 @@ use serde_json::Value as Json;
 
 pub(crate) use self::choice::{choice, describe_enum};
 pub(crate) use self::finite::CHECKED;
-pub(crate) use self::object::{keras_object, known_early, object};
+pub(crate) use self::object::{Origin, keras_object, known_early, object, object_of};
 use crate::error::{Error, RECEIVED, Result, begun};
 
 /// The arguments of a description by name, as in a Keras file's `config`.

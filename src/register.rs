@@ -5,7 +5,7 @@ use std::sync::{PoisonError, RwLock};
 
 use serde_json::{Value as Json, json};
 
-use crate::config::{Config, names_class};
+use crate::config::{Config, Origin, names_class};
 
 /// The constructors of registered classes, by class name.
 pub(crate) struct Register<E>(RwLock<BTreeMap<&'static str, E>>);
@@ -24,6 +24,15 @@ impl<E: Copy> Register<E> {
     pub fn get(&self, name: &str) -> Option<E> {
         let own = self.0.read().unwrap_or_else(PoisonError::into_inner);
         own.iter().find(|(class, _)| names_class(name, class)).map(|(_, entry)| *entry)
+    }
+
+    /// Where a class comes from, given whether it is built in.
+    pub fn origin(&self, class: &str, is_built_in: bool) -> Origin {
+        match (is_built_in, self.get(class)) {
+            (true, _) => Origin::BuiltIn,
+            (false, Some(_)) => Origin::Registered,
+            (false, None) => Origin::Unknown,
+        }
     }
 
     /// The names of all classes.

@@ -11,23 +11,53 @@ fn is_of_keras(module: &str) -> bool {
     roots.iter().any(|root| module.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
 
+/// Where a class of some kind comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    BuiltIn,
+    Registered,
+    Unknown,
+}
+
 /// The class and config of an object in any of its forms: a name (`"glorot_uniform"`), a flat table (`{ class_name =
 /// "L2", l2 = 0.01 }`), or Keras's `{"module", "class_name", "config", "registered_name"}`.
+///
+/// # Errors
+/// [`Error::Argument`] for another form, [`Error::Unsupported`] for a class of a module that is not Keras's.
 pub(crate) fn object(kind: &'static str, value: Json) -> Result<(String, Config)> {
+    object_of(kind, value, |_| Origin::BuiltIn)
+}
+
+/// As [`object`], of a kind that has a register: a class of any other module than Keras's is taken if it is registered.
+pub(crate) fn object_of(kind: &'static str, value: Json, origin: impl Fn(&str) -> Origin) -> Result<(String, Config)> {
     let wrong = |value: &Json| Error::argument(kind, "a name or an object with `class_name`", super::brief(value));
     match value {
         Json::String(name) => Ok((name, Config::new())),
         Json::Object(mut map) => {
             let Some(Json::String(class)) = map.remove("class_name") else { return Err(wrong(&Json::Object(map))) };
-            if let Some(module) = map.remove("module").filter(|module| !module.is_null())
-                && !module.as_str().is_some_and(is_of_keras)
+            let module = map.remove("module").filter(|module| !module.is_null());
+            let registered = map.remove("registered_name");
+            let is_of_keras = |module: &Json| module.as_str().is_some_and(is_of_keras);
+            if let Some(module) = module.as_ref().filter(|module| !is_of_keras(module))
+                && origin(&class) != Origin::Registered
             {
+                let module = super::brief(module);
                 return Err(Error::unsupported(
                     format!("{kind} `{class}` of module {module}"),
-                    "classes of Keras itself",
+                    "classes of Keras itself, and registered ones whose names are not those of built-in classes",
                 ));
             }
-            map.remove("registered_name");
+            // Python's decorator names a class "package>Class"; none of Keras's own has such a name.
+            if let Some(name) = registered.as_ref().and_then(Json::as_str).filter(|name| name.contains('>'))
+                && !module.as_ref().is_some_and(is_of_keras)
+                && origin(&class) == Origin::BuiltIn
+            {
+                let name = super::brief(&Json::from(name));
+                return Err(Error::unsupported(
+                    format!("{kind} `{class}` registered as {name}"),
+                    "own classes whose names are not those of built-in classes",
+                ));
+            }
             map.remove("build_config");
             match map.remove("config") {
                 Some(Json::Object(config)) => Ok((class, config)),
@@ -69,6 +99,27 @@ mod tests {
         };
         assert_eq!(Json::Object(written(json!("channels_last"))), json!({"padding": 1}));
         assert_eq!(written(json!("channels_first"))["data_format"], "channels_first");
+    }
+
+    #[test]
+    fn only_a_registered_class_may_have_another_module() {
+        let origin = |class: &str| match class {
+            "Scale" => Origin::Registered,
+            "Dense" => Origin::BuiltIn,
+            _ => Origin::Unknown,
+        };
+        let read = |class: &str, module: Json, registered: Json| {
+            let json = json!({"module": module, "class_name": class, "config": {}, "registered_name": registered});
+            object_of("layer", json, origin).map(|(class, _)| class)
+        };
+        let own = json!("my_package.layers");
+        assert_eq!(read("Scale", own.clone(), json!("my_package>Scale")).unwrap(), "Scale");
+        assert_eq!(read("Scale", Json::Null, json!("Scale")).unwrap(), "Scale");
+        assert_eq!(read("Dense", json!("keras.layers"), Json::Null).unwrap(), "Dense");
+        assert_eq!(read("Other", Json::Null, json!("Custom>Other")).unwrap(), "Other");
+        for (class, module) in [("Other", own.clone()), ("Dense", own), ("Dense", Json::Null)] {
+            assert!(matches!(read(class, module, json!("my_package>Dense")), Err(Error::Unsupported { .. })));
+        }
     }
 
     #[test]

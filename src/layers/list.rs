@@ -267,7 +267,7 @@ static OWN: Register<Entry> = Register::new();
 
 /// Registers a custom layer by its class name, so that files and recipes can load it.
 ///
-/// A built-in class takes precedence.
+/// A built-in class takes precedence, and a file with an own class of its name is refused.
 pub fn register<L: Layer + Configure + Clone + 'static>() {
     OWN.insert(L::CLASS_NAME, Entry::of::<L>());
 }
@@ -281,11 +281,7 @@ const MIXING: [&str; 2] = ["CutMix", "MixUp"];
 /// [`Error::UnknownName`] with the nearest class.
 pub(crate) fn entry(class_name: &str) -> Result<Entry> {
     let class_name = class_name.get(..NAME_BYTES).unwrap_or(class_name);
-    let canonical = canonical(class_name);
-    if let Some(entry) = built_in().iter().find(|entry| [entry.class_name, entry.exported].contains(&&*canonical)) {
-        return Ok(*entry);
-    }
-    if let Some(entry) = OWN.get(class_name) {
+    if let Some(entry) = built_in_entry(class_name).or_else(|| OWN.get(class_name)) {
         return Ok(entry);
     }
     if MIXING.contains(&class_name) {
@@ -298,6 +294,11 @@ pub(crate) fn entry(class_name: &str) -> Result<Entry> {
     }
     let names = built_in().iter().map(|entry| entry.class_name).chain(OWN.class_names());
     Err(Error::unknown("layer class", class_name, names))
+}
+
+fn built_in_entry(class_name: &str) -> Option<Entry> {
+    let canonical = canonical(class_name.get(..NAME_BYTES).unwrap_or(class_name));
+    built_in().iter().find(|entry| [entry.class_name, entry.exported].contains(&&*canonical)).copied()
 }
 
 /// Resolves Keras's aliases of a class.
@@ -320,7 +321,8 @@ fn canonical(class_name: &str) -> String {
 /// # Errors
 /// [`Error::Unsupported`] for a class that Brasa does not have, [`Error::Layer`] for a config that the layer refuses.
 pub(crate) fn from_keras(object: Json) -> Result<Box<dyn Layer>> {
-    let (class, config) = crate::config::object("layer", object)?;
+    let (class, config) =
+        crate::config::object_of("layer", object, |class| OWN.origin(class, built_in_entry(class).is_some()))?;
     let name = config.get("name").and_then(Json::as_str).unwrap_or("(unnamed)").to_owned();
     entry(&class).and_then(|entry| entry.layer(config)).map_err(|error| match error {
         Error::UnknownName { kind: "layer class", name: class, valid } => {

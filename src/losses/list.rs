@@ -8,7 +8,7 @@ use super::{
     LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
     Poisson, SparseCategoricalCrossentropy, SquaredHinge, Tversky,
 };
-use crate::config::{Config, Configure, keras_object, known_early, names_class, object};
+use crate::config::{Config, Configure, keras_object, known_early, names_class, object_of};
 use crate::error::{Error, Result};
 use crate::register::{Register, own_object};
 
@@ -168,7 +168,8 @@ impl LossArgument {
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`].
     pub fn from_json(json: Json) -> Result<Self> {
-        let (class, config) = object("loss", json)?;
+        let (class, config) =
+            object_of("loss", json, |class| OWN.origin(class, LIST.iter().any(|(name, _)| names_class(class, name))))?;
         if config.is_empty() {
             // An unknown name is refused here; a known one is kept as a name.
             from_class(&class, Config::new())?;

@@ -9,7 +9,7 @@ use super::{
     RootMeanSquaredError, SensitivityAtSpecificity, SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy,
     SpecificityAtSensitivity, SumMetric, Summed, TopKCategoricalAccuracy, TrueNegatives, TruePositives,
 };
-use crate::config::{Config, Configure, keras_object, known_early, names_class, object, snake_case};
+use crate::config::{Config, Configure, keras_object, known_early, names_class, object_of, snake_case};
 use crate::error::{Error, Result};
 use crate::losses;
 use crate::register::{Register, own_object};
@@ -253,7 +253,9 @@ impl MetricArgument {
         let argument = match json {
             Json::String(name) => Self(Spec::Name(name)),
             json => {
-                let (class, config) = object("metric", json)?;
+                let (class, config) = object_of("metric", json, |class| {
+                    OWN.origin(class, LIST.iter().any(|(name, ..)| names_class(class, name)))
+                })?;
                 Self(Spec::Metric(from_class(&class, config)?))
             }
         };

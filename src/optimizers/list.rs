@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Muon, Nadam, Optimizer, RMSprop, SGD,
 };
-use crate::config::{Config, Configure, keras_object, names_class, object};
+use crate::config::{Config, Configure, keras_object, names_class, object_of};
 use crate::error::{Error, Result};
 use crate::register::{Register, own_object};
 
@@ -127,7 +127,9 @@ impl OptimizerArgument {
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`], [`Error::Unsupported`].
     pub fn from_json(json: Json) -> Result<Self> {
-        let (class, config) = object("optimizer", json)?;
+        let (class, config) = object_of("optimizer", json, |class| {
+            OWN.origin(class, LIST.iter().any(|(name, ..)| names_class(class, name)))
+        })?;
         from_class(&class, config).map(|optimizer| Self(Spec::Optimizer(optimizer)))
     }
 }

@@ -67,6 +67,10 @@ fn groups(base: &str, specs: &[WeightSpec]) -> Vec<(String, Vec<usize>)> {
             }
         }
     }
+    // A file has numbers for names: those of Keras, which lists a layer's trained weights before the others.
+    for (_, indices) in &mut groups {
+        indices.sort_by_key(|index| !specs[*index].trainable);
+    }
     groups
 }
 
