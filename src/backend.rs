@@ -11,6 +11,7 @@ use burn::tensor::Device;
 use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
+use crate::kernels;
 
 /// The environment variable that names the backend when nothing else does.
 pub const BACKEND_VARIABLE: &str = "BRASA_BACKEND";
@@ -235,7 +236,11 @@ fn make_pool(threads: Option<NonZeroUsize>, with_caller: bool) -> Result<()> {
     // In a pool of the calling thread alone, nothing would run the work it waits for.
     let pool = if with_caller && threads > 1 { pool.use_current_thread() } else { pool };
     pool.build_global()
-        .map_err(|error| Error::argument("threads", "a pool not made before, of threads that can be started", error))
+        .map_err(|error| Error::argument("threads", "a pool not made before, of threads that can be started", error))?;
+    if with_caller {
+        kernels::parallel::give_helpers();
+    }
+    Ok(())
 }
 
 /// Chooses a GPU among the devices of a backend and returns its index, or a message that says why none was found.

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 
 use super::simd::simd;
 use super::team;
+pub use super::team::give_helpers;
 
 /// Floating-point operations below which a call stays on its own thread: with AVX-512 they take 12 µs. With 1,000,000, a
 /// network whose layers take 6 µs was slower on two threads than on one.
@@ -40,10 +41,10 @@ pub fn part_len(items: usize, threads: usize) -> usize {
 pub fn each<T: Send, R: Send>(threads: usize, tasks: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
     if threads <= 1 || tasks.len() <= 1 {
         tasks.into_iter().map(work).collect()
-    } else if rayon::current_thread_index().is_some() {
-        tasks.into_par_iter().with_max_len(1).map(work).collect()
-    } else {
+    } else if team::has_helpers() {
         each_with_helpers(threads, tasks, work)
+    } else {
+        tasks.into_par_iter().with_max_len(1).map(work).collect()
     }
 }
 

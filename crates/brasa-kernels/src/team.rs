@@ -9,7 +9,7 @@
 //! Callers share the helpers: each publishes its work in one of a few slots, and helpers look for slots with work.
 
 use std::any::Any;
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::hint;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -37,6 +37,21 @@ const NEXT: usize = OPEN << 1;
 
 static SLOT: [Slot; SLOTS] = [const { Slot::new() }; SLOTS];
 static HELPER: [Helper; HELPERS_MOST] = [const { Helper::new() }; HELPERS_MOST];
+
+thread_local! {
+    static HAS_HELPERS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Gives this thread helpers although it is a member of a rayon pool: for the thread that has made the pool and seldom
+/// runs its tasks (`rayon::ThreadPoolBuilder::use_current_thread`).
+pub fn give_helpers() {
+    HAS_HELPERS.set(true);
+}
+
+/// Whether calls from this thread have helpers: those from a thread of a rayon pool share their work by rayon.
+pub fn has_helpers() -> bool {
+    HAS_HELPERS.get() || rayon::current_thread_index().is_none()
+}
 
 /// The work of one caller. On a cache line of its own, as helpers poll it.
 #[repr(align(128))]
@@ -197,6 +212,8 @@ fn help(seen: &mut [usize; SLOTS]) {
                 hint::spin_loop();
             }
         }
+        // For threads that wait for a processor.
+        thread::yield_now();
     }
 }
 
