@@ -227,7 +227,7 @@ pub enum Error {
     },
 
     /// A computation that exceeds the available memory or a limit.
-    #[error("not enough memory: {needs} takes {} in all, and {what} is {}", crate::text::bytes_text(*.bytes), crate::text::bytes_text(*.most))]
+    #[error("not enough memory for {needs}: {} needed, {what} is {}", crate::text::bytes_text(*.bytes), crate::text::bytes_text(*.most))]
     #[non_exhaustive]
     Memory {
         /// What needs the memory.

@@ -66,13 +66,17 @@
 //! | `ndarray` | ✓ | Burn's older CPU backend |
 //! | `wgpu` | ✓ | GPUs through wgpu and WGSL, `gpu` |
 //! | `vulkan`, `metal`, `cuda` | | further GPU backends |
-//! | `cli` | ✓ | the binary `brasa`, with `recipes` and `report` |
-//! | `recipes` | ✓ | the module `recipe`, with `csv` and `images` |
+//! | `cli` | ✓ | the binary `brasa`, with `onnx`, `recipes`, `report` and `serve` |
+//! | `recipes` | ✓ | the module `recipe`, with `csv`, `images` and `shards` |
 //! | `report` | ✓ | the module `report`: charts, network diagrams, run reports; with `csv`, `images`, `progress` |
+//! | `serve` | ✓ | the module `serve`: models behind HTTP, as a router of `axum`; with `report` |
 //! | `csv` | ✓ | tables and text from CSV and TSV files, `callbacks::CSVLogger` |
 //! | `images` | ✓ | image files and folders |
+//! | `shards` | ✓ | samples in many files: archives of samples, arrays, tables; with `csv` and `images` |
+//! | `object-store` | | shards in S3, Google Cloud Storage, Azure and behind HTTP |
 //! | `progress` | ✓ | the progress bar in a terminal; without it, lines |
 //! | `parquet` | | Parquet files as tables |
+//! | `onnx` | ✓ | models as ONNX files |
 //! | `tensorboard` | ✓ | `callbacks::TensorBoard` |
 //! | `mpi` | | training by processes that `mpirun` starts |
 //! | `dataset` | ✓ | `datasets::FromBurn` and `datasets::ToBurn` |

@@ -56,7 +56,7 @@ pub fn available() -> Option<u64> {
 /// use brasa::memory::check_room;
 /// assert!(check_room("a table", 1000).is_ok());
 /// # brasa::memory::set_limit(Some(1 << 40));
-/// assert!(check_room("a table", usize::MAX).unwrap_err().to_string().contains("a table takes"));
+/// assert!(check_room("a table", usize::MAX).unwrap_err().to_string().contains("memory for a table: "));
 /// ```
 ///
 /// # Errors
@@ -69,7 +69,7 @@ pub fn check_room(what: &str, values: usize) -> Result<()> {
     }
     let (most, bound) = match limit() {
         Some(most) => (most, "the memory limit"),
-        None => (available().unwrap_or(u64::MAX), "the memory that is available"),
+        None => (available().unwrap_or(u64::MAX), "the available memory"),
     };
     if bytes <= most {
         return Ok(());

@@ -13,7 +13,7 @@ pub use crate::constraints::Constraint;
 pub use crate::datasets::{self, Dataset, Samples, Source};
 pub use crate::initializers::Initializer;
 pub use crate::layers::{
-    ActivationLayer, ActivityRegularization, AdaptiveAveragePooling1D, AdaptiveAveragePooling2D,
+    self, ActivationLayer, ActivityRegularization, AdaptiveAveragePooling1D, AdaptiveAveragePooling2D,
     AdaptiveAveragePooling3D, AdaptiveMaxPooling1D, AdaptiveMaxPooling2D, AdaptiveMaxPooling3D, Add, AdditiveAttention,
     AlphaDropout, Attention, AugMix, AutoContrast, Average, AveragePooling1D, AveragePooling2D, AveragePooling3D,
     BatchNormalization, Bidirectional, CategoryEncoding, CenterCrop, Concatenate, Conv1D, Conv1DTranspose, Conv2D,
@@ -43,11 +43,12 @@ pub use crate::metrics::{
 };
 pub use crate::model::{CallLayer, Model, Sequential, SharedLayer, Symbol};
 pub use crate::optimizers::{
-    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Muon, Nadam, OptimizerArguments, RMSprop, SGD,
+    self, Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Muon, Nadam, OptimizerArguments,
+    RMSprop, SGD,
 };
 pub use crate::regularizers::Regularizer;
 pub use crate::schedules::{
-    CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay,
+    self, CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay,
 };
 pub use crate::shape::{DataFormat, Padding};
 pub use crate::training::{Compile, Evaluate, Fit, Predict, Verbosity};

@@ -54,8 +54,12 @@ impl Random {
     }
 
     /// In [distributed](crate::distributed) training passes over the draws of the samples that ranks before this one
-    /// have, else does nothing. For a layer that then draws `numbers` numbers, as many for each sample, by
-    /// [`uniform`](Self::uniform) or [`happens`](Self::happens): they are then those of one process.
+    /// have, else does nothing. `numbers` is how many draws follow for this rank's samples, as many for each of them:
+    /// one per element of the input, say, and not one per row. By [`uniform`](Self::uniform) or
+    /// [`happens`](Self::happens) they are then those of one process.
+    ///
+    /// Other draws take a varying part of the stream and cannot be passed over. For normally distributed noise call
+    /// `GaussianNoise::new(stddev).forward(input, call)?` in the layer's own `forward`.
     ///
     /// ```
     /// use brasa::Random;
@@ -81,7 +85,7 @@ impl Random {
         range.start + (range.end - range.start) * self.stream.random::<f32>()
     }
 
-    /// A normally distributed number.
+    /// A normally distributed number; [`skip_rows`](Self::skip_rows) does not pass over such draws.
     pub fn normal(&mut self, mean: f32, stddev: f32) -> f32 {
         let number: f32 = StandardNormal.sample(&mut self.stream);
         mean + stddev * number

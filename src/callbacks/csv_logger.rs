@@ -151,7 +151,10 @@ impl Callback for CSVLogger {
                 self.state.length = length;
             } else {
                 let (path, from) = (shown(path), self.state.first_epoch);
-                tracing::warn!("`{path}` has more than rows from epoch {from} on after the checkpoint's; all are kept");
+                tracing::warn!(
+                    "`{path}` contains more than rows of epochs from {from} on after the checkpoint; nothing was \
+                     removed"
+                );
                 kept = true;
             }
         }

@@ -35,8 +35,8 @@ pub struct Evaluate {
     #[arg(value_name = "MODEL|RUN", value_hint = ValueHint::AnyPath)]
     model: PathBuf,
 
-    /// The data: .npz, .csv, .tsv, .parquet, or a folder with a folder of pictures for each class (default: that of the model's
-    /// run).
+    /// The data: .npz, .csv, .tsv, .parquet, or a folder with one folder of images or texts per class (default: that of
+    /// the model's run).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "data_dir"], help_heading = DATA)]
     data: Option<PathBuf>,
 

@@ -25,8 +25,8 @@ pub fn listen() -> Result<StopHandle> {
     Ok(handle)
 }
 
-/// Calls the handler at each SIGTERM, on a thread of its own. (The crate for Ctrl-C would take SIGHUP with it, which
-/// `nohup` has the process ignore.)
+/// Calls the handler at each SIGTERM, on a thread of its own. (The `ctrlc` crate's `termination` feature would also
+/// handle SIGHUP, which `nohup` ignores.)
 #[cfg(unix)]
 fn on_termination(handler: impl Fn() + Send + 'static) -> std::io::Result<()> {
     use std::io::Read;
@@ -46,10 +46,10 @@ fn on_termination(_: impl Fn() + Send + 'static) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Ends the process at the first Ctrl-C, without a bar that is left behind: for commands that have nothing to save.
+/// Exits at the first Ctrl-C and clears the progress bar: for commands that have nothing to save.
 ///
 /// # Errors
-/// [`Error::Io`] if the system does not let it.
+/// [`Error::Io`] if the handler cannot be installed.
 pub fn end_quietly() -> Result<()> {
     let handler = || {
         clear_line();
@@ -59,7 +59,7 @@ pub fn end_quietly() -> Result<()> {
     listening.map_err(|error| Error::io("listen for", "Ctrl-C")(std::io::Error::other(error)))
 }
 
-/// Takes away the bar that a terminal shows.
+/// Clears the progress bar.
 fn clear_line() {
     use std::io::Write;
     if std::io::IsTerminal::is_terminal(&std::io::stderr()) {

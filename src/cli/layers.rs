@@ -45,9 +45,8 @@ impl Layers {
     }
 
     fn one(&self, name: &str) -> Result<()> {
-        let found = built_in().iter().find(|entry| entry.class_name == name);
         let names = || built_in().iter().map(|entry| entry.class_name);
-        let entry = found.ok_or_else(|| Error::unknown("layer class", name, names()))?;
+        let entry = Entry::named(name).ok_or_else(|| Error::unknown("layer class", name, names()))?;
         let examples = entry.examples().into_iter().map(|example| (example.layer, vec![example.input]));
         let examples = examples.chain(entry.examples_of_several());
         let examples = examples.filter_map(|(layer, inputs)| {

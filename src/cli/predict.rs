@@ -27,7 +27,7 @@ use super::model_file::{DataOverrides, model_file};
 use super::ranks::{Peers, Ranks, is_first, together};
 use super::{needs_weights, output};
 
-/// Predict what a model makes of pictures, tables and arrays.
+/// Predict with a model: images, tables, arrays or texts.
 ///
 /// Pictures are resized to the model's input shape and brought to the range of numbers that it takes. A table is read as
 /// the one that the model was trained on. The output is shown as what it is: classes with their probabilities,

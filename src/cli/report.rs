@@ -11,7 +11,7 @@ use brasa::{Error, Model, Result};
 /// The file name.
 pub(super) const REPORT: &str = "report.html";
 
-/// Of how many samples to train on predictions are shown where there is nothing else to show them of.
+/// The most training samples evaluated in the report when there is neither test nor validation data.
 const MOST_TRAINED: usize = 10_000;
 
 /// The results of a run.
@@ -59,8 +59,7 @@ impl RunResults<'_> {
         Ok(path)
     }
 
-    /// Of which samples it is shown how good the predictions are: of the test data, else of the validation data, else of
-    /// some of those that were trained on.
+    /// The samples evaluated in the report: test, else validation, else some training data.
     fn shown(&self) -> Result<(&'static str, Box<dyn Source + '_>)> {
         let train = &*self.data.train;
         let split = self.recipe.data().validation_split;

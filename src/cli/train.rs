@@ -34,7 +34,8 @@ pub const BUILT_IN: (&str, &str) = ("mnist_cnn.toml", include_str!("../../config
 /// Train the model of a recipe; without one, a convolutional network on MNIST.
 ///
 /// Writes a run directory: config.toml (the recipe as it was resolved), model.keras, history.csv, report.html and
-/// checkpoint/, from which --resume goes on. Ctrl-C finishes the batch and saves; a second one ends at once.
+/// checkpoint/, from which --resume goes on. Once training has begun, Ctrl-C finishes the batch and saves; a second one
+/// exits at once.
 #[derive(Args, Debug)]
 #[command(after_help = examples!(
     "brasa train"
@@ -48,13 +49,12 @@ pub struct Train {
     #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
 
-    /// Go on from a saved model in place of the recipe's; without a recipe also with the model's own loss and
-    /// optimizer.
+    /// Start from a saved model instead of the recipe's; without a recipe also with the model's own loss and optimizer.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = TRAINING)]
     model: Option<PathBuf>,
 
-    /// Train on this in place of the recipe's data: .npz, .csv, .tsv, or a folder with a folder of pictures for each
-    /// class (or folders train, val and test of such).
+    /// Train on this in place of the recipe's data: .npz, .csv, .tsv, .parquet, or a folder with one folder of images
+    /// or texts per class (or folders train, val and test of such).
     #[arg(long, value_name = "FILE", conflicts_with = "data_dir", value_hint = ValueHint::AnyPath, help_heading = DATA)]
     data: Option<PathBuf>,
 
@@ -64,7 +64,7 @@ pub struct Train {
     #[command(flatten)]
     known: DataOverrides,
 
-    /// Leave out pictures that cannot be decoded, which are refused otherwise before training begins.
+    /// Skip images that cannot be decoded; otherwise they are an error before training.
     #[arg(long, help_heading = DATA)]
     skip_broken: bool,
 
@@ -72,7 +72,7 @@ pub struct Train {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = DATA)]
     data_dir: Option<PathBuf>,
 
-    /// Up to which epoch to train.
+    /// Train up to this epoch.
     #[arg(long, value_name = "N", help_heading = TRAINING)]
     epochs: Option<usize>,
 
@@ -88,11 +88,11 @@ pub struct Train {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = TRAINING)]
     seed: Option<u64>,
 
-    /// The part of the samples, taken from the end, to validate with.
+    /// Fraction of the samples, from the end, used for validation.
     #[arg(long, value_name = "FRACTION", help_heading = TRAINING)]
     validation_split: Option<f64>,
 
-    /// Take the samples in their order.
+    /// Do not shuffle the samples.
     #[arg(long, help_heading = TRAINING)]
     no_shuffle: bool,
 
@@ -227,7 +227,7 @@ impl Train {
             }
         };
         let test = data.test.as_deref().map(|test| model.evaluate_with(test, evaluate()));
-        // Another rank may have got the signal.
+        // Another rank may have received the signal.
         let is_interrupted = match &test {
             Some(Err(Error::Interrupted { .. })) => true,
             Some(Err(_)) => stop.is_stopped(),
@@ -324,7 +324,7 @@ impl Train {
 
     /// Notes how to resume the run.
     fn interrupted(&self, run: &RunDir) -> ExitCode {
-        output::note(&format!("interrupted; the model as it was is saved in {}", output::shown(&run.model())));
+        output::note(&format!("interrupted; the current model is saved in {}", output::shown(&run.model())));
         let backend =
             self.compute.backend_argument().map_or_else(String::new, |backend| format!(" --backend {backend}"));
         output::note(&format!("to resume: brasa train --resume --out {}{backend}", quoted(run.path())));

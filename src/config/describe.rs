@@ -9,16 +9,22 @@
 /// ([`Base`](crate::optimizers::Base)); `with { weight_decay: Some(0.004) }` after the name overrides their defaults.
 /// With `callback` it is a callback's; `keeps T` after the name adds a field `state: T` (`T: Default`) for its state.
 ///
+/// `struct Name as "Class"` sets the class name in files and recipes, which is otherwise that of the struct. The type
+/// of a field is `Clone + Debug + Serialize + DeserializeOwned`: an enum of one's own derives serde's two traits (add
+/// the crate `serde`). No field of a layer is called `common`, or like an [argument of every
+/// layer](crate::layers::Common::ARGUMENTS).
+///
 /// ```
 /// brasa::describe! {
 ///     /// Multiplies its input by a learned factor.
-///     pub layer struct Scale {
+///     pub layer struct Scale as "LearnedScale" {
 ///         /// The factor before training.
 ///         initial: f32 = 1.0,
 ///     }
 /// }
 /// let scale = Scale::default().initial(2.0);
 /// assert_eq!(scale.initial, 2.0);
+/// assert_eq!(<Scale as brasa::config::Configure>::CLASS_NAME, "LearnedScale");
 /// ```
 #[macro_export]
 macro_rules! describe {

@@ -161,7 +161,8 @@ impl<'a> Call<'a> {
     /// A pass through an inner layer with the weights in `range` and this call's mask. `key`, below 2³², is folded into
     /// the rng key and the path of its states, so that each part has its own.
     ///
-    /// The part's results are taken over by [`absorb`](Self::absorb), except its mask, which is the caller's to take.
+    /// [`take_over`](Self::take_over) makes the part's results this call's, except its mask, which is the caller's to
+    /// take.
     ///
     /// # Panics
     /// If the range exceeds the layer's weights.
@@ -308,12 +309,12 @@ impl<'a> Call<'a> {
     }
 
     /// Takes over the updates and penalties of a part whose weights begin at `first`.
-    pub fn absorb(&mut self, part: Call<'_>, first: usize) {
-        self.absorb_at(part, |weight| weight + first);
+    pub fn take_over(&mut self, part: Call<'_>, first: usize) {
+        self.take_over_at(part, |weight| weight + first);
     }
 
-    /// As [`absorb`](Self::absorb), for a part whose weight `i` is this layer's weight `index(i)`.
-    pub fn absorb_at(&mut self, part: Call<'_>, index: impl Fn(usize) -> usize) {
+    /// As [`take_over`](Self::take_over), for a part whose weight `i` is this layer's weight `index(i)`.
+    pub fn take_over_at(&mut self, part: Call<'_>, index: impl Fn(usize) -> usize) {
         let moved = part.updates.into_iter().map(|update| Update { weight: index(update.weight), ..update });
         self.updates.extend(moved);
         self.penalties.extend(part.penalties);
@@ -418,6 +419,10 @@ impl<'a> Call<'a> {
     }
 
     /// Adds a penalty (one element) to the loss of this step.
+    ///
+    /// A penalty that depends on the samples has to be a mean over them, not a sum: in
+    /// [distributed](crate::distributed) training each process adds that of its own samples, times their part of the
+    /// batch.
     pub fn add_loss(&mut self, penalty: Value) {
         self.penalties.push(penalty);
     }

@@ -34,7 +34,7 @@ pub trait FrozenStep: Debug + Send + Sync {
 
     /// Computes `samples` samples, contiguous in each input and in the output. Every value of the output must be
     /// written. Up to `threads` threads of the current rayon pool can be used; with 1 there must be no allocation after
-    /// a first such call.
+    /// a first such call. Sizes can be 0: `chunks_exact(n.max(1))`.
     fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]);
 }
 

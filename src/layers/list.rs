@@ -89,6 +89,21 @@ impl Entry {
         }
     }
 
+    /// The built-in class of this name: its class name, the one under which Keras exports it, or an alias of Keras.
+    ///
+    /// ```
+    /// use brasa::layers::Entry;
+    /// for name in ["GroupedQueryAttention", "GroupQueryAttention"] {
+    ///     assert_eq!(Entry::named(name).unwrap().class_name, "GroupedQueryAttention");
+    /// }
+    /// assert_eq!(Entry::named("MaxPool2D").unwrap().class_name, "MaxPooling2D");
+    /// assert!(Entry::named("MaxPool").is_none());
+    /// ```
+    pub fn named(name: &str) -> Option<Self> {
+        let canonical = canonical(name.get(..NAME_BYTES).unwrap_or(name));
+        built_in().iter().find(|entry| [entry.class_name, entry.exported].contains(&&*canonical)).copied()
+    }
+
     /// Creates the layer from a config, the common arguments included.
     ///
     /// # Errors
@@ -281,7 +296,7 @@ const MIXING: [&str; 2] = ["CutMix", "MixUp"];
 /// [`Error::UnknownName`] with the nearest class.
 pub(crate) fn entry(class_name: &str) -> Result<Entry> {
     let class_name = class_name.get(..NAME_BYTES).unwrap_or(class_name);
-    if let Some(entry) = built_in_entry(class_name).or_else(|| OWN.get(class_name)) {
+    if let Some(entry) = Entry::named(class_name).or_else(|| OWN.get(class_name)) {
         return Ok(entry);
     }
     if MIXING.contains(&class_name) {
@@ -294,11 +309,6 @@ pub(crate) fn entry(class_name: &str) -> Result<Entry> {
     }
     let names = built_in().iter().map(|entry| entry.class_name).chain(OWN.class_names());
     Err(Error::unknown("layer class", class_name, names))
-}
-
-fn built_in_entry(class_name: &str) -> Option<Entry> {
-    let canonical = canonical(class_name.get(..NAME_BYTES).unwrap_or(class_name));
-    built_in().iter().find(|entry| [entry.class_name, entry.exported].contains(&&*canonical)).copied()
 }
 
 /// Resolves Keras's aliases of a class.
@@ -322,7 +332,7 @@ fn canonical(class_name: &str) -> String {
 /// [`Error::Unsupported`] for a class that Brasa does not have, [`Error::Layer`] for a config that the layer refuses.
 pub(crate) fn from_keras(object: Json) -> Result<Box<dyn Layer>> {
     let (class, config) =
-        crate::config::object_of("layer", object, |class| OWN.origin(class, built_in_entry(class).is_some()))?;
+        crate::config::object_of("layer", object, |class| OWN.origin(class, Entry::named(class).is_some()))?;
     let name = config.get("name").and_then(Json::as_str).unwrap_or("(unnamed)").to_owned();
     entry(&class).and_then(|entry| entry.layer(config)).map_err(|error| match error {
         Error::UnknownName { kind: "layer class", name: class, valid } => {

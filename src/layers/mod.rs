@@ -25,9 +25,7 @@
 //!
 //!     fn forward(&self, input: Value, call: &mut Call<'_>) -> brasa::Result<Value> {
 //!         let sizes = input.sizes();
-//!         let mut row = vec![1; sizes.len()];
-//!         row[sizes.len() - 1] = sizes[sizes.len() - 1];
-//!         Ok(input * call.weight(0).reshape(&row)?.expand(&sizes))
+//!         Ok(input * call.weight(0).broadcast(&[sizes.len() - 1], &sizes)?)
 //!     }
 //! }
 //!
@@ -395,9 +393,10 @@ pub trait HasCommon {
 /// | reads or sets the mask | [`mask`](Call::mask), [`supports_masking`](Self::supports_masking) |
 /// | is stateful between batches | [`kept_states`](Call::kept_states), [`keep_states`](Call::keep_states), [`is_stateful`](Self::is_stateful) |
 /// | ends with an activation | [`activate`](Call::activate), [`final_activation`](Self::final_activation) |
-/// | holds other layers | [`Wrapped`], [`part`](Call::part), [`absorb`](Call::absorb), [`is_wrapper`](Self::is_wrapper) |
+/// | holds other layers | [`Wrapped`], [`part`](Call::part), [`take_over`](Call::take_over), [`is_wrapper`](Self::is_wrapper) |
 ///
-/// Noise in training that is the same when a run is repeated or resumed, and a moving average updated by the layer:
+/// Noise in training that is the same when a run is repeated, resumed or split over processes, and a moving average
+/// updated by the layer unless it is frozen:
 ///
 /// ```
 /// use brasa::layers::{Call, Layer, WeightSpec};
@@ -407,8 +406,8 @@ pub trait HasCommon {
 /// brasa::describe! {
 ///     /// Adds noise in training, and keeps a moving average of the mean of its inputs.
 ///     pub layer struct Jitter {
-///         /// The noise's standard deviation.
-///         stddev: f32 = 0.1,
+///         /// The largest noise.
+///         most: f32 = 0.1,
 ///         /// The layer's own seed, in place of the run's.
 ///         seed: Option<u64> = None,
 ///     }
@@ -420,13 +419,16 @@ pub trait HasCommon {
 ///     }
 ///
 ///     fn forward(&self, input: Value, call: &mut Call<'_>) -> brasa::Result<Value> {
+///         if call.trainable() {
+///             let mean = input.clone().detach().mean();
+///             call.update(0, call.weight(0).mul_scalar(0.9) + mean.mul_scalar(0.1));
+///         }
 ///         if !call.training_mode() {
 ///             return Ok(input);
 ///         }
-///         let mean = input.clone().detach().mean().reshape(&[1])?;
-///         call.update(0, call.weight(0).mul_scalar(0.9) + mean.mul_scalar(0.1));
 ///         let mut random = call.rng(self.seed);
-///         let noise = (0..input.len()).map(|_| random.normal(0.0, self.stddev)).collect();
+///         random.skip_rows(input.len()); // as many draws follow
+///         let noise = (0..input.len()).map(|_| random.uniform(-self.most..self.most)).collect();
 ///         Ok(input.clone() + Value::from_vec(noise, &input.sizes(), &input.device())?)
 ///     }
 /// }
@@ -492,7 +494,8 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         Ok(input.clone())
     }
 
-    /// The weights for inputs of shape `input`, in Keras's order; by default empty.
+    /// The weights for inputs of shape `input`: the trainable ones first, then the others, each in the order in which
+    /// Python's class calls `add_weight`, as `.keras` files have no names of weights. By default empty.
     ///
     /// # Errors
     /// As [`output_shape`](Self::output_shape).

@@ -270,7 +270,8 @@ impl<'a> Exporting<'a> {
         self.op("Transpose", &[x], vec![("perm", order.into())])
     }
 
-    /// A value of `rank` dimensions with the channels first.
+    /// A value in `format`, of `rank` dimensions, with the channels first;
+    /// [`from_channels_first`](Self::from_channels_first) is the way back.
     pub fn channels_first(&mut self, x: Edge, format: DataFormat, rank: usize) -> Edge {
         if format == DataFormat::ChannelsFirst {
             return x;
@@ -279,8 +280,8 @@ impl<'a> Exporting<'a> {
         self.transpose(x, &order)
     }
 
-    /// A value with the channels first as `format` has them.
-    pub fn restore_first(&mut self, x: Edge, format: DataFormat, rank: usize) -> Edge {
+    /// A value with the channels first, of `rank` dimensions, in `format`.
+    pub fn from_channels_first(&mut self, x: Edge, format: DataFormat, rank: usize) -> Edge {
         if format == DataFormat::ChannelsFirst {
             return x;
         }
@@ -288,16 +289,17 @@ impl<'a> Exporting<'a> {
         self.transpose(x, &order)
     }
 
-    /// A value in `format` with the channels last.
-    pub(crate) fn channels_last(&mut self, x: Edge, format: DataFormat, rank: usize) -> Edge {
+    /// A value in `format`, of `rank` dimensions, with the channels last;
+    /// [`from_channels_last`](Self::from_channels_last) is the way back.
+    pub fn channels_last(&mut self, x: Edge, format: DataFormat, rank: usize) -> Edge {
         match format {
-            DataFormat::ChannelsFirst => self.restore_first(x, DataFormat::ChannelsLast, rank),
+            DataFormat::ChannelsFirst => self.from_channels_first(x, DataFormat::ChannelsLast, rank),
             _ => x,
         }
     }
 
-    /// A value with the channels last as `format` has them.
-    pub(crate) fn restore_last(&mut self, x: Edge, format: DataFormat, rank: usize) -> Edge {
+    /// A value with the channels last, of `rank` dimensions, in `format`.
+    pub fn from_channels_last(&mut self, x: Edge, format: DataFormat, rank: usize) -> Edge {
         match format {
             DataFormat::ChannelsFirst => self.channels_first(x, DataFormat::ChannelsLast, rank),
             _ => x,
@@ -360,7 +362,7 @@ impl<'a> Exporting<'a> {
         self.op(operator, &[x], vec![("axes", axes.into()), keepdims])
     }
 
-    /// `length` positions from `start` on; without a length all that follow, but `after`.
+    /// Positions `start..end` along an axis; without an end all that follow.
     pub(crate) fn slice(&mut self, x: Edge, axis: usize, start: usize, end: Option<usize>) -> Edge {
         let parts = [vec![start as i64], vec![end.map_or(END, |end| end as i64)], vec![axis as i64]];
         let parts = parts.map(|part| self.ints(part));

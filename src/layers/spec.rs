@@ -16,7 +16,7 @@ pub struct WeightSpec {
     pub group: String,
     /// Another path at which Keras's files store it a second time.
     pub also_in: Option<String>,
-    /// The sizes.
+    /// The sizes. Empty for a scalar, whose value has the sizes `[1]`.
     pub sizes: Vec<usize>,
     /// Its initializer.
     pub initializer: Initializer,

@@ -64,8 +64,30 @@ use crate::shape::Shape;
 ///         self.layer.layer().check_values(values).map(|_| false)
 ///     }
 ///
+///     fn scratch(&self, input: &Shape, training: bool) -> brasa::Result<usize> {
+///         let inside = self.layer.layer().scratch(input, training)?;
+///         Ok(inside.saturating_add(input.known_len())) // the output of the layer inside, beside the sum
+///     }
+///
+///     fn momentary(&self, input: &Shape, training: bool) -> brasa::Result<usize> {
+///         self.layer.layer().momentary(input, training)
+///     }
+///
+///     fn call_count(&self) -> usize {
+///         self.layer.layer().call_count().saturating_add(1)
+///     }
+///
+///     fn is_synchronized(&self) -> bool {
+///         self.layer.layer().is_synchronized()
+///     }
+///
+///     fn is_stateful(&self) -> bool {
+///         self.layer.layer().is_stateful()
+///     }
+///
 ///     fn forward(&self, input: Value, call: &mut Call<'_>) -> brasa::Result<Value> {
-///         Ok(input.clone() + self.layer.forward(input, call, 0, 0)?) // its weights begin at 0
+///         // Its weights begin at 0, and its number is 0: layers inside with the same number draw the same numbers.
+///         Ok(input.clone() + self.layer.forward(input, call, 0, 0)?)
 ///     }
 /// }
 ///
@@ -110,8 +132,8 @@ impl Wrapped {
         self.layer().brought_weights(std::slice::from_ref(input))
     }
 
-    /// A pass through the layer, whose weights begin at `first` among the wrapper's. `key` is folded into its rng key,
-    /// to differ from other layers in the wrapper.
+    /// A pass through the layer, whose weights begin at `first` among the wrapper's. `key` is a number of its own for
+    /// each layer inside: two layers with the same one draw the same random numbers, and share their states.
     ///
     /// It gets the call's mask, and sets its own mask there if it has one; its updates and penalties become the
     /// wrapper's.
@@ -146,7 +168,7 @@ impl Wrapped {
         let output = layer.forward(input, &mut part)?;
         part.check_skipped(layer)?;
         call.mask = part.mask.take().filter(|_| layer.supports_masking());
-        call.absorb(part, first);
+        call.take_over(part, first);
         Ok(output)
     }
 }
@@ -217,6 +239,6 @@ pub(super) fn inner_forward(
     let mut part = call.part(first..first + count, place).given(masks, arguments).masks_given(true);
     part.restrict(is_trainable(layer));
     let outputs = layer.run_all(inputs, &mut part)?;
-    call.absorb(part, first);
+    call.take_over(part, first);
     Ok((outputs, count))
 }

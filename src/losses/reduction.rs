@@ -10,7 +10,8 @@ use crate::ops::Value;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reduction {
-    /// The weighted sum, divided by the number of losses (not by the sum of the weights).
+    /// The weighted sum, divided by the number of losses, or of those that a mask counts (not by the sum of the
+    /// weights).
     #[default]
     SumOverBatchSize,
     /// The weighted sum.

@@ -339,9 +339,10 @@ impl Model {
     /// Loads the weights from a file saved by Brasa or Keras (`.keras`, `.weights.h5`, `.h5`, `.safetensors`), and the
     /// optimizer's state if the model is compiled and it fits.
     ///
-    /// Weights are matched by the order of layers, as in Keras, in a `.safetensors` file by name. All must exist with
-    /// the right shape and no others; [`load_weights_with`](Self::load_weights_with) can relax this. On an error the
-    /// model is unchanged.
+    /// Weights are matched by class and by position among the layers of that class (`dense`, `dense_1`), as in Keras;
+    /// in `.safetensors` by name; in a legacy `.h5` by name if all names exist, else by the order of layers. All must
+    /// exist with the right shape and no others; [`load_weights_with`](Self::load_weights_with) can relax this. On an
+    /// error the model is unchanged.
     ///
     /// # Errors
     /// [`Error::Weights`] with every weight that is missing, unexpected or of another shape, [`Error::Broken`] for a

@@ -92,7 +92,7 @@ fn execute(
     }
     let mut masks = masks;
     masks.resize(plan.slots, None);
-    let missing = || Error::State { action: "compute", needs: "planned: a value is used before it is there".into() };
+    let missing = || Error::State { action: "compute", needs: "planned: a value is used before it is computed".into() };
     let (mut updates, mut penalties) = (Vec::new(), Vec::new());
     for (index, step) in plan.steps.iter().enumerate() {
         let layer = &*step.layer;

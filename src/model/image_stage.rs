@@ -74,7 +74,8 @@ impl ImageStage {
 
     /// Prepares the images of a batch. `number` is that of the batch, counted from the first of the run.
     pub fn run(&self, feeds: Vec<Feed>, seed: u64, number: u64, samples: SampleKeys) -> Result<Vec<ImageFeed>> {
-        let missing = || Error::State { action: "load", needs: "planned: a value is used before it is there".into() };
+        let missing =
+            || Error::State { action: "load", needs: "planned: a value is used before it is computed".into() };
         let mut fed: Vec<Option<Feed>> = feeds.into_iter().map(Some).collect();
         let mut values: Vec<Option<Value>> = vec![None; self.slots];
         let is_fed_on = |slot: ValueId| self.feeds.contains(&slot);

@@ -99,7 +99,7 @@ impl Model {
             edges[slot] = Some(edge);
         }
         let missing =
-            || Error::State { action: "save_onnx", needs: "planned: a value is used before it is there".into() };
+            || Error::State { action: "save_onnx", needs: "planned: a value is used before it is computed".into() };
         for step in &plan.steps {
             let layer = &*step.layer;
             graph.enter(layer.name());

@@ -1,4 +1,5 @@
-//! The execution plan: the steps of a forward pass, made once for a model and its mode.
+//! The execution plan: the steps of a forward pass, compiled once per purpose: training or inference, which last
+//! activations are left to the loss, fused or not, with or without the image stage.
 //!
 //! A step is a call of a layer, or of adjacent layers that are fused ([`Layer::absorb`]). Nested models are inlined.
 //! Values are dropped after their last use, so that their buffers can be reused. Results are those of the layers one by

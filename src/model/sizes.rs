@@ -338,7 +338,7 @@ impl Model {
         }
         let left = most.checked_sub(more);
         left.into_iter().for_each(ops::keep_within);
-        left.is_none().then_some((most, "the memory that is available"))
+        left.is_none().then_some((most, "the available memory"))
     }
 
     pub(super) fn is_on_cpu(&self) -> bool {

@@ -264,7 +264,7 @@ pub(super) fn gives_text(layer: &dyn Layer, inputs: &[bool]) -> Result<bool> {
         },
         None if text && nested_model(layer).is_some() => {
             let what = "a model of texts inside another";
-            Err(Error::unsupported(what, "its layers of texts in the outer model, at the head of the inputs"))
+            Err(Error::unsupported(what, "text layers in the outer model, directly after its inputs"))
         }
         None if text => {
             let expected = "numbers, such as `TextVectorization` or `StringLookup` make of texts";

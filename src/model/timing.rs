@@ -204,7 +204,7 @@ impl Model {
         values.resize(plan.slots, None);
         let mut masks: Vec<Option<Value>> = vec![None; plan.slots];
         let missing =
-            || Error::State { action: "compute", needs: "planned: a value is used before it is there".into() };
+            || Error::State { action: "compute", needs: "planned: a value is used before it is computed".into() };
         for (index, step) in plan.steps.iter().enumerate() {
             let layer = &*step.layer;
             let tracked = |value: &Value| if training { value.clone().require_grad() } else { value.clone() };

@@ -99,7 +99,7 @@ pub trait Optimizer: HasBase + OptimizerObject + Debug + Send + Sync {
     /// Whatever an operation refuses.
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value>;
 
-    /// The decoupled weight decay, times the learning rate.
+    /// The decoupled weight decay of this weight. The caller multiplies it by the learning rate.
     fn decay(&self, weight: &WeightInfo<'_>) -> Option<f32> {
         let _ = weight;
         self.base().weight_decay

@@ -49,7 +49,7 @@ pub enum DataSet {
         sample_weight: Option<PathBuf>,
     },
     /// A folder with a folder of pictures for each class, or with folders `train`, `val` and `test` of such folders.
-    /// The pictures are resized to the model's input shape, in an order that depends on `split_seed`.
+    /// Images are resized to the model's input shape; their order depends on `split_seed`.
     ImageFolder {
         /// The folder.
         path: PathBuf,
@@ -184,8 +184,8 @@ impl DataSet {
         }
     }
 
-    /// The data set in a file or folder, recognised by its extension (`.npz`, `.csv`, `.tsv`), or a folder of pictures
-    /// or texts.
+    /// The data set at a path: `.npz`, `.csv`, `.tsv`, `.parquet`, or a folder with one folder of images or texts per
+    /// class.
     ///
     /// # Errors
     /// [`Error::Io`] if it does not exist, [`Error::Unsupported`] for anything else.
@@ -205,7 +205,7 @@ impl DataSet {
             _ => {
                 let what = format!("`{}` as a data set", path.display());
                 let supported =
-                    "`.npz`, `.csv`, `.tsv`, `.parquet`, or a folder with a folder of pictures for each class";
+                    "`.npz`, `.csv`, `.tsv`, `.parquet`, or a folder with one folder of images or texts per class";
                 Err(Error::unsupported(what, supported))
             }
         }

@@ -55,8 +55,9 @@ const DATA: [KeyRow; 29] = [
     ("validation_split", "0.0", "the fraction of the training samples, from the end, to use for validation"),
     (
         "split_seed",
-        "0",
-        "the seed of the shuffle before the validation split; without it the rows of a table keep their order",
+        NONE,
+        "the seed of the shuffle before the validation split; 0 for folders of images or texts; the rows of a table \
+         keep their order unless it is given",
     ),
     ("samples", NONE, "how many samples to use, from the start"),
     ("class_names", NONE, "the class names, by index; else those of the data"),
@@ -97,7 +98,7 @@ const DATA: [KeyRow; 29] = [
 /// `[model]`.
 pub(super) const MODEL: [KeyRow; 3] = [
     ("file", NONE, "the file of a model to start from, in place of [[layers]]"),
-    ("name", "\"sequential\"", "the name of a new model"),
+    ("name", NONE, "the name of a new model (default: `sequential`, or `functional` for a graph)"),
     ("outputs", NONE, "the names of the layers whose outputs are the model's; else the last layer's"),
 ];
 

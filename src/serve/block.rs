@@ -3,8 +3,8 @@
 use crate::datasets::{Cells, Column, ReadImage};
 use crate::error::Result;
 
-use super::budget::Allowed;
-use super::fault::{Fault, Served};
+use super::budget::RequestLimits;
+use super::fault::{Fault, FaultResult};
 use super::signature::{Port, ValueKind};
 
 /// The most dimensions of what comes in a request, the samples' counted.
@@ -41,7 +41,7 @@ impl Block {
     ///
     /// # Errors
     /// A shape or a count that does not fit the input.
-    pub fn new(port: &Port, shape: &[usize], values: Values) -> Served<Self> {
+    pub fn new(port: &Port, shape: &[usize], values: Values) -> FaultResult<Self> {
         let wrong = |received: String| {
             let what = format!("input `{}`", port.name);
             Err(Fault::expected(what, format!("shape {}", port.shape_text()), received))
@@ -115,7 +115,7 @@ pub(super) fn shape_text(sizes: &[usize]) -> String {
 
 /// Builder of a [`Block`] from nested lists: the values parsed so far, and the sizes known so far.
 #[derive(Debug)]
-pub(super) struct Taken<'a> {
+pub(super) struct BlockBuilder<'a> {
     pub port: &'a Port,
     /// The sizes by depth, known once the first list of a depth has ended.
     dims: Vec<Option<usize>>,
@@ -126,11 +126,11 @@ pub(super) struct Taken<'a> {
     pictures: bool,
     /// The most values at depth 0.
     most: usize,
-    allowed: &'a Allowed,
+    allowed: &'a RequestLimits,
 }
 
-impl<'a> Taken<'a> {
-    pub fn new(port: &'a Port, allowed: &'a Allowed) -> Self {
+impl<'a> BlockBuilder<'a> {
+    pub fn new(port: &'a Port, allowed: &'a RequestLimits) -> Self {
         let values = match port.kind {
             ValueKind::Float => Values::Float(Vec::new()),
             ValueKind::Whole => Values::Whole(Vec::new()),
@@ -296,7 +296,7 @@ impl<'a> Taken<'a> {
     }
 
     /// The collected values as a block.
-    pub fn block(self) -> Served<Block> {
+    pub fn block(self) -> FaultResult<Block> {
         let known = self.dims.iter().map_while(|size| *size);
         let mut shape: Vec<usize> = known.collect();
         if shape.first() == Some(&0) {
@@ -310,7 +310,7 @@ impl<'a> Taken<'a> {
     }
 
     /// As [`block`](Self::block), for values that may be those of a single sample, without the dimension of samples.
-    pub fn block_or_sample(mut self) -> Served<Block> {
+    pub fn block_or_sample(mut self) -> FaultResult<Block> {
         let known: Vec<usize> = self.dims.iter().map_while(|size| *size).collect();
         let is_single = match known.split_first() {
             _ if self.pictures => known.is_empty(),
@@ -342,13 +342,13 @@ mod tests {
         let dot = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0\0\0\0\0\x04\0\0\0\
             \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x33\x33\x33\0";
         let allowed =
-            |time: u64| Allowed::new(9, Budget::new(1 << 20).share(), Instant::now(), Duration::from_secs(time));
+            |time: u64| RequestLimits::new(9, Budget::new(1 << 20).share(), Instant::now(), Duration::from_secs(time));
         let one = allowed(3600);
-        let mut taken = Taken::new(&port, &one);
+        let mut taken = BlockBuilder::new(&port, &one);
         taken.bytes(1, dot.to_vec()).unwrap();
         drop(one.asker());
-        assert!(taken.bytes(1, dot.to_vec()).unwrap_err().contains("nobody waits"));
+        assert!(taken.bytes(1, dot.to_vec()).unwrap_err().contains("the client has disconnected"));
         let late = allowed(0);
-        assert!(Taken::new(&port, &late).bytes(1, dot.to_vec()).is_err());
+        assert!(BlockBuilder::new(&port, &late).bytes(1, dot.to_vec()).is_err());
     }
 }

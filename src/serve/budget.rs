@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::fault::{Fault, Served};
+use super::fault::{Fault, FaultResult};
 use super::signature::MOST_PIXELS;
 
 /// Bytes that requests may take at once.
@@ -42,7 +42,7 @@ pub(super) struct Share {
 
 impl Share {
     /// Takes more; nothing is taken where it is refused.
-    pub fn take(&self, bytes: usize) -> Served<()> {
+    pub fn take(&self, bytes: usize) -> FaultResult<()> {
         let fits = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.budget.most);
         match self.budget.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits) {
             Ok(_) => {
@@ -71,9 +71,7 @@ impl Share {
     fn fault(&self, sum: usize) -> Fault {
         let most = self.budget.most;
         if sum > most {
-            return Fault::too_large(format!(
-                "expected what fits in the memory for requests, {most} bytes, received what takes {sum}"
-            ));
+            return Fault::too_large(format!("the request needs {sum} bytes; at most {most} are allowed for requests"));
         }
         Fault::busy(format!("the memory for requests, {most} bytes, is in use; try again later"))
     }
@@ -96,7 +94,7 @@ const MOST_PIXELS_AT_ONCE: u64 = 4 * MOST_PIXELS;
 
 /// The limits of one request, and what it holds until the last copy of this is gone.
 #[derive(Clone, Debug)]
-pub(super) struct Allowed {
+pub(super) struct RequestLimits {
     /// Samples.
     pub rows: usize,
     pub share: Arc<Share>,
@@ -110,7 +108,7 @@ pub(super) struct Allowed {
     _place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
-impl Allowed {
+impl RequestLimits {
     pub fn new(rows: usize, share: Arc<Share>, begun: Instant, time: Duration) -> Self {
         let until = begun.checked_add(time).unwrap_or(begun);
         Self { rows, share, until, time, gone: Arc::default(), pixels: Arc::default(), _place: None }
@@ -131,7 +129,7 @@ impl Allowed {
     /// Refuses to go on for nobody, or beyond the time.
     pub fn goes_on(&self) -> Result<(), String> {
         if self.gone.load(Ordering::Relaxed) || Instant::now() >= self.until {
-            return Err("nobody waits for the answer any more".to_owned());
+            return Err("the client has disconnected or the request timed out".to_owned());
         }
         Ok(())
     }
@@ -205,13 +203,13 @@ mod tests {
 
     #[test]
     fn a_request_ends_with_its_time_its_asker_and_its_pixels() {
-        let own = Allowed::new(1, Budget::new(100).share(), Instant::now(), Duration::from_secs(3600));
+        let own = RequestLimits::new(1, Budget::new(100).share(), Instant::now(), Duration::from_secs(3600));
         assert!(own.goes_on().is_ok() && own.refused().is_none());
         assert!(own.take_pixels(4 * MOST_PIXELS).is_ok() && own.take_pixels(1).is_err());
         let (copy, asker) = (own.clone(), own.asker());
         drop(asker);
         assert!(copy.goes_on().is_err());
-        let late = Allowed::new(1, Budget::new(100).share(), Instant::now(), Duration::ZERO);
+        let late = RequestLimits::new(1, Budget::new(100).share(), Instant::now(), Duration::ZERO);
         assert!(late.goes_on().is_err() && late.refused().is_some());
     }
 }

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 
 use super::Shared;
-use super::fault::{Fault, Served};
+use super::fault::{Fault, FaultResult};
 use super::gate::{Address, find, json_response, target};
 
 /// `/models`.
@@ -22,7 +22,7 @@ pub(super) async fn model(State(shared): State<Arc<Shared>>, Address(address): A
     one(&shared, &address).unwrap_or_else(Fault::into_response)
 }
 
-fn one(shared: &Shared, address: &str) -> Served<Response> {
+fn one(shared: &Shared, address: &str) -> FaultResult<Response> {
     let (name, version, rest) = target(address)?;
     let served = find(shared, name, version)?;
     match rest {

@@ -7,9 +7,9 @@ use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Shared;
-use super::block::{Block, Taken, Values};
-use super::budget::Allowed;
-use super::fault::{Fault, Served};
+use super::block::{Block, BlockBuilder, Values};
+use super::budget::RequestLimits;
+use super::fault::{Fault, FaultResult};
 use super::gate::{Address, find, json_response, predict as serve, target};
 use super::json::{self, write_nested, write_text};
 use super::queue::Done;
@@ -28,7 +28,7 @@ pub(super) async fn predict(
     answer(shared, &address, method, request).await.unwrap_or_else(Fault::into_response)
 }
 
-async fn answer(shared: Arc<Shared>, address: &str, method: Method, request: Request) -> Served<Response> {
+async fn answer(shared: Arc<Shared>, address: &str, method: Method, request: Request) -> FaultResult<Response> {
     let (name, version, rest) = target(address)?;
     if !rest.is_empty() {
         return Err(Fault::not_found("expected /predict/NAME or /predict/NAME/versions/V"));
@@ -38,17 +38,18 @@ async fn answer(shared: Arc<Shared>, address: &str, method: Method, request: Req
         return Err(Fault::method("POST", &method));
     }
     let top = top(request.uri().query().unwrap_or_default())?;
-    let decode = move |body: &[u8], headers: &HeaderMap, signature: &Signature, allowed: &Allowed| {
+    let decode = move |body: &[u8], headers: &HeaderMap, signature: &Signature, allowed: &RequestLimits| {
         let (names, blocks) = decode(body, headers, signature, allowed)?;
         take_classes(signature, names.len(), top, allowed)?;
         Ok((names, blocks))
     };
-    let encode = move |names: Vec<String>, done: Done, served: &registry::Served| encode(&names, top, &done, served);
+    let encode =
+        move |names: Vec<String>, done: Done, served: &registry::ServedModel| encode(&names, top, &done, served);
     Ok(serve(shared, served, request, decode, encode).await)
 }
 
 /// The number of classes to return: `?top=N`.
-fn top(query: &str) -> Served<usize> {
+fn top(query: &str) -> FaultResult<usize> {
     let mut top = TOP_CLASSES;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -65,7 +66,7 @@ fn top(query: &str) -> Served<usize> {
 }
 
 /// Takes the memory of the classes in an answer: their names and what is around them.
-fn take_classes(signature: &Signature, rows: usize, top: usize, allowed: &Allowed) -> Served<()> {
+fn take_classes(signature: &Signature, rows: usize, top: usize, allowed: &RequestLimits) -> FaultResult<()> {
     /// Bytes of a class without its name.
     const BYTES: usize = 80;
     let [output] = &signature.outputs[..] else { return Ok(()) };
@@ -81,8 +82,8 @@ pub(super) fn decode(
     body: &[u8],
     headers: &HeaderMap,
     signature: &Signature,
-    allowed: &Allowed,
-) -> Served<(Vec<String>, Vec<Block>)> {
+    allowed: &RequestLimits,
+) -> FaultResult<(Vec<String>, Vec<Block>)> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let begins = body.trim_ascii_start().first().copied();
@@ -135,7 +136,7 @@ pub(super) fn decode(
 }
 
 /// Numbers or texts in JSON.
-fn bare(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<(Vec<String>, Vec<Block>)> {
+fn bare(body: &[u8], signature: &Signature, allowed: &RequestLimits) -> FaultResult<(Vec<String>, Vec<Block>)> {
     let blocks = json::bare(body, signature, allowed)?;
     let rows = blocks.first().map_or(0, |block| block.rows);
     Ok(((1..=rows).map(|row| format!("row {row}")).collect(), blocks))
@@ -147,12 +148,12 @@ fn is_nested(body: &[u8]) -> bool {
     (0..3).all(|_| begin.next() == Some(&b'['))
 }
 
-fn picture(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<(Vec<String>, Vec<Block>)> {
+fn picture(body: &[u8], signature: &Signature, allowed: &RequestLimits) -> FaultResult<(Vec<String>, Vec<Block>)> {
     let [port] = &signature.inputs[..] else {
         let names = Signature::names(&signature.inputs);
         return Err(Fault::expected("the body", format!("JSON with the inputs {names}"), "a picture"));
     };
-    let mut taken = Taken::new(port, allowed);
+    let mut taken = BlockBuilder::new(port, allowed);
     let added = taken.bytes(1, body.to_vec()).and_then(|()| taken.rows(1));
     added.map_err(|message| allowed.refused().unwrap_or_else(|| Fault::bad(message)))?;
     Ok((vec!["picture".into()], vec![taken.block()?]))
@@ -166,7 +167,7 @@ fn is_picture(body: &[u8]) -> bool {
     webp || bitmap || starts.iter().any(|start| body.starts_with(start))
 }
 
-fn encode(names: &[String], top: usize, done: &Done, served: &registry::Served) -> Served<Response> {
+fn encode(names: &[String], top: usize, done: &Done, served: &registry::ServedModel) -> FaultResult<Response> {
     let mut out = vec![b'['];
     for (row, name) in names.iter().enumerate() {
         if row > 0 {

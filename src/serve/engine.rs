@@ -50,7 +50,8 @@ fn turn(memory: &CallMemory<'_>, is_wanted: &dyn Fn() -> bool) -> Result<Option<
     }
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     if !is_wanted() {
-        return Err(Error::data("a request", "somebody who waits for the answer", "nobody"));
+        let expected = "a client that waits for the response";
+        return Err(Error::data("a request", expected, "none: the client has disconnected"));
     }
     let check = || check_room("computing a batch", memory.more()?);
     if check().is_err() {

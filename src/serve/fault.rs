@@ -106,7 +106,7 @@ impl IntoResponse for Fault {
     }
 }
 
-pub(super) type Served<T> = Result<T, Fault>;
+pub(super) type FaultResult<T> = Result<T, Fault>;
 
 #[cfg(test)]
 mod tests {

@@ -23,8 +23,8 @@ use tokio::sync::oneshot;
 
 use super::Shared;
 use super::block::Block;
-use super::budget::{Allowed, Share};
-use super::fault::{Fault, Served};
+use super::budget::{RequestLimits, Share};
+use super::fault::{Fault, FaultResult};
 use super::metrics::{Metrics, Phase};
 use super::queue::Done;
 use super::registry;
@@ -222,7 +222,7 @@ fn fresh_id() -> HeaderValue {
 }
 
 /// Compares a request's key with each that there is, in a time that says nothing of them but their lengths.
-fn check_key(keys: &[String], headers: &HeaderMap) -> Served<()> {
+fn check_key(keys: &[String], headers: &HeaderMap) -> FaultResult<()> {
     if keys.is_empty() {
         return Ok(());
     }
@@ -238,7 +238,7 @@ fn check_key(keys: &[String], headers: &HeaderMap) -> Served<()> {
     let found = keys.iter().fold(Choice::from(0), |found, key| found | key.as_bytes().ct_eq(given));
     match bool::from(found) {
         true => Ok(()),
-        false => unauthorized("the key is none of this server's"),
+        false => unauthorized("invalid API key"),
     }
 }
 
@@ -261,7 +261,7 @@ async fn without_panic(handler: impl Future<Output = Response>) -> Response {
     let poll = |context: &mut Context<'_>| {
         let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context)));
         polled.unwrap_or_else(|_| {
-            Poll::Ready(Fault::internal("a defect of the server; its log says more").into_response())
+            Poll::Ready(Fault::internal("internal server error; see the server's log").into_response())
         })
     };
     std::future::poll_fn(poll).await
@@ -272,13 +272,13 @@ pub(super) fn json_response(body: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.into()).into_response()
 }
 
-/// What is behind the beginning of an address that a route knows.
+/// The part of the path matched by the route's wildcard.
 pub(super) struct Address(pub String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Address {
     type Rejection = Fault;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Served<Self> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> FaultResult<Self> {
         match Path::from_request_parts(parts, state).await {
             Ok(Path(address)) => Ok(Self(address)),
             Err(error) => Err(Fault::bad(format!("the address: {}", error.body_text()))),
@@ -287,7 +287,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Address {
 }
 
 /// The name, the version and what is behind them in an address: `NAME`, `NAME/versions/3`, `NAME/metadata`.
-pub(super) fn target(address: &str) -> Served<(&str, Option<u64>, &str)> {
+pub(super) fn target(address: &str) -> FaultResult<(&str, Option<u64>, &str)> {
     let (name, rest) = address.split_once('/').unwrap_or((address, ""));
     let Some(rest) = rest.strip_prefix("versions/") else { return Ok((name, None, rest)) };
     let (version, rest) = rest.split_once('/').unwrap_or((rest, ""));
@@ -300,7 +300,7 @@ pub(super) fn target(address: &str) -> Served<(&str, Option<u64>, &str)> {
 }
 
 /// The model that a request is about.
-pub(super) fn find(shared: &Shared, name: &str, version: Option<u64>) -> Served<Arc<registry::Served>> {
+pub(super) fn find(shared: &Shared, name: &str, version: Option<u64>) -> FaultResult<Arc<registry::ServedModel>> {
     shared.registry.get(name, version).ok_or_else(|| {
         let versions = shared.registry.versions(name);
         match version {
@@ -350,21 +350,21 @@ impl AsRef<[u8]> for Counted {
 /// Serves a prediction: reads the body within the limits, decodes it, has it computed, and encodes what comes out.
 pub(super) async fn predict<T, D, E>(
     shared: Arc<Shared>,
-    served: Arc<registry::Served>,
+    served: Arc<registry::ServedModel>,
     request: Request,
     decode: D,
     encode: E,
 ) -> Response
 where
     T: Send + 'static,
-    D: FnOnce(&[u8], &HeaderMap, &Signature, &Allowed) -> Served<(T, Vec<Block>)> + Send + 'static,
-    E: FnOnce(T, Done, &registry::Served) -> Served<Response> + Send + 'static,
+    D: FnOnce(&[u8], &HeaderMap, &Signature, &RequestLimits) -> FaultResult<(T, Vec<Block>)> + Send + 'static,
+    E: FnOnce(T, Done, &registry::ServedModel) -> FaultResult<Response> + Send + 'static,
 {
     let begun = Instant::now();
     let _counted = InFlight::new(&shared.metrics);
     let known = request.extensions().get::<Known>().cloned().unwrap_or_default();
     *known.lock() = Some(About { model: served.name.clone(), version: served.version, samples: 0 });
-    let allowed = Allowed::new(shared.options.max_inputs, shared.budget.share(), begun, shared.options.timeout);
+    let allowed = RequestLimits::new(shared.options.max_inputs, shared.budget.share(), begun, shared.options.timeout);
     let _asker = allowed.asker();
     let result = async {
         let (parts, body) = request.into_parts();
@@ -400,17 +400,17 @@ async fn sent_by(response: Response, share: Arc<Share>) -> Response {
 /// A prediction whose body has been read.
 struct Work<'a> {
     shared: &'a Arc<Shared>,
-    served: &'a Arc<registry::Served>,
+    served: &'a Arc<registry::ServedModel>,
     known: &'a Known,
-    allowed: Allowed,
+    allowed: RequestLimits,
 }
 
 impl Work<'_> {
-    async fn run<T, D, E>(self, body: Vec<u8>, headers: HeaderMap, decode: D, encode: E) -> Served<Response>
+    async fn run<T, D, E>(self, body: Vec<u8>, headers: HeaderMap, decode: D, encode: E) -> FaultResult<Response>
     where
         T: Send + 'static,
-        D: FnOnce(&[u8], &HeaderMap, &Signature, &Allowed) -> Served<(T, Vec<Block>)> + Send + 'static,
-        E: FnOnce(T, Done, &registry::Served) -> Served<Response> + Send + 'static,
+        D: FnOnce(&[u8], &HeaderMap, &Signature, &RequestLimits) -> FaultResult<(T, Vec<Block>)> + Send + 'static,
+        E: FnOnce(T, Done, &registry::ServedModel) -> FaultResult<Response> + Send + 'static,
     {
         let Self { shared, served, known, allowed } = self;
         let begun = Instant::now();
@@ -462,12 +462,12 @@ fn may_hold_a_picture(body: &[u8]) -> bool {
 }
 
 /// Does slow work on a thread of its own, so that other requests go on.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Served<T> + Send + 'static) -> Served<T> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Fault::internal("a defect of the server")))
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> FaultResult<T> + Send + 'static) -> FaultResult<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Fault::internal("internal server error")))
 }
 
 /// The samples of a request: as many of each input, and not too many.
-fn check_rows(blocks: &[Block], signature: &Signature, allowed: &Allowed) -> Served<usize> {
+fn check_rows(blocks: &[Block], signature: &Signature, allowed: &RequestLimits) -> FaultResult<usize> {
     let rows = blocks.first().map_or(0, |block| block.rows);
     if rows == 0 || rows > allowed.rows {
         let name = signature.inputs.first().map(|input| input.name.as_str()).unwrap_or_default();
@@ -485,7 +485,7 @@ fn check_rows(blocks: &[Block], signature: &Signature, allowed: &Allowed) -> Ser
 }
 
 /// Takes the memory of the outputs, as far as it is known: their values and their text.
-fn take_outputs(signature: &Signature, rows: usize, allowed: &Allowed) -> Served<()> {
+fn take_outputs(signature: &Signature, rows: usize, allowed: &RequestLimits) -> FaultResult<()> {
     /// Bytes of a number in memory and as text.
     const BYTES: usize = 4 + 14;
     let values = |sample: &[Option<usize>]| sample.iter().flatten().fold(rows, |sum, size| sum.saturating_mul(*size));
@@ -501,9 +501,9 @@ async fn read(
     shared: &Shared,
     headers: &HeaderMap,
     mut body: Body,
-    allowed: &Allowed,
+    allowed: &RequestLimits,
     begun: Instant,
-) -> Served<Vec<u8>> {
+) -> FaultResult<Vec<u8>> {
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         let received = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
         let message =

@@ -14,9 +14,9 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value as Json, json};
 
 use super::Shared;
-use super::block::{Block, MOST_RANK, Taken, Values, shape_text};
-use super::budget::Allowed;
-use super::fault::{Fault, Served};
+use super::block::{Block, BlockBuilder, MOST_RANK, Values, shape_text};
+use super::budget::RequestLimits;
+use super::fault::{Fault, FaultResult};
 use super::gate::{Address, find, json_response, predict, target};
 use super::json::{from_base64, unknown, write_numbers, write_text};
 use super::queue::Done;
@@ -59,7 +59,7 @@ pub(super) async fn models(
     answer(shared, &address, method, request).await.unwrap_or_else(Fault::into_response)
 }
 
-async fn answer(shared: Arc<Shared>, address: &str, method: Method, request: Request) -> Served<Response> {
+async fn answer(shared: Arc<Shared>, address: &str, method: Method, request: Request) -> FaultResult<Response> {
     let (name, version, rest) = target(address)?;
     let served = find(&shared, name, version)?;
     if rest == "infer" {
@@ -308,12 +308,17 @@ const NUMBER: usize = size_of::<f64>();
 /// The longest id of a request.
 const LONGEST_ID: usize = 1000;
 
-fn decode(body: &[u8], headers: &HeaderMap, signature: &Signature, allowed: &Allowed) -> Served<(Wanted, Vec<Block>)> {
+fn decode(
+    body: &[u8],
+    headers: &HeaderMap,
+    signature: &Signature,
+    allowed: &RequestLimits,
+) -> FaultResult<(Wanted, Vec<Block>)> {
     decode_with(body, header_length(headers)?, signature, allowed)
 }
 
 /// Parses the header.
-fn header_length(headers: &HeaderMap) -> Served<Option<usize>> {
+fn header_length(headers: &HeaderMap) -> FaultResult<Option<usize>> {
     let Some(value) = headers.get(&HEADER_LENGTH) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
     match text.parse() {
@@ -327,8 +332,8 @@ pub(super) fn decode_with(
     body: &[u8],
     json_length: Option<usize>,
     signature: &Signature,
-    allowed: &Allowed,
-) -> Served<(Wanted, Vec<Block>)> {
+    allowed: &RequestLimits,
+) -> FaultResult<(Wanted, Vec<Block>)> {
     let length = json_length.unwrap_or(body.len());
     let Some((json, mut binary)) = body.split_at_checked(length) else {
         let expected = format!("up to {}, the length of the body", body.len());
@@ -402,7 +407,7 @@ pub(super) fn decode_with(
         .into_iter()
         .zip(&signature.inputs)
         .map(|(block, port)| block.ok_or_else(|| Fault::expected(format!("input `{}`", port.name), "values", "none")));
-    let blocks = blocks.collect::<Served<Vec<_>>>()?;
+    let blocks = blocks.collect::<FaultResult<Vec<_>>>()?;
     let outputs = match infer.outputs.filter(|outputs| !outputs.is_empty()) {
         None => (0..signature.outputs.len()).map(|index| (index, binary_outputs)).collect(),
         Some(outputs) => {
@@ -430,7 +435,7 @@ pub(super) fn decode_with(
 }
 
 /// Refuses a parameter that would change what is answered, or where tensors are; others, such as a priority, are left.
-fn ignored(key: &str, value: &Parameter, valid: &str) -> Served<()> {
+fn ignored(key: &str, value: &Parameter, valid: &str) -> FaultResult<()> {
     let changes = key.starts_with("shared_memory")
         || key.starts_with("sequence_")
         || ["binary_data", "binary_data_output", "binary_data_size", "classification"].contains(&key);
@@ -448,7 +453,7 @@ fn ignored(key: &str, value: &Parameter, valid: &str) -> Served<()> {
 }
 
 /// The sizes of an input as they are told.
-fn sizes(input: &InferInput, port: &Port) -> Served<Vec<usize>> {
+fn sizes(input: &InferInput, port: &Port) -> FaultResult<Vec<usize>> {
     let sizes: Option<Vec<usize>> = input.shape.iter().map(|size| usize::try_from(*size).ok()).collect();
     match sizes.filter(|sizes| !sizes.is_empty() && sizes.len() <= MOST_RANK) {
         Some(sizes) => Ok(sizes),
@@ -496,7 +501,7 @@ impl Datatype {
         ("BYTES", Self::Bytes),
     ];
 
-    fn of(input: &InferInput) -> Served<Self> {
+    fn of(input: &InferInput) -> FaultResult<Self> {
         let found = Self::NAMES.iter().find(|(name, _)| *name == input.datatype);
         found.map(|(_, kind)| *kind).ok_or_else(|| {
             let names = Self::NAMES.map(|(name, _)| name).join(", ");
@@ -543,7 +548,13 @@ enum RawValues<'a> {
 }
 
 /// The samples of an input.
-fn block(port: &Port, kind: Datatype, shape: &[usize], raw: RawValues<'_>, allowed: &Allowed) -> Served<Block> {
+fn block(
+    port: &Port,
+    kind: Datatype,
+    shape: &[usize],
+    raw: RawValues<'_>,
+    allowed: &RequestLimits,
+) -> FaultResult<Block> {
     let what = || format!("input `{}`", port.name);
     let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
     let Some(count) = count else {
@@ -622,7 +633,7 @@ fn block(port: &Port, kind: Datatype, shape: &[usize], raw: RawValues<'_>, allow
 }
 
 /// Texts or pictures, one after another.
-fn of_bytes(port: &Port, shape: &[usize], texts: Vec<Vec<u8>>, allowed: &Allowed) -> Served<Block> {
+fn of_bytes(port: &Port, shape: &[usize], texts: Vec<Vec<u8>>, allowed: &RequestLimits) -> FaultResult<Block> {
     if port.kind == ValueKind::Text {
         let texts = texts.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>();
         let texts =
@@ -637,7 +648,7 @@ fn of_bytes(port: &Port, shape: &[usize], texts: Vec<Vec<u8>>, allowed: &Allowed
             received,
         ));
     }
-    let mut taken = Taken::new(port, allowed);
+    let mut taken = BlockBuilder::new(port, allowed);
     let rows = texts.len();
     let added = texts.into_iter().try_for_each(|bytes| taken.bytes(1, bytes)).and_then(|()| taken.rows(rows));
     added.map_err(|message| allowed.refused().unwrap_or_else(|| Fault::bad(message)))?;
@@ -645,7 +656,7 @@ fn of_bytes(port: &Port, shape: &[usize], texts: Vec<Vec<u8>>, allowed: &Allowed
 }
 
 /// Texts with their lengths before them: four bytes, the lowest first.
-fn with_lengths(mut bytes: &[u8], what: &dyn Fn() -> String) -> Served<Vec<Vec<u8>>> {
+fn with_lengths(mut bytes: &[u8], what: &dyn Fn() -> String) -> FaultResult<Vec<Vec<u8>>> {
     let mut texts = Vec::new();
     while !bytes.is_empty() {
         let cut = || Fault::expected(what(), "a length of four bytes and as many bytes, again and again", "fewer");
@@ -658,7 +669,7 @@ fn with_lengths(mut bytes: &[u8], what: &dyn Fn() -> String) -> Served<Vec<Vec<u
     Ok(texts)
 }
 
-fn whole(numbers: impl Iterator<Item = f64>, what: &dyn Fn() -> String) -> Served<Vec<i64>> {
+fn whole(numbers: impl Iterator<Item = f64>, what: &dyn Fn() -> String) -> FaultResult<Vec<i64>> {
     let one = |number: f64| match number.fract() == 0.0 && number.abs() < 9.0e18 {
         true => Ok(number as i64),
         false => Err(Fault::expected(what(), "whole numbers", number)),
@@ -667,7 +678,7 @@ fn whole(numbers: impl Iterator<Item = f64>, what: &dyn Fn() -> String) -> Serve
 }
 
 /// The numbers of a type, the lowest byte first, as the model takes them.
-fn numbers(kind: Datatype, bytes: &[u8], wanted: ValueKind, what: &dyn Fn() -> String) -> Served<Values> {
+fn numbers(kind: Datatype, bytes: &[u8], wanted: ValueKind, what: &dyn Fn() -> String) -> FaultResult<Values> {
     macro_rules! each {
         ($type:ty) => {
             bytes.as_chunks::<{ size_of::<$type>() }>().0.iter().map(|bytes| <$type>::from_le_bytes(*bytes))
@@ -685,7 +696,7 @@ fn numbers(kind: Datatype, bytes: &[u8], wanted: ValueKind, what: &dyn Fn() -> S
                 let one = |number: u64| {
                     i64::try_from(number).map_err(|_| Fault::expected(what(), "whole numbers below 2⁶³", number))
                 };
-                each!(u64).map(one).collect::<Served<_>>()?
+                each!(u64).map(one).collect::<FaultResult<_>>()?
             }
             Datatype::I8 => each!(i8).map(i64::from).collect(),
             Datatype::I16 => each!(i16).map(i64::from).collect(),
@@ -716,7 +727,7 @@ fn numbers(kind: Datatype, bytes: &[u8], wanted: ValueKind, what: &dyn Fn() -> S
     }))
 }
 
-fn encode(wanted: Wanted, done: Done, served: &registry::Served) -> Served<Response> {
+fn encode(wanted: Wanted, done: Done, served: &registry::ServedModel) -> FaultResult<Response> {
     let mut out = Vec::new();
     let mut binary = Vec::new();
     out.extend_from_slice(b"{\"model_name\":");

@@ -9,17 +9,17 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::block::{Block, Taken};
-use super::budget::Allowed;
-use super::fault::{Fault, Served};
+use super::block::{Block, BlockBuilder};
+use super::budget::RequestLimits;
+use super::fault::{Fault, FaultResult};
 use super::signature::{Port, Signature};
 
 /// The key of an object that holds bytes.
 const B64: &str = "b64";
 
-/// A list, or a value of a list, on its way into [`Taken`].
+/// A list, or a value of a list, on its way into [`BlockBuilder`].
 pub(super) struct Element<'t, 'p> {
-    pub taken: &'t mut Taken<'p>,
+    pub taken: &'t mut BlockBuilder<'p>,
     pub depth: usize,
 }
 
@@ -85,7 +85,7 @@ impl<'de> Visitor<'de> for Element<'_, '_> {
 }
 
 /// The rest of `{"b64": …}`.
-fn bytes<'de, A: MapAccess<'de>>(taken: &mut Taken<'_>, depth: usize, mut map: A) -> Result<(), A::Error> {
+fn bytes<'de, A: MapAccess<'de>>(taken: &mut BlockBuilder<'_>, depth: usize, mut map: A) -> Result<(), A::Error> {
     let text: Key = map.next_value()?;
     let bytes = from_base64(&text.0).ok_or_else(|| {
         A::Error::custom(format!("input `{}`: expected base64 in `{B64}`, received other characters", taken.port.name))
@@ -132,12 +132,12 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Key<'a> {
 
 /// The inputs of a request, as they are collected.
 struct Inputs<'p> {
-    taken: Vec<Taken<'p>>,
+    taken: Vec<BlockBuilder<'p>>,
 }
 
 impl<'p> Inputs<'p> {
-    fn new(signature: &'p Signature, allowed: &'p Allowed) -> Self {
-        Self { taken: signature.inputs.iter().map(|port| Taken::new(port, allowed)).collect() }
+    fn new(signature: &'p Signature, allowed: &'p RequestLimits) -> Self {
+        Self { taken: signature.inputs.iter().map(|port| BlockBuilder::new(port, allowed)).collect() }
     }
 
     fn names(&self) -> String {
@@ -175,7 +175,7 @@ impl<'p> Inputs<'p> {
     }
 
     /// The only input, for values without a name.
-    fn only<E: serde::de::Error>(&mut self) -> Result<&mut Taken<'p>, E> {
+    fn only<E: serde::de::Error>(&mut self) -> Result<&mut BlockBuilder<'p>, E> {
         let names = self.names();
         match &mut self.taken[..] {
             [only] => Ok(only),
@@ -345,7 +345,7 @@ impl<'de> Visitor<'de> for Request<'_, '_> {
 }
 
 /// Parses all of a body with a seed.
-pub(super) fn parse<'de, S: DeserializeSeed<'de>>(body: &'de [u8], seed: S) -> Served<S::Value> {
+pub(super) fn parse<'de, S: DeserializeSeed<'de>>(body: &'de [u8], seed: S) -> FaultResult<S::Value> {
     let wrong = |error: serde_json::Error| match error.classify() {
         serde_json::error::Category::Data => Fault::bad(error.to_string()),
         _ => Fault::bad(format!("the body: expected JSON, received something else: {error}")),
@@ -357,22 +357,26 @@ pub(super) fn parse<'de, S: DeserializeSeed<'de>>(body: &'de [u8], seed: S) -> S
 }
 
 /// A request of TensorFlow Serving: its layout, and the inputs in the model's order.
-pub(super) fn tensorflow(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<(Layout, Vec<Block>)> {
+pub(super) fn tensorflow(
+    body: &[u8],
+    signature: &Signature,
+    allowed: &RequestLimits,
+) -> FaultResult<(Layout, Vec<Block>)> {
     let mut inputs = Inputs::new(signature, allowed);
     let parsed = parse(body, Request { inputs: &mut inputs });
     let layout = parsed.map_err(|fault| allowed.refused().unwrap_or(fault))?;
-    let blocks = inputs.taken.into_iter().map(Taken::block).collect::<Served<Vec<_>>>()?;
+    let blocks = inputs.taken.into_iter().map(BlockBuilder::block).collect::<FaultResult<Vec<_>>>()?;
     Ok((layout, blocks))
 }
 
 /// Samples without more around them: the values of the only input, of one sample or of several; an object with the
 /// inputs' names; or, where a single text or picture is wanted, that.
-pub(super) fn bare(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<Vec<Block>> {
+pub(super) fn bare(body: &[u8], signature: &Signature, allowed: &RequestLimits) -> FaultResult<Vec<Block>> {
     let mut inputs = Inputs::new(signature, allowed);
-    inputs.taken = inputs.taken.into_iter().map(Taken::or_sample).collect();
+    inputs.taken = inputs.taken.into_iter().map(BlockBuilder::or_sample).collect();
     let parsed = parse(body, Whole { inputs: &mut inputs, depth: 0 });
     parsed.map_err(|fault| allowed.refused().unwrap_or(fault))?;
-    inputs.taken.into_iter().map(Taken::block_or_sample).collect()
+    inputs.taken.into_iter().map(BlockBuilder::block_or_sample).collect()
 }
 
 /// Writes numbers of a shape as nested lists.

@@ -175,14 +175,14 @@ impl Metrics {
         }
         head(&mut out, "brasa_batch_samples", "histogram", "Samples that were computed at once.");
         self.batches.write(&mut out, "brasa_batch_samples", "", &SIZES, 1.0);
-        head(&mut out, "brasa_reloads_total", "counter", "Models loaded again, by how that ended.");
+        head(&mut out, "brasa_reloads_total", "counter", "Model reloads by result.");
         for ((model, worked), count) in &*self.reloads.lock().unwrap_or_else(PoisonError::into_inner) {
             let result = if *worked { "switched" } else { "refused" };
             let _ = writeln!(out, "brasa_reloads_total{{model=\"{model}\",result=\"{result}\"}} {count}");
         }
         let counters = [
             ("brasa_skipped_total", &self.skipped, "Requests that were not computed as their clients had gone."),
-            ("brasa_log_lost_total", &self.log_lost, "Lines of the access log that nobody took."),
+            ("brasa_log_lost_total", &self.log_lost, "Access-log lines dropped."),
         ];
         for (name, counter, help) in counters {
             head(&mut out, name, "counter", help);
@@ -190,12 +190,12 @@ impl Metrics {
         }
         let gauges = [
             ("brasa_queue_requests", self.waiting.load(Ordering::Relaxed), "Requests that wait for a thread."),
-            ("brasa_in_flight_requests", self.in_flight.load(Ordering::Relaxed), "Predictions that are asked for now."),
+            ("brasa_in_flight_requests", self.in_flight.load(Ordering::Relaxed), "Predictions in flight."),
             ("brasa_connections", self.connections.load(Ordering::Relaxed), "Open connections."),
             (
                 "brasa_request_bytes",
                 i64::try_from(request_bytes).unwrap_or(i64::MAX),
-                "Memory that requests take of what there is for them.",
+                "Bytes of the request memory budget in use.",
             ),
         ];
         for (name, value, help) in gauges {

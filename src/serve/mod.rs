@@ -23,9 +23,9 @@
 //!
 //! `…/versions/V` names a version of a model; without it the newest is asked.
 //!
-//! Whatever a request holds, it is answered: with 400 and what was expected of which input, with 413 or 429 where it or
-//! all of them at once would take more than the [`Options`] allow. A request takes memory as its body does, and each is
-//! counted before it is made. Requests that wait are computed together; one whose client has gone is not computed.
+//! Every request gets a response: 400 naming the input and what was expected, 413 if it can never fit, 429 if the
+//! server is full (limits: [`Options`]). Memory is accounted for before it is allocated. Waiting requests are batched;
+//! a request whose client has disconnected is skipped.
 
 mod block;
 mod budget;

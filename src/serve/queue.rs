@@ -9,9 +9,9 @@ use ndarray::{ArrayD, Axis, Slice};
 use tokio::sync::oneshot;
 
 use super::block::Block;
-use super::budget::Allowed;
+use super::budget::RequestLimits;
 use super::engine::Engine;
-use super::fault::{Fault, Served};
+use super::fault::{Fault, FaultResult};
 use super::metrics::Metrics;
 use super::options::Options;
 use crate::error::{Error, Result};
@@ -61,10 +61,10 @@ impl Output {
 struct Job {
     inputs: Vec<Block>,
     rows: usize,
-    reply: oneshot::Sender<Served<Done>>,
+    reply: oneshot::Sender<FaultResult<Done>>,
     since: Instant,
     /// What it holds of the memory and of the places for requests, until it is answered or nobody waits for it.
-    held: Allowed,
+    held: RequestLimits,
 }
 
 #[derive(Default)]
@@ -80,9 +80,9 @@ pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
     engine: Engine,
-    most: usize,
+    max_batch: usize,
     /// Whether requests may share a batch, and the samples of one be in several.
-    joins: bool,
+    can_batch: bool,
     delay: Duration,
     metrics: Arc<Metrics>,
 }
@@ -90,7 +90,7 @@ pub(super) struct Queue {
 /// A request in the queue, as whoever asks sees it.
 struct Ticket<'a> {
     queue: &'a Queue,
-    answer: oneshot::Receiver<Served<Done>>,
+    answer: oneshot::Receiver<FaultResult<Done>>,
     waits: bool,
 }
 
@@ -108,13 +108,13 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Thread`] if the system gives none.
-    pub fn start(engine: Engine, joins: bool, options: &Options, metrics: Arc<Metrics>) -> Result<Arc<Self>> {
+    pub fn start(engine: Engine, can_batch: bool, options: &Options, metrics: Arc<Metrics>) -> Result<Arc<Self>> {
         let queue = Arc::new(Self {
             waiting: Mutex::default(),
             changed: Condvar::new(),
             engine,
-            most: options.max_batch_size,
-            joins,
+            max_batch: options.max_batch_size,
+            can_batch,
             delay: options.max_delay,
             metrics,
         });
@@ -139,9 +139,8 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Computes the outputs for the samples of all inputs, with others perhaps. Where the future is dropped before they
-    /// are computed, they are not, and the queue forgets them.
-    pub async fn run(&self, inputs: Vec<Block>, held: Allowed) -> Served<Done> {
+    /// Computes the outputs, possibly in a batch with other requests. Dropping the future cancels a waiting request.
+    pub async fn run(&self, inputs: Vec<Block>, held: RequestLimits) -> FaultResult<Done> {
         let (reply, answer) = oneshot::channel();
         let rows = inputs.first().map_or(0, |block| block.rows);
         {
@@ -157,7 +156,7 @@ impl Queue {
         let mut ticket = Ticket { queue: self, answer, waits: true };
         let answered = (&mut ticket.answer).await;
         ticket.waits = false;
-        answered.unwrap_or_else(|_| Err(Fault::internal("the thread that computes has ended")))
+        answered.unwrap_or_else(|_| Err(Fault::internal("the worker thread has stopped")))
     }
 
     /// Drops the requests that nobody waits for any more.
@@ -182,7 +181,7 @@ impl Queue {
         }
     }
 
-    /// The next batch: what waits, in order, as long as it goes together; none at the end.
+    /// The next batch: compatible waiting requests in order; `None` at shutdown.
     fn take(&self) -> Option<Vec<Job>> {
         let mut waiting = self.lock();
         loop {
@@ -192,7 +191,7 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner);
             let first = waiting.jobs.front()?;
             let left = self.delay.saturating_sub(first.since.elapsed());
-            if !left.is_zero() && waiting.rows < self.most && self.joins && !waiting.closed {
+            if !left.is_zero() && waiting.rows < self.max_batch && self.can_batch && !waiting.closed {
                 waiting = self
                     .changed
                     .wait_timeout(waiting, left)
@@ -215,8 +214,8 @@ impl Queue {
         while let Some(job) = waiting.jobs.front() {
             let gone = job.reply.is_closed();
             let goes = jobs.first().is_none_or(|first: &Job| {
-                self.joins
-                    && rows + job.rows <= self.most
+                self.can_batch
+                    && rows + job.rows <= self.max_batch
                     && first.inputs.iter().zip(&job.inputs).all(|(a, b)| a.goes_with(b))
             });
             if !gone && !goes {
@@ -279,11 +278,11 @@ impl Queue {
     }
 
     /// The outputs for so many samples, computed in batches; whatever happens in there, the thread goes on.
-    fn outputs(&self, inputs: Vec<Block>, rows: usize, is_wanted: &dyn Fn() -> bool) -> Served<Vec<ArrayD<f32>>> {
-        let run = |inputs: Vec<Block>, rows: usize| -> Served<Vec<ArrayD<f32>>> {
+    fn outputs(&self, inputs: Vec<Block>, rows: usize, is_wanted: &dyn Fn() -> bool) -> FaultResult<Vec<ArrayD<f32>>> {
+        let run = |inputs: Vec<Block>, rows: usize| -> FaultResult<Vec<ArrayD<f32>>> {
             self.metrics.batch(rows);
             let outputs = catch_unwind(AssertUnwindSafe(|| self.engine.run(inputs, is_wanted)));
-            let outputs = outputs.map_err(|_| Fault::internal("computing has failed"))??;
+            let outputs = outputs.map_err(|_| Fault::internal("the computation panicked"))??;
             match outputs.iter().find(|output| output.ndim() == 0 || output.len_of(Axis(0)) != rows) {
                 Some(output) => {
                     let shape = output.shape();
@@ -294,12 +293,12 @@ impl Queue {
                 None => Ok(outputs),
             }
         };
-        if rows <= self.most || !self.joins {
+        if rows <= self.max_batch || !self.can_batch {
             return run(inputs, rows);
         }
         let mut parts: Vec<Vec<ArrayD<f32>>> = Vec::new();
-        for start in (0..rows).step_by(self.most) {
-            let count = self.most.min(rows - start);
+        for start in (0..rows).step_by(self.max_batch) {
+            let count = self.max_batch.min(rows - start);
             let inputs = inputs.iter().map(|block| block.part(start, count)).collect();
             let outputs = run(inputs, count)?;
             parts.resize_with(outputs.len(), Vec::new);
@@ -315,7 +314,7 @@ impl Queue {
 }
 
 impl Job {
-    fn answer(self, begun: Instant, outputs: Served<Vec<ArrayD<f32>>>) {
+    fn answer(self, begun: Instant, outputs: FaultResult<Vec<ArrayD<f32>>>) {
         let Self { inputs, reply, since, held, .. } = self;
         let (waited, computed) = (begun.saturating_duration_since(since), begun.elapsed());
         let of = |outputs: Vec<ArrayD<f32>>| outputs.into_iter().map(Output::of).collect();

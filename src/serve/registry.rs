@@ -21,7 +21,7 @@ use crate::model::Model;
 pub(super) type Load = Arc<dyn Fn(&Path) -> Result<Model> + Send + Sync>;
 
 /// A version of a model, ready to be asked. Requests hold it as long as they need it; its threads end with the last.
-pub(super) struct Served {
+pub(super) struct ServedModel {
     pub name: String,
     pub version: u64,
     pub signature: Signature,
@@ -33,13 +33,13 @@ pub(super) struct Served {
     is_finite: bool,
 }
 
-impl Drop for Served {
+impl Drop for ServedModel {
     fn drop(&mut self) {
         self.queue.close();
     }
 }
 
-impl Served {
+impl ServedModel {
     /// Makes a model ready: its threads run, and have answered.
     fn new(name: &str, version: u64, model: Model, options: &Options, metrics: &Arc<Metrics>) -> Result<Self> {
         let signature = Signature::of(&model)?;
@@ -61,7 +61,7 @@ impl Served {
                 Err(error) => tracing::info!("the warm-up of `{name}` with {rows} samples: {error}"),
             }
         }
-        let queue = Queue::start(engine, signature.joins, options, metrics.clone())?;
+        let queue = Queue::start(engine, signature.can_batch, options, metrics.clone())?;
         let name = name.to_owned();
         Ok(Self { name, version, signature, queue, loaded: SystemTime::now(), picture, is_finite })
     }
@@ -132,7 +132,7 @@ impl Origin {
 }
 
 struct LoadedVersion {
-    served: RwLock<Arc<Served>>,
+    served: RwLock<Arc<ServedModel>>,
     origin: Option<Origin>,
 }
 
@@ -159,7 +159,7 @@ impl Registry {
         metrics: &Arc<Metrics>,
     ) -> Result<()> {
         check_name(name)?;
-        let served = Served::new(name, version, model, options, metrics)?;
+        let served = ServedModel::new(name, version, model, options, metrics)?;
         if !served.is_finite {
             tracing::warn!("`{name}` answers zeros with numbers that are not finite");
         }
@@ -174,7 +174,7 @@ impl Registry {
     }
 
     /// A version of a model; without one the newest.
-    pub fn get(&self, name: &str, version: Option<u64>) -> Option<Arc<Served>> {
+    pub fn get(&self, name: &str, version: Option<u64>) -> Option<Arc<ServedModel>> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
         let versions = models.get(name)?;
         let entry = match version {
@@ -196,7 +196,7 @@ impl Registry {
     }
 
     /// All versions of all models.
-    pub fn all(&self) -> Vec<Arc<Served>> {
+    pub fn all(&self) -> Vec<Arc<ServedModel>> {
         self.names()
             .iter()
             .flat_map(|name| self.versions(name).into_iter().filter_map(|version| self.get(name, Some(version))))
@@ -241,8 +241,8 @@ impl Registry {
         }
     }
 
-    fn again(old: &Served, origin: &Origin, options: &Options, metrics: &Arc<Metrics>) -> Result<Served> {
-        let load = || Served::new(&old.name, old.version, origin.load()?, options, metrics);
+    fn again(old: &ServedModel, origin: &Origin, options: &Options, metrics: &Arc<Metrics>) -> Result<ServedModel> {
+        let load = || ServedModel::new(&old.name, old.version, origin.load()?, options, metrics);
         let failed = || Error::Syntax("loading it has failed".to_owned());
         let new = std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)).map_err(|_| failed())??;
         // The mean of no words, say, is no number in the old one either.

@@ -98,7 +98,7 @@ pub(super) struct Signature {
     pub subject: Subject,
     /// Whether the answer for a sample does not depend on the others in a batch: not so where texts become as long as the
     /// longest of them.
-    pub joins: bool,
+    pub can_batch: bool,
     /// The bytes of the longest name of a class.
     pub name_bytes: usize,
     /// The description for `/models`.
@@ -199,9 +199,9 @@ impl Signature {
             "parameters": model.count_params()?,
             "summary": model.summary().to_string(),
         });
-        let joins = has_known_sizes || inputs.iter().all(|input| input.kind != ValueKind::Text);
+        let can_batch = has_known_sizes || inputs.iter().all(|input| input.kind != ValueKind::Text);
         let name_bytes = info.class_names.iter().map(String::len).max().unwrap_or(0);
-        Ok(Self { inputs, outputs, table: info.table.clone(), answers, subject, joins, name_bytes, about })
+        Ok(Self { inputs, outputs, table: info.table.clone(), answers, subject, can_batch, name_bytes, about })
     }
 
     /// The input of this name.

@@ -8,8 +8,8 @@ use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
 use super::block::{Block, Values};
-use super::budget::Allowed;
-use super::fault::{Fault, Served};
+use super::budget::RequestLimits;
+use super::fault::{Fault, FaultResult};
 use super::json::{Key, parse};
 use super::signature::Signature;
 use crate::datasets::{ColumnInfo, Fill, TableInfo, is_gap};
@@ -23,7 +23,7 @@ pub(super) type Named = (Vec<String>, Block);
 
 /// The rows of a table in CSV: with a header that names the columns, or without one in the order in which the model was
 /// trained on them, the target perhaps behind them.
-pub(super) fn csv(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<Named> {
+pub(super) fn csv(body: &[u8], signature: &Signature, allowed: &RequestLimits) -> FaultResult<Named> {
     let port = &signature.inputs[0];
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let first = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
@@ -76,7 +76,7 @@ pub(super) fn csv(body: &[u8], signature: &Signature, allowed: &Allowed) -> Serv
 
 /// Rows as JSON: an object of columns, or a list of them; the values of a row in a list are in the columns' order. Each
 /// becomes numbers as it is read.
-pub(super) fn json(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<Named> {
+pub(super) fn json(body: &[u8], signature: &Signature, allowed: &RequestLimits) -> FaultResult<Named> {
     let mut rows = TableRows::new(signature, allowed)?;
     let places = rows.columns.iter().enumerate().map(|(place, column)| (column.name.clone(), place)).collect();
     let mut fault = None;
@@ -118,10 +118,10 @@ impl<'a> BodyPart<'_, 'a> {
         BodyPart { rows: &mut *self.rows, places: self.places, fault: &mut *self.fault, depth }
     }
 
-    fn ends<T, E: serde::de::Error>(&mut self, result: Served<T>) -> Result<T, E> {
+    fn ends<T, E: serde::de::Error>(&mut self, result: FaultResult<T>) -> Result<T, E> {
         result.map_err(|fault| {
             *self.fault = Some(fault);
-            E::custom("a row that is not as it should be")
+            E::custom("invalid row")
         })
     }
 
@@ -267,7 +267,7 @@ impl<'de> Visitor<'de> for BodyPart<'_, '_> {
 struct TableRows<'a> {
     columns: Vec<ColumnInfo>,
     table: Option<&'a TableInfo>,
-    allowed: &'a Allowed,
+    allowed: &'a RequestLimits,
     signature: &'a Signature,
     sample: Vec<usize>,
     names: Vec<String>,
@@ -280,7 +280,7 @@ struct TableRows<'a> {
 }
 
 impl<'a> TableRows<'a> {
-    fn new(signature: &'a Signature, allowed: &'a Allowed) -> Served<Self> {
+    fn new(signature: &'a Signature, allowed: &'a RequestLimits) -> FaultResult<Self> {
         let port = &signature.inputs[0];
         let table = signature.table.as_ref();
         let sample: Option<Vec<usize>> = port.sample.iter().copied().collect();
@@ -307,7 +307,7 @@ impl<'a> TableRows<'a> {
     }
 
     /// Where the columns stand, by the first line; whether that is a header.
-    fn places(&self, fields: &[&str], line: u64) -> Served<(Vec<usize>, bool)> {
+    fn places(&self, fields: &[&str], line: u64) -> FaultResult<(Vec<usize>, bool)> {
         let count = self.columns.len();
         let named = self.table.is_some_and(|table| table.header);
         let place = |column: &ColumnInfo| fields.iter().position(|field| *field == column.name);
@@ -342,7 +342,7 @@ impl<'a> TableRows<'a> {
     }
 
     /// A row comes, of as many fields as there are columns.
-    fn push<'f>(&mut self, name: String, fields: impl Iterator<Item = &'f str>) -> Served<()> {
+    fn push<'f>(&mut self, name: String, fields: impl Iterator<Item = &'f str>) -> FaultResult<()> {
         self.read += 1;
         let mut row = Vec::new();
         for (index, (column, field)) in self.columns.iter().zip(fields).enumerate() {

@@ -8,8 +8,8 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 
 use super::Shared;
-use super::budget::Allowed;
-use super::fault::{Fault, Served};
+use super::budget::RequestLimits;
+use super::fault::{Fault, FaultResult};
 use super::gate::{Address, find, json_response, predict, target};
 use super::json::{self, Layout, write_nested, write_text};
 use super::queue::Done;
@@ -26,7 +26,7 @@ pub(super) async fn models(
     answer(shared, &address, method, request).await.unwrap_or_else(Fault::into_response)
 }
 
-async fn answer(shared: Arc<Shared>, address: &str, method: Method, request: Request) -> Served<Response> {
+async fn answer(shared: Arc<Shared>, address: &str, method: Method, request: Request) -> FaultResult<Response> {
     let (address, verb) = match address.rsplit_once(':') {
         Some((address, verb)) => (address, Some(verb)),
         None => (address, None),
@@ -73,7 +73,7 @@ async fn answer(shared: Arc<Shared>, address: &str, method: Method, request: Req
     }
 }
 
-fn metadata(served: &registry::Served) -> Json {
+fn metadata(served: &registry::ServedModel) -> Json {
     let ports = |ports: &[Port]| -> Json {
         let tensor = |port: &Port| {
             let size = |size: Option<usize>| json!({ "size": size.map_or_else(|| "-1".to_owned(), |size| size.to_string()), "name": "" });
@@ -96,11 +96,11 @@ fn metadata(served: &registry::Served) -> Json {
 
 type Blocks = Vec<super::block::Block>;
 
-fn decode(body: &[u8], _: &HeaderMap, signature: &Signature, allowed: &Allowed) -> Served<(Layout, Blocks)> {
+fn decode(body: &[u8], _: &HeaderMap, signature: &Signature, allowed: &RequestLimits) -> FaultResult<(Layout, Blocks)> {
     json::tensorflow(body, signature, allowed)
 }
 
-fn encode(layout: Layout, done: Done, served: &registry::Served) -> Served<Response> {
+fn encode(layout: Layout, done: Done, served: &registry::ServedModel) -> FaultResult<Response> {
     let ports = &served.signature.outputs;
     let mut out = Vec::new();
     match layout {

@@ -161,18 +161,18 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
     ) -> Result<Option<Scores>> {
         check_not_empty(range.len())?;
         let samples = range.len();
-        let plan = BatchOrder { samples: range, batch_size: self.batch_size, steps_per_epoch: None, shuffle: None };
-        let mut left = plan.steps();
+        let order = BatchOrder { samples: range, batch_size: self.batch_size, steps_per_epoch: None, shuffle: None };
+        let mut left = order.steps();
         let peers = self.peers.clone();
         if stop.is_stopped() && peers.is_none() {
             return Ok(None);
         }
         hooks.call(model, None, None, |callback, context| callback.on_test_begin(context))?;
-        progress.begin(Some(plan.steps()));
+        progress.begin(Some(order.steps()));
         let loader = Loader::new(self.data, &self.fitted);
-        loader.for_each(plan.parts(0, 0, peers.as_deref()), |index, host| {
+        loader.for_each(order.parts(0, 0, peers.as_deref()), |index, host| {
             hooks.call(model, None, None, |callback, context| callback.on_test_batch_begin(context, index))?;
-            let shard = peers.as_ref().map(|peers| Shard::new(peers, plan.samples_of(0, index), stop.is_stopped()));
+            let shard = peers.as_ref().map(|peers| Shard::new(peers, order.samples_of(0, index), stop.is_stopped()));
             let loss = if let Some(shard) = shard.as_ref().filter(|shard| shard.rows.count == 0) {
                 shard.divisors(&vec![0.0; self.fitted.outputs.len()])?;
                 Value::full(&[1], 0.0, model.device())?

@@ -190,7 +190,7 @@ impl Model {
         }
         let mut found = LearningRates::default();
         let mut mean = 0.0;
-        let plan = BatchOrder {
+        let order = BatchOrder {
             samples: 0..data.len(),
             batch_size: find.batch_size,
             steps_per_epoch: Some(find.steps),
@@ -204,7 +204,7 @@ impl Model {
             values_ahead(rows, &fitted, default_workers(), augmented.as_ref())?,
         )?;
         let loader = Loader { augmented: augmented.map(Arc::new), ..Loader::new(data, &fitted) };
-        loader.for_each(plan.batches(0, 0), |step, mut host| {
+        loader.for_each(order.batches(0, 0), |step, mut host| {
             let rate = find.rate(step);
             if let Some(compiled) = &mut model.compiled {
                 *compiled.optimizer.learning_rate_argument_mut() = LearningRate::Constant(rate);

@@ -52,14 +52,14 @@ impl<S: Source + ?Sized> Run<'_, '_, S> {
         Ok(())
     }
 
-    fn order(&self) -> SampleOrder {
+    fn sample_order(&self) -> SampleOrder {
         SampleOrder {
             seed: self.seed,
-            samples: self.plan.samples.len(),
-            batch_size: self.plan.batch_size,
+            samples: self.order.samples.len(),
+            batch_size: self.order.batch_size,
             // No epoch of an unknown number of steps is longer.
-            steps: if self.is_streamed && self.plan.steps() == 0 { u32::MAX as usize } else { self.plan.steps() },
-            shuffle: self.plan.shuffle.is_some(),
+            steps: if self.is_streamed && self.order.steps() == 0 { u32::MAX as usize } else { self.order.steps() },
+            shuffle: self.order.shuffle.is_some(),
             ranks: self.peers.as_ref().map(|peers| peers.size()).filter(|ranks| self.is_streamed && *ranks > 1),
         }
     }
@@ -98,7 +98,7 @@ impl<S: Source + ?Sized> Run<'_, '_, S> {
         });
         Ok(Snapshot {
             position,
-            order: self.order(),
+            order: self.sample_order(),
             data: self.data_sums()?,
             weights: names.into_iter().zip(self.model.get_weights()?).collect(),
             states: states.into_iter().collect::<Result<_>>()?,
@@ -146,12 +146,14 @@ impl<S: Source + ?Sized> Run<'_, '_, S> {
     pub(super) fn restore(&mut self, snapshot: Snapshot, accept_changes: bool) -> Result<Vec<(String, CallbackState)>> {
         if self.fit.seed.is_none() {
             self.seed = snapshot.order.seed;
-            self.plan.shuffle = self.plan.shuffle.map(|_| self.seed);
+            self.order.shuffle = self.order.shuffle.map(|_| self.seed);
         }
         // Epochs of a number of steps end within a pass, whose batches are those of a number of ranks.
         let is_within_a_pass = snapshot.position.step > 0
-            || (self.is_streamed && self.fit.steps_per_epoch.is_some() && snapshot.order.ranks != self.order().ranks);
-        if is_within_a_pass && snapshot.order != self.order() {
+            || (self.is_streamed
+                && self.fit.steps_per_epoch.is_some()
+                && snapshot.order.ranks != self.sample_order().ranks);
+        if is_within_a_pass && snapshot.order != self.sample_order() {
             let shown = |order: &SampleOrder| {
                 let SampleOrder { seed, samples, batch_size, steps, shuffle, ranks } = order;
                 let ranks =
@@ -161,7 +163,7 @@ impl<S: Source + ?Sized> Run<'_, '_, S> {
                 )
             };
             let what = "a run that was cut off in the middle of an epoch";
-            return Err(Error::data(what, shown(&snapshot.order), shown(&self.order())));
+            return Err(Error::data(what, shown(&snapshot.order), shown(&self.sample_order())));
         }
         if !accept_changes {
             self.check_data(snapshot.data)?;

@@ -32,8 +32,8 @@ use crate::ops::{self, Value};
 /// The interval at which the bar reads metrics back, which waits for the device.
 const READ_BACK: Duration = Duration::from_millis(250);
 
-/// Says once in a process that it was compiled without optimisation, where anything is shown. Dependencies are, unless
-/// their profile says otherwise, and then training takes many times as long.
+/// Notes once per process, unless silent, that Brasa was compiled without optimization. A dependency is, unless its
+/// profile says otherwise, and training then takes many times as long.
 fn note_if_unoptimised(progress: &mut Progress) {
     static SAID: Once = Once::new();
     if kernels::OPT_LEVEL == "0" && !progress.is_silent() {
@@ -102,7 +102,7 @@ pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
     pub(super) admitted: usize,
     pub(super) fit: Fit<'f>,
     pub(super) hooks: Hooks<'f>,
-    pub(super) plan: BatchOrder,
+    pub(super) order: BatchOrder,
     pub(super) seed: u64,
     pub(super) fitted: Fitted,
     pub(super) trackers: Trackers,
@@ -140,7 +140,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         if let Some(peers) = &peers {
             seed = begin_together(model, data, &fit, seed, &fitted, stream, &**peers)?;
         }
-        let plan = BatchOrder {
+        let order = BatchOrder {
             samples: 0..train,
             batch_size: fit.batch_size.unwrap_or_else(|| model.default_batch_size()),
             steps_per_epoch: fit.steps_per_epoch,
@@ -150,8 +150,8 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             epochs: fit.epochs.unwrap_or(1),
             initial_epoch: fit.initial_epoch,
             epoch: fit.initial_epoch,
-            steps: plan.steps(),
-            batch_size: plan.batch_size,
+            steps: order.steps(),
+            batch_size: order.batch_size,
             is_first: peers.as_ref().is_none_or(|peers| peers.rank() == 0),
             ..Params::default()
         };
@@ -184,7 +184,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             admitted: 0,
             fit,
             hooks,
-            plan,
+            order,
             seed,
             fitted,
             keepers,
@@ -219,8 +219,8 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
 
     /// Trains on the batches of a stream in place of the data, which is its first batch.
     pub fn of_stream(self, stream: Streaming<'a>, shapes: Shapes) -> Self {
-        let plan = BatchOrder { samples: 0..0, steps_per_epoch: stream.steps, shuffle: None, ..self.plan };
-        Self { stream: Some((stream, shapes)), plan, ..self }
+        let order = BatchOrder { samples: 0..0, steps_per_epoch: stream.steps, shuffle: None, ..self.order };
+        Self { stream: Some((stream, shapes)), order, ..self }
     }
 
     /// Refuses a batch that is larger than those before and does not fit in memory.
@@ -259,7 +259,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     fn steps(&self) -> Option<usize> {
         match &self.stream {
             Some((stream, _)) => stream.steps,
-            None => Some(self.plan.steps()),
+            None => Some(self.order.steps()),
         }
     }
 
@@ -349,7 +349,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         match self.stream.take() {
             None => {
                 let loader = Loader { augmented, workers, ..Loader::new(data, &self.fitted) };
-                let batches = self.plan.parts(epoch, rest, peers.as_deref());
+                let batches = self.order.parts(epoch, rest, peers.as_deref());
                 loader.for_each(batches, |index, host| consume(self, index, host, None))?;
             }
             Some((stream, shapes)) if rest > first => self.stream = Some((stream, shapes)),
@@ -452,7 +452,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             let stops = self.fit.stop.is_stopped() || self.hooks.stopped.is_some();
             match place {
                 Some(place) => Shard::at(peers, place, stops),
-                None => Shard::new(peers, self.plan.samples_of(self.hooks.params.epoch, index), stops),
+                None => Shard::new(peers, self.order.samples_of(self.hooks.params.epoch, index), stops),
             }
         });
         if host.indices.is_empty()
@@ -559,14 +559,14 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
 
     /// Loss and metrics on the validation data, if any; `None` if interrupted.
     fn validate(&mut self) -> Result<Option<Vec<(String, Score)>>> {
-        let (quiet, data, batch_size) = (Progress::new(Verbosity::Silent), self.data, self.plan.batch_size);
+        let (quiet, data, batch_size) = (Progress::new(Verbosity::Silent), self.data, self.order.batch_size);
         let stop = &self.fit.stop;
         let peers = self.peers.clone();
         let scores = if let Some(validation) = self.fit.validation_data {
             let evaluation = Evaluation::new(self.model, validation, batch_size)?.with(self.model, peers)?;
             evaluation.run(self.model, 0..validation.len(), quiet, &mut self.hooks, stop)?
         } else {
-            let rest = self.plan.samples.end..data.len();
+            let rest = self.order.samples.end..data.len();
             if rest.is_empty() || self.is_streamed {
                 return Ok(Some(Vec::new()));
             }

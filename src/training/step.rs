@@ -40,8 +40,8 @@ pub(super) fn accepted_form(expected: &Shape, sample: &[usize]) -> Option<Vec<us
     forms.into_iter().find(|form| expected.accepts(&[&[1], *form].concat())).map(<[usize]>::to_vec)
 }
 
-/// The loss of one output, before it is divided by the number of losses. A part of a batch of so many samples has to
-/// have losses of its own samples.
+/// The loss of one output, before it is divided by the number of losses. `part` is the rank's sample count; a loss must
+/// then return one value per sample.
 fn output_loss(
     loss: &dyn Loss,
     y: &Value,
@@ -147,7 +147,7 @@ pub(super) struct NonFiniteLoss {
 impl NonFiniteLoss {
     /// The loss of another rank.
     pub fn elsewhere() -> Self {
-        Self { loss: f32::NAN, place: Some("it is so on another rank".to_owned()) }
+        Self { loss: f32::NAN, place: Some("reported by another rank".to_owned()) }
     }
 }
 
@@ -431,7 +431,7 @@ impl Model {
             for weight in weights {
                 if !weight.is_finite()? {
                     let place =
-                        format!("the step before has made the weights of layer `{}` infinite or NaN", layer.name());
+                        format!("after the previous step the weights of layer `{}` are infinite or NaN", layer.name());
                     return Ok(Some(NonFiniteLoss { loss, place: Some(place) }));
                 }
             }

@@ -227,7 +227,10 @@ impl Trackers {
         let find = |kind: &TrackerId| {
             let found = kept.iter().find(|kept| kept.kind == *kind).map(|kept| kept.numbers.as_slice());
             if found.is_none() {
-                tracing::warn!("the checkpoint has no such `{}`, which covers only the rest of the epoch", kind.name);
+                tracing::warn!(
+                    "the checkpoint has no state of `{}`; its value covers only the rest of the epoch",
+                    kind.name
+                );
             }
             found
         };

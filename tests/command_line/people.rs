@@ -408,6 +408,9 @@ fn layers_are_shown_from_their_list() {
     let dense = place.json("layers Dense --json");
     assert!(dense["arguments"].as_array().unwrap().contains(&json!("units")), "{dense}");
     assert!(place.done("layers Dense").stdout.contains("units = "));
+    for (name, class) in [("Input", "InputLayer"), ("GroupQueryAttention", "GroupedQueryAttention")] {
+        assert_eq!(place.json(&format!("layers {name} --json"))["class_name"], class);
+    }
     assert!(place.fails("layers Dens").contains("did you mean `Dense`?"));
 }
 

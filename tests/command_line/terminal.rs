@@ -65,7 +65,7 @@ fn an_interrupted_training_saves_its_model() {
     session.send_control('c').unwrap();
     let (text, code) = end(session);
     assert_eq!(code, Some(130), "{text}");
-    assert!(text.contains("interrupted; the model as it was is saved in run/model.keras"), "{text}");
+    assert!(text.contains("interrupted; the current model is saved in run/model.keras"), "{text}");
     assert!(text.contains("to resume: brasa train --resume --out run\r\n"), "{text}");
     let scores = place.json("evaluate run/model.keras --data xy.npz --json");
     assert_eq!(scores["samples"], 120);

@@ -80,7 +80,7 @@ fn byte_code() -> Json {
 fn python_s_code_is_never_run() {
     let lambda = |config| layer("Lambda", config);
     let arguments = json!({"name": "lambda", "function": byte_code(), "arguments": {}});
-    refused(&sequential(json!([lambda(arguments.clone())])), "Lambda, which holds Python's code");
+    refused(&sequential(json!([lambda(arguments.clone())])), "`Lambda` in a file, which contains Python bytecode");
     // The form of Keras 2, and hidden in nested layers.
     let older =
         json!({"name": "lambda", "function": ["4wEAAAAA", null, null], "function_type": "lambda", "module": "os"});

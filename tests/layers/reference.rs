@@ -48,13 +48,22 @@ fn row(class: &str, required: &[&str], config: &Config) -> String {
     format!("| `{class}` | {} | {} |\n", names.join(", "), others.join(", "))
 }
 
+/// A config of a cell, which has no examples as it is no layer of a model; `None` for what is not a cell.
+fn of_cell(entry: &Entry) -> Option<Config> {
+    let cell = json!({ "class_name": "LSTMCell", "config": { "units": 1 } });
+    let tries = [json!({ "units": 1 }), json!({ "cells": [cell] })];
+    tries.iter().find_map(|given| entry.layer(given.as_object()?.clone()).ok()?.config().ok())
+}
+
 /// The arguments of a layer that have to be given, and the defaults of the others, found by leaving out what the examples
 /// give.
 fn of_layer(entry: &Entry) -> String {
     let examples = entry.examples().into_iter().chain(entry.examples_of_text()).map(|example| example.layer);
     let examples = examples.chain(entry.examples_of_several().into_iter().map(|(layer, _)| layer));
     let mut configs = examples.filter_map(|layer| layer.config().ok());
-    let Some(given) = configs.next() else { return row(entry.class_name, &[], &Config::new()) };
+    let Some(given) = configs.next().or_else(|| of_cell(entry)) else {
+        return row(entry.class_name, &[], &Config::new());
+    };
     let only = |names: &[&str]| -> Config {
         given
             .iter()
@@ -84,7 +93,8 @@ fn of_callback<C: Configure>(given: Json) -> String {
 fn chapter() -> String {
     let mut text = String::from(
         "Every class that recipes and files name, with its arguments: those that have to be given, and the others with \
-         their\ndefaults. In Rust an argument that has to be given is one of `new`, and every other a method.\n\n\
+         their\ndefaults. In Rust `new` takes what has to be given, and for some classes the first arguments with a \
+         default; without\nthose use `default()`. Every other argument is a method.\n\n\
          This chapter is made from the code: `BRASA_WRITE_GUIDE=1 cargo test --test layers reference` writes it.\n",
     );
     let mut table = |title: &str, words: &str, rows: Vec<String>| {

@@ -342,7 +342,7 @@ fn the_origin_of_nan_is_named() {
     let data = Dataset::new(Array2::<f32>::from_elem((32, 2), 3.0), vec![1.0f32; 32]).unwrap();
     let error = linear(SGD::new(f32::MAX)).fit(&data, quiet()).unwrap_err();
     let text = error.to_string();
-    assert!(text.contains("the step before has made the weights of layer `dense` infinite"), "{text}");
+    assert!(text.contains("after the previous step the weights of layer `dense` are infinite"), "{text}");
 }
 
 #[test]

@@ -163,7 +163,7 @@ macro_rules! convolution_transpose {
                     ("output_padding", extra.into()),
                 ];
                 let output = to.op("ConvTranspose", &inputs, attributes);
-                let output = to.restore_first(output, self.data_format, $n + 2);
+                let output = to.from_channels_first(output, self.data_format, $n + 2);
                 to.activated(&self.activation, output)
             }
 

@@ -91,7 +91,8 @@ impl<C: Fusible> Fused for FusedConv<C> {
         if whole.is_some() {
             return whole;
         }
-        // After an activation that is not monotonic the pooling is a step of its own.
+        // Where convolution and pooling have no joint kernel (such as after a non-monotonic activation), the pooling is
+        // a step of its own.
         let pool = self.pool.as_ref()?;
         let between = self.conv.output_shape(&Shape::batch_of(freezing.input()?)).ok()?.known_sample().ok()?;
         let first = self.conv.frozen(None, &Freezing { output: &between, ..*freezing })?;

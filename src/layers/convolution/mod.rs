@@ -271,7 +271,7 @@ impl<const N: usize> Windows<N> {
     ) -> Result<Vec<Edge>> {
         let input = to.channels_first(to.input(), self.data_format, N + 2);
         let output = self.onnx_conv(to, input, kernel, bias, groups);
-        let output = to.restore_first(output, self.data_format, N + 2);
+        let output = to.from_channels_first(output, self.data_format, N + 2);
         to.activated(activation, output)
     }
 }

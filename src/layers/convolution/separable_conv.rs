@@ -146,7 +146,7 @@ macro_rules! separable_convolution {
                 // The defaults, written for readers that do not fill it in.
                 let ones = |name| (name, vec![1; $n].into());
                 let output = to.op("Conv", &inputs, vec![ones("strides"), ones("dilations")]);
-                let output = to.restore_first(output, self.data_format, $n + 2);
+                let output = to.from_channels_first(output, self.data_format, $n + 2);
                 to.activated(&self.activation, output)
             }
 

@@ -9,14 +9,14 @@ use crate::layers::{BuiltIn, Call, Common, HasCommon, Layer, LayerArguments};
 use crate::ops::Value;
 use crate::shape::{IntoSample, Shape};
 
-/// A closure cannot be serialized, nor Python code be run from a file.
-const INSTEAD: &str = "a layer type of your own, which files can name (see the module `layers`)";
+/// The alternative named in errors.
+const INSTEAD: &str = "a custom layer registered with `brasa::layers::register`";
 
 type LambdaFunction = dyn Fn(Value) -> Result<Value> + Send + Sync;
 
 /// Applies a closure; for models that are not saved.
 ///
-/// Saving a model with it is refused, and so is loading Keras's, which contains Python byte code.
+/// Saving a model with it is refused, and so is loading Keras's, which contains Python bytecode.
 ///
 /// # Shapes
 /// The same unless set by [`output_shape`](Self::output_shape).
@@ -72,11 +72,11 @@ impl Configure for Lambda {
     const ARGUMENTS: &'static [&'static str] = &["function", "output_shape", "mask", "arguments"];
 
     fn config(&self) -> Result<Config> {
-        Err(Error::unsupported("saving a Lambda, which holds a closure", INSTEAD))
+        Err(Error::unsupported("saving a `Lambda`, which holds a Rust closure", INSTEAD))
     }
 
     fn from_config(_: Config) -> Result<Self> {
-        Err(Error::unsupported("loading a Lambda, which holds Python's code", INSTEAD))
+        Err(Error::unsupported("a `Lambda` in a file, which contains Python bytecode", INSTEAD))
     }
 }
 

@@ -192,7 +192,7 @@ impl Layer for SpectralNormalization {
         part.restrict(is_trainable(layer));
         let output = layer.run(input, &mut part)?;
         call.mask = part.mask.take().filter(|_| layer.supports_masking());
-        call.absorb_at(part, place);
+        call.take_over_at(part, place);
         Ok(output)
     }
 }

@@ -58,7 +58,7 @@ macro_rules! global_pooling {
                     let count = to.reduce("ReduceSum", mask, &[1], self.keepdims);
                     let mean = to.div(sum, count);
                     let format = if self.keepdims { self.data_format } else { DataFormat::ChannelsLast };
-                    return Ok(vec![to.restore_last(mean, format, $n + 2)]);
+                    return Ok(vec![to.from_channels_last(mean, format, $n + 2)]);
                 }
                 Ok(vec![onnx_global(to, PoolKind::$kind, $n, self.data_format, self.keepdims)])
             }

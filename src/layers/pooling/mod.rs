@@ -35,7 +35,7 @@ impl<const N: usize> Windows<N> {
         attributes.retain(|(name, _)| *name != "dilations");
         let input = to.channels_first(to.input(), self.data_format, N + 2);
         let output = to.op(operator, &[input], attributes);
-        Ok(vec![to.restore_first(output, self.data_format, N + 2)])
+        Ok(vec![to.from_channels_first(output, self.data_format, N + 2)])
     }
 }
 

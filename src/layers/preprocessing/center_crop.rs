@@ -84,7 +84,7 @@ impl Layer for CenterCrop {
             input = onnx_middle(to, input, [rows, columns], parts);
             input = onnx_resize(to, input, parts, [self.height, self.width], &Interpolation::Bilinear, false);
         }
-        Ok(vec![to.restore_last(input, self.data_format, 4)])
+        Ok(vec![to.from_channels_last(input, self.data_format, 4)])
     }
 
     fn preparation(&self) -> Preparation {

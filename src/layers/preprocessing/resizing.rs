@@ -108,7 +108,7 @@ impl Layer for Resizing {
             sizes = [sizes[0] + 2 * borders[0], sizes[1] + 2 * borders[1]];
         }
         let output = onnx_resize(to, input, sizes, [self.height, self.width], &self.interpolation, self.antialias);
-        Ok(vec![to.restore_last(output, self.data_format, 4)])
+        Ok(vec![to.from_channels_last(output, self.data_format, 4)])
     }
 
     fn preparation(&self) -> Preparation {

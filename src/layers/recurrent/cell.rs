@@ -100,7 +100,7 @@ pub(super) fn single_step(
     let weights = call.weights();
     let mut part = call.part_with(weights, 0).given(vec![None; inputs.len()], &arguments);
     let mut outputs = layer.run_all(inputs, &mut part)?;
-    call.absorb(part, 0);
+    call.take_over(part, 0);
     let output = outputs.remove(0);
     Ok((output, outputs))
 }

@@ -208,7 +208,7 @@ impl RNN {
                 part.mask = None;
                 part.restrict(is_trainable(placed.layer));
                 let (output, mut after) = placed.cell.step(value, own.to_vec(), &mut part)?;
-                call.absorb(part, first);
+                call.take_over(part, first);
                 let sizes = |values: &[Value]| values.iter().map(Value::sizes).collect::<Vec<_>>();
                 let declared: Vec<Vec<usize>> =
                     placed.cell.state_size().into_iter().map(|size| vec![batch, size]).collect();

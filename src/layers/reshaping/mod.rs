@@ -73,5 +73,5 @@ fn onnx_up_sampling(
         attributes.push(("nearest_mode", "floor".into()));
     }
     let output = to.op_of("Resize", vec![Some(input), None, Some(scales)], 1, attributes)[0];
-    Ok(vec![to.restore_first(output, format, rank)])
+    Ok(vec![to.from_channels_first(output, format, rank)])
 }

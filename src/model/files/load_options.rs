@@ -16,8 +16,8 @@ impl LoadWeights {
         Self::default()
     }
 
-    /// Whether layers are matched by name (default: by order). Layers that the file or the model does not have are then
-    /// ignored.
+    /// Whether layers are matched by name (default: as [`Model::load_weights`](crate::Model::load_weights) does).
+    /// Layers that the file or the model does not have are then ignored.
     #[must_use]
     pub fn by_name(mut self, by_name: bool) -> Self {
         self.by_name = by_name;

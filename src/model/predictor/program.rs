@@ -12,14 +12,14 @@ use crate::memory::check_room;
 use crate::model::plan::{PlanStep, PreparedPlan};
 use crate::ops;
 
-/// Maximal number of inputs of a step.
+/// Maximum number of inputs of a step.
 const MOST_INPUTS: usize = 16;
-/// Maximal number of values in the buffers of a block of several samples: with the weights they stay in the last-level
+/// Maximum number of values in the buffers of a block of several samples: with the weights they stay in the last-level
 /// cache.
 const BLOCK: usize = 1 << 20;
-/// Maximal number of samples in a block.
+/// Maximum number of samples in a block.
 const MOST_SAMPLES: usize = 128;
-/// Maximal number of arenas in the free list; more are dropped.
+/// Maximum number of arenas in the free list; more are dropped.
 const MOST_KEPT: usize = 256;
 
 /// The location of a value.
