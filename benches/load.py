@@ -91,7 +91,7 @@ def main():
         if options.only in (None, "npy"):
             compare("npy", npy(folder, options.samples), options)
         if options.only in (None, "pictures"):
-            compare("pictures", pictures(folder, options.pictures), options)
+            compare("pictures", images(folder, options.pictures), options)
         if options.only in (None, "large") and options.gigabytes:
             large(folder, options)
     finally:
@@ -147,9 +147,9 @@ def png(pixels):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", start) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
-def pictures(folder, count):
+def images(folder, count):
     """Images with a square of noise on black: small files that are still compressed, like digits."""
-    noise, root, x, y = random.Random(1), folder / "pictures", folder / "px.npy", folder / "py.npy"
+    noise, root, x, y = random.Random(1), folder / "images", folder / "px.npy", folder / "py.npy"
     for label in range(10):
         (root / str(label)).mkdir(parents=True)
     byte = [struct.pack("<f", value / 255) for value in range(256)]
@@ -163,7 +163,7 @@ def pictures(folder, count):
             file.write(b"".join(byte[value] for value in pixels))
             (root / str(index * 7 % 10) / f"{index}.png").write_bytes(png(pixels))
     y.write_bytes(labels(count))
-    return recipe(folder, "on-disk", {"dataset": "image_folder", "path": root}), npz(folder, "pictures", x, y)
+    return recipe(folder, "on-disk", {"dataset": "image_folder", "path": root}), npz(folder, "images", x, y)
 
 
 # --- measurements ---------------------------------------------------------------------------------------------------

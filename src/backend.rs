@@ -180,8 +180,10 @@ impl Backend {
 /// More threads than nearly any machine has processors; starting a hundred thousand takes minutes.
 const MOST_THREADS: usize = 1024;
 
-/// Creates the thread pool that the CPU backends share, with the calling thread as a member: it starts work at once,
-/// where it would otherwise hand every layer to another thread and wait. Small batches gain most.
+/// Creates the thread pool that the CPU backends share, with the calling thread as a member. Brasa's kernels compute on
+/// the calling thread and on as many helpers as make up the pool's number of threads, with or without this call; Burn's
+/// own operations use the pool, and a member starts them at once where it would otherwise hand them to another thread and
+/// wait.
 ///
 /// `None` takes the number in `RAYON_NUM_THREADS`, else one thread per processor. Call it once, at the beginning of
 /// `main`, from the thread that will train or predict; without it the same numbers are computed on rayon's usual

@@ -38,9 +38,9 @@ def samples(network):
     shape, count = INPUTS[network]
     if network == "cnn":
         mnist = FOLDER.parent.parent / "data" / "mnist"
-        pictures = np.frombuffer(gzip.open(mnist / "train-images-idx3-ubyte.gz").read(), np.uint8, offset=16)
+        images = np.frombuffer(gzip.open(mnist / "train-images-idx3-ubyte.gz").read(), np.uint8, offset=16)
         labels = np.frombuffer(gzip.open(mnist / "train-labels-idx1-ubyte.gz").read(), np.uint8, offset=8)
-        x = pictures.reshape(-1, *shape)[:count].astype(np.float32) / 255
+        x = images.reshape(-1, *shape)[:count].astype(np.float32) / 255
         return x, labels[:count].astype(np.int32)
     random = np.random.default_rng(1)
     y = random.integers(0, CLASSES, count).astype(np.int32)

@@ -41,7 +41,7 @@ ON_GPUS = [name for name in PEERS if name.startswith("torch") or name == "burn"]
 FRAMEWORKS = list(dict.fromkeys(PEERS.values()))
 LARGE = ["resnet50", "mobilenetv2", "efficientnetb0", "densenet121"]
 GRAPHS = ["transformer", *LARGE]
-PICTURES = ["cnn", "vgg", "separable", *LARGE]
+IMAGES = ["cnn", "vgg", "separable", *LARGE]
 BATCH_SIZES = {
     ("cnn", "train"): [128, 32, 512],
     ("cnn", "predict"): [1, 128, 1024],
@@ -252,7 +252,7 @@ def saved(network):
 
 
 def measure(network, data, python, brasa, options, report):
-    named = [name for name in options.peers if network in PICTURES or "channels-last" not in name]
+    named = [name for name in options.peers if network in IMAGES or "channels-last" not in name]
     named = [name for name in named if name != "burn" or network == "cnn"]
     peers, own, started = [], [], set()
     for task in options.tasks:

@@ -103,10 +103,10 @@ def good(connection, whole):
 
 def latencies(server, count):
     """Milliseconds of requests one after another: the median, and what 99 of 100 stay below."""
-    connection, wholes, times = run.Connection(server.port), run.json_requests(run.pictures()), []
+    connection, wholes, times = run.Connection(server.port), run.json_requests(run.images()), []
     for number in range(count):
         begun = time.perf_counter()
-        good(connection, wholes[number % run.PICTURES])
+        good(connection, wholes[number % run.IMAGES])
         times.append((time.perf_counter() - begun) * 1e3)
     connection.socket.close()
     return f"{statistics.median(times):.2f} / {statistics.quantiles(times, n=100)[98]:.2f} ms"
@@ -141,11 +141,11 @@ def idle(options):
 def gone(options):
     """Clients that are killed with a request on its way, and those that close their side."""
     with Server(options.brasa) as server:
-        wholes = run.json_requests(run.pictures())
+        wholes = run.json_requests(run.images())
         clients = 2000
         for number in range(clients):
             connection = run.Connection(server.port)
-            connection.send(wholes[number % run.PICTURES][: None if number % 2 else -100])
+            connection.send(wholes[number % run.IMAGES][: None if number % 2 else -100])
             if number % 3:
                 # The kernel sends a reset, as for a process that was killed with unread bytes.
                 connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -250,7 +250,7 @@ def end(options):
     answered, refused = 0, []
     for _ in range(options.rounds):
         with Server(options.brasa) as server:
-            wholes, counts, lost, signalled = run.json_requests(run.pictures()), [0] * 16, [], threading.Event()
+            wholes, counts, lost, signalled = run.json_requests(run.images()), [0] * 16, [], threading.Event()
 
             def ask(index):
                 while True:
@@ -262,7 +262,7 @@ def end(options):
                     is_late = signalled.is_set()
                     while True:
                         try:
-                            connection.send(wholes[counts[index] % run.PICTURES])
+                            connection.send(wholes[counts[index] % run.IMAGES])
                             status, head, _ = connection.answer()
                         except OSError as error:
                             # Of a connection that came after the signal the server may never have known.
@@ -303,9 +303,9 @@ def reload(options):
             stop, asked = threading.Event(), [0] * 4
 
             def ask(index):
-                connection, wholes = run.Connection(server.port), run.json_requests(run.pictures())
+                connection, wholes = run.Connection(server.port), run.json_requests(run.images())
                 while not stop.is_set():
-                    good(connection, wholes[asked[index] % run.PICTURES])
+                    good(connection, wholes[asked[index] % run.IMAGES])
                     asked[index] += 1
 
             with concurrent.futures.ThreadPoolExecutor(4) as pool:

@@ -37,7 +37,7 @@ PEERS = {
 }
 JSON_WAY, BINARY_WAY, LIVE_WAY = "JSON", "binary tensors", "/v2/health/live"
 SIDE = 28
-PICTURES = 16
+IMAGES = 16
 # The pause between two measurements, in which threads that spin go to sleep.
 PAUSE = 0.2
 PAGE = 4096 if not hasattr(os, "sysconf") else os.sysconf("SC_PAGE_SIZE")
@@ -97,7 +97,7 @@ def arguments():
 
     cpus = os.cpu_count() or 1
     parser.add_argument("--model", type=pathlib.Path, default=MODEL, metavar="FILE",
-                        help="a .keras file of a network for pictures of 28×28×1 (default: the notebook's, of the tests)")
+                        help="a .keras file of a network for images of 28×28×1 (default: the notebook's, of the tests)")
     parser.add_argument("--peers", type=words, default=list(PEERS), help=f"none, or some of {','.join(PEERS)} (default: all)")
     parser.add_argument("--connections", type=counts, default=[1, 8, 64], help="default: 1,8,64")
     parser.add_argument("--rounds", type=count, default=5, help="how often each server is measured (default: 5)")
@@ -134,8 +134,8 @@ def machine(options, python, brasa):
 # --- requests -------------------------------------------------------------------------------------------------------
 
 
-def pictures():
-    """Pictures like MNIST's digits: a light ring or stroke on black, in float32 between 0 and 1."""
+def images():
+    """Images like MNIST's digits: a light ring or stroke on black, in float32 between 0 and 1."""
     def pixel(number, x, y):
         across, down = 13.5 + number % 3 - 1, 13.5 + number % 4 - 1.5
         if number % 2:
@@ -146,7 +146,7 @@ def pictures():
         light = round(255 * min(1.0, max(0.0, 2 - distance)))
         return struct.unpack("<f", struct.pack("<f", light / 255))[0]
 
-    return [[[[pixel(number, x, y)] for x in range(SIDE)] for y in range(SIDE)] for number in range(PICTURES)]
+    return [[[[pixel(number, x, y)] for x in range(SIDE)] for y in range(SIDE)] for number in range(IMAGES)]
 
 
 def request(method, path, headers=(), body=b""):
@@ -313,7 +313,7 @@ def free_port():
 
 def start(options, brasa, python, folder, report):
     """All servers, with the requests of each; those that do not answer, or answer otherwise, are left out."""
-    samples = pictures()
+    samples = images()
     model = f"net={options.model}"
     command = [brasa, "serve", "--model", model, "--listen", "127.0.0.1:0", "--no-access-log"]
     own = Server("brasa", command, log=folder / "brasa.log")
@@ -448,7 +448,7 @@ def after(servers, options, report):
             while sent < mark:
                 now = connections[: mark - sent]
                 for number, connection in enumerate(now):
-                    connection.send(server.json[(sent + number) % PICTURES])
+                    connection.send(server.json[(sent + number) % IMAGES])
                 for connection in now:
                     status, _, body = connection.answer()
                     if status != 200:
@@ -493,7 +493,7 @@ def markdown(report):
     ]
     head = ["connections", "server", "requests/s", "p50, ms", "p99, ms", "errors", "processor µs/request"]
     for title, ways, last in [
-        ("One picture a request", (JSON_WAY, BINARY_WAY), ["Brasa in JSON / it"]),
+        ("One image a request", (JSON_WAY, BINARY_WAY), ["Brasa in JSON / it"]),
         (f"HTTP alone: {LIVE_WAY}", (LIVE_WAY,), ["Brasa / it"]),
     ]:
         results = [result for result in report["results"] if result["way"] in ways]

@@ -344,9 +344,9 @@ mod tests {
         );
         let labels = shown(Meaning::Labels { logits: false }, &[2], &["red", "round"]);
         assert_eq!(written(&labels, Format::Csv, &[answer(&[0.5, 0.75])]), "input,red,round,error\na,0.5,0.75,\n");
-        let picture = shown(Meaning::Numbers, &[1, 2, 1], &[]);
+        let image = shown(Meaning::Numbers, &[1, 2, 1], &[]);
         assert_eq!(
-            written(&picture, Format::Jsonl, &[answer(&[1.0, 2.0])]),
+            written(&image, Format::Jsonl, &[answer(&[1.0, 2.0])]),
             "{\"input\":\"a\",\"output\":[[[1.0],[2.0]]]}\n"
         );
         assert_eq!(number_json(f32::NAN), Json::Null);

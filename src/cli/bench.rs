@@ -350,7 +350,7 @@ fn picture(measured: &[Measurement]) -> Picture {
     plot_throughput("samples a second", &lines)
 }
 
-/// Checks a picture's file name before minutes of measuring.
+/// Checks a chart's file name before minutes of measuring.
 fn picture_file(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     match path.extension().and_then(|ending| ending.to_str()) {

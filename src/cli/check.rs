@@ -77,7 +77,7 @@ impl Check {
             return Err(Error::data("the loss of a batch", "a finite number", scores.loss));
         }
         if data.broken > 0 && refuses {
-            let expected = "pictures that can be decoded (skip_broken = true leaves others out)";
+            let expected = "images that can be decoded (skip_broken = true leaves others out)";
             return Err(Error::data("[data]", expected, format!("{} that cannot", data.broken)));
         }
         if !self.json {

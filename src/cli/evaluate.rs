@@ -58,7 +58,7 @@ pub struct Evaluate {
     #[command(flatten)]
     known: DataOverrides,
 
-    /// Leave out pictures that cannot be decoded.
+    /// Leave out images that cannot be decoded.
     #[arg(long, help_heading = DATA)]
     skip_broken: bool,
 
@@ -133,7 +133,7 @@ impl Evaluate {
         if of_run && self.split.is_none() && !quiet {
             output::note(&format!("evaluating the run's own data ({})", split.name()));
         }
-        // Pictures are read for the scores, the classes and the output file, but decoded only once.
+        // Images are read for the scores, the classes and the output file, but decoded only once.
         let mut part: Box<dyn Source> = match &data.set {
             DataSet::ImageFolder { .. } => Box::new(Remembering::new(part)),
             _ => part,
@@ -231,12 +231,12 @@ impl Evaluate {
             data
         };
         let kind = data.set.name();
-        if let (Some(pixels), false) = (self.known.pixels, data.set.has_pictures()) {
-            let expected = format!("pictures as data, and no {kind}");
+        if let (Some(pixels), false) = (self.known.pixels, data.set.has_images()) {
+            let expected = format!("images as data, and no {kind}");
             return Err(Error::argument("--pixels", expected, pixels));
         }
         if self.skip_broken && !matches!(data.set, DataSet::ImageFolder { .. }) {
-            let expected = format!("a folder of pictures as data, and no {kind}");
+            let expected = format!("a folder of images as data, and no {kind}");
             return Err(Error::argument("--skip-broken", expected, "it"));
         }
         if self.known.pixels.is_some() {
@@ -444,7 +444,7 @@ impl<S: Source> Source for Remembering<S> {
 
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
         let Some(kept) = &self.kept else { return self.source.read(indices, x, y) };
-        // One number per target: the class of a picture.
+        // One number per target: the class of an image.
         let width = self.width + 1;
         let lock = || kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let missing: Vec<usize> = {

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::output;
 
-/// The file name of the picture.
+/// The file name of the chart.
 const PICTURE: &str = "lr_finder.svg";
 
 /// The most rows of the table.
@@ -70,7 +70,7 @@ pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, 
         ))?,
         None => output::line("No proposal: the loss did not fall at any rate")?,
     }
-    picture.map_or(Ok(()), |path| output::line(format!("Picture: {path}")))
+    picture.map_or(Ok(()), |path| output::line(format!("Chart: {path}")))
 }
 
 /// The losses at some of the rates, evenly spaced.

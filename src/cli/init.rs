@@ -14,7 +14,7 @@ use super::help::examples;
 use super::output;
 use super::train::BUILT_IN;
 
-/// Write a recipe for pictures, for a table, for texts, or for MNIST, to train with and to change.
+/// Write a recipe for images, for a table, for texts, or for MNIST, to train with and to change.
 #[derive(Args, Debug)]
 #[command(after_help = examples!(
     "brasa init images photos"
@@ -28,7 +28,7 @@ pub struct Init {
 
 #[derive(Debug, Subcommand)]
 enum InitKind {
-    /// For a folder with a folder of pictures for each class, or with folders train, val and test of such folders.
+    /// For a folder with a folder of images for each class, or with folders train, val and test of such folders.
     Images(Images),
     /// For a table: what its columns hold is looked at.
     Table(Table),
@@ -47,7 +47,7 @@ struct Images {
     #[arg(value_hint = ValueHint::DirPath)]
     path: PathBuf,
 
-    /// Side of the pictures as the model sees them, in pixels (default: by the pictures, at most 96).
+    /// Side of the images as the model sees them, in pixels (default: by the images, at most 96).
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1024))]
     size: Option<u32>,
 
@@ -144,7 +144,7 @@ impl Images {
             Some([Some(train), ..]) => train.clone(),
             Some(_) => {
                 let expected = format!("a folder `train` in `{}`", self.path.display());
-                return Err(Error::data("pictures to train on", expected, "none"));
+                return Err(Error::data("images to train on", expected, "none"));
             }
             None => self.path.clone(),
         };
@@ -163,8 +163,8 @@ impl Images {
         };
         let path = path_text(&self.path)?;
         let mut text = format!(
-            "# {count} pictures of {classes} classes: {names}.\n\
-             # `brasa train` with this file trains; `brasa predict RUN PICTURE…` uses the trained model.\n\n\
+            "# {count} images of {classes} classes: {names}.\n\
+             # `brasa train` with this file trains; `brasa predict RUN IMAGE…` uses the trained model.\n\n\
              [data]\ndataset = \"image_folder\"\npath = {path}\npixels = \"0..1\"\n{split}",
             count = folder.len(),
             names = comment(&folder.class_names().join(", ")),
@@ -201,14 +201,14 @@ fn comment(text: &str) -> String {
     if text.chars().count() > 80 { text.chars().take(80).chain(['…']).collect() } else { text }
 }
 
-/// The number of pictures examined.
+/// The number of images examined.
 const LOOKED_AT: usize = 30;
 
-/// The median of the larger sides of some pictures, and whether all readable ones are grey.
+/// The median of the larger sides of some images, and whether all readable ones are grey.
 fn looks(folder: &ImageFolder) -> (u32, bool) {
-    let step = folder.pictures().len().div_ceil(LOOKED_AT).max(1);
+    let step = folder.images().len().div_ceil(LOOKED_AT).max(1);
     let (mut sides, mut grey) = (Vec::new(), true);
-    for (path, _) in folder.pictures().iter().step_by(step) {
+    for (path, _) in folder.images().iter().step_by(step) {
         let Ok((width, height, own_grey)) = brasa::datasets::image_size(path) else { continue };
         sides.push(width.max(height));
         grey &= own_grey;

@@ -5,9 +5,9 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use brasa::datasets::{
-    Csv, NpyFile, Npz, PixelRange, ReadImage, Rows, TableInfo, TableRows, Window, is_picture, load_npy,
+    Csv, NpyFile, Npz, PixelRange, ReadImage, Rows, TableInfo, TableRows, Window, is_image, load_npy,
 };
-use brasa::recipe::picture_shape;
+use brasa::recipe::image_shape;
 use brasa::{Error, Model, Result};
 use rayon::prelude::*;
 use tempfile::NamedTempFile;
@@ -29,7 +29,7 @@ pub type NamedText = (String, Result<String>);
 
 /// A source of inputs.
 enum InputSource {
-    Picture { name: String, path: PathBuf },
+    Image { name: String, path: PathBuf },
     Array { name: String, rows: Box<dyn Rows>, next: usize },
     Table { name: String, rows: Box<TableRows>, window: Option<Series>, silent: bool },
     Wrong { name: String, error: Error },
@@ -50,8 +50,8 @@ pub struct InputReader {
     width: usize,
     pixels: PixelRange,
     invert: bool,
-    /// Whether any of them is a picture.
-    pub has_pictures: bool,
+    /// Whether any of them is an image.
+    pub has_images: bool,
     /// Whether any is a table.
     pub has_tables: bool,
     /// Whether any cannot be opened, whatever it is.
@@ -75,7 +75,7 @@ impl InputReader {
             width: 0,
             pixels: PixelRange::ZeroToOne,
             invert: false,
-            has_pictures: false,
+            has_images: false,
             has_tables: false,
             has_wrong: false,
             count: Some(texts.len()),
@@ -103,7 +103,7 @@ impl InputReader {
         let sample = model.input_shape()?.sample().to_vec();
         let width = sample.iter().copied().try_fold(1usize, |count, size| count.checked_mul(size?));
         let pixels = model.pixel_range();
-        let shape = picture_shape(model.input_shape().ok());
+        let shape = image_shape(model.input_shape().ok());
         let (mut places, mut stdin, mut notes) = (VecDeque::new(), None, Vec::new());
         let width = width.ok_or_else(|| {
             let expected = "known sizes, for inputs from files (or --input and --output)";
@@ -134,12 +134,12 @@ impl InputReader {
                 Err(error) => places.push_back(InputSource::Wrong { name: argument.display().to_string(), error }),
             }
         }
-        let has_pictures = places.iter().any(|place| matches!(place, InputSource::Picture { .. }));
+        let has_images = places.iter().any(|place| matches!(place, InputSource::Image { .. }));
         let has_tables = places.iter().any(|place| matches!(place, InputSource::Table { .. }));
         let has_wrong = places.iter().any(|place| matches!(place, InputSource::Wrong { .. }));
-        let shape = if has_pictures { shape? } else { shape.unwrap_or((1, 1, 1)) };
+        let shape = if has_images { shape? } else { shape.unwrap_or((1, 1, 1)) };
         let counted = places.iter().map(|place| match place {
-            InputSource::Picture { .. } | InputSource::Wrong { .. } => Some(1),
+            InputSource::Image { .. } | InputSource::Wrong { .. } => Some(1),
             InputSource::Array { rows, .. } => Some(rows.len()),
             InputSource::Table { .. } => None,
         });
@@ -151,7 +151,7 @@ impl InputReader {
             width: width?,
             pixels,
             invert,
-            has_pictures,
+            has_images,
             has_tables,
             has_wrong,
             count,
@@ -165,13 +165,13 @@ impl InputReader {
     pub fn batch(&mut self, most: usize, only_count: bool) -> Vec<NamedInput> {
         let mut batch = Vec::new();
         while batch.len() < most && !self.places.is_empty() {
-            let pictures = self.places.iter().take(most - batch.len());
-            let pictures = pictures.take_while(|place| matches!(place, InputSource::Picture { .. })).count();
-            if pictures > 0 {
-                let places: Vec<InputSource> = self.places.drain(..pictures).collect();
+            let images = self.places.iter().take(most - batch.len());
+            let images = images.take_while(|place| matches!(place, InputSource::Image { .. })).count();
+            if images > 0 {
+                let places: Vec<InputSource> = self.places.drain(..images).collect();
                 batch.par_extend(places.par_iter().filter_map(|place| match place {
-                    InputSource::Picture { name, path } => {
-                        let values = if only_count { Ok(Vec::new()) } else { self.picture(path) };
+                    InputSource::Image { name, path } => {
+                        let values = if only_count { Ok(Vec::new()) } else { self.image(path) };
                         Some(NamedInput { values, name: name.clone() })
                     }
                     _ => None,
@@ -187,7 +187,7 @@ impl InputReader {
         batch
     }
 
-    fn picture(&self, path: &Path) -> Result<Vec<f32>> {
+    fn image(&self, path: &Path) -> Result<Vec<f32>> {
         let mut values = self.reader.file(path)?;
         if self.invert {
             let turned = |value: f32| self.pixels.of_share(1.0 - self.pixels.share_of(value));
@@ -201,7 +201,7 @@ impl InputSource {
     /// The next input of this place.
     fn next(&mut self, width: usize) -> Option<NamedInput> {
         match self {
-            Self::Picture { .. } => None,
+            Self::Image { .. } => None,
             Self::Wrong { name, error } => {
                 let error = std::mem::replace(error, Error::Syntax(String::new()));
                 // Reported once.
@@ -299,7 +299,7 @@ impl Opener<'_> {
             Some("csv" | "tsv" | "tab" | "parquet" | "pq") => self.table(&name, path, notes),
             Some("npy") => rows(path).map(|rows| InputSource::Array { name: name.clone(), rows, next: 0 }),
             Some("npz") => samples(path).map(|rows| InputSource::Array { name: name.clone(), rows, next: 0 }),
-            _ => return InputSource::Picture { name, path: path.to_owned() },
+            _ => return InputSource::Image { name, path: path.to_owned() },
         };
         opened.unwrap_or_else(|error| InputSource::Wrong { name, error })
     }
@@ -342,13 +342,13 @@ fn samples(path: &Path) -> Result<Box<dyn Rows>> {
     Ok(Box::new(file.read(&name)?))
 }
 
-/// The files that an argument stands for: itself, the pictures in a folder, or the matches of a pattern.
+/// The files that an argument stands for: itself, the images in a folder, or the matches of a pattern.
 fn expand(argument: &Path) -> Result<Vec<PathBuf>> {
     if argument.is_dir() {
         let mut found = Vec::new();
         list(argument, &mut found)?;
         if found.is_empty() {
-            return Err(Error::data(format!("the folder `{}`", argument.display()), "pictures in it", "none"));
+            return Err(Error::data(format!("the folder `{}`", argument.display()), "images in it", "none"));
         }
         return Ok(found);
     }
@@ -387,7 +387,7 @@ fn expand(argument: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Adds the pictures in a folder and its subfolders, by name, without hidden ones; links to folders are not followed.
+/// Adds the images in a folder and its subfolders, by name, without hidden ones; links to folders are not followed.
 fn list(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
     let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>();
@@ -401,14 +401,14 @@ fn list(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
         let kind = std::fs::symlink_metadata(&*path).map_err(Error::io("read", &*path))?;
         if kind.is_dir() {
             list(path, found)?;
-        } else if is_picture(path) && path.is_file() {
+        } else if is_image(path) && path.is_file() {
             found.push(path.clone());
         }
     }
     Ok(())
 }
 
-/// Copies standard input to a file with an extension for its content: an array, a picture, or else a table.
+/// Copies standard input to a file with an extension for its content: an array, an image, or else a table.
 fn spool() -> Result<NamedTempFile> {
     let fault = Error::io("read", "standard input");
     let mut start = Vec::new();

@@ -55,7 +55,7 @@ pub struct DataOverrides {
     #[arg(long, value_name = "A,B,C|FILE", value_hint = ValueHint::FilePath, help_heading = DATA)]
     pub class_names: Option<String>,
 
-    /// The range of the numbers that pictures become (default: that which the model knows; else 0..255 where it begins
+    /// The range of the numbers that images become (default: that which the model knows; else 0..255 where it begins
     /// with a Rescaling or Normalization of bytes, and 0..1 where not).
     #[arg(long, value_name = "RANGE", allow_hyphen_values = true, help_heading = DATA)]
     #[arg(value_parser = offering::<PixelRange>(PIXEL_RANGES))]

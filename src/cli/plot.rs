@@ -9,7 +9,7 @@ use clap::{Args, ValueHint};
 use super::help::examples;
 use super::output;
 
-/// Compare runs: the loss or other metrics over the epochs, in the terminal or as a picture.
+/// Compare runs: the loss or other metrics over the epochs, as characters in the terminal or as a chart.
 #[derive(Args, Debug)]
 #[command(after_help = examples!(
     "brasa plot runs/a runs/b --metric loss --metric val_loss"
@@ -24,7 +24,7 @@ pub struct Plot {
     #[arg(long, value_name = "NAME", default_value = "loss")]
     metric: Vec<String>,
 
-    /// Write a picture (.svg or .png) in place of characters.
+    /// Write a chart (.svg or .png) in place of characters.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 }
@@ -43,7 +43,7 @@ impl Plot {
         match &self.output {
             Some(path) => {
                 compare(&runs, &metrics)?.save(path)?;
-                output::line(format!("Picture: {}", output::shown(path)))
+                output::line(format!("Chart: {}", output::shown(path)))
             }
             None => {
                 let (width, colours) = output::terminal();

@@ -1,4 +1,4 @@
-//! `brasa predict`: predictions for pictures, tables, arrays or texts.
+//! `brasa predict`: predictions for images, tables, arrays or texts.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -29,7 +29,7 @@ use super::{needs_weights, output};
 
 /// Predict with a model: images, tables, arrays or texts.
 ///
-/// Pictures are resized to the model's input shape and brought to the range of numbers that it takes. A table is read as
+/// Images are resized to the model's input shape and brought to the range of numbers that it takes. A table is read as
 /// the one that the model was trained on. The output is shown as what it is: classes with their probabilities,
 /// labels, or numbers. An input that cannot be read is reported in its place, and the rest goes on.
 ///
@@ -46,7 +46,7 @@ pub struct Predict {
     #[arg(value_name = "MODEL|RUN", value_hint = ValueHint::AnyPath)]
     model: PathBuf,
 
-    /// Pictures (PNG, JPEG, BMP, GIF or WebP), folders of them, quoted patterns such as 'photos/*.jpg', tables (.csv,
+    /// Images (PNG, JPEG, BMP, GIF or WebP), folders of them, quoted patterns such as 'photos/*.jpg', tables (.csv,
     /// .tsv), arrays (.npy, .npz), or - for standard input.
     #[arg(value_name = "INPUT", required_unless_present = "input", conflicts_with = "input", value_hint = ValueHint::AnyPath)]
     inputs: Vec<PathBuf>,
@@ -80,7 +80,7 @@ pub struct Predict {
     #[arg(long, value_name = "true|false", help_heading = DATA)]
     header: Option<bool>,
 
-    /// Swap light and dark of pictures.
+    /// Swap light and dark of images.
     #[arg(long, conflicts_with = "input", help_heading = DATA)]
     invert: bool,
 
@@ -169,11 +169,11 @@ impl Predict {
     }
 
     /// Refuses options for a kind of input that is absent.
-    fn check_read(&self, pictures: bool, tables: bool, texts: bool) -> Result<()> {
+    fn check_read(&self, images: bool, tables: bool, texts: bool) -> Result<()> {
         let refused = |argument: &str, expected: &str| Err(Error::argument(argument, expected, "none"));
         match () {
-            () if self.known.pixels.is_some() && !pictures => refused("--pixels", "pictures among the inputs"),
-            () if self.invert && !pictures => refused("--invert", "pictures among the inputs"),
+            () if self.known.pixels.is_some() && !images => refused("--pixels", "images among the inputs"),
+            () if self.invert && !images => refused("--invert", "images among the inputs"),
             () if self.header.is_some() && !tables => refused("--header", "a table among the inputs"),
             () if self.column.is_some() && !texts => {
                 Err(Error::argument("--column", "a model of texts", "one of numbers"))
@@ -213,12 +213,12 @@ impl Predict {
         };
         output::notes(&inputs.notes);
         let wrong = inputs.has_wrong;
-        self.check_read(inputs.has_pictures || wrong, inputs.has_tables || wrong, inputs.are_texts())?;
+        self.check_read(inputs.has_images || wrong, inputs.has_tables || wrong, inputs.are_texts())?;
         let range_given = model.data_info().pixels.is_some();
-        if inputs.has_pictures && !range_given && model.pixel_range() != PixelRange::ZeroToOne && !quiet {
+        if inputs.has_images && !range_given && model.pixel_range() != PixelRange::ZeroToOne && !quiet {
             let range = model.pixel_range();
             output::note(&format!(
-                "pictures are read as {range}, as the model begins with a layer that takes bytes; --pixels overrides it"
+                "images are read as {range}, as the model begins with a layer that takes bytes; --pixels overrides it"
             ));
         }
         if !is_first(peers) {
@@ -343,7 +343,7 @@ impl Predict {
             _ => Verbosity::Silent,
         });
         progress.begin(inputs.count.map(|count| count.div_ceil(batch_size)));
-        let looks_light = quiet || !inputs.has_pictures;
+        let looks_light = quiet || !inputs.has_images;
         let mut turns = peers.as_deref().map(Turns::new);
         let mut texts = inputs.are_texts().then(|| inputs.take_texts().into_iter());
         let mut show = |outputs: Vec<Outputs>| {
@@ -416,7 +416,7 @@ impl Predict {
         Ok(inputs.into_iter().map(row).collect())
     }
 
-    /// A note for a picture that looks inverted for a model trained on MNIST.
+    /// A note for an image that looks inverted for a model trained on MNIST.
     fn check_light(&self, model: &Model, name: &str, values: &[f32]) -> Option<String> {
         let grey = model.input_shape().is_ok_and(|shape| matches!(shape.sample(), [_, _] | [_, _, Some(1)]));
         let info = model.data_info();

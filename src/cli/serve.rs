@@ -17,7 +17,7 @@ use super::{needs_weights, output};
 
 /// Serve models over HTTP, with a page to try them.
 ///
-/// The models are asked at POST /predict/NAME with a picture, rows of a table, a text or numbers; and by the clients of
+/// The models are asked at POST /predict/NAME with an image, rows of a table, a text or numbers; and by the clients of
 /// TensorFlow Serving (/v1/models/NAME:predict) and of the Open Inference Protocol (/v2/models/NAME/infer). A model's
 /// file that changes is loaded again, and takes the place of the old one when it has answered a first request. SIGTERM
 /// and Ctrl-C end the server once everything that was asked is answered.

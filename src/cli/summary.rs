@@ -45,7 +45,7 @@ pub struct Summary {
     #[arg(long)]
     show_trainable: bool,
 
-    /// Draw the layers too, into a picture (.svg or .png).
+    /// Draw the layers too, as a diagram (.svg or .png).
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     plot: Option<PathBuf>,
 

@@ -117,7 +117,7 @@ pub struct Train {
     #[arg(long, value_name = "WHEN", help_heading = RUN)]
     checkpoint_freq: Option<CheckpointFreq>,
 
-    /// Train nothing, but try learning rates from 1e-7 to 10 and propose one; with --out also as a picture,
+    /// Train nothing, but try learning rates from 1e-7 to 10 and propose one; with --out also as a chart,
     /// lr_finder.svg.
     #[arg(long, conflicts_with_all = ["resume", "checkpoint_freq", "epochs"])]
     #[cfg_attr(feature = "mpi", arg(conflicts_with = "distributed"))]

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 pub(super) const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
 
 /// Whether a file has an image extension: `bmp`, `gif`, `jpeg`, `jpg`, `png`, `webp`.
-pub fn is_picture(path: &Path) -> bool {
+pub fn is_image(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }

@@ -9,7 +9,7 @@ use std::{
 use image::{DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageReader, RgbImage, imageops::FilterType};
 use rayon::prelude::*;
 
-use super::folders::{EXTENSIONS, check_apart, entries, is_picture};
+use super::folders::{EXTENSIONS, check_apart, entries, is_image};
 use super::pixels::{self, ImageMemory};
 use super::shuffle::shuffle;
 use super::{Fingerprint, PixelRange, Samples, check_class_names, samples::check_request, source::Source};
@@ -66,7 +66,7 @@ pub fn load_image_with(path: impl AsRef<Path>, shape: (usize, usize, usize), lim
 /// # Errors
 /// As [`load_image`].
 pub fn decode_image(bytes: &[u8], shape: (usize, usize, usize)) -> Result<Vec<f32>> {
-    ReadImage::new(shape).bytes("a picture", bytes)
+    ReadImage::new(shape).bytes("an image", bytes)
 }
 
 /// How images become numbers; see [`load_image`].
@@ -141,38 +141,37 @@ impl ReadImage {
     fn read(&self, name: &Path, file: impl BufRead + Seek) -> Result<Vec<f32>> {
         let (height, width) = check_shape(self.shape)?;
         let channels = self.shape.2;
-        let (picture, deep_grey, _memory) = decode(name, file, self.shape, &self.limits)?;
+        let (image, deep_grey, _memory) = decode(name, file, self.shape, &self.limits)?;
         if deep_grey {
-            let grey = resize(picture.into_luma16(), width, height).into_raw();
+            let grey = resize(image.into_luma16(), width, height).into_raw();
             let shares = grey.into_iter().map(|value| self.pixels.of_share(f32::from(value) / 65_535.0));
             return Ok(shares.flat_map(|value| std::iter::repeat_n(value, channels)).collect());
         }
-        let picture = eight_bits(picture);
+        let image = eight_bits(image);
         let bytes = if channels == 1 {
-            let grey =
-                if picture.color().has_color() { brightness(&picture.into_rgb8()) } else { picture.into_luma8() };
+            let grey = if image.color().has_color() { brightness(&image.into_rgb8()) } else { image.into_luma8() };
             resize(grey, width, height).into_raw()
         } else {
-            resize(picture.into_rgb8(), width, height).into_raw()
+            resize(image.into_rgb8(), width, height).into_raw()
         };
         Ok(bytes.into_iter().map(|byte| self.pixels.of_byte(byte)).collect())
     }
 }
 
 /// The upper 8 bits of a 16-bit image. The decoder's own conversion rounds, where Pillow truncates.
-fn eight_bits(picture: DynamicImage) -> DynamicImage {
-    let (width, height) = (picture.width(), picture.height());
+fn eight_bits(image: DynamicImage) -> DynamicImage {
+    let (width, height) = (image.width(), image.height());
     let upper = |values: Vec<u16>| values.into_iter().map(|value| (value >> 8) as u8).collect::<Vec<u8>>();
-    let converted = match &picture {
+    let converted = match &image {
         DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => {
-            GrayImage::from_raw(width, height, upper(picture.to_luma16().into_raw())).map(DynamicImage::ImageLuma8)
+            GrayImage::from_raw(width, height, upper(image.to_luma16().into_raw())).map(DynamicImage::ImageLuma8)
         }
         DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_) => {
-            RgbImage::from_raw(width, height, upper(picture.to_rgb16().into_raw())).map(DynamicImage::ImageRgb8)
+            RgbImage::from_raw(width, height, upper(image.to_rgb16().into_raw())).map(DynamicImage::ImageRgb8)
         }
         _ => None,
     };
-    converted.unwrap_or(picture)
+    converted.unwrap_or(image)
 }
 
 /// Height and width of a valid image shape.
@@ -200,8 +199,8 @@ fn decode(
     let reader = ImageReader::new(file).with_guessed_format().map_err(Error::io("read", path))?;
     let reader = named(reader, path);
     let (decoder, memory) = pixels::decoder(path, reader, shape, limits)?;
-    let picture = DynamicImage::from_decoder(decoder).map_err(|error| pixels::about(path, error))?;
-    Ok((picture, deep_grey, memory))
+    let image = DynamicImage::from_decoder(decoder).map_err(|error| pixels::about(path, error))?;
+    Ok((image, deep_grey, memory))
 }
 
 /// Width and height of an image, and whether it is grey, from its header; nothing is decoded.
@@ -234,23 +233,23 @@ fn is_deep_grey(start: &[u8]) -> bool {
 }
 
 /// The brightness of each pixel, rounded as Pillow rounds it: the weights are in parts of 65,536.
-fn brightness(picture: &RgbImage) -> GrayImage {
-    GrayImage::from_fn(picture.width(), picture.height(), |x, y| {
-        let [red, green, blue] = picture.get_pixel(x, y).0.map(u32::from);
+fn brightness(image: &RgbImage) -> GrayImage {
+    GrayImage::from_fn(image.width(), image.height(), |x, y| {
+        let [red, green, blue] = image.get_pixel(x, y).0.map(u32::from);
         image::Luma([((19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 16) as u8])
     })
 }
 
 /// Resizes an image, unless it already has the size.
 fn resize<P: image::Pixel<Subpixel: 'static> + 'static>(
-    picture: ImageBuffer<P, Vec<P::Subpixel>>,
+    image: ImageBuffer<P, Vec<P::Subpixel>>,
     width: u32,
     height: u32,
 ) -> ImageBuffer<P, Vec<P::Subpixel>> {
-    if picture.dimensions() == (width, height) {
-        return picture;
+    if image.dimensions() == (width, height) {
+        return image;
     }
-    image::imageops::resize(&picture, width, height, FilterType::Triangle)
+    image::imageops::resize(&image, width, height, FilterType::Triangle)
 }
 
 /// A folder of images, read on demand. Each sub-folder is a class with the folder's name.
@@ -266,7 +265,7 @@ fn resize<P: image::Pixel<Subpixel: 'static> + 'static>(
 /// ```no_run
 /// use brasa::datasets::{ImageFolder, Part, Source};
 /// let photos = ImageFolder::open("photos", (64, 64, 3))?.shuffled(42);
-/// println!("{} pictures of {:?}", photos.len(), photos.class_names());
+/// println!("{} images of {:?}", photos.len(), photos.class_names());
 /// let (train, validation) = Part::split(&photos, 0.2)?;
 /// # Ok::<(), brasa::Error>(())
 /// ```
@@ -275,7 +274,7 @@ pub struct ImageFolder {
     shape: [usize; 3],
     class_names: Vec<String>,
     /// Each image with its class index.
-    pictures: Vec<(PathBuf, usize)>,
+    images: Vec<(PathBuf, usize)>,
     left_out: usize,
     read: ReadImage,
 }
@@ -289,25 +288,25 @@ impl ImageFolder {
     pub fn open(folder: impl AsRef<Path>, shape: (usize, usize, usize)) -> Result<Self> {
         check_shape(shape)?;
         let folder = folder.as_ref();
-        let (mut class_names, mut pictures, mut left_out) = (Vec::new(), Vec::new(), 0);
+        let (mut class_names, mut images, mut left_out) = (Vec::new(), Vec::new(), 0);
         let (classes, others): (Vec<_>, Vec<_>) =
             entries(folder, &mut left_out)?.into_iter().partition(|(_, path)| path.is_dir());
         left_out += others.len();
         check_apart(folder, &classes)?;
         for (name, path) in classes {
-            list(&path, class_names.len(), &mut pictures, &mut left_out)?;
+            list(&path, class_names.len(), &mut images, &mut left_out)?;
             class_names.push(name);
         }
-        if pictures.is_empty() {
-            let expected = format!("a folder for each class, with pictures in it ({})", EXTENSIONS.join(", "));
-            return Err(Error::data(format!("image folder `{}`", folder.display()), expected, "no picture"));
+        if images.is_empty() {
+            let expected = format!("a folder for each class, with images in it ({})", EXTENSIONS.join(", "));
+            return Err(Error::data(format!("image folder `{}`", folder.display()), expected, "no image"));
         }
-        Ok(Self { shape: shape.into(), class_names, pictures, left_out, read: ReadImage::new(shape) })
+        Ok(Self { shape: shape.into(), class_names, images, left_out, read: ReadImage::new(shape) })
     }
 
     /// The same images in an order that depends on `seed` alone.
     pub fn shuffled(mut self, seed: u64) -> Self {
-        shuffle(&mut self.pictures, seed);
+        shuffle(&mut self.images, seed);
         self
     }
 
@@ -332,10 +331,10 @@ impl ImageFolder {
         check_class_names(names)?;
         let number = |own: &String| {
             let found = names.iter().position(|name| name == own);
-            found.ok_or_else(|| Error::unknown("class (a folder of pictures)", own, names))
+            found.ok_or_else(|| Error::unknown("class (a folder of images)", own, names))
         };
         let numbers = self.class_names.iter().map(number).collect::<Result<Vec<_>>>()?;
-        self.pictures.iter_mut().for_each(|(_, class)| *class = numbers[*class]);
+        self.images.iter_mut().for_each(|(_, class)| *class = numbers[*class]);
         self.class_names = names.to_vec();
         Ok(self)
     }
@@ -353,7 +352,7 @@ impl ImageFolder {
                 open_file(path).and_then(|(file, _)| decode(path, BufReader::new(file), shape, &self.read.limits));
             opened.err().map(|error| (path.clone(), error))
         };
-        self.pictures.par_iter().filter_map(fault).collect()
+        self.images.par_iter().filter_map(fault).collect()
     }
 
     /// The same images without those at these paths.
@@ -361,9 +360,9 @@ impl ImageFolder {
     /// # Errors
     /// [`Error::Data`] if no image remains.
     pub fn without(mut self, paths: &[PathBuf]) -> Result<Self> {
-        self.pictures.retain(|(path, _)| !paths.contains(path));
-        if self.pictures.is_empty() {
-            return Err(Error::data("image folder", "a picture that is not broken", "none"));
+        self.images.retain(|(path, _)| !paths.contains(path));
+        if self.images.is_empty() {
+            return Err(Error::data("image folder", "an image that is not broken", "none"));
         }
         Ok(self)
     }
@@ -374,19 +373,19 @@ impl ImageFolder {
     }
 
     /// The images in order, each with its class index.
-    pub fn pictures(&self) -> &[(PathBuf, usize)] {
-        &self.pictures
+    pub fn images(&self) -> &[(PathBuf, usize)] {
+        &self.images
     }
 }
 
 /// Adds the images in a class's folder and below it. Links to folders are not followed: they can form cycles.
-fn list(folder: &Path, class: usize, pictures: &mut Vec<(PathBuf, usize)>, left_out: &mut usize) -> Result<()> {
+fn list(folder: &Path, class: usize, images: &mut Vec<(PathBuf, usize)>, left_out: &mut usize) -> Result<()> {
     for (_, path) in entries(folder, left_out)? {
         let kind = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
         if kind.is_dir() {
-            list(&path, class, pictures, left_out)?;
-        } else if is_picture(&path) && path.is_file() {
-            pictures.push((path, class));
+            list(&path, class, images, left_out)?;
+        } else if is_image(&path) && path.is_file() {
+            images.push((path, class));
         } else {
             *left_out += 1;
         }
@@ -396,7 +395,7 @@ fn list(folder: &Path, class: usize, pictures: &mut Vec<(PathBuf, usize)>, left_
 
 impl Source for ImageFolder {
     fn len(&self) -> usize {
-        self.pictures.len()
+        self.images.len()
     }
 
     fn x_shape(&self) -> &[usize] {
@@ -414,15 +413,15 @@ impl Source for ImageFolder {
         // Decoding takes far longer than copying, hence one image per thread.
         let rows = x.par_chunks_exact_mut(height * width * channels).zip(indices);
         rows.try_for_each(|(row, &index)| {
-            row.copy_from_slice(&self.read.file(&self.pictures[index].0)?);
+            row.copy_from_slice(&self.read.file(&self.images[index].0)?);
             Ok(())
         })?;
-        y.iter_mut().zip(indices).for_each(|(y, &index)| *y = self.pictures[index].1 as f32);
+        y.iter_mut().zip(indices).for_each(|(y, &index)| *y = self.images[index].1 as f32);
         Ok(())
     }
 
     fn targets(&self) -> Option<Samples> {
-        Some(self.pictures.iter().map(|(_, class)| *class).collect::<Vec<_>>().into())
+        Some(self.images.iter().map(|(_, class)| *class).collect::<Vec<_>>().into())
     }
 
     /// From the classes, and the name, length and modification time of each image, in order.
@@ -432,8 +431,8 @@ impl Source for ImageFolder {
         sum.add_bytes(self.read.pixels.name().as_bytes());
         // Reading all images would take as long as an epoch.
         const LOOKED_INTO: usize = 256;
-        let step = self.pictures.len().div_ceil(LOOKED_INTO).max(1);
-        for (index, (path, class)) in self.pictures.iter().enumerate() {
+        let step = self.images.len().div_ceil(LOOKED_INTO).max(1);
+        for (index, (path, class)) in self.images.iter().enumerate() {
             sum.add(*class as u64);
             sum.add_bytes(path.file_name().unwrap_or_default().as_encoded_bytes());
             sum.add_length(path)?;
@@ -462,7 +461,7 @@ mod tests {
             let format = if path.ends_with("bmp") { image::ImageFormat::Bmp } else { image::ImageFormat::Png };
             GrayImage::from_pixel(2, 2, Luma([grey])).save_with_format(at(path), format).unwrap();
         }
-        fs::write(at("cat/notes.txt"), "no picture").unwrap();
+        fs::write(at("cat/notes.txt"), "no image").unwrap();
         fs::copy(at("dog/d.png"), at(".hidden/e.png")).unwrap();
         fs::copy(at("dog/d.png"), at("top.png")).unwrap();
         for hidden in ["__MACOSX/cat/f.png", "cat/.thumbs/g.png", "cat/young/__MACOSX/h.png"] {
@@ -478,9 +477,9 @@ mod tests {
     fn one_and_three_channels_of_a_colour_image() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.png");
-        let mut picture = RgbImage::from_pixel(2, 1, Rgb([255, 0, 51]));
-        picture.put_pixel(1, 0, Rgb([0, 255, 0]));
-        picture.save(&path).unwrap();
+        let mut image = RgbImage::from_pixel(2, 1, Rgb([255, 0, 51]));
+        image.put_pixel(1, 0, Rgb([0, 255, 0]));
+        image.save(&path).unwrap();
         assert_eq!(load_image(&path, (1, 2, 3)).unwrap(), [1.0, 0.0, 0.2, 0.0, 1.0, 0.0]);
         // round(0.299 · 255 + 0.114 · 51) = 82 and round(0.587 · 255) = 150
         assert_eq!(load_image(&path, (1, 2, 1)).unwrap(), [82.0 / 255.0, 150.0 / 255.0]);
@@ -580,7 +579,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for extension in EXTENSIONS {
             // The format is determined by the content, not by the name.
-            let (path, named) = (folder.path().join("picture"), folder.path().join(format!("p.{extension}")));
+            let (path, named) = (folder.path().join("image"), folder.path().join(format!("p.{extension}")));
             RgbImage::from_pixel(8, 8, Rgb([255; 3])).save(&named).unwrap();
             fs::rename(&named, &path).unwrap();
             let pixels = load_image(&path, (8, 8, 3)).unwrap();
@@ -629,7 +628,7 @@ mod tests {
         let zoo = zoo();
         let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap();
         assert_eq!(folder.class_names(), ["cat", "dog", "empty"]);
-        let names: Vec<_> = folder.pictures().iter().map(|(path, _)| path.strip_prefix(zoo.path()).unwrap()).collect();
+        let names: Vec<_> = folder.images().iter().map(|(path, _)| path.strip_prefix(zoo.path()).unwrap()).collect();
         assert_eq!(names, ["cat/a.bmp", "cat/b.png", "cat/young/c.PNG", "dog/d.png"].map(Path::new));
         assert_eq!((folder.len(), folder.x_shape(), folder.y_shape()), (4, &[2, 2, 1][..], &[][..]));
         // Hidden: `.hidden`, `__MACOSX`, `._top.png`, `cat/.thumbs`, `cat/young/__MACOSX`, `._c.PNG`, `._d.png`; and
@@ -670,12 +669,12 @@ mod tests {
     fn the_order_depends_on_the_seed() {
         let zoo = zoo();
         let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap();
-        let orders: Vec<_> = (0..20).map(|seed| folder.clone().shuffled(seed).pictures().to_vec()).collect();
-        assert_eq!(orders[7], folder.clone().shuffled(7).pictures());
+        let orders: Vec<_> = (0..20).map(|seed| folder.clone().shuffled(seed).images().to_vec()).collect();
+        assert_eq!(orders[7], folder.clone().shuffled(7).images());
         assert!(orders.iter().any(|order| order != &orders[0]), "another seed, another order");
         for mut order in orders {
             order.sort();
-            assert_eq!(order, folder.pictures(), "every picture once, with its class");
+            assert_eq!(order, folder.images(), "every image once, with its class");
         }
     }
 
@@ -715,7 +714,7 @@ mod tests {
         let paths: Vec<PathBuf> = broken.into_iter().map(|(path, _)| path).collect();
         let whole = folder.clone().without(&paths).unwrap();
         assert!(whole.len() == 3 && whole.broken().is_empty());
-        let all: Vec<PathBuf> = folder.pictures().iter().map(|(path, _)| path.clone()).collect();
+        let all: Vec<PathBuf> = folder.images().iter().map(|(path, _)| path.clone()).collect();
         assert!(folder.without(&all).is_err());
     }
 

@@ -68,7 +68,7 @@ pub(crate) use self::csv::is_gap;
 pub use self::csv::{ColumnProfile, Csv, Missing, Table, TableRows, load_csv};
 pub(crate) use self::fields::places;
 #[cfg(any(feature = "csv", feature = "images"))]
-pub use self::folders::{is_picture, is_tree};
+pub use self::folders::{is_image, is_tree};
 #[cfg(feature = "images")]
 pub use self::image::{ImageFolder, ReadImage, decode_image, image_size, load_image, load_image_with};
 #[cfg(feature = "shards")]

@@ -72,7 +72,7 @@ pub(super) fn decoder<'a, R: std::io::BufRead + std::io::Seek + 'a>(
     let pixels = u64::from(own_width) * u64::from(own_height);
     if pixels > limits.pixels {
         return Err(Error::unsupported(
-            format!("a picture of {own_width} × {own_height} = {pixels} pixels, `{}`", path.display()),
+            format!("an image of {own_width} × {own_height} = {pixels} pixels, `{}`", path.display()),
             format!("up to {} (`Limits::pixels`)", limits.pixels),
         ));
     }
@@ -101,7 +101,7 @@ pub(super) fn about(path: &Path, error: ImageError) -> Error {
         ImageError::Unsupported(error) => {
             Error::unsupported(format!("`{}`: {error}", path.display()), "PNG, JPEG, BMP, GIF, WebP")
         }
-        error => Error::broken(path.display().to_string(), "its picture", error),
+        error => Error::broken(path.display().to_string(), "its image", error),
     }
 }
 

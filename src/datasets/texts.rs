@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use csv::{Reader, ReaderBuilder, StringRecord};
 use rayon::prelude::*;
 
-use super::folders::{check_apart, entries, is_picture};
+use super::folders::{check_apart, entries, is_image};
 #[cfg(feature = "parquet")]
 use super::parquet::ParquetRows;
 use super::parquet_name::is_parquet;
@@ -71,7 +71,7 @@ impl TextFolder {
     pub fn is_one(folder: impl AsRef<Path>) -> bool {
         let folder = folder.as_ref();
         let classes = || entries(folder, &mut 0).unwrap_or_default().into_iter().filter(|(_, path)| path.is_dir());
-        Self::open(folder).is_ok() && !classes().any(|(_, class)| has_picture(&class))
+        Self::open(folder).is_ok() && !classes().any(|(_, class)| has_image(&class))
     }
 
     /// The same texts in an order that depends on `seed` alone.
@@ -93,10 +93,10 @@ impl TextFolder {
 }
 
 /// Whether there is an image in a folder or below it.
-fn has_picture(folder: &Path) -> bool {
+fn has_image(folder: &Path) -> bool {
     let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|kind| kind.is_dir());
     let entries = entries(folder, &mut 0).unwrap_or_default();
-    entries.into_iter().any(|(_, path)| if is_folder(&path) { has_picture(&path) } else { is_picture(&path) })
+    entries.into_iter().any(|(_, path)| if is_folder(&path) { has_image(&path) } else { is_image(&path) })
 }
 
 /// Adds the texts in a class's folder and below it. Links to folders are not followed: they can form cycles.

@@ -26,7 +26,7 @@ pub enum DataSet {
         #[serde(skip_serializing_if = "Option::is_none")]
         data_dir: Option<PathBuf>,
     },
-    /// The pictures of clothes.
+    /// The images of clothes.
     FashionMnist {
         /// The folder of its four files.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +48,7 @@ pub enum DataSet {
         #[serde(skip_serializing_if = "Option::is_none")]
         sample_weight: Option<PathBuf>,
     },
-    /// A folder with a folder of pictures for each class, or with folders `train`, `val` and `test` of such folders.
+    /// A folder with a folder of images for each class, or with folders `train`, `val` and `test` of such folders.
     /// Images are resized to the model's input shape; their order depends on `split_seed`.
     ImageFolder {
         /// The folder.
@@ -102,7 +102,7 @@ pub struct Data {
     pub samples: Option<usize>,
     /// The fraction of the training samples, taken from the end, that is used for validation instead.
     pub validation_split: f64,
-    /// The seed for the order of pictures, and of a table's rows if given, from whose end the validation samples are
+    /// The seed for the order of images, and of a table's rows if given, from whose end the validation samples are
     /// taken. It is independent of training, so that a resumed or another run validates with the same samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split_seed: Option<u64>,
@@ -113,7 +113,7 @@ pub struct Data {
     /// of a table's target, in alphabetical order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
-    /// Whether pictures that cannot be decoded are left out. Otherwise they are an error before training.
+    /// Whether images that cannot be decoded are left out. Otherwise they are an error before training.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip_broken: bool,
 }
@@ -211,8 +211,8 @@ impl DataSet {
         }
     }
 
-    /// Whether its samples are, or can be, pictures that are brought to a range of numbers.
-    pub fn has_pictures(&self) -> bool {
+    /// Whether its samples are, or can be, images that are brought to a range of numbers.
+    pub fn has_images(&self) -> bool {
         matches!(self, Self::Mnist { .. } | Self::FashionMnist { .. } | Self::ImageFolder { .. } | Self::Shards { .. })
     }
 
@@ -231,17 +231,17 @@ impl DataSet {
     }
 }
 
-/// Height, width and channels of a model's input pictures; `(height, width)` is one channel.
+/// Height, width and channels of a model's input images; `(height, width)` is one channel.
 ///
 /// # Errors
 /// [`Error::Argument`] for another input shape.
-pub fn picture_shape(input: Option<&Shape>) -> Result<(usize, usize, usize)> {
+pub fn image_shape(input: Option<&Shape>) -> Result<(usize, usize, usize)> {
     match input.map(Shape::sample) {
         Some([Some(height), Some(width), Some(channels)]) => Ok((*height, *width, *channels)),
         Some([Some(height), Some(width)]) => Ok((*height, *width, 1)),
         _ => {
             let received = input.map_or_else(|| "none".to_owned(), Shape::to_string);
-            Err(Error::argument("input_shape", "height, width and channels, for pictures", received))
+            Err(Error::argument("input_shape", "height, width and channels, for images", received))
         }
     }
 }

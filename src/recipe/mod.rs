@@ -74,7 +74,7 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-pub use self::data::{Data, DataSet, Gaps, Loaded, NamedSource, OneOrMany, Reading, TableSettings, picture_shape};
+pub use self::data::{Data, DataSet, Gaps, Loaded, NamedSource, OneOrMany, Reading, TableSettings, image_shape};
 pub use self::document::Document;
 use self::graph::{INPUTS, Names};
 pub use self::keys::{Key, Section, sections};
@@ -342,7 +342,7 @@ impl Recipe {
         Ok(model)
     }
 
-    /// Records the decisions made when the data was read: the names of the classes and the range of pictures.
+    /// Records the decisions made when the data was read: the names of the classes and the range of images.
     pub fn decide(&mut self, info: &DataInfo) {
         if !matches!(self.data.set, DataSet::Mnist { .. } | DataSet::FashionMnist { .. }) {
             self.data.class_names = info.class_names.clone();

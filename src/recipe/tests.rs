@@ -373,11 +373,11 @@ fn class_counts_are_checked_once_the_outputs_are_known() {
 }
 
 #[test]
-fn pictures_take_the_models_shape() {
-    assert_eq!(picture_shape(Some(&crate::Shape::batch_of((28, 20, 3)))).unwrap(), (28, 20, 3));
-    assert_eq!(picture_shape(Some(&crate::Shape::batch_of((28, 20)))).unwrap(), (28, 20, 1));
-    assert!(picture_shape(Some(&crate::Shape::batch_of(784))).is_err());
-    assert!(picture_shape(None).is_err());
+fn images_take_the_models_shape() {
+    assert_eq!(image_shape(Some(&crate::Shape::batch_of((28, 20, 3)))).unwrap(), (28, 20, 3));
+    assert_eq!(image_shape(Some(&crate::Shape::batch_of((28, 20)))).unwrap(), (28, 20, 1));
+    assert!(image_shape(Some(&crate::Shape::batch_of(784))).is_err());
+    assert!(image_shape(None).is_err());
 }
 
 const BRANCHES: &str = r#"

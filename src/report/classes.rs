@@ -174,7 +174,7 @@ impl Classes {
                 found.counts[class][guess] += 1;
                 if guess != class {
                     let mut input = vec![0.0; width];
-                    // Texts have no picture.
+                    // Texts have no image.
                     if samples.gather(&[place], &mut input).is_err() {
                         input.clear();
                     }

@@ -1,4 +1,4 @@
-//! Several runs in one picture.
+//! Several runs in the same charts.
 
 use std::collections::BTreeSet;
 

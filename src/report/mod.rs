@@ -70,7 +70,7 @@ pub fn plot_summary(summary: &Summary) -> Picture {
     Picture::network(network::Network::of(summary))
 }
 
-/// A learning rate range test as a picture: the loss over the rates, and the proposed rates.
+/// A learning rate range test as a chart: the loss over the rates, and the proposed rates.
 pub fn plot_learning_rates(rates: &LearningRates) -> Picture {
     Picture::charts(vec![chart::Chart::of_learning_rates(rates)])
 }
@@ -94,7 +94,7 @@ pub fn plot_throughput(title: &str, measured: &[(String, Vec<(usize, f64)>)]) ->
 
 /// An error of the drawing library.
 fn cannot_draw(error: impl std::fmt::Display) -> Error {
-    Error::io("draw", "a picture")(std::io::Error::other(error.to_string()))
+    Error::io("draw", "a chart or diagram")(std::io::Error::other(error.to_string()))
 }
 
 /// A short number: four significant digits, without trailing zeros.

@@ -23,7 +23,7 @@ const MOST_LETTERS: usize = 34;
 /// The class of a Functional model's inputs.
 const INPUT: &str = "InputLayer";
 
-/// The boxes and arrows of a picture.
+/// The boxes and arrows of a diagram.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Network {
     name: String,
@@ -163,7 +163,7 @@ impl Network {
         ((self.size.0 + 2.0 * MARGIN) as u32, (self.size.1 + 2.0 * MARGIN) as u32)
     }
 
-    /// An alternative text for the picture.
+    /// An alternative text for the diagram.
     pub fn described(&self) -> String {
         format!("The network {}: {}", self.name, self.classes.join(", "))
     }

@@ -26,7 +26,7 @@ const MOST_CONFUSIONS: usize = 20;
 /// The number of points of a learning rate schedule.
 const SCHEDULE_POINTS: u64 = 200;
 
-/// The page of a run, as one self-contained HTML file: with pictures and styles, without scripts.
+/// The page of a run, as one self-contained HTML file: with charts, images and styles, without scripts.
 ///
 /// Parts that are not given are left out. See the [module](super) for an example.
 #[derive(Clone, Debug)]
@@ -183,7 +183,7 @@ impl Report {
     /// The page.
     ///
     /// # Errors
-    /// [`Error::Io`] if a picture cannot be drawn.
+    /// [`Error::Io`] if a chart or an image cannot be drawn.
     pub fn to_html(&self) -> Result<String> {
         let page = html! {
             (DOCTYPE)
@@ -442,10 +442,10 @@ fn score_table(
 }
 
 fn mistakes(data: &str, classes: &Classes) -> Result<Markup> {
-    let sizes = pixels::picture_sizes(&classes.input_shape);
-    let picture = |input: &[f32]| sizes.map(|sizes| pixels::data_uri(&pixels::input(input, sizes)?)).transpose();
-    let pictures: Vec<Option<String>> =
-        classes.mistakes.iter().map(|mistake| picture(&mistake.input)).collect::<Result<_>>()?;
+    let sizes = pixels::image_sizes(&classes.input_shape);
+    let image = |input: &[f32]| sizes.map(|sizes| pixels::data_uri(&pixels::input(input, sizes)?)).transpose();
+    let images: Vec<Option<String>> =
+        classes.mistakes.iter().map(|mistake| image(&mistake.input)).collect::<Result<_>>()?;
     let percent = |share: f32| format!("{:.1} %", share * 100.0);
     Ok(html! {
         h2 { "Worst mistakes, " (data) " data" }
@@ -453,10 +453,10 @@ fn mistakes(data: &str, classes: &Classes) -> Result<Markup> {
             p.pale { "Where the true class got the least probability. The number is the sample's place in the data." }
         }
         ul.mistakes {
-            @for (mistake, picture) in classes.mistakes.iter().zip(&pictures) {
+            @for (mistake, image) in classes.mistakes.iter().zip(&images) {
                 @let (is, taken) = (&classes.names[mistake.class], &classes.names[mistake.predicted]);
                 li {
-                    @if let Some(uri) = picture {
+                    @if let Some(uri) = image {
                         img src=(uri) alt=(format!("sample {}, {is}, taken for {taken}", mistake.index));
                     }
                     b { (is) } " taken for " b { (taken) } br;
@@ -469,7 +469,7 @@ fn mistakes(data: &str, classes: &Classes) -> Result<Markup> {
 }
 
 fn kernels_of(kernels: &pixels::Kernels) -> Result<Markup> {
-    let uri = pixels::data_uri(&kernels.picture)?;
+    let uri = pixels::data_uri(&kernels.image)?;
     let which = if kernels.shown < kernels.count { format!("the first {} of ", kernels.shown) } else { String::new() };
     let caption = format!("{which}{} kernels of {}; {}", kernels.count, kernels.layer, kernels.channels);
     Ok(html! {

@@ -1,4 +1,4 @@
-//! A picture, as SVG or PNG.
+//! Charts or the diagram of a network, as SVG or PNG.
 
 use std::io::{Cursor, Write};
 use std::path::Path;
@@ -31,7 +31,7 @@ const SVG_INK: RGBColor = RGBColor(1, 2, 3);
 /// The colour of lines, text and axes in a PNG, on white.
 const PNG_INK: RGBColor = RGBColor(31, 35, 40);
 
-/// A picture that can be rendered as SVG and as PNG.
+/// Charts, or the diagram of a network, that can be rendered as SVG and as PNG.
 ///
 /// An SVG has no background and takes the colours of a dark or a light page; a PNG is dark on white.
 #[derive(Clone, Debug)]
@@ -60,7 +60,7 @@ impl Picture {
         }
     }
 
-    /// An alternative text for the picture.
+    /// An alternative text for the charts or the diagram.
     pub fn title(&self) -> String {
         match &self.0 {
             Drawing::Charts(charts) => charts.iter().map(Chart::described).collect::<Vec<_>>().join("; "),
@@ -104,7 +104,7 @@ impl Picture {
     /// A PNG at twice the size in pixels, dark on white.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a picture too large for one, [`Error::Io`] if it cannot be drawn.
+    /// [`Error::Unsupported`] for a chart or diagram too large for one, [`Error::Io`] if it cannot be drawn.
     pub fn png(&self) -> Result<Vec<u8>> {
         let (width, height) = (self.size().0 * PNG_SCALE, self.size().1 * PNG_SCALE);
         if u64::from(width) * u64::from(height) > MOST_PIXELS {
@@ -116,10 +116,10 @@ impl Picture {
             let backend = BitMapBackend::with_buffer(&mut pixels, (width, height));
             self.draw(&backend.into_drawing_area(), DrawingStyle { scale: PNG_SCALE, ink: PNG_INK })?;
         }
-        let picture = ::image::RgbImage::from_raw(width, height, pixels)
+        let image = ::image::RgbImage::from_raw(width, height, pixels)
             .ok_or_else(|| cannot_draw("the pixels are not as many as they should be"))?;
         let mut png = Cursor::new(Vec::new());
-        picture.write_to(&mut png, ::image::ImageFormat::Png).map_err(cannot_draw)?;
+        image.write_to(&mut png, ::image::ImageFormat::Png).map_err(cannot_draw)?;
         Ok(png.into_inner())
     }
 
@@ -149,7 +149,7 @@ impl Picture {
         let bytes = match ending.as_str() {
             "svg" => self.svg()?.into_bytes(),
             "png" => self.png()?,
-            _ => return Err(Error::unsupported(format!("a picture as `{}`", path.display()), "`.svg`, `.png`")),
+            _ => return Err(Error::unsupported(format!("a drawing as `{}`", path.display()), "`.svg`, `.png`")),
         };
         write_atomically(path, |file| file.write_all(&bytes).map_err(Error::io("write", path)))
     }

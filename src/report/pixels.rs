@@ -1,4 +1,4 @@
-//! Arrays as pictures: inputs and kernels.
+//! Arrays as images: inputs and kernels.
 
 use std::io::Cursor;
 
@@ -11,21 +11,21 @@ use crate::error::Result;
 use crate::layers::Conv2D;
 use crate::model::Model;
 
-/// Pictures with a longer side than this are reduced.
+/// Images with a longer side than this are reduced.
 const LARGEST_SIDE: u32 = 256;
 
 /// The most kernels shown.
 const MOST_KERNELS: usize = 64;
 
-/// A picture as a data URI.
-pub(super) fn data_uri(picture: &RgbaImage) -> Result<String> {
+/// An image as a data URI.
+pub(super) fn data_uri(image: &RgbaImage) -> Result<String> {
     let mut png = Cursor::new(Vec::new());
-    picture.write_to(&mut png, ImageFormat::Png).map_err(cannot_draw)?;
+    image.write_to(&mut png, ImageFormat::Png).map_err(cannot_draw)?;
     Ok(format!("data:image/png;base64,{}", STANDARD.encode(png.into_inner())))
 }
 
-/// Height, width and channels of an input that looks like a picture; `(height, width)` has one channel.
-pub(super) fn picture_sizes(shape: &[usize]) -> Option<[usize; 3]> {
+/// Height, width and channels of an input that looks like an image; `(height, width)` has one channel.
+pub(super) fn image_sizes(shape: &[usize]) -> Option<[usize; 3]> {
     match *shape {
         [height, width, channels @ (1 | 3 | 4)] if height > 1 && width > 1 => Some([height, width, channels]),
         [height, width] if height > 1 && width > 1 => Some([height, width, 1]),
@@ -33,7 +33,7 @@ pub(super) fn picture_sizes(shape: &[usize]) -> Option<[usize; 3]> {
     }
 }
 
-/// An input as a picture. Its values are from 0 to 1 or bytes; other ranges are stretched from minimum to maximum.
+/// An input as an image. Its values are from 0 to 1 or bytes; other ranges are stretched from minimum to maximum.
 pub(super) fn input(values: &[f32], [height, width, channels]: [usize; 3]) -> Result<RgbaImage> {
     let (low, high) = range(values);
     let (low, high) = match () {
@@ -42,7 +42,7 @@ pub(super) fn input(values: &[f32], [height, width, channels]: [usize; 3]) -> Re
         () => (low, high),
     };
     let byte = |value: f32| (255.0 * (value - low) / (high - low).max(f32::MIN_POSITIVE)).round() as u8;
-    let picture = paint(height, width, |row, column| {
+    let image = paint(height, width, |row, column| {
         let first = (row * width + column) * channels;
         let at = |channel: usize| byte(values.get(first + channel).copied().unwrap_or(low));
         match channels {
@@ -51,12 +51,12 @@ pub(super) fn input(values: &[f32], [height, width, channels]: [usize; 3]) -> Re
             _ => Rgba([at(0), at(1), at(2), at(3)]),
         }
     })?;
-    let (width, height) = picture.dimensions();
+    let (width, height) = image.dimensions();
     if width.max(height) <= LARGEST_SIDE {
-        return Ok(picture);
+        return Ok(image);
     }
     let side = |own: u32| (u64::from(own) * u64::from(LARGEST_SIDE) / u64::from(width.max(height))).max(1) as u32;
-    Ok(imageops::thumbnail(&picture, side(width), side(height)))
+    Ok(imageops::thumbnail(&image, side(width), side(height)))
 }
 
 /// The kernels of a model's first layer.
@@ -65,7 +65,7 @@ pub(super) struct Kernels {
     /// The layer.
     pub layer: String,
     /// The kernels side by side, a pixel apart.
-    pub picture: RgbaImage,
+    pub image: RgbaImage,
     /// The number of kernels, and of those shown.
     pub count: usize,
     pub shown: usize,
@@ -89,7 +89,7 @@ pub(super) fn kernels(model: &Model) -> Result<Option<Kernels>> {
     let shown = count.min(MOST_KERNELS);
     let columns = (shown as f64).sqrt().mul_add(2.0, -0.5).round().clamp(1.0, 16.0) as usize;
     let rows = shown.div_ceil(columns);
-    let picture = paint(rows * (height + 1) - 1, columns.min(shown) * (width + 1) - 1, |row, column| {
+    let image = paint(rows * (height + 1) - 1, columns.min(shown) * (width + 1) - 1, |row, column| {
         let kernel = row / (height + 1) * columns + column / (width + 1);
         let (row, column) = (row % (height + 1), column % (width + 1));
         if row == height || column == width || kernel >= shown {
@@ -107,7 +107,7 @@ pub(super) fn kernels(model: &Model) -> Result<Option<Kernels>> {
         3 => "the three channels as red, green and blue; grey is 0",
         _ => "the mean of all input channels; grey is 0",
     };
-    Ok(Some(Kernels { layer: layer.name().to_owned(), picture, count, shown, channels }))
+    Ok(Some(Kernels { layer: layer.name().to_owned(), image, count, shown, channels }))
 }
 
 fn paint(height: usize, width: usize, pixel: impl Fn(usize, usize) -> Rgba<u8>) -> Result<RgbaImage> {
@@ -142,10 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn shapes_that_are_pictures() {
-        assert_eq!(picture_sizes(&[28, 28, 1]), Some([28, 28, 1]));
-        assert_eq!(picture_sizes(&[28, 28]), Some([28, 28, 1]));
-        assert_eq!((picture_sizes(&[28, 28, 2]), picture_sizes(&[784]), picture_sizes(&[])), (None, None, None));
+    fn shapes_that_are_images() {
+        assert_eq!(image_sizes(&[28, 28, 1]), Some([28, 28, 1]));
+        assert_eq!(image_sizes(&[28, 28]), Some([28, 28, 1]));
+        assert_eq!((image_sizes(&[28, 28, 2]), image_sizes(&[784]), image_sizes(&[])), (None, None, None));
     }
 
     #[test]
@@ -159,10 +159,10 @@ mod tests {
         weights[0][[0, 1, 0, 0]] = -2.0;
         model.set_weights(&weights).unwrap();
         let kernels = kernels(&model).unwrap().unwrap();
-        assert_eq!((kernels.count, kernels.shown, kernels.picture.dimensions()), (3, 3, (8, 2)));
-        assert_eq!(kernels.picture.get_pixel(6, 1).0, [255; 4], "the third kernel's");
-        assert_eq!(kernels.picture.get_pixel(1, 0).0, [0, 0, 0, 255], "the first kernel's");
-        assert_eq!(kernels.picture.get_pixel(2, 0).0, [0; 4], "between two");
+        assert_eq!((kernels.count, kernels.shown, kernels.image.dimensions()), (3, 3, (8, 2)));
+        assert_eq!(kernels.image.get_pixel(6, 1).0, [255; 4], "the third kernel's");
+        assert_eq!(kernels.image.get_pixel(1, 0).0, [0, 0, 0, 255], "the first kernel's");
+        assert_eq!(kernels.image.get_pixel(2, 0).0, [0; 4], "between two");
 
         let mut model = Sequential::new();
         model.add(Dense::new(3).input_shape(2)).unwrap();

@@ -122,8 +122,8 @@ pub(super) struct BlockBuilder<'a> {
     /// The depth of the values.
     depth: Option<usize>,
     values: Values,
-    /// Whether pictures came: they are values of all deeper dimensions.
-    pictures: bool,
+    /// Whether images came: they are values of all deeper dimensions.
+    images: bool,
     /// The most values at depth 0.
     most: usize,
     allowed: &'a RequestLimits,
@@ -136,7 +136,7 @@ impl<'a> BlockBuilder<'a> {
             ValueKind::Whole => Values::Whole(Vec::new()),
             ValueKind::Text => Values::Text(Vec::new()),
         };
-        Self { port, dims: Vec::new(), depth: None, values, pictures: false, most: allowed.rows, allowed }
+        Self { port, dims: Vec::new(), depth: None, values, images: false, most: allowed.rows, allowed }
     }
 
     /// For what may be the values of a single sample: depth 0 then has as many as the first dimension of it.
@@ -224,7 +224,7 @@ impl<'a> BlockBuilder<'a> {
     pub fn number(&mut self, depth: usize, number: f64) -> Result<(), String> {
         self.at(depth)?;
         match &mut self.values {
-            Values::Float(values) if !self.pictures => {
+            Values::Float(values) if !self.images => {
                 let value = number as f32;
                 if !value.is_finite() {
                     let what = self.what();
@@ -262,27 +262,27 @@ impl<'a> BlockBuilder<'a> {
         }
     }
 
-    /// The bytes of a picture or of a text.
+    /// The bytes of an image or of a text.
     pub fn bytes(&mut self, depth: usize, bytes: Vec<u8>) -> Result<(), String> {
         let what = self.what();
-        match (&mut self.values, &self.port.picture) {
+        match (&mut self.values, &self.port.image) {
             (Values::Text(_), _) => {
                 let text = String::from_utf8(bytes)
                     .map_err(|_| format!("{what}: expected a text in UTF-8, received other bytes"))?;
                 self.text(depth, &text)
             }
-            (Values::Float(values), Some(reader)) if depth <= 1 && (self.pictures || values.is_empty()) => {
+            (Values::Float(values), Some(reader)) if depth <= 1 && (self.images || values.is_empty()) => {
                 self.allowed.goes_on()?;
-                // What is no picture is refused where it is decoded.
+                // What is no image is refused where it is decoded.
                 self.allowed.take_pixels(ReadImage::pixels_of(&bytes).unwrap_or(0))?;
                 let width: usize = self.port.sample.iter().flatten().product();
                 self.allowed.share.take(width * size_of::<f32>()).map_err(|_| "not enough memory".to_owned())?;
-                let pixels = reader.bytes("a picture", &bytes).map_err(|error| format!("{what}: {error}"))?;
+                let pixels = reader.bytes("an image", &bytes).map_err(|error| format!("{what}: {error}"))?;
                 values.extend(pixels);
-                self.pictures = true;
+                self.images = true;
                 self.at(depth)
             }
-            _ => Err(self.unlike("bytes of a picture")),
+            _ => Err(self.unlike("bytes of an image")),
         }
     }
 
@@ -302,7 +302,7 @@ impl<'a> BlockBuilder<'a> {
         if shape.first() == Some(&0) {
             return Err(Fault::expected(self.what(), format!("1 to {} samples", self.allowed.rows), 0));
         }
-        if self.pictures {
+        if self.images {
             shape.truncate(1);
             shape.extend(self.port.sample.iter().flatten());
         }
@@ -313,7 +313,7 @@ impl<'a> BlockBuilder<'a> {
     pub fn block_or_sample(mut self) -> FaultResult<Block> {
         let known: Vec<usize> = self.dims.iter().map_while(|size| *size).collect();
         let is_single = match known.split_first() {
-            _ if self.pictures => known.is_empty(),
+            _ if self.images => known.is_empty(),
             None => true,
             Some((_, sample)) => self.port.accepted(sample).is_none() && self.port.accepted(&known).is_some(),
         };
@@ -332,12 +332,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pictures_are_not_decoded_for_nobody() {
+    fn images_are_not_decoded_for_nobody() {
         let port = Port {
             name: "x".into(),
             kind: ValueKind::Float,
             sample: vec![Some(1), Some(1), Some(1)],
-            picture: Some(ReadImage::new((1, 1, 1))),
+            image: Some(ReadImage::new((1, 1, 1))),
         };
         let dot = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0\0\0\0\0\x04\0\0\0\
             \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x33\x33\x33\0";

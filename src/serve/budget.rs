@@ -89,7 +89,7 @@ impl Drop for Share {
     }
 }
 
-/// The pixels of all pictures of one request.
+/// The pixels of all images of one request.
 const MOST_PIXELS_AT_ONCE: u64 = 4 * MOST_PIXELS;
 
 /// The limits of one request, and what it holds until the last copy of this is gone.
@@ -134,11 +134,11 @@ impl RequestLimits {
         Ok(())
     }
 
-    /// Takes the pixels of a picture that is about to be decoded.
+    /// Takes the pixels of an image that is about to be decoded.
     pub fn take_pixels(&self, pixels: u64) -> Result<(), String> {
         let before = self.pixels.fetch_add(pixels.min(MOST_PIXELS_AT_ONCE + 1), Ordering::Relaxed);
         if before.saturating_add(pixels) > MOST_PIXELS_AT_ONCE {
-            return Err(format!("expected pictures of up to {MOST_PIXELS_AT_ONCE} pixels together, received more"));
+            return Err(format!("expected images of up to {MOST_PIXELS_AT_ONCE} pixels together, received more"));
         }
         Ok(())
     }

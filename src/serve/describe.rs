@@ -1,4 +1,4 @@
-//! Descriptions: models, network pictures, metrics, the OpenAPI document.
+//! Descriptions: models, network diagrams, metrics, the OpenAPI document.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ pub(super) async fn models(State(shared): State<Arc<Shared>>) -> Response {
     json_response(crate::text::escaped_json(&json!({ "models": models }).to_string()))
 }
 
-/// `/models/NAME`, and the network's picture.
+/// `/models/NAME`, and the network's diagram.
 pub(super) async fn model(State(shared): State<Arc<Shared>>, Address(address): Address) -> Response {
     one(&shared, &address).unwrap_or_else(Fault::into_response)
 }

@@ -1,4 +1,4 @@
-//! `POST /predict/NAME`: a picture, rows, a text or numbers as they are, and the answer of `brasa predict --json`.
+//! `POST /predict/NAME`: an image, rows, a text or numbers as they are, and the answer of `brasa predict --json`.
 
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ pub(super) fn decode(
     };
     if body.is_empty() {
         let expected = match signature.subject {
-            Subject::Picture => "a picture (PNG, JPEG, BMP, GIF or WebP) or numbers in JSON",
+            Subject::Image => "an image (PNG, JPEG, BMP, GIF or WebP) or numbers in JSON",
             Subject::Table => "rows as CSV or JSON",
             Subject::Text => "a text, or texts in JSON",
             Subject::Numbers => "numbers in JSON",
@@ -103,8 +103,8 @@ pub(super) fn decode(
         return Err(Fault::expected("the body", expected, "nothing"));
     }
     let is_text = kind.starts_with("text/") || kind == "application/json";
-    if kind.starts_with("image/") || (!is_text && is_picture(body)) {
-        return picture(body, signature, allowed);
+    if kind.starts_with("image/") || (!is_text && is_image(body)) {
+        return image(body, signature, allowed);
     }
     if signature.subject == Subject::Table || (kind == "text/csv" && signature.subject == Subject::Numbers) {
         let (names, block) = if is_json && !is_nested(body) {
@@ -127,7 +127,7 @@ pub(super) fn decode(
         _ if is_json => bare(body, signature, allowed),
         _ => {
             let expected = match signature.subject {
-                Subject::Picture => "a picture (PNG, JPEG, BMP, GIF or WebP) or JSON",
+                Subject::Image => "an image (PNG, JPEG, BMP, GIF or WebP) or JSON",
                 _ => "JSON",
             };
             Err(Fault::expected("the body", expected, "something else"))
@@ -148,10 +148,10 @@ fn is_nested(body: &[u8]) -> bool {
     (0..3).all(|_| begin.next() == Some(&b'['))
 }
 
-fn picture(body: &[u8], signature: &Signature, allowed: &RequestLimits) -> FaultResult<(Vec<String>, Vec<Block>)> {
+fn image(body: &[u8], signature: &Signature, allowed: &RequestLimits) -> FaultResult<(Vec<String>, Vec<Block>)> {
     let [port] = &signature.inputs[..] else {
         let names = Signature::names(&signature.inputs);
-        return Err(Fault::expected("the body", format!("JSON with the inputs {names}"), "a picture"));
+        return Err(Fault::expected("the body", format!("JSON with the inputs {names}"), "an image"));
     };
     let mut taken = BlockBuilder::new(port, allowed);
     let added = taken.bytes(1, body.to_vec()).and_then(|()| taken.rows(1));
@@ -159,8 +159,8 @@ fn picture(body: &[u8], signature: &Signature, allowed: &RequestLimits) -> Fault
     Ok((vec!["picture".into()], vec![taken.block()?]))
 }
 
-/// Recognises picture files by their magic bytes.
-fn is_picture(body: &[u8]) -> bool {
+/// Recognises image files by their magic bytes.
+fn is_image(body: &[u8]) -> bool {
     let webp = body.starts_with(b"RIFF") && body.get(8..12) == Some(b"WEBP");
     let bitmap = body.starts_with(b"BM") && body.get(6..10) == Some(&[0; 4]);
     let starts: [&[u8]; 3] = [b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8"];
@@ -216,9 +216,9 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_told_by_their_first_bytes() {
-        assert!(is_picture(b"\x89PNG\r\n\x1a\n...") && is_picture(b"RIFF....WEBPVP8 "));
-        assert!(!is_picture(b"BMI,age\n") && !is_picture(b"") && !is_picture(b"RIFF"));
+    fn images_are_told_by_their_first_bytes() {
+        assert!(is_image(b"\x89PNG\r\n\x1a\n...") && is_image(b"RIFF....WEBPVP8 "));
+        assert!(!is_image(b"BMI,age\n") && !is_image(b"") && !is_image(b"RIFF"));
         assert!(is_nested(b" [\n[ [1") && !is_nested(b"[[1,2]]") && !is_nested(b"["));
     }
 }

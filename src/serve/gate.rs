@@ -415,8 +415,8 @@ impl Work<'_> {
         let Self { shared, served, known, allowed } = self;
         let begun = Instant::now();
         allowed.share.take(body.len().saturating_mul(PARSED))?;
-        let takes_pictures = served.signature.inputs.iter().any(|input| input.picture.is_some());
-        let is_short = body.len() <= SMALL && !(takes_pictures && may_hold_a_picture(&body));
+        let takes_images = served.signature.inputs.iter().any(|input| input.image.is_some());
+        let is_short = body.len() <= SMALL && !(takes_images && may_hold_an_image(&body));
         let (carried, blocks) = if is_short {
             decode(&body, &headers, &served.signature, &allowed)?
         } else {
@@ -453,9 +453,9 @@ impl Work<'_> {
     }
 }
 
-/// Whether a body may hold a picture, of which a few bytes can be millions of pixels: any that is not JSON, and JSON with
+/// Whether a body may hold an image, of which a few bytes can be millions of pixels: any that is not JSON, and JSON with
 /// `b64` or `BYTES` in it, or with an escape, which may hide one of them.
-fn may_hold_a_picture(body: &[u8]) -> bool {
+fn may_hold_an_image(body: &[u8]) -> bool {
     let holds = |word: &[u8]| body.windows(word.len()).any(|bytes| bytes == word);
     !matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
         || [&b"b64"[..], b"BYTES", b"\\u"].into_iter().any(holds)
@@ -616,19 +616,19 @@ mod tests {
     }
 
     #[test]
-    fn a_short_body_is_decoded_elsewhere_if_it_may_be_a_picture() {
+    fn a_short_body_is_decoded_elsewhere_if_it_may_be_an_image() {
         for numbers in [&br#"{"instances": [[0.5, 1]]}"#[..], b" [1, 2, 3]", br#"{"id": "a\nb", "inputs": []}"#] {
-            assert!(!may_hold_a_picture(numbers));
+            assert!(!may_hold_an_image(numbers));
         }
-        let pictures = [
+        let images = [
             &b"\x89PNG"[..],
             br#"{"instances": [{"b64": "iVBO"}]}"#,
             br#"{"instances": [{"\u0062\u0036\u0034": "iVBO"}]}"#,
             br#"{"inputs": [{"datatype": "BYTES"}]}"#,
             b"",
         ];
-        for body in pictures {
-            assert!(may_hold_a_picture(body));
+        for body in images {
+            assert!(may_hold_an_image(body));
         }
     }
 

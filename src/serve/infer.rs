@@ -580,7 +580,7 @@ fn block(
             RawValues::Flat(flat) if port.kind == ValueKind::Float => {
                 let bytes = flat.texts.iter().map(|text| from_base64(text));
                 let bytes = bytes.collect::<Option<Vec<_>>>();
-                bytes.ok_or_else(|| Fault::expected(what(), "pictures in base64", "other texts"))?
+                bytes.ok_or_else(|| Fault::expected(what(), "images in base64", "other texts"))?
             }
             RawValues::Flat(flat) => flat.texts.into_iter().map(String::into_bytes).collect(),
             RawValues::Bytes(bytes) => with_lengths(bytes, &what)?,
@@ -632,7 +632,7 @@ fn block(
     Block::new(port, shape, values)
 }
 
-/// Texts or pictures, one after another.
+/// Texts or images, one after another.
 fn of_bytes(port: &Port, shape: &[usize], texts: Vec<Vec<u8>>, allowed: &RequestLimits) -> FaultResult<Block> {
     if port.kind == ValueKind::Text {
         let texts = texts.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>();
@@ -642,11 +642,7 @@ fn of_bytes(port: &Port, shape: &[usize], texts: Vec<Vec<u8>>, allowed: &Request
     }
     if !matches!(shape, [_] | [_, 1]) {
         let received = shape_text(shape);
-        return Err(Fault::expected(
-            format!("input `{}`", port.name),
-            "shape (None) or (None, 1) of pictures",
-            received,
-        ));
+        return Err(Fault::expected(format!("input `{}`", port.name), "shape (None) or (None, 1) of images", received));
     }
     let mut taken = BlockBuilder::new(port, allowed);
     let rows = texts.len();

@@ -370,7 +370,7 @@ pub(super) fn tensorflow(
 }
 
 /// Samples without more around them: the values of the only input, of one sample or of several; an object with the
-/// inputs' names; or, where a single text or picture is wanted, that.
+/// inputs' names; or, where a single text or image is wanted, that.
 pub(super) fn bare(body: &[u8], signature: &Signature, allowed: &RequestLimits) -> FaultResult<Vec<Block>> {
     let mut inputs = Inputs::new(signature, allowed);
     inputs.taken = inputs.taken.into_iter().map(BlockBuilder::or_sample).collect();

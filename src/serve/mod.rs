@@ -15,7 +15,7 @@
 //! | | |
 //! | --- | --- |
 //! | `GET /` | a page on which the models can be tried |
-//! | `POST /predict/NAME` | a picture, rows of a table (CSV or JSON), a text, or numbers in JSON; the answer is that of `brasa predict --json` |
+//! | `POST /predict/NAME` | an image, rows of a table (CSV or JSON), a text, or numbers in JSON; the answer is that of `brasa predict --json` |
 //! | `GET /v1/models/NAME`, `…/metadata`, `POST …:predict` | TensorFlow Serving's REST |
 //! | `/v2`, `/v2/health/live`, `/v2/health/ready`, `/v2/models/NAME`, `…/ready`, `POST …/infer` | the Open Inference Protocol, with binary tensors |
 //! | `GET /models`, `/models/NAME`, `/models/NAME/network.svg` | what the models are |

@@ -95,7 +95,7 @@ pub(super) fn document(shared: &Shared) -> Json {
         "/predict/{name}",
         post(
             "predict",
-            "The answer for a picture, rows, a text or numbers",
+            "The answer for an image, rows, a text or numbers",
             &[&name, &top],
             any,
             ok("An answer for each input.", answers),

@@ -48,8 +48,8 @@ pub(super) struct Port {
     pub kind: ValueKind,
     /// The sizes of one sample.
     pub sample: Vec<Option<usize>>,
-    /// How pictures become samples, where they can.
-    pub picture: Option<ReadImage>,
+    /// How images become samples, where they can.
+    pub image: Option<ReadImage>,
 }
 
 impl Port {
@@ -81,7 +81,7 @@ impl Port {
 /// The kind of input, which decides how the page asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
-    Picture,
+    Image,
     Table,
     Text,
     Numbers,
@@ -105,7 +105,7 @@ pub(super) struct Signature {
     pub about: Json,
 }
 
-/// The most pixels of a picture in a request: 16 megapixels.
+/// The most pixels of an image in a request: 16 megapixels.
 pub(super) const MOST_PIXELS: u64 = 16 << 20;
 
 impl Signature {
@@ -141,25 +141,25 @@ impl Signature {
                 _ => None,
             };
             let limits = Limits { pixels: MOST_PIXELS, ..Limits::default() };
-            let picture = sides.map(|sides| {
+            let image = sides.map(|sides| {
                 let range = if single { model.pixel_range() } else { info.pixels.unwrap_or_default() };
                 ReadImage::new(sides).pixels(range).limits(&limits)
             });
-            Port { name, kind, sample: shape.sample().to_vec(), picture }
+            Port { name, kind, sample: shape.sample().to_vec(), image }
         };
         let inputs: Vec<Port> = names.into_iter().zip(&inputs).enumerate().map(port).collect();
         let output = |(name, shape): (String, &Shape)| {
             let sample = shape.sample().to_vec();
-            Port { name, kind: ValueKind::Float, sample, picture: None }
+            Port { name, kind: ValueKind::Float, sample, image: None }
         };
         let outputs: Vec<Port> = numbered(model.output_keys()).into_iter().zip(&outputs).map(output).collect();
         let subject = match &inputs[..] {
             [input] if input.kind == ValueKind::Text => Subject::Text,
             [input] if info.table.is_some() && matches!(input.sample.len(), 1 | 2) => Subject::Table,
-            [Port { picture: Some(_), sample, .. }] => match sample[..] {
-                [Some(height), Some(width), _] if height > 3 && width > 3 => Subject::Picture,
-                // Rows of numbers have such a shape too: a picture is one of equal sides.
-                [Some(height), Some(width)] if height == width && height > 7 => Subject::Picture,
+            [Port { image: Some(_), sample, .. }] => match sample[..] {
+                [Some(height), Some(width), _] if height > 3 && width > 3 => Subject::Image,
+                // Rows of numbers have such a shape too: an image is one of equal sides.
+                [Some(height), Some(width)] if height == width && height > 7 => Subject::Image,
                 _ => Subject::Numbers,
             },
             _ => Subject::Numbers,
@@ -178,12 +178,12 @@ impl Signature {
             table.columns.iter().map(column).collect()
         });
         let ports = |ports: &[Port]| -> Json {
-            let port = |port: &Port| json!({ "name": port.name, "datatype": port.kind.datatype(), "shape": port.shape_json(), "pictures": port.picture.is_some() });
+            let port = |port: &Port| json!({ "name": port.name, "datatype": port.kind.datatype(), "shape": port.shape_json(), "pictures": port.image.is_some() });
             ports.iter().map(port).collect()
         };
         let about = json!({
             "subject": match subject {
-                Subject::Picture => "picture",
+                Subject::Image => "picture",
                 Subject::Table => "table",
                 Subject::Text => "text",
                 Subject::Numbers => "numbers",
@@ -193,7 +193,7 @@ impl Signature {
             "meaning": meaning,
             "class_names": info.class_names,
             "dataset": info.dataset,
-            "pixels": (subject == Subject::Picture).then(|| model.pixel_range().name()),
+            "pixels": (subject == Subject::Image).then(|| model.pixel_range().name()),
             "columns": columns,
             "steps": info.table.as_ref().and_then(|table| table.window).map(|window| window.span()),
             "parameters": model.count_params()?,
@@ -242,12 +242,12 @@ mod tests {
             name: "x".into(),
             kind: ValueKind::Float,
             sample: sample.to_vec(),
-            picture: None,
+            image: None,
         };
-        let picture = port(&[Some(28), Some(28), Some(1)]);
-        assert_eq!(picture.accepted(&[28, 28]), Some(vec![28, 28, 1]));
-        assert_eq!(picture.accepted(&[28, 28, 1]), Some(vec![28, 28, 1]));
-        assert_eq!((picture.accepted(&[28]), picture.accepted(&[28, 28, 1, 1])), (None, None));
+        let image = port(&[Some(28), Some(28), Some(1)]);
+        assert_eq!(image.accepted(&[28, 28]), Some(vec![28, 28, 1]));
+        assert_eq!(image.accepted(&[28, 28, 1]), Some(vec![28, 28, 1]));
+        assert_eq!((image.accepted(&[28]), image.accepted(&[28, 28, 1, 1])), (None, None));
         assert_eq!(port(&[Some(1)]).accepted(&[]), Some(vec![1]));
         assert_eq!(port(&[None]).accepted(&[7]), Some(vec![7]));
         assert_eq!(port(&[None]).accepted(&[]), None);

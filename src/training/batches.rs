@@ -322,7 +322,7 @@ fn load<B, T>(
 }
 
 /// The next item, if any. A thread of the rayon pool that has waited for a moment runs other jobs of the pool: these
-/// can be the loader's own, such as decoding pictures. Not earlier, as it can also pick up an unrelated job, which this
+/// can be the loader's own, such as decoding images. Not earlier, as it can also pick up an unrelated job, which this
 /// call then has to wait for.
 fn next<T>(receiver: &Receiver<T>) -> Option<T> {
     loop {

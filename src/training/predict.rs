@@ -125,9 +125,8 @@ impl Model {
     /// As [`predict`](Self::predict).
     pub fn predict_with(&self, x: impl IntoSamples, predict: Predict<'_>) -> Result<ArrayD<f32>> {
         let x = x.into_samples()?;
-        self.prediction_sizes(&x, predict.batch_size, x.len())?;
         let mut values = Vec::new();
-        let sizes = self.predict_each(&x, predict, |sizes, outputs| {
+        let sizes = self.predicted_each(&x, predict, x.len(), |sizes, outputs| {
             if values.is_empty() {
                 let count = sizes.iter().fold(1, |count: usize, size| count.saturating_mul(*size));
                 check_room("the outputs", count)?;
@@ -192,16 +191,28 @@ impl Model {
         predict: Predict<'_>,
         each: impl FnMut(&[usize], &[f32]) -> Result<()>,
     ) -> Result<Vec<usize>> {
-        together(predict.peers.clone(), || self.predicted_each(x, predict, each))
+        self.predicted_each(x, predict, 0, each)
     }
 
+    /// As [`predict_each`](Self::predict_each), for a caller that keeps the outputs of `kept` samples.
     fn predicted_each(
         &self,
         x: &dyn Rows,
         predict: Predict<'_>,
+        kept: usize,
+        each: impl FnMut(&[usize], &[f32]) -> Result<()>,
+    ) -> Result<Vec<usize>> {
+        together(predict.peers.clone(), || self.predicted_by_rank(x, predict, kept, each))
+    }
+
+    fn predicted_by_rank(
+        &self,
+        x: &dyn Rows,
+        predict: Predict<'_>,
+        kept: usize,
         mut each: impl FnMut(&[usize], &[f32]) -> Result<()>,
     ) -> Result<Vec<usize>> {
-        let (sample, output, batch_size) = self.prediction_sizes(x, predict.batch_size, 0)?;
+        let (sample, output, batch_size) = self.prediction_sizes(x, predict.batch_size, kept)?;
         let is_first = predict.peers.as_ref().is_none_or(|peers| peers.rank() == 0);
         let mut turns = None;
         if let Some(peers) = predict.peers.as_deref() {

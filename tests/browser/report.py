@@ -3,7 +3,7 @@
     python -m venv venv && venv/bin/pip install playwright
     venv/bin/python tests/browser/report.py /usr/bin/chromium runs/mine/report.html screenshots
 
-Checks that nothing is fetched, nothing stands out at the side, every picture is drawn and text stands out from its
+Checks that nothing is fetched, nothing stands out at the side, every image is drawn and text stands out from its
 ground, and keeps a screenshot of each.
 """
 

@@ -1,4 +1,4 @@
-"""Tries the page of `brasa serve` in headless Chromium: digits drawn with the mouse, a picture dropped, forms, keys.
+"""Tries the page of `brasa serve` in headless Chromium: digits drawn with the mouse, an image dropped, forms, keys.
 
     python3 tests/browser/serve.py CHROMIUM BRASA DIGITS.keras SCREENSHOTS
 
@@ -44,13 +44,13 @@ STROKES = {
 
 
 def png(side, light):
-    """A grey picture of a dark or a light bar."""
+    """A grey image of a dark or a light bar."""
     from PIL import Image, ImageDraw
 
-    picture = Image.new("L", (side, side), 255 if light else 0)
-    ImageDraw.Draw(picture).line((side / 2, side * 0.2, side / 2, side * 0.8), fill=0 if light else 255, width=side // 10)
+    image = Image.new("L", (side, side), 255 if light else 0)
+    ImageDraw.Draw(image).line((side / 2, side * 0.2, side / 2, side * 0.8), fill=0 if light else 255, width=side // 10)
     out = io.BytesIO()
-    picture.save(out, "PNG")
+    image.save(out, "PNG")
     return out.getvalue()
 
 
@@ -217,8 +217,8 @@ def main():
     print("the page holds")
 
 
-def drop(page, picture):
-    """Drops a picture, as from a folder."""
+def drop(page, image):
+    """Drops an image, as from a folder."""
     page.evaluate(
         """(text) => {
             const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
@@ -226,7 +226,7 @@ def drop(page, picture):
             data.items.add(new File([bytes], "one.png", { type: "image/png" }));
             document.getElementById("draw").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true }));
         }""",
-        base64.b64encode(picture).decode(),
+        base64.b64encode(image).decode(),
     )
 
 

@@ -8,7 +8,7 @@ use brasa::datasets::load_npy;
 use brasa::prelude::*;
 use serde_json::Value as Json;
 
-use crate::support::{Place, SIDE, Said, picture, png};
+use crate::support::{Place, SIDE, Said, image, png};
 
 /// A recipe that learns within a second which third of an image is light.
 const RECIPE: &str = r#"
@@ -41,7 +41,7 @@ seed = 1
 pub fn thirds() -> Place {
     let place = Place::with("thirds.toml", RECIPE);
     let labels: Vec<f32> = (0..120).map(|index| (index * 7 % 3) as f32).collect();
-    pictures(&place, "xy.npz", &labels);
+    images(&place, "xy.npz", &labels);
     place
 }
 
@@ -53,8 +53,8 @@ fn trained() -> Place {
 }
 
 /// Writes images with these labels.
-fn pictures(place: &Place, name: &str, labels: &[f32]) {
-    let x: Vec<f32> = labels.iter().flat_map(|label| picture(*label as usize)).collect();
+fn images(place: &Place, name: &str, labels: &[f32]) {
+    let x: Vec<f32> = labels.iter().flat_map(|label| image(*label as usize)).collect();
     place.npz(name, &[("x", &[labels.len(), SIDE, SIDE, 1], &x), ("y", &[labels.len()], labels)]);
 }
 
@@ -432,7 +432,7 @@ fn mistakes_in_a_recipe_have_line_and_column() {
 #[test]
 fn failures_have_one_clear_message_and_leave_no_run_behind() {
     let place = trained();
-    pictures(&place, "labels.npz", &[0.0, 1.0, 7.0, 2.0]);
+    images(&place, "labels.npz", &[0.0, 1.0, 7.0, 2.0]);
     place.write("text.keras", "this is no model");
     let cases = [
         ("train none.toml --out new", "`none.toml`"),

@@ -29,8 +29,8 @@ fn each_recipe_gives_the_same_bits_again() {
     }
 }
 
-const PICTURES: &str = r#"
-data = { dataset = "image_folder", path = "pictures" }
+const IMAGES: &str = r#"
+data = { dataset = "image_folder", path = "images" }
 layers = [
     { class_name = "Conv2D", filters = 64, kernel_size = [3, 3], padding = "same", input_shape = [9, 9, 1] },
     { class_name = "Conv2D", filters = 64, kernel_size = [3, 3], padding = "same" },
@@ -45,15 +45,15 @@ fit = { epochs = 2, batch_size = 32, seed = 1 }
 /// there are processors, and the number of threads takes effect however it is given.
 #[test]
 fn images_are_read_by_the_training_threads() {
-    let place = Place::with("pictures.toml", PICTURES);
+    let place = Place::with("images.toml", IMAGES);
     for third in 0..3 {
-        fs::create_dir_all(place.at(&format!("pictures/{third}"))).unwrap();
-        (0..64).for_each(|number| png(&place, &format!("pictures/{third}/{number}.png"), third));
+        fs::create_dir_all(place.at(&format!("images/{third}"))).unwrap();
+        (0..64).for_each(|number| png(&place, &format!("images/{third}/{number}.png"), third));
     }
     for threads in ["1", "2", "5"] {
         let (asked, named) = (format!("asked{threads}"), format!("named{threads}"));
-        place.done(&format!("train pictures.toml --quiet --out {asked} --threads {threads}"));
-        let mut command = place.command(&format!("train pictures.toml --quiet --out {named}"));
+        place.done(&format!("train images.toml --quiet --out {asked} --threads {threads}"));
+        let mut command = place.command(&format!("train images.toml --quiet --out {named}"));
         let output = command.env("RAYON_NUM_THREADS", threads).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         assert!(result(&place.at(&asked)) == result(&place.at(&named)), "{threads} threads");

@@ -70,7 +70,7 @@ fn images_of_three_shapes() {
     assert_eq!(check["class_names"], json!(["circle", "cross", "stripes"]));
 
     let said = place.done("train images.toml --out run --json");
-    assert!(said.stderr.contains("found 72 pictures of 3 classes in `data/train`; one file"), "{}", said.stderr);
+    assert!(said.stderr.contains("found 72 images of 3 classes in `data/train`; one file"), "{}", said.stderr);
     assert!(number(&said.json()["evaluation"]["metrics"]["accuracy"]) > 0.9, "{}", said.stdout);
     let config = place.read("run/config.toml");
     assert!(config.contains("class_names = [\"circle\", \"cross\", \"stripes\"]"), "{config}");
@@ -97,7 +97,7 @@ fn images_of_three_shapes() {
     assert!(error.code == Some(1) && error.stderr.contains("unknown class") && error.stderr.contains("`dots`"));
 
     // A folder, a glob pattern, standard input, and a file that is not an image.
-    place.write("broken.png", "no picture");
+    place.write("broken.png", "no image");
     let said =
         place.run("predict run/model.keras data/val/cross broken.png some/dots/[0-3].png --top 1 --format jsonl");
     assert_eq!(said.code, Some(1));
@@ -108,15 +108,15 @@ fn images_of_three_shapes() {
     assert!(named(&lines[..6], "cross") >= 5 && named(&lines[7..], "stripes") >= 3, "{}", said.stdout);
     assert!(lines[6]["error"].as_str().unwrap().contains("broken.png"), "{}", lines[6]);
     let mut command = place.command("predict run - --json");
-    let picture = std::fs::File::open(place.at("data/val/circle/1.png")).unwrap();
-    let said = Said::by(command.stdin(Stdio::from(picture))).done().json();
+    let image = std::fs::File::open(place.at("data/val/circle/1.png")).unwrap();
+    let said = Said::by(command.stdin(Stdio::from(image))).done().json();
     assert_eq!((&said[0]["input"], &said[0]["classes"][0]["name"]), (&json!("-"), &json!("circle")));
     place.done("predict run data/val/circle --output answers.csv");
     assert!(place.read("answers.csv").lines().skip(1).filter(|line| line.contains(",0,circle,")).count() >= 5);
     assert!(place.fails("predict run data/val/circle --output answers.xlsx").contains("`.csv`"));
 
     // Broken images are rejected before training, or skipped.
-    place.write("data/train/cross/3.png", "no picture");
+    place.write("data/train/cross/3.png", "no image");
     let error = place.fails("train images.toml --out other --epochs 1 --quiet");
     assert!(error.contains("data/train/cross/3.png") && error.contains("skip_broken"), "{error}");
     assert!(!place.at("other").exists());
@@ -432,7 +432,7 @@ fn options_about_what_is_not_there_are_refused() {
     for data in ["t.csv", "t.npz"] {
         for option in ["--pixels 0..255", "--skip-broken"] {
             let error = place.fails(&format!("evaluate classes.keras --data {data} {option}"));
-            assert!(error.contains(&option[..8]) && error.contains("pictures"), "{error}");
+            assert!(error.contains(&option[..8]) && error.contains("images"), "{error}");
         }
         place.done(&format!("evaluate classes.keras --data {data} --class-names no,yes"));
     }

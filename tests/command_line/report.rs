@@ -4,7 +4,7 @@ use std::fs;
 
 use base64::Engine;
 
-use crate::support::{Place, SIDE, picture};
+use crate::support::{Place, SIDE, image};
 
 /// A recipe that learns within a second which third of an image is light.
 const RECIPE: &str = r#"
@@ -43,7 +43,7 @@ seed = 1
 fn thirds() -> Place {
     let place = Place::with("thirds.toml", RECIPE);
     let labels: Vec<usize> = (0..120).map(|index| index * 7 % 3).collect();
-    let pictures = |labels: &[usize]| -> Vec<f32> { labels.iter().flat_map(|label| picture(*label)).collect() };
+    let images = |labels: &[usize]| -> Vec<f32> { labels.iter().flat_map(|label| image(*label)).collect() };
     let told = |labels: &[usize]| -> Vec<f32> { labels.iter().map(|label| *label as f32).collect() };
     // Two of the thirty test samples have a wrong label, so that there are mistakes to show.
     let mut wrong = labels[..30].to_vec();
@@ -51,9 +51,9 @@ fn thirds() -> Place {
         wrong[index] = (wrong[index] + 1) % 3;
     }
     let arrays: [(&str, &[usize], &[f32]); 4] = [
-        ("x_train", &[120, SIDE, SIDE, 1], &pictures(&labels)),
+        ("x_train", &[120, SIDE, SIDE, 1], &images(&labels)),
         ("y_train", &[120], &told(&labels)),
-        ("x_test", &[30, SIDE, SIDE, 1], &pictures(&labels[..30])),
+        ("x_test", &[30, SIDE, SIDE, 1], &images(&labels[..30])),
         ("y_test", &[30], &told(&wrong)),
     ];
     place.npz("xy.npz", &arrays);

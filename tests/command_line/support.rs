@@ -16,13 +16,13 @@ use zip::write::SimpleFileOptions;
 pub const SIDE: usize = 9;
 
 /// An image whose third number `third` is light.
-pub fn picture(third: usize) -> Vec<f32> {
+pub fn image(third: usize) -> Vec<f32> {
     (0..SIDE * SIDE).map(|index| if index / SIDE / 3 == third { 1.0 } else { 0.0 }).collect()
 }
 
 /// Writes that image.
 pub fn png(place: &Place, name: &str, third: usize) {
-    let values = picture(third);
+    let values = image(third);
     let pixel = |x: u32, y: u32| image::Luma([(values[y as usize * SIDE + x as usize] * 255.0) as u8]);
     image::GrayImage::from_fn(SIDE as u32, SIDE as u32, pixel).save(place.at(name)).unwrap();
 }

@@ -65,12 +65,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-fn pictures() -> Vec<Vec<u8>> {
+fn images() -> Vec<Vec<u8>> {
     use image::ImageFormat::{Bmp, Gif, Jpeg, Png, WebP};
-    let picture = image::RgbImage::from_fn(9, 7, |x, y| image::Rgb([x as u8 * 20, y as u8 * 30, 7]));
+    let image = image::RgbImage::from_fn(9, 7, |x, y| image::Rgb([x as u8 * 20, y as u8 * 30, 7]));
     let encode = |format| {
         let mut bytes = std::io::Cursor::new(Vec::new());
-        picture.write_to(&mut bytes, format).unwrap();
+        image.write_to(&mut bytes, format).unwrap();
         bytes.into_inner()
     };
     [Png, Jpeg, Bmp, Gif, WebP].map(encode).into()
@@ -98,7 +98,7 @@ fn seeds(reader: &str) -> Vec<Vec<u8>> {
         "parquet" => ["people", "people_v2", "people_plain", "people_delta"]
             .map(|name| fixture(&format!("data/{name}.parquet")))
             .into(),
-        "image" => pictures(),
+        "image" => images(),
         "recipe" => ["mnist_cnn", "mnist_mlp", "smoke"]
             .map(|name| std::fs::read(format!("configs/{name}.toml")).unwrap())
             .into(),

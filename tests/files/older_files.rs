@@ -217,7 +217,7 @@ fn cudnn_layers_are_read_as_the_others() {
 #[test]
 fn keras_1_is_read_or_refused_by_version() {
     for file in
-        ["keras_1_dense.h5", "keras_1_words.h5", "keras_1_pictures_tf.h5", "keras_1_pictures_th.h5", "keras_1_steps.h5"]
+        ["keras_1_dense.h5", "keras_1_words.h5", "keras_1_images_tf.h5", "keras_1_images_th.h5", "keras_1_steps.h5"]
     {
         computes(file);
     }

@@ -10,7 +10,7 @@ use crate::support::*;
 
 const JSON: &[(&str, &str)] = &[("Content-Type", "application/json")];
 
-/// A black picture as WebP, without loss: few bytes, whatever its sides.
+/// A black image as WebP, without loss: few bytes, whatever its sides.
 fn plain_webp(side: u64) -> Vec<u8> {
     // The sides, opaque, version 0; no transforms, no cache, one group of codes, each of them of a single symbol.
     let codes = (0..5).fold(0u64, |bits, code| bits | (1 << (3 + 4 * code)));
@@ -21,14 +21,14 @@ fn plain_webp(side: u64) -> Vec<u8> {
 }
 
 #[test]
-fn pictures_are_decoded_where_they_hold_up_nobody() {
+fn images_are_decoded_where_they_hold_up_nobody() {
     let server = Running::with(Options::default(), |server| server.add("digits", 1, digits()).unwrap());
     let bytes = plain_webp(1024);
     assert!(bytes.len() < 100, "{}", bytes.len());
     // As many as there are threads that accept and answer, and more.
     let mut asking: Vec<Client> = (0..6).map(|_| server.client()).collect();
     asking.iter_mut().for_each(|client| client.send("POST", "/predict/digits", &[], &bytes));
-    // With one of them on each of those threads, health would be answered after the first of the pictures.
+    // With one of them on each of those threads, health would be answered after the first of the images.
     let mut answered = 0;
     while server.count(r#"brasa_requests_total{route="/predict",model="digits",status="200"}"#) < 1.0 {
         answered += 1;
@@ -141,15 +141,15 @@ fn sizes_of_nothing_are_no_sizes() {
     let server = Running::with(Options::default(), |server| {
         let mut model = Sequential::new();
         model.add(Conv2D::new(2, 3).padding(Padding::Same).input_shape((None, None, 3))).unwrap();
-        server.add("pictures", 1, model.into()).unwrap();
+        server.add("images", 1, model.into()).unwrap();
     });
     for shape in ["[1, 0, 5, 3]", "[1, 1000000000000, 0, 3]", "[0, 5, 5, 3]"] {
         let body =
             format!(r#"{{"inputs": [{{"name": "input_layer", "shape": {shape}, "datatype": "FP32", "data": []}}]}}"#);
-        let wrong = server.post("/v2/models/pictures/infer", body).wrong(400);
+        let wrong = server.post("/v2/models/images/infer", body).wrong(400);
         assert!(wrong.contains("input `input_layer`"), "{wrong}");
     }
-    server.post("/v1/models/pictures:predict", r#"{"instances": [[[]]]}"#).wrong(400);
+    server.post("/v1/models/images:predict", r#"{"instances": [[[]]]}"#).wrong(400);
 }
 
 #[test]

@@ -116,8 +116,8 @@ fn one_that_fails_spoils_no_other() {
 #[test]
 fn many_clients_at_once_get_what_each_alone_gets() {
     let server = Running::all();
-    let picture = |seed: u32| png(28, move |x, y| (x * seed + y * 3) as u8);
-    let alone: Vec<_> = (0..16).map(|seed| server.post("/predict/digits?top=10", picture(seed)).good()).collect();
+    let image = |seed: u32| png(28, move |x, y| (x * seed + y * 3) as u8);
+    let alone: Vec<_> = (0..16).map(|seed| server.post("/predict/digits?top=10", image(seed)).good()).collect();
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let (server, alone) = (&server, &alone);
@@ -125,7 +125,7 @@ fn many_clients_at_once_get_what_each_alone_gets() {
                 let mut client = server.client();
                 for step in 0..40 {
                     let seed = (thread * 5 + step) % 16;
-                    let answer = client.ask("POST", "/predict/digits?top=10", &[], &picture(seed)).good();
+                    let answer = client.ask("POST", "/predict/digits?top=10", &[], &image(seed)).good();
                     let (own, alone) = (&answer[0]["classes"], &alone[seed as usize][0]["classes"]);
                     let share = |json: &serde_json::Value, class: u64| {
                         let list = json.as_array().unwrap();

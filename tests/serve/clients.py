@@ -175,10 +175,10 @@ def schemathesis(server, seconds):
 def main():
     brasa = sys.argv[1]
     seconds = int(sys.argv[2]) if len(sys.argv) > 2 else 60
-    pictures, arrays = fixture("01_reference_cnn")
+    images, arrays = fixture("01_reference_cnn")
     rows, row_arrays = fixture("02_mlp_sgd")
     words = os.path.join(FIXTURES, "text", "text_classifier.keras")
-    with Server(brasa, "--model", f"cnn={pictures}", "--model", f"mlp={rows}", "--model", f"text={words}") as server:
+    with Server(brasa, "--model", f"cnn={images}", "--model", f"mlp={rows}", "--model", f"text={words}") as server:
         for name, own in (("cnn", arrays), ("mlp", row_arrays)):
             triton(server, name, own)
             tensorflow(server, name, own)

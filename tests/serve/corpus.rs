@@ -16,8 +16,8 @@ fn seeds() -> Vec<Seed> {
     let texts =
         r#"{"inputs":[{"name":"input_layer","shape":[2,1],"datatype":"BYTES","parameters":{"binary_data_size":14}}]}"#;
     let words = [texts.as_bytes(), b"\x03\0\0\0red\x03\0\0\0abc"].concat();
-    let picture = base64::engine::general_purpose::STANDARD.encode(png(9, |x, y| (x * y) as u8));
-    let picture = format!(r#"{{"instances":[{{"b64":"{picture}"}}]}}"#);
+    let image = base64::engine::general_purpose::STANDARD.encode(png(9, |x, y| (x * y) as u8));
+    let image = format!(r#"{{"instances":[{{"b64":"{image}"}}]}}"#);
     vec![
         ("/v1/models/both:predict", vec![], br#"{"instances":[{"a":[1,2],"b":[3,4]},{"a":[5,6],"b":[7,8]}]}"#.to_vec()),
         (
@@ -26,7 +26,7 @@ fn seeds() -> Vec<Seed> {
             br#"{"signature_name":"serving_default","inputs":{"a":[[1,2]],"b":[[3,4]]}}"#.to_vec(),
         ),
         ("/v1/models/words:predict", vec![], br#"{"instances":[["red"],[{"b64":"cmVk"}]]}"#.to_vec()),
-        ("/v1/models/digits:predict", vec![], picture.into_bytes()),
+        ("/v1/models/digits:predict", vec![], image.into_bytes()),
         ("/v2/models/both/infer", vec![("Inference-Header-Content-Length", binary.len().to_string())], bytes),
         ("/v2/models/words/infer", vec![("Inference-Header-Content-Length", texts.len().to_string())], words),
         (

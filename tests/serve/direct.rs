@@ -7,7 +7,7 @@ use crate::support::*;
 const CSV: &[(&str, &str)] = &[("Content-Type", "text/csv")];
 
 #[test]
-fn a_picture_is_a_class_with_a_name() {
+fn an_image_is_a_class_with_a_name() {
     let server = Running::all();
     let bytes = png(40, |x, y| ((x + y) * 3) as u8);
     let numbers = brasa::datasets::decode_image(&bytes, (28, 28, 1)).unwrap();
@@ -23,8 +23,8 @@ fn a_picture_is_a_class_with_a_name() {
     let sum: f64 = all[0]["classes"].as_array().unwrap().iter().map(|one| one["probability"].as_f64().unwrap()).sum();
     assert!((sum - 1.0).abs() < 1e-5 && all[0]["classes"].as_array().unwrap().len() == 10);
     assert!(server.post("/predict/digits?best=1", &bytes).wrong(400).contains("unknown parameter `best`"));
-    assert!(server.post("/predict/digits", &bytes[..90]).wrong(400).contains("picture"));
-    assert!(server.post("/predict/digits", "").wrong(400).contains("expected a picture"));
+    assert!(server.post("/predict/digits", &bytes[..90]).wrong(400).contains("image"));
+    assert!(server.post("/predict/digits", "").wrong(400).contains("expected an image"));
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn texts_and_numbers() {
     assert_eq!(server.ask("POST", "/predict/line", CSV, b"1,2,3\n4,5,6").good()[1]["output"], json!([8.0, 10.0, 12.0]));
     server.post("/predict/line", "hello").wrong(400);
     // A text is what its type says, whatever it begins with.
-    for text in ["GIF87a is a kind of picture", "BM\0\0\0\0\0\0\0\0"] {
+    for text in ["GIF87a is a kind of image", "BM\0\0\0\0\0\0\0\0"] {
         let answer = server.ask("POST", "/predict/words", &[("Content-Type", "text/plain")], text.as_bytes());
         assert_eq!(answer.good()[0]["output"], json!([0.0]));
     }
@@ -101,9 +101,9 @@ fn what_there_is() {
     assert_eq!(digits["parameters"], 7850);
     assert!(digits["summary"].as_str().unwrap().contains("Flatten"));
     assert_eq!(server.get("/models/table").good()["columns"][1]["categories"], json!(["Bonn", "Köln", "Mainz"]));
-    let picture = server.get("/models/digits/network.svg");
-    assert_eq!((picture.status, picture.header("content-type")), (200, Some("image/svg+xml")));
-    assert!(picture.body.starts_with(b"<svg"));
+    let drawing = server.get("/models/digits/network.svg");
+    assert_eq!((drawing.status, drawing.header("content-type")), (200, Some("image/svg+xml")));
+    assert!(drawing.body.starts_with(b"<svg"));
     server.get("/nothing").wrong(404);
     assert_eq!(server.ask("DELETE", "/models", &[], b"").wrong(405), "expected the method GET, received DELETE");
 }

@@ -110,15 +110,15 @@ fn every_datatype_comes_in_binary() {
 }
 
 #[test]
-fn texts_and_pictures_as_bytes() {
+fn texts_and_images_as_bytes() {
     let server = Running::all();
     let texts =
         json!({ "inputs": [{ "name": "input_layer", "shape": [2, 1], "datatype": "BYTES", "data": ["red", "?"] }] });
     let answer = server.post("/v2/models/words/infer", texts.to_string()).good();
     assert_eq!(answer["outputs"][0]["data"], json!([1.0, 0.0]));
-    let picture = png(28, |x, _| (x * 9) as u8);
-    let mut body = u32::try_from(picture.len()).unwrap().to_le_bytes().to_vec();
-    body.extend(&picture);
+    let image = png(28, |x, _| (x * 9) as u8);
+    let mut body = u32::try_from(image.len()).unwrap().to_le_bytes().to_vec();
+    body.extend(&image);
     let header = json!({
         "parameters": { "binary_data_output": true },
         "inputs": [{ "name": "input_layer", "shape": [1], "datatype": "BYTES", "parameters": { "binary_data_size": body.len() } }],

@@ -177,7 +177,7 @@ impl Client {
     }
 }
 
-/// Pictures of digits; its weights are drawn from a seed.
+/// Images of digits; its weights are drawn from a seed.
 pub fn digits() -> Model {
     let mut model = Sequential::new().with_seed(7);
     model.add(Flatten::new().input_shape((28, 28, 1))).unwrap();
@@ -225,11 +225,11 @@ pub fn line(times: f32) -> Model {
     model.into()
 }
 
-/// A grey picture as PNG.
+/// A grey image as PNG.
 pub fn png(side: u32, of: impl Fn(u32, u32) -> u8) -> Vec<u8> {
-    let picture = image::GrayImage::from_fn(side, side, |x, y| image::Luma([of(x, y)]));
+    let image = image::GrayImage::from_fn(side, side, |x, y| image::Luma([of(x, y)]));
     let mut bytes = std::io::Cursor::new(Vec::new());
-    picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
     bytes.into_inner()
 }
 

@@ -64,7 +64,7 @@ fn several_inputs_and_outputs() {
 }
 
 #[test]
-fn pictures_and_texts_in_base64() {
+fn images_and_texts_in_base64() {
     let server = Running::all();
     let bytes = png(28, |x, y| (x * 9) as u8 ^ (y as u8));
     let b64 = base64::engine::general_purpose::STANDARD.encode(&bytes);

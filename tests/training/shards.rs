@@ -217,7 +217,7 @@ fn members_become_inputs_and_targets() -> Result<()> {
     bytes.extend(&tar(&[("folder/._001.bmp", b"x"), ("README", b"y")]));
     let path = folder.path().join("a.tar");
     std::fs::write(&path, &bytes).unwrap();
-    let shards = Shards::open(&path)?.pictures(ReadImage::new((1, 1, 1)).pixels(PixelRange::ZeroTo255));
+    let shards = Shards::open(&path)?.images(ReadImage::new((1, 1, 1)).pixels(PixelRange::ZeroTo255));
     let loaded = shards.clone().inputs(["bmp"]).load()?;
     assert_eq!(
         (loaded.x().shape(), loaded.x().to_vec_f32(), loaded.y().to_vec_f32()),
@@ -233,7 +233,7 @@ fn members_become_inputs_and_targets() -> Result<()> {
     let error = shards.clone().inputs(["bmp"]).class_names(["cat"]).load().unwrap_err().to_string();
     assert!(error.contains("unknown class `1`"), "{error}");
     let error = Shards::open(&path)?.inputs(["bmp"]).load().unwrap_err().to_string();
-    assert!(error.contains("Shards::pictures"), "{error}");
+    assert!(error.contains("Shards::images"), "{error}");
     Ok(())
 }
 

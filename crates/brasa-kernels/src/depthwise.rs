@@ -90,7 +90,8 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
                     None => y.fill(0.0),
                 }
                 layout.framed(&x[(part * images + i) * one..][..one], copies, |frame| {
-                    add_products(frame, &layout.pixels, &layout.cells, w, conv.filters(), y, &layout.results);
+                    let DepthwiseLayout { pixels, cells, results, .. } = &layout;
+                    add_products(frame, pixels, cells, w, conv.filters(), y, (results, 0));
                 });
                 activation.apply(y);
             }
@@ -202,8 +203,8 @@ impl PreparedDepthwise {
         self.conv.operations()
     }
 
-    /// The output for some images, on up to `threads` threads if there are several images and enough work. Every value
-    /// of `y` is written.
+    /// The output for some images, split for up to `threads` threads if there is enough work. Every value of `y` is
+    /// written.
     ///
     /// # Panics
     /// If the input is not whole images, or the output does not match it.
@@ -214,33 +215,78 @@ impl PreparedDepthwise {
         check_len("the output", y.len(), size_of(&[batch, result]));
         let conv = Depthwise { window: WindowGeometry { batch, ..self.conv.window }, ..self.conv };
         let (most, images) = conv.parts();
-        if most.min(threads) <= 1 || batch == 1 {
-            return self.images(x, y);
+        let threads = most.min(threads);
+        if threads <= 1 {
+            x.chunks_exact(one).zip(y.chunks_exact_mut(result)).for_each(|(x, y)| self.band(x, 0, y));
+        } else if batch == 1 && !self.reads_in_place() {
+            // Each band would copy the image to a frame.
+            self.band(x, 0, y);
+        } else if batch == 1 {
+            let band = parallel::part_len_of(self.operations().saturating_mul(4), self.conv.window.output[0], threads);
+            let tasks = y.chunks_mut(band * self.row_len()).enumerate().collect();
+            parallel::each(threads, tasks, |(i, y): (usize, &mut [f32])| self.band(x, i * band, y));
+        } else {
+            let tasks = x.chunks(images * one).zip(y.chunks_mut(images * result)).collect();
+            parallel::each(threads, tasks, |(x, y): (&[f32], &mut [f32])| {
+                x.chunks_exact(one).zip(y.chunks_exact_mut(result)).for_each(|(x, y)| self.band(x, 0, y));
+            });
         }
-        let tasks = x.chunks(images * one).zip(y.chunks_mut(images * result)).collect();
-        parallel::each(most.min(threads), tasks, |(x, y): (&[f32], &mut [f32])| self.images(x, y));
     }
 
-    fn images(&self, x: &[f32], y: &mut [f32]) {
+    /// Whether images are read where they are, and not copied to a frame of zeros.
+    pub fn reads_in_place(&self) -> bool {
+        !self.regions.is_empty() || !self.layout.frame.padded
+    }
+
+    /// Height and width of the output.
+    pub(super) fn output(&self) -> [usize; 2] {
+        self.conv.window.output
+    }
+
+    /// Channels of the output.
+    pub(super) fn filters(&self) -> usize {
+        self.conv.filters()
+    }
+
+    /// Number of values of an image.
+    pub(super) fn input_len(&self) -> usize {
+        self.conv.input_len()
+    }
+
+    /// Number of values of a row of the output.
+    pub(super) fn row_len(&self) -> usize {
+        self.conv.window.output[1] * self.conv.filters()
+    }
+
+    /// Whole rows `y` of the output of an image, from row `first` on.
+    pub(super) fn band(&self, x: &[f32], first: usize, y: &mut [f32]) {
         let Self { conv, layout, weights, regions, bias, activation } = self;
-        let images = x.chunks_exact(conv.input_len()).zip(y.chunks_exact_mut(conv.output_len()));
-        scratch::with_zeros(if regions.is_empty() { layout.copies_len() } else { 0 }, |copies| {
-            for (x, y) in images {
-                match bias {
-                    Some(bias) => y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias)),
-                    None => y.fill(0.0),
-                }
-                for Region { pixels, cells, weights, results } in regions {
-                    add_products(x, pixels, cells, weights, conv.filters(), y, results);
-                }
-                if regions.is_empty() {
-                    layout.framed(x, copies, |frame| {
-                        add_products(frame, &layout.pixels, &layout.cells, weights, conv.filters(), y, &layout.results);
-                    });
-                }
-                activation.apply(y);
-            }
-        });
+        match bias {
+            Some(bias) => y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias)),
+            None => y.fill(0.0),
+        }
+        let base = first * self.row_len();
+        let end = base + y.len();
+        // Offsets of results ascend.
+        let of_band = |results: &[u32]| {
+            let before = |end: usize| results.partition_point(|at| (*at as usize) < end);
+            before(base)..before(end)
+        };
+        for Region { pixels, cells, weights, results } in regions {
+            let band = of_band(results);
+            let results = (&results[band.clone()], base);
+            add_products(x, &pixels[band], cells, weights, conv.filters(), y, results);
+        }
+        if regions.is_empty() {
+            let band = of_band(&layout.results);
+            scratch::with_zeros(layout.copies_len(), |copies| {
+                layout.framed(x, copies, |frame| {
+                    let (pixels, results) = (&layout.pixels[band.clone()], (&layout.results[band], base));
+                    add_products(frame, pixels, &layout.cells, weights, conv.filters(), y, results);
+                });
+            });
+        }
+        activation.apply(y);
     }
 }
 
@@ -291,7 +337,9 @@ pub fn backward(
             scratch::with_zeros(layout.copies_len(), |copies| {
                 for (i, dy) in dy.chunks_exact(result).enumerate() {
                     layout.framed(&x[(part * images + i) * one..][..one], copies, |frame| {
-                        add_products(frame, &layout.cells, &layout.pixels, dy, conv.filters(), dw, &layout.sums);
+                        // The weights take the place of the output: a product of each cell with all pixels.
+                        let (cells, pixels, sums) = (&layout.cells, &layout.pixels, (&layout.sums[..], 0));
+                        add_products(frame, cells, pixels, dy, conv.filters(), dw, sums);
                     });
                     if let Some(dx) = &mut dx {
                         layout.input_gradient(dy, w, &mut dx[i * one..][..one]);
@@ -383,14 +431,26 @@ impl DepthwiseLayout {
 /// Channels of a block, which a tile processes side by side.
 const LANES: usize = 16;
 
-/// `y[results[i] + c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with contiguous rows of `channels` values in `b`.
-fn add_products(x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32], results: &[u32]) {
+/// `y[results[i] - base + c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with contiguous rows of `channels` values in `b`.
+fn add_products(
+    x: &[f32],
+    rows: &[u32],
+    steps: &[u32],
+    b: &[f32],
+    channels: usize,
+    y: &mut [f32],
+    (results, base): (&[u32], usize),
+) {
+    if rows.is_empty() {
+        return;
+    }
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
     let ends = |at: usize, len: usize| at.checked_add(channels).is_some_and(|end| end <= len);
     assert!(last(rows).checked_add(last(steps)).is_some_and(|at| ends(at, x.len())), "the input is too short");
     assert!(steps.len().checked_mul(channels).is_some_and(|len| len <= b.len()), "the right matrix is too short");
-    assert!(rows.len() == results.len() && ends(last(results), y.len()), "the result is too short");
-    products(x, rows, steps, b, channels, y, results);
+    assert!(results.iter().all(|result| *result as usize >= base), "a result lies before the first");
+    assert!(rows.len() == results.len() && ends(last(results) - base, y.len()), "the result is too short");
+    products(x, rows, steps, b, channels, y, results, base);
 }
 
 /// The microkernel: a tile of `H` rows and `LANES` channels from `c` on.
@@ -407,6 +467,7 @@ unsafe fn tile<I: super::simd::Isa, const H: usize>(
     channels: usize,
     y: &mut [f32],
     results: &[u32],
+    base: usize,
     c: usize,
 ) {
     let mut sums = [[0.0f32; LANES]; H];
@@ -429,7 +490,7 @@ unsafe fn tile<I: super::simd::Isa, const H: usize>(
         }
     }
     for m in 0..H {
-        let y = &mut y[results[m] as usize + c..][..LANES];
+        let y = &mut y[results[m] as usize - base + c..][..LANES];
         for j in 0..LANES {
             y[j] += sums[m][j];
         }
@@ -438,7 +499,7 @@ unsafe fn tile<I: super::simd::Isa, const H: usize>(
 
 simd! {
     fn products<I>(
-        x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32], results: &[u32],
+        x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32], results: &[u32], base: usize,
     ) {
         const HEIGHT: usize = 6;
         let whole = channels / LANES * LANES;
@@ -447,18 +508,19 @@ simd! {
                 // SAFETY: `add_products` has checked all offsets, and these lanes are whole.
                 unsafe {
                     match rows.len() {
-                        6 => tile::<I, 6>(x, rows, steps, b, channels, y, results, c),
-                        5 => tile::<I, 5>(x, rows, steps, b, channels, y, results, c),
-                        4 => tile::<I, 4>(x, rows, steps, b, channels, y, results, c),
-                        3 => tile::<I, 3>(x, rows, steps, b, channels, y, results, c),
-                        2 => tile::<I, 2>(x, rows, steps, b, channels, y, results, c),
-                        _ => tile::<I, 1>(x, rows, steps, b, channels, y, results, c),
+                        6 => tile::<I, 6>(x, rows, steps, b, channels, y, results, base, c),
+                        5 => tile::<I, 5>(x, rows, steps, b, channels, y, results, base, c),
+                        4 => tile::<I, 4>(x, rows, steps, b, channels, y, results, base, c),
+                        3 => tile::<I, 3>(x, rows, steps, b, channels, y, results, base, c),
+                        2 => tile::<I, 2>(x, rows, steps, b, channels, y, results, base, c),
+                        _ => tile::<I, 1>(x, rows, steps, b, channels, y, results, base, c),
                     }
                 }
             }
             if whole < channels {
                 for (row, result) in rows.iter().zip(results) {
-                    let y = &mut y[*result as usize + whole..*result as usize + channels];
+                    let result = *result as usize - base;
+                    let y = &mut y[result + whole..result + channels];
                     for (k, step) in steps.iter().enumerate() {
                         let x = &x[(*row + *step) as usize + whole..][..y.len()];
                         let b = &b[k * channels + whole..][..y.len()];
@@ -578,6 +640,27 @@ mod tests {
                 let mut alone = vec![7.5; result];
                 prepared.forward(&x[one..2 * one], 1, &mut alone);
                 assert_eq!(alone, y[result..2 * result]);
+            }
+        });
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
+    fn one_image_shared_by_threads_has_the_same_bits() {
+        at_every_level(|_| {
+            for (pad, stride, multiplier) in [(0, 1, 1), (1, 1, 1), (1, 2, 1), (0, 1, 2), (1, 1, 2)] {
+                let mut window = WindowGeometry::valid(1, [61, 40], [3, 3], [stride; 2]);
+                window.pad = [pad; 2];
+                window.output = window.input.map(|side| (side + 2 * pad - 3) / stride + 1);
+                let conv = Depthwise { window, channels: 40, multiplier };
+                let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
+                let bias = values(conv.filters(), 3);
+                let prepared =
+                    PreparedDepthwise::new(&conv, &w, Some(&bias), Activation::Relu).expect("offsets that fit");
+                let [mut alone, mut shared] = [0; 2].map(|_| vec![7.5; conv.output_len()]);
+                prepared.forward(&x, 1, &mut alone);
+                prepared.forward(&x, 4, &mut shared);
+                assert_eq!(alone, shared, "{conv:?}");
             }
         });
     }

@@ -7,7 +7,7 @@
 //! | Module | Operations |
 //! | --- | --- |
 //! | [`conv2d`] | convolution with bias and activation, also in 1-D, dilated, grouped; fused with max pooling |
-//! | [`depthwise`] | depthwise convolution |
+//! | [`depthwise`], [`separable`] | depthwise convolution, alone and before a pointwise one |
 //! | [`dense`] | fully connected layer |
 //! | [`pool`], [`average_pool`] | maximum, average and global average pooling |
 //! | [`activation`], [`softmax`] | elementwise activations; softmax, alone and with cross-entropy |
@@ -27,7 +27,7 @@
 //! [`peak`] measures the machine's peak rate.
 //!
 //! For prediction with fixed weights there are prepared forms ([`dense::Packed`], [`conv2d::PreparedConv`],
-//! [`depthwise::PreparedDepthwise`], [`batch_norm::PreparedNormalization`], [`rnn::PreparedLstm`],
+//! [`depthwise::PreparedDepthwise`], [`separable::PreparedSeparable`], [`batch_norm::PreparedNormalization`], [`rnn::PreparedLstm`],
 //! [`rnn::PreparedGru`]): weights are packed and tables made once. On a single thread they allocate nothing once the
 //! thread's workspace exists (64 MiB are kept), and the result of a row, an image or a sequence has the same bits in any
 //! batch, on any number of threads.
@@ -61,6 +61,7 @@ pub mod pool;
 pub mod random;
 pub mod rnn;
 mod scratch;
+pub mod separable;
 pub mod simd;
 pub mod softmax;
 mod team;

@@ -4,7 +4,6 @@
 //! is cut into parts whose number depends only on the sizes and the number of threads, never on timing, and
 //! partial results are combined in order: the same call gives the same bits every time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
@@ -13,9 +12,9 @@ use super::simd::simd;
 use super::team;
 pub use super::team::give_helpers;
 
-/// Floating-point operations below which a call stays on its own thread: with AVX-512 they take 12 µs. With 1,000,000, a
-/// network whose layers take 6 µs was slower on two threads than on one.
-const WORTH_SHARING: usize = 2_000_000;
+/// Floating-point operations below which a call stays on its own thread: with AVX-512 they take 6 µs, and sharing them
+/// one or two.
+const WORTH_SHARING: usize = 1_000_000;
 /// Values that a pass over memory must touch before it is shared.
 const LONG_PASS: usize = 1 << 15;
 
@@ -36,6 +35,13 @@ pub fn part_len(items: usize, threads: usize) -> usize {
     items.div_ceil(parts).max(1)
 }
 
+/// As [`part_len`], with fewer parts where they would have little to do: as many as threads at least. For results that do
+/// not depend on where they are cut.
+pub fn part_len_of(operations: usize, items: usize, threads: usize) -> usize {
+    let parts = if threads <= 1 { 1 } else { (operations / WORTH_SHARING).clamp(threads, 4 * threads) };
+    items.div_ceil(parts).max(1)
+}
+
 /// Calls `work` once for each task, on several threads if `threads` says so, and returns the results in the order of
 /// the tasks.
 pub fn each<T: Send, R: Send>(threads: usize, tasks: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
@@ -48,23 +54,28 @@ pub fn each<T: Send, R: Send>(threads: usize, tasks: Vec<T>, work: impl Fn(T) ->
     }
 }
 
-/// As [`each`], on this thread and helpers: each takes the next task when it has done one.
+/// As [`each`], on this thread and helpers. A thread begins with the same share of the tasks in every call, as what it
+/// reads may be in its cache from the call before, and goes on with what others have not begun.
 fn each_with_helpers<T: Send, R: Send>(threads: usize, tasks: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
     enum Slot<T, R> {
         Task(T),
         Taken,
         Done(R),
     }
-    // No lock is held while `work` runs, and none is waited for: a slot has one user at a time.
+    // No lock is held while `work` runs.
     fn lock<V>(slot: &Mutex<V>) -> MutexGuard<'_, V> {
         slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
     let slots: Vec<Mutex<Slot<T, R>>> = tasks.into_iter().map(|task| Mutex::new(Slot::Task(task))).collect();
-    let next = AtomicUsize::new(0);
-    team::together(threads.min(slots.len()) - 1, &|| {
-        while let Some(slot) = slots.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let taken = std::mem::replace(&mut *lock(slot), Slot::Taken);
-            if let Slot::Task(task) = taken {
+    let threads = threads.min(slots.len());
+    team::together(threads - 1, &|thread| {
+        let (others, own) = slots.split_at(thread % threads * slots.len() / threads);
+        for slot in own.iter().chain(others) {
+            let mut taken = lock(slot);
+            if matches!(*taken, Slot::Task(_))
+                && let Slot::Task(task) = std::mem::replace(&mut *taken, Slot::Taken)
+            {
+                drop(taken);
                 let done = work(task);
                 *lock(slot) = Slot::Done(done);
             }

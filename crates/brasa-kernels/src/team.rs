@@ -61,7 +61,7 @@ struct Slot {
     /// The number of the work, whether it is open, the helpers in it.
     state: AtomicUsize,
     /// Written by the caller while closed and without helpers; read by helpers that have entered.
-    work: UnsafeCell<Option<&'static (dyn Fn() + Sync)>>,
+    work: UnsafeCell<Option<&'static (dyn Fn(usize) + Sync)>>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
@@ -78,8 +78,8 @@ impl Slot {
         }
     }
 
-    /// Runs the slot's work if it is open and its number is not `seen`; returns whether it has.
-    fn help(&self, seen: &mut usize) -> bool {
+    /// Runs the slot's work as thread `number` if it is open and not the work `seen`; returns whether it has.
+    fn help(&self, number: usize, seen: &mut usize) -> bool {
         let state = self.state.load(Ordering::Relaxed);
         if state & OPEN == 0 || state / NEXT == *seen {
             return false;
@@ -91,7 +91,7 @@ impl Slot {
         // SAFETY: the caller wrote it before it opened the slot, and waits for this helper before it writes again or
         // returns.
         if let Some(work) = unsafe { *self.work.get() }
-            && let Err(panic) = catch_unwind(AssertUnwindSafe(work))
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(number)))
         {
             *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
         }
@@ -135,20 +135,21 @@ impl Drop for Taken<'_> {
 }
 
 /// Calls `work` on this thread and, at the same time, on up to `helpers` other threads, each at most once.
-/// Returns when all calls have ended; helpers that were too late do not call. A panic of any call is passed on.
-pub fn together(helpers: usize, work: &(dyn Fn() + Sync)) {
+/// Returns when all calls have ended; helpers that were too late do not call. A call gets the number of its thread: 0 for
+/// this one, the same from 1 on for the same helper every time. A panic of any call is passed on.
+pub fn together(helpers: usize, work: &(dyn Fn(usize) + Sync)) {
     let is_free = |slot: &&Slot| !slot.taken.load(Ordering::Relaxed) && !slot.taken.swap(true, Ordering::Acquire);
-    let Some(slot) = SLOT.iter().find(is_free) else { return work() };
+    let Some(slot) = SLOT.iter().find(is_free) else { return work(0) };
     let taken = Taken(slot);
     // SAFETY: the slot is closed and no helper is in it, as it was not taken. Only helpers use the longer lifetime, and
     // `taken` waits for them before `work` ends, by a panic too.
     unsafe {
-        *slot.work.get() = Some(std::mem::transmute::<&(dyn Fn() + Sync), &'static (dyn Fn() + Sync)>(work));
+        *slot.work.get() = Some(std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(work));
     }
     let number = slot.state.load(Ordering::Relaxed) / NEXT;
     slot.state.store(number.wrapping_add(1).wrapping_mul(NEXT) | OPEN, Ordering::Release);
     ask_for(helpers.min(HELPERS));
-    work();
+    work(0);
     taken.close();
     if let Some(panic) = taken.take_panic() {
         drop(taken);
@@ -158,14 +159,14 @@ pub fn together(helpers: usize, work: &(dyn Fn() + Sync)) {
 
 /// Wakes the first `wanted` helpers, those that sleep; starts them where there are none yet.
 fn ask_for(wanted: usize) {
-    for helper in HELPER.iter().take(wanted) {
+    for (index, helper) in HELPER.iter().enumerate().take(wanted) {
         // (A load of what seldom changes is cheaper than an exchange.)
         if helper.is_awake.load(Ordering::Relaxed) || helper.is_awake.swap(true, Ordering::AcqRel) {
             continue;
         }
         match helper.thread.get() {
             Some(thread) => thread.unpark(),
-            None => helper.start(),
+            None => helper.start(index + 1),
         }
     }
 }
@@ -183,15 +184,15 @@ impl Helper {
     }
 
     /// Where the system refuses another thread, it counts as awake, and callers compute without it.
-    fn start(&'static self) {
-        let _ = thread::Builder::new().name("brasa-helper".into()).spawn(|| self.run());
+    fn start(&'static self, number: usize) {
+        let _ = thread::Builder::new().name("brasa-helper".into()).spawn(move || self.run(number));
     }
 
-    fn run(&self) {
+    fn run(&self, number: usize) {
         let _ = self.thread.set(thread::current());
         let mut seen = [0; SLOTS];
         loop {
-            help(&mut seen);
+            help(number, &mut seen);
             self.is_awake.store(false, Ordering::Release);
             while !self.is_awake.load(Ordering::Acquire) {
                 thread::park();
@@ -200,12 +201,12 @@ impl Helper {
     }
 }
 
-/// Helps until there has been no work for a while; `seen` has the number of the last work of each slot.
-fn help(seen: &mut [usize; SLOTS]) {
+/// Helps as thread `number` until there has been no work for a while; `seen` has the number of the last work of each slot.
+fn help(number: usize, seen: &mut [usize; SLOTS]) {
     let mut idle = Instant::now();
     while idle.elapsed() < PATIENCE {
         for _ in 0..LOOKS {
-            let has_helped = SLOT.iter().zip(&mut *seen).any(|(slot, seen)| slot.help(seen));
+            let has_helped = SLOT.iter().zip(&mut *seen).any(|(slot, seen)| slot.help(number, seen));
             if has_helped {
                 idle = Instant::now();
             } else {
@@ -224,7 +225,7 @@ mod tests {
     /// Adds `1..=count` by work that is called on several threads.
     fn sum(count: usize) -> usize {
         let (next, total) = (AtomicUsize::new(1), AtomicUsize::new(0));
-        together(3, &|| {
+        together(3, &|_| {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number > count {
@@ -260,7 +261,7 @@ mod tests {
     fn a_call_within_a_call_ends() {
         let total = AtomicUsize::new(0);
         let is_first = AtomicBool::new(true);
-        together(2, &|| {
+        together(2, &|_| {
             if is_first.swap(false, Ordering::Relaxed) {
                 total.fetch_add(sum(100), Ordering::Relaxed);
             }
@@ -274,7 +275,7 @@ mod tests {
         for on_caller in [true, false] {
             let is_helped = AtomicBool::new(false);
             let result = catch_unwind(AssertUnwindSafe(|| {
-                together(1, &|| {
+                together(1, &|_| {
                     if (thread::current().id() == caller) == on_caller {
                         is_helped.store(true, Ordering::Release);
                         panic!("a part that fails");

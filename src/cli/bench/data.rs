@@ -41,13 +41,12 @@ pub fn read(path: &Path, batch_size: usize) -> Result<Dataset> {
 /// As [`made_up`].
 pub fn count(model: &Model, batch_size: usize) -> Result<usize> {
     let shape = input_shape(model)?;
-    let bytes = product(&shape).max(1).saturating_mul(if is_picture(&shape) { 1 } else { 4 });
+    let bytes = product(&shape).max(1).saturating_mul(if is_image(&shape) { 1 } else { 4 });
     let batches = (MOST_BYTES / bytes).min(MOST_SAMPLES) / batch_size.max(1);
     Ok(batches.max(1).saturating_mul(batch_size))
 }
 
-/// Random samples, the same each time: pictures of bytes, or numbers from 0 to below 1; for an embedding, valid
-/// indices.
+/// Random samples, the same each time: images of bytes, or numbers from 0 to below 1; for an embedding, valid indices.
 ///
 /// # Errors
 /// [`Error::State`] for a model without input shape, [`Error::Shape`] for one with unknown sizes, [`Error::Memory`] for
@@ -68,7 +67,7 @@ pub fn made_up(model: &Model, samples: usize, targets: TargetForm) -> Result<Dat
     check_room(&format!("making up {samples} samples of shape {shape:?}"), made)?;
     let x = if let Some(numbers) = numbers_known(model)? {
         Samples::new(sizes, (0..values).map(|_| random.random_range(0..numbers)).collect::<Vec<i32>>())?
-    } else if is_picture(&shape) {
+    } else if is_image(&shape) {
         let mut bytes = vec![0_u8; values];
         random.fill(&mut bytes[..]);
         Samples::new(sizes, bytes)?.divided_by(255.0)?
@@ -109,7 +108,7 @@ fn input_shape(model: &Model) -> Result<Vec<usize>> {
     model.input_shape()?.known_sample()
 }
 
-fn is_picture(shape: &[usize]) -> bool {
+fn is_image(shape: &[usize]) -> bool {
     matches!(shape, [_, _, 1 | 3 | 4])
 }
 
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn pictures_are_bytes_and_classes_are_labels_or_rows() {
+    fn images_are_bytes_and_classes_are_labels_or_rows() {
         let model = model([Flatten::new().input_shape((4, 4, 3)).into(), Dense::new(5).activation("softmax").into()]);
         let data = made_up(&model, 200, TargetForm::Labels).unwrap();
         assert_eq!((data.x().shape(), data.x().dtype()), (&[200, 4, 4, 3][..], "uint8"));

@@ -29,7 +29,7 @@ pub(super) struct Decoder {
     pub inputs: Vec<String>,
     pub targets: Vec<String>,
     pub class_names: Vec<String>,
-    pub pictures: Option<ReadImage>,
+    pub images: Option<ReadImage>,
     /// The names and shapes of the first sample.
     pub layout: OnceLock<String>,
 }
@@ -57,9 +57,9 @@ impl Decoder {
         is_target || is_in(&self.inputs) || (self.inputs.is_empty() && is_input(member))
     }
 
-    /// Whether a sample has members that are read as pictures.
+    /// Whether a sample has members that are read as images.
     #[cfg(feature = "recipes")]
-    pub fn has_pictures(&self, sample: &Raw) -> bool {
+    pub fn has_images(&self, sample: &Raw) -> bool {
         let Content::Members(_, members) = &sample.content else { return false };
         members.iter().any(|(name, _)| EXTENSIONS.contains(&format_of(name)))
     }
@@ -111,7 +111,7 @@ impl Decoder {
                 let others = members.iter().map(|(name, _)| name.as_str());
                 let others: Vec<&str> = others.filter(|name| is_input(name) && !targets.contains(name)).collect();
                 if others.len() != 1 {
-                    let expected = "expected one member to be the input (a picture, `.npy` or `.txt`), or the names of \
+                    let expected = "expected one member to be the input (an image, `.npy` or `.txt`), or the names of \
                                     the inputs";
                     return Err(broken(format!("{expected}; it has {}", listed())));
                 }
@@ -163,15 +163,15 @@ impl Member<'_> {
             "txt" | "text" => self.class(self.text()?),
             format if CLASSES.contains(&format) => self.class(self.text()?),
             format if EXTENSIONS.contains(&format) => {
-                let Some(read) = &self.decoder.pictures else {
-                    let expected = "how pictures are read (`Shards::pictures`), as there are some in the archive";
-                    return Err(Error::argument("pictures", expected, "nothing"));
+                let Some(read) = &self.decoder.images else {
+                    let expected = "how images are read (`Shards::images`), as there are some in the archive";
+                    return Err(Error::argument("images", expected, "nothing"));
                 };
                 let (height, width, channels) = read.shape();
                 Samples::new([1, height, width, channels], read.bytes(name(), self.bytes)?)
             }
             _ => {
-                let supported = "pictures, `.npy`, `.txt`, `.json`, `.cls`";
+                let supported = "images, `.npy`, `.txt`, `.json`, `.cls`";
                 Err(Error::unsupported(format!("{} of `{}`", self.place, self.file), supported))
             }
         }

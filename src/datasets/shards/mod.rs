@@ -69,10 +69,10 @@ const TOGETHER: usize = 1024;
 ///
 /// # Archives
 /// The key of a member is its name up to the first dot after the folder, so `train/000.jpg` and `train/000.cls` are one
-/// sample. Pictures need [`pictures`](Self::pictures); `.npy` is an array; `.txt` a text, and as a target a class; `.json`
-/// a number, a list of numbers or, with a key as in `json:label`, the value of that key; `.cls` (also `.cls2`, `.class`,
+/// sample. Images need [`images`](Self::images); `.npy` is an array; `.txt` a text, and as a target a class; `.json` a
+/// number, a list of numbers or, with a key as in `json:label`, the value of that key; `.cls` (also `.cls2`, `.class`,
 /// `.index`, `.inx`, `.id`) a number, or the name of one of the [`class_names`](Self::class_names). Unless they are named,
-/// the target is `cls` or else `y.npy`, and the input is the other member that is a picture, `.npy` or `.txt`.
+/// the target is `cls` or else `y.npy`, and the input is the other member that is an image, `.npy` or `.txt`.
 ///
 /// Files are untrusted: members are never written anywhere, links are refused, a sample has up to 256 MiB, and an archive
 /// without the mark of its end is cut off, which is an error.
@@ -212,7 +212,7 @@ impl Shards {
     /// let shards = Shards::open("train-{000..127}.tar")?
     ///     .inputs(["jpg"])
     ///     .targets(["json:label"])
-    ///     .pictures(ReadImage::new((64, 64, 3)));
+    ///     .images(ReadImage::new((64, 64, 3)));
     /// # Ok::<(), brasa::Error>(())
     /// ```
     #[must_use]
@@ -238,10 +238,10 @@ impl Shards {
         self
     }
 
-    /// How pictures in archives become numbers.
+    /// How images in archives become numbers.
     #[must_use]
-    pub fn pictures(mut self, read: ReadImage) -> Self {
-        self.decoder.pictures = Some(read);
+    pub fn images(mut self, read: ReadImage) -> Self {
+        self.decoder.images = Some(read);
         self
     }
 
@@ -274,18 +274,18 @@ impl Shards {
         Ok(info)
     }
 
-    /// Whether inputs or targets are pictures, by the first sample of an archive.
+    /// Whether inputs or targets are images, by the first sample of an archive.
     ///
     /// # Errors
     /// Those of reading it.
     #[cfg(feature = "recipes")]
-    pub(crate) fn has_pictures(&self) -> Result<bool> {
+    pub(crate) fn has_images(&self) -> Result<bool> {
         if !matches!(self.format, Format::Tar | Format::TarGz) {
             return Ok(false);
         }
         let (reader, mut has_some) = (self.reader()?, false);
         let mut look = |sample: Raw| {
-            has_some = reader.decoder.has_pictures(&sample);
+            has_some = reader.decoder.has_images(&sample);
             ControlFlow::Break(())
         };
         let mut sink = Sink::new(0, 1, &mut look);

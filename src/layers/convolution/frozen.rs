@@ -2,7 +2,9 @@
 
 use crate::activations::Activation;
 use crate::kernels::conv2d::{Conv2d, PreparedConv};
-use crate::kernels::depthwise;
+use crate::kernels::dense::Packed;
+use crate::kernels::depthwise::{Depthwise, PreparedDepthwise};
+use crate::kernels::separable::PreparedSeparable;
 use crate::kernels::window::WindowGeometry;
 use crate::layers::core::FrozenDense;
 use crate::layers::{Epilogue, Freezing, Frozen, FrozenStep};
@@ -64,13 +66,39 @@ impl<const N: usize> Freezable<'_, N> {
 
     /// A depthwise convolution, with `multiplier` kernels per channel.
     pub fn depthwise(&self, freezing: &Freezing<'_>, multiplier: usize) -> Option<Frozen> {
+        let prepared = self.prepared_depthwise(freezing, multiplier)?;
+        let (filters, epilogue) = (freezing.input()?.last()?.checked_mul(multiplier)?, Epilogue::of(self.activation)?);
+        Some(FrozenDepthwise { prepared, epilogue, filters }.into())
+    }
+
+    fn prepared_depthwise(&self, freezing: &Freezing<'_>, multiplier: usize) -> Option<PreparedDepthwise> {
         let ([height, width, channels], size, geometry) = self.flat(freezing.input()?)?;
         let window: WindowGeometry = ops::window(1, [height, width], size, &geometry)?;
-        let conv = depthwise::Depthwise { window, channels, multiplier };
-        let epilogue = Epilogue::of(self.activation)?;
+        let conv = Depthwise { window, channels, multiplier };
         let (kernel, bias) = (freezing.weight(self.kernel)?, self.bias(freezing)?);
-        let prepared = depthwise::PreparedDepthwise::new(&conv, &kernel, bias.as_deref(), epilogue.inside())?;
-        Some(FrozenDepthwise { prepared, epilogue, filters: channels.checked_mul(multiplier)? }.into())
+        PreparedDepthwise::new(&conv, &kernel, bias.as_deref(), Epilogue::of(self.activation)?.inside())
+    }
+
+    /// A depthwise convolution without an activation, then a pointwise one with weights `w` for `filters` output
+    /// channels: one step where its kernel takes both, else two.
+    pub fn separable(
+        &self,
+        freezing: &Freezing<'_>,
+        multiplier: usize,
+        (w, bias, filters): (&[f32], Option<&[f32]>, usize),
+        activation: &Activation,
+    ) -> Option<Frozen> {
+        let pixels = freezing.output.iter().rev().skip(1).product::<usize>();
+        let inner = freezing.input()?.last()?.checked_mul(multiplier)?;
+        // (Its offsets are checked here, too.)
+        let pointwise = FrozenDense::step((inner, filters), pixels, w, bias, activation)?;
+        let depthwise = self.prepared_depthwise(freezing, multiplier)?;
+        if !depthwise.reads_in_place() {
+            let first = self.depthwise(freezing, multiplier)?;
+            return Some(first.then(pixels.checked_mul(inner)?, pointwise, pixels.checked_mul(filters)?));
+        }
+        let prepared = PreparedSeparable::new(depthwise, Packed::new((inner, filters), w, bias));
+        Some(FrozenSeparable { prepared, epilogue: Epilogue::of(activation)?, filters }.into())
     }
 }
 
@@ -93,8 +121,26 @@ impl FrozenStep for FrozenConv {
 }
 
 #[derive(Debug)]
+struct FrozenSeparable {
+    prepared: PreparedSeparable,
+    epilogue: Epilogue,
+    filters: usize,
+}
+
+impl FrozenStep for FrozenSeparable {
+    fn operations(&self) -> usize {
+        self.prepared.operations()
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
+        self.prepared.forward(inputs[0], self.epilogue.inside(), threads, output);
+        self.epilogue.outside(self.filters, output);
+    }
+}
+
+#[derive(Debug)]
 struct FrozenDepthwise {
-    prepared: depthwise::PreparedDepthwise,
+    prepared: PreparedDepthwise,
     epilogue: Epilogue,
     filters: usize,
 }

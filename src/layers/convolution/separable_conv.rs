@@ -7,7 +7,6 @@ use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::layers::core::FrozenDense;
 use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Fused, Identity, Layer, WeightSpec};
 use crate::ops::{self, ConvGeometry, Value};
 use crate::regularizers::Regularizer;
@@ -92,13 +91,10 @@ macro_rules! separable_convolution {
                 let geometry = &self.windows().depthwise(&[&[1], input].concat());
                 let (kernel_size, activation) = (self.kernel_size.0, &Activation::Linear);
                 let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: false, activation };
-                let depthwise = conv.depthwise(freezing, self.depth_multiplier)?;
-                let places = freezing.output.iter().rev().skip(1).product::<usize>();
-                let inner = input.last()?.checked_mul(self.depth_multiplier)?;
                 let bias = if self.use_bias { Some(freezing.weight(2)?) } else { None };
-                let (pointwise, sizes) = (freezing.weight(1)?, (inner, self.filters));
-                let pointwise = FrozenDense::step(sizes, places, &pointwise, bias.as_deref(), &self.activation)?;
-                Some(depthwise.then(places.checked_mul(inner)?, pointwise, places.checked_mul(self.filters)?))
+                let pointwise = freezing.weight(1)?;
+                let pointwise = (&*pointwise, bias.as_deref(), self.filters);
+                conv.separable(freezing, self.depth_multiplier, pointwise, &self.activation)
             }
         }
 

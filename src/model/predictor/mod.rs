@@ -64,9 +64,9 @@ use crate::shape::Shape;
 ///   of threads: how a step is computed depends on the sizes of a sample alone. (With another instruction set the last
 ///   bits can differ.)
 /// * **No allocation** in [`run_into`](Self::run_into) for one sample after a first such call, as long as the network
-///   is small enough for one thread; calls never wait for a lock. A larger network, or batch, is split between the
-///   threads of the current rayon pool, and scheduling can allocate.
-/// * The results are those of [`Model::predict`], which runs the same steps.
+///   is small enough for one thread; calls never wait for a lock. A larger network, or batch, is split between
+///   threads, and scheduling can allocate.
+/// * The results are those of [`Model::predict`] without callbacks, which runs the same steps.
 ///
 /// # Memory
 /// The compiled form has its own copy of the weights, packed for the kernels. Working memory comes from a free list of

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Data, DataSet, TableSettings, picture_shape};
+use super::{Data, DataSet, TableSettings, image_shape};
 use crate::datasets::mnist::Mnist;
 use crate::datasets::{
     Csv, DataInfo, Dataset, ImageFolder, NpySource, Part, PixelRange, Ranged, ReadImage, Shards, Source, Table,
@@ -15,15 +15,14 @@ use crate::model::Model;
 /// The samples of shards that are read before training, for their shapes.
 const FIRST: usize = 64;
 
-/// The seed for the order of pictures if none is given.
+/// The seed for the order of images if none is given.
 const SPLIT_SEED: u64 = 0;
 
 /// The purpose of reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reading {
-    /// For training: pictures that cannot be decoded are found before it begins, and the columns of a table are
-    /// analysed.
+    /// For training: images that cannot be decoded are found before it begins, and the columns of a table are analysed.
     ToTrain,
     /// For evaluation: a table is read like the one that the model was trained on.
     AsTrained,
@@ -46,11 +45,11 @@ pub struct Loaded {
     pub notes: Vec<String>,
     /// The names of the training, validation and test samples; empty if they have none.
     pub names: [Vec<String>; 3],
-    /// The number of pictures left out because they cannot be decoded.
+    /// The number of images left out because they cannot be decoded.
     pub broken: usize,
 }
 
-/// Samples with names, such as the files of pictures.
+/// Samples with names, such as the files of images.
 pub struct NamedSource {
     /// The samples.
     pub source: Box<dyn Source>,
@@ -84,11 +83,11 @@ struct DataLoader<'a> {
 }
 
 impl Data {
-    /// Loads the samples that are to be used. The model determines the size of pictures, the classes, and the layout of
+    /// Loads the samples that are to be used. The model determines the size of images, the classes, and the layout of
     /// its table.
     ///
     /// # Errors
-    /// Those of the data set's reader; [`Error::Argument`] for pictures and a model without an input shape of height,
+    /// Those of the data set's reader; [`Error::Argument`] for images and a model without an input shape of height,
     /// width and channels; [`Error::Data`] for classes that are not the model's.
     pub fn load(&self, model: &Model, reading: Reading) -> Result<Loaded> {
         let mut info = model.data_info().clone();
@@ -212,7 +211,7 @@ impl DataLoader<'_> {
         if let Some(table) = table {
             shards = shards.table(Csv::new().like(table));
         }
-        if !shards.has_pictures()? {
+        if !shards.has_images()? {
             return Ok(shards);
         }
         let range = self.data.pixels.unwrap_or_else(|| self.model.pixel_range());
@@ -220,7 +219,7 @@ impl DataLoader<'_> {
             self.notes.push(because(range));
         }
         self.info.pixels = Some(range);
-        Ok(shards.pictures(ReadImage::new(picture_shape(self.model.input_shape().ok())?).pixels(range)))
+        Ok(shards.images(ReadImage::new(image_shape(self.model.input_shape().ok())?).pixels(range)))
     }
 
     fn text_folder(&mut self, path: &Path) -> Result<NamedSource> {
@@ -265,7 +264,7 @@ impl DataLoader<'_> {
         self.check_names()
     }
 
-    /// Pictures stored with values from 0 to 1.
+    /// Images stored with values from 0 to 1.
     fn published(&mut self, (train, test): (Dataset, Dataset)) -> Result<[Option<NamedSource>; 3]> {
         let range = self.data.pixels.unwrap_or_else(|| self.model.pixel_range());
         self.info.pixels = Some(range);
@@ -299,14 +298,14 @@ impl DataLoader<'_> {
 
     fn folder(&mut self, path: &Path, range: PixelRange) -> Result<NamedSource> {
         let shown = path.display();
-        let mut folder = ImageFolder::open(path, picture_shape(self.model.input_shape().ok())?)?.pixels(range);
+        let mut folder = ImageFolder::open(path, image_shape(self.model.input_shape().ok())?)?.pixels(range);
         let left_out = match folder.left_out() {
             0 => String::new(),
-            1 => "; one file that is hidden or no picture was left out".to_owned(),
-            count => format!("; {count} files that are hidden or no pictures were left out"),
+            1 => "; one file that is hidden or no image was left out".to_owned(),
+            count => format!("; {count} files that are hidden or no images were left out"),
         };
-        let (pictures, classes) = (folder.len(), folder.class_names().len());
-        self.notes.push(format!("found {pictures} pictures of {classes} classes in `{shown}`{left_out}"));
+        let (images, classes) = (folder.len(), folder.class_names().len());
+        self.notes.push(format!("found {images} images of {classes} classes in `{shown}`{left_out}"));
         let expected = self.model.output_shape().ok().and_then(|shape| shape.known_sample().ok());
         let expected = match expected.as_deref() {
             Some([outputs]) => self.model.meaning().classes(*outputs),
@@ -334,14 +333,14 @@ impl DataLoader<'_> {
                 self.notes.push(format!("`{}` was left out: {error}", path.display()));
             }
             if broken.len() > MOST_NAMED {
-                self.notes.push(format!("{} more broken pictures were left out", broken.len() - MOST_NAMED));
+                self.notes.push(format!("{} more broken images were left out", broken.len() - MOST_NAMED));
             }
             self.broken += broken.len();
             let paths: Vec<PathBuf> = broken.into_iter().map(|(path, _)| path).collect();
             folder = folder.without(&paths)?;
         }
         let folder = folder.shuffled(self.data.split_seed.unwrap_or(SPLIT_SEED));
-        let names = folder.pictures().iter().map(|(path, _)| path.display().to_string()).collect();
+        let names = folder.images().iter().map(|(path, _)| path.display().to_string()).collect();
         Ok(NamedSource { source: Box::new(folder), names })
     }
 
@@ -446,22 +445,22 @@ fn as_classes(data: Dataset, named: &[String], classes: &[String], path: &Path) 
     Dataset::new(data.x().clone(), targets)
 }
 
-/// The most broken pictures that are listed.
+/// The most broken images that are listed.
 const MOST_NAMED: usize = 10;
 
-/// The error for broken pictures.
+/// The error for broken images.
 fn refused(broken: Vec<(PathBuf, Error)>) -> Error {
     let count = broken.len();
-    let Some((path, first)) = broken.into_iter().next() else { return Error::data("pictures", "pictures", "none") };
+    let Some((path, first)) = broken.into_iter().next() else { return Error::data("images", "images", "none") };
     let what = match count {
         1 => format!("`{}`", path.display()),
-        count => format!("{count} pictures, the first of them `{}`,", path.display()),
+        count => format!("{count} images, the first of them `{}`,", path.display()),
     };
     let reason = match first {
         Error::Broken { reason, .. } => reason.to_string(),
         error => error.to_string(),
     };
-    let expected = "pictures that can be decoded (`skip_broken` leaves others out)";
+    let expected = "images that can be decoded (`skip_broken` leaves others out)";
     Error::data(what, expected, reason)
 }
 
@@ -498,7 +497,7 @@ fn because(range: PixelRange) -> String {
         PixelRange::ZeroTo255 => "as the model begins with a layer that takes bytes",
         _ => "as no layer at the model's start takes bytes",
     };
-    format!("pictures are read as {range}, {why}; `pixels` overrides it")
+    format!("images are read as {range}, {why}; `pixels` overrides it")
 }
 
 fn in_folder(mnist: Mnist, folder: &Option<PathBuf>) -> Mnist {

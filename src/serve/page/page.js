@@ -69,7 +69,7 @@ function show(one) {
   byId("network").removeAttribute("src");
   for (const id of ["bars", "wrong", "plain", "took", "said", "best"]) byId(id).replaceChildren();
   body = null;
-  ({ picture: beginPicture, table: beginTable, text: beginText, numbers: beginNumbers })[one.subject]();
+  ({ picture: beginImage, table: beginTable, text: beginText, numbers: beginNumbers })[one.subject]();
   showCurl();
 }
 
@@ -172,7 +172,7 @@ function say(text) {
   saying = setTimeout(() => { byId("said").textContent = text; }, 600);
 }
 
-/* --- pictures --------------------------------------------------------------------------------------------------- */
+/* --- images ----------------------------------------------------------------------------------------------------- */
 
 const pad = byId("draw");
 const paper = pad.getContext("2d", { willReadFrequently: true });
@@ -183,19 +183,19 @@ let pen = null;
 let cursor = [0.5, 0.5];
 let waiting = false;
 
-const pictureSizes = () => {
+const imageSizes = () => {
   const shape = model.inputs[0].shape;
   return { height: shape[1], width: shape[2], channels: shape[3] ?? 1 };
 };
 
 /** Whether drawings are centred and scaled as MNIST's digits are: those of 28 × 28 and grey. */
 const asDigit = () => {
-  const { height, width, channels } = pictureSizes();
+  const { height, width, channels } = imageSizes();
   return height === 28 && width === 28 && channels === 1;
 };
 
-function beginPicture() {
-  const { height, width, channels } = pictureSizes();
+function beginImage() {
+  const { height, width, channels } = imageSizes();
   const scale = 336 / Math.max(height, width);
   pad.width = Math.round(width * scale);
   pad.height = Math.round(height * scale);
@@ -206,8 +206,8 @@ function beginPicture() {
   seen.style.height = 84 * height / Math.max(width, height) + "px";
   byId("colour-label").hidden = channels === 1;
   byId("picture-hint").textContent = asDigit()
-    ? "Draw with the mouse, a finger or the arrow keys (Space draws, Delete clears), or drop a picture here. Drawings are centred and scaled as those of MNIST are."
-    : "Drop a picture here or open one. One can draw, too, with the mouse, a finger or the arrow keys (Space draws, Delete clears).";
+    ? "Draw with the mouse, a finger or the arrow keys (Space draws, Delete clears), or drop an image here. Drawings are centred and scaled as those of MNIST are."
+    : "Drop an image here or open one. One can draw, too, with the mouse, a finger or the arrow keys (Space draws, Delete clears).";
   clearPad();
 }
 
@@ -363,18 +363,18 @@ const pngOf = (canvas) => new Promise((resolve) => {
   canvas.toBlob((blob) => resolve(blob && { data: blob, type: "image/png" }), "image/png");
 });
 
-async function openPicture(file) {
-  let picture;
+async function openImage(file) {
+  let image;
   try {
-    picture = await createImageBitmap(file);
+    image = await createImageBitmap(file);
   } catch {
-    byId("wrong").textContent = "`" + file.name + "` is no picture that this browser shows.";
+    byId("wrong").textContent = "`" + file.name + "` is no image that this browser shows.";
     return;
   }
   clearPad();
-  dropped = { picture, file };
-  pad.setAttribute("aria-label", "Picture " + file.name);
-  byId("invert-label").hidden = pictureSizes().channels !== 1;
+  dropped = { image, file };
+  pad.setAttribute("aria-label", "Image " + file.name);
+  byId("invert-label").hidden = imageSizes().channels !== 1;
   look();
   // Dark digits on a light ground are no digits of MNIST.
   if (asDigit() && light() > 0.5) {
@@ -383,7 +383,7 @@ async function openPicture(file) {
   }
 }
 
-/** How light the picture is that the network sees, from 0 to 1. */
+/** How light the image is that the network sees, from 0 to 1. */
 function light() {
   const values = sight.getImageData(0, 0, seen.width, seen.height).data;
   let sum = 0;
@@ -393,20 +393,20 @@ function light() {
 
 /** What was dropped becomes what the network sees. */
 function look() {
-  const { picture, file } = dropped;
+  const { image, file } = dropped;
   const invert = byId("invert").checked && !byId("invert-label").hidden;
-  const scale = Math.min(pad.width / picture.width, pad.height / picture.height);
-  const [width, height] = [picture.width * scale, picture.height * scale];
+  const scale = Math.min(pad.width / image.width, pad.height / image.height);
+  const [width, height] = [image.width * scale, image.height * scale];
   paper.filter = invert ? "invert(1)" : "none";
   paper.fillStyle = invert ? "#fff" : "#000";
   paper.fillRect(0, 0, pad.width, pad.height);
-  paper.drawImage(picture, (pad.width - width) / 2, (pad.height - height) / 2, width, height);
+  paper.drawImage(image, (pad.width - width) / 2, (pad.height - height) / 2, width, height);
   paper.filter = "none";
   sight.imageSmoothingQuality = "high";
   sight.filter = invert ? "invert(1)" : "none";
-  sight.drawImage(picture, 0, 0, seen.width, seen.height);
+  sight.drawImage(image, 0, 0, seen.width, seen.height);
   sight.filter = "none";
-  // As it is: the server scales it as `brasa predict` does. Turned pictures exist only here.
+  // As it is: the server scales it as `brasa predict` does. Turned images exist only here.
   const known = ["image/png", "image/jpeg", "image/bmp", "image/gif", "image/webp"].includes(file.type);
   body = invert || !known ? () => pngOf(seen) : async () => ({ data: file, type: file.type });
   body.file = !invert && known ? file.name : null;
@@ -418,13 +418,13 @@ byId("clear").onclick = () => { clearPad(); pad.focus(); };
 byId("save").onclick = async () => {
   const link = document.createElement("a");
   link.href = URL.createObjectURL((await pngOf(seen)).data);
-  link.download = "picture.png";
+  link.download = "image.png";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 };
 byId("invert").onchange = () => dropped && look();
 byId("file").onchange = (event) => {
-  if (event.target.files[0]) openPicture(event.target.files[0]);
+  if (event.target.files[0]) openImage(event.target.files[0]);
   event.target.value = "";
 };
 document.addEventListener("dragover", (event) => {
@@ -435,11 +435,11 @@ document.addEventListener("dragleave", () => pad.classList.remove("over"));
 document.addEventListener("drop", (event) => {
   event.preventDefault();
   pad.classList.remove("over");
-  if (model?.subject === "picture" && event.dataTransfer.files[0]) openPicture(event.dataTransfer.files[0]);
+  if (model?.subject === "picture" && event.dataTransfer.files[0]) openImage(event.dataTransfer.files[0]);
 });
 document.addEventListener("paste", (event) => {
   const file = [...event.clipboardData.files].find((one) => one.type.startsWith("image/"));
-  if (model?.subject === "picture" && file) openPicture(file);
+  if (model?.subject === "picture" && file) openImage(file);
 });
 
 /* --- tables ----------------------------------------------------------------------------------------------------- */
@@ -538,7 +538,7 @@ async function showCurl() {
   if (key) parts.push("-H 'Authorization: Bearer '\"$KEY\"");
   const made = body && model.subject !== "picture" ? await body() : null;
   if (model.subject === "picture") {
-    parts.push("--data-binary @" + quoted(body?.file ?? "picture.png"));
+    parts.push("--data-binary @" + quoted(body?.file ?? "image.png"));
   } else if (made) {
     parts.push("-H " + quoted("Content-Type: " + made.type));
     const text = String(made.data);

@@ -134,6 +134,11 @@ impl Bands {
         }
     }
 
+    /// Bands of about `height` rows of one image.
+    pub fn of_one(rows: usize, height: usize, whole: usize) -> Self {
+        Bands { batch: 1, rows, images: 1, height: height.next_multiple_of(whole) }
+    }
+
     /// Each band with its part of an output that has `row_len` values a row.
     pub fn tasks<'a, T>(&self, output: &'a mut [T], row_len: usize) -> Vec<(Band, &'a mut [T])> {
         let mut tasks = Vec::new();

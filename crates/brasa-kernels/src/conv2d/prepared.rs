@@ -107,7 +107,11 @@ impl PreparedConv {
             return self.band(x, threads, Band { images: 0..1, rows: 0..rows }, y);
         }
         let whole = self.pool.map_or(self.layout.whole_rows(), |pool| whole_rows(&self.layout, &pool));
-        let tasks = Bands::new(batch, rows, threads, whole).tasks(y, row_len);
+        let bands = match batch {
+            1 => Bands::of_one(rows, parallel::part_len_of(self.operations(), rows, threads), whole),
+            batch => Bands::new(batch, rows, threads, whole),
+        };
+        let tasks = bands.tasks(y, row_len);
         parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| self.band(x, 1, band, y));
     }
 

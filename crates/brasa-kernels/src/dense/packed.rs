@@ -47,6 +47,14 @@ impl Packed {
         }
     }
 
+    pub(crate) fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    pub(crate) fn units(&self) -> usize {
+        self.units
+    }
+
     /// Floating-point operations per row.
     pub fn operations(&self) -> usize {
         self.inputs.saturating_mul(self.units).saturating_mul(2)
@@ -84,7 +92,8 @@ impl Packed {
             });
             return;
         }
-        let part = parallel::part_len(rows, threads).max(FEWEST_ROWS.min(rows.div_ceil(threads)));
+        let operations = self.operations().saturating_mul(rows);
+        let part = parallel::part_len_of(operations, rows, threads).max(FEWEST_ROWS.min(rows.div_ceil(threads)));
         let tasks = y.chunks_mut(part * self.units).enumerate().collect();
         parallel::each(threads, tasks, |(i, y): (usize, &mut [f32])| {
             let rows = y.len() / self.units;
