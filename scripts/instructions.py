@@ -6,7 +6,8 @@
 
 A count is that of valgrind's callgrind on one thread, the difference between runs of several steps divided by their
 number, so that start-up and the first step are not in it. It depends on the compiler and on the instruction set that
-valgrind offers (AVX2), and not on how busy the machine is. Needs valgrind.
+valgrind offers (AVX2), and not on how busy the machine is: with another compiler than the one that the counts were
+taken with nothing is compared. Needs valgrind.
 """
 
 import json
@@ -41,9 +42,13 @@ def count(program, network, action, batch, steps):
 
 def main():
     """Counts, compares, and prints a line for each case."""
+    compiler = subprocess.run(["rustc", "--version"], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
+    kept = json.loads(COUNTS.read_text()) if COUNTS.exists() else {"compiler": compiler, "counts": {}}
+    if "--write" not in sys.argv and kept["compiler"] != compiler:
+        print(f"not compared: the counts are those of {kept['compiler']}, this is {compiler}")
+        return
     program = build()
-    before = json.loads(COUNTS.read_text()) if COUNTS.exists() else {}
-    now, worse = {}, []
+    before, now, worse = kept["counts"], {}, []
     for network in NETWORKS:
         for action, batch, steps in CASES:
             name = f"{network} {action} {batch}"
@@ -54,7 +59,7 @@ def main():
             if change > TOLERANCE:
                 worse.append(name)
     if "--write" in sys.argv:
-        COUNTS.write_text(json.dumps(now, indent=2) + "\n")
+        COUNTS.write_text(json.dumps({"compiler": compiler, "counts": now}, indent=2) + "\n")
     elif worse:
         sys.exit(f"more instructions than before: {', '.join(worse)}")
 

@@ -25,7 +25,7 @@ pub(crate) enum Origin {
 /// # Errors
 /// [`Error::Argument`] for another form, [`Error::Unsupported`] for a class of a module that is not Keras's.
 pub(crate) fn object(kind: &'static str, value: Json) -> Result<(String, Config)> {
-    object_of(kind, value, |_| Origin::BuiltIn)
+    object_of(kind, value, |_| Origin::Unknown)
 }
 
 /// As [`object`], of a kind that has a register: a class of any other module than Keras's is taken if it is registered.
@@ -47,8 +47,9 @@ pub(crate) fn object_of(kind: &'static str, value: Json, origin: impl Fn(&str) -
                     "classes of Keras itself, and registered ones whose names are not those of built-in classes",
                 ));
             }
-            // Python's decorator names a class "package>Class"; none of Keras's own has such a name.
-            if let Some(name) = registered.as_ref().and_then(Json::as_str).filter(|name| name.contains('>'))
+            // Only a class that is not Keras's has this name and no module of Keras's: "package>Class" after Python's
+            // decorator, else the class's own.
+            if let Some(name) = registered.as_ref().and_then(Json::as_str)
                 && !module.as_ref().is_some_and(is_of_keras)
                 && origin(&class) == Origin::BuiltIn
             {
@@ -117,6 +118,7 @@ mod tests {
         assert_eq!(read("Scale", Json::Null, json!("Scale")).unwrap(), "Scale");
         assert_eq!(read("Dense", json!("keras.layers"), Json::Null).unwrap(), "Dense");
         assert_eq!(read("Other", Json::Null, json!("Custom>Other")).unwrap(), "Other");
+        assert!(read("Dense", Json::Null, json!("Dense")).is_err() && read("Dense", Json::Null, Json::Null).is_ok());
         for (class, module) in [("Other", own.clone()), ("Dense", own), ("Dense", Json::Null)] {
             assert!(matches!(read(class, module, json!("my_package>Dense")), Err(Error::Unsupported { .. })));
         }

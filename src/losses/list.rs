@@ -114,14 +114,18 @@ pub(crate) fn is_built_in(class: &str) -> bool {
     LIST.iter().any(|(name, _)| *name == class)
 }
 
+/// The constructor of a built-in class, by class, name or alias.
+fn maker(class: &str) -> Option<Maker> {
+    let class = ALIASES.iter().find(|(alias, _)| *alias == class).map_or(class, |(_, class)| class);
+    LIST.iter().find(|(name, _)| names_class(class, name)).map(|(_, make)| *make)
+}
+
 /// Creates the loss of a class (or name) with these arguments.
 pub(crate) fn from_class(class: &str, mut config: Config) -> Result<Box<dyn Loss>> {
     if config.get("dtype").is_some_and(|dtype| dtype.is_null() || dtype == "float32" || dtype.is_object()) {
         config.remove("dtype");
     }
-    let class = ALIASES.iter().find(|(alias, _)| *alias == class).map_or(class, |(_, class)| class);
-    let built_in = LIST.iter().find(|(name, _)| names_class(class, name)).map(|(_, make)| *make);
-    match built_in.or_else(|| OWN.get(class)) {
+    match maker(class).or_else(|| OWN.get(class)) {
         Some(make) => make(config),
         None => Err(Error::unknown("loss", class, names())),
     }
@@ -168,8 +172,7 @@ impl LossArgument {
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`].
     pub fn from_json(json: Json) -> Result<Self> {
-        let (class, config) =
-            object_of("loss", json, |class| OWN.origin(class, LIST.iter().any(|(name, _)| names_class(class, name))))?;
+        let (class, config) = object_of("loss", json, |class| OWN.origin(class, maker(class).is_some()))?;
         if config.is_empty() {
             // An unknown name is refused here; a known one is kept as a name.
             from_class(&class, Config::new())?;

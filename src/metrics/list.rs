@@ -254,7 +254,9 @@ impl MetricArgument {
             Json::String(name) => Self(Spec::Name(name)),
             json => {
                 let (class, config) = object_of("metric", json, |class| {
-                    OWN.origin(class, LIST.iter().any(|(name, ..)| names_class(class, name)))
+                    let is_metric = LIST.iter().any(|(name, ..)| names_class(class, name));
+                    // A loss is a metric unless an own metric has its name.
+                    OWN.origin(class, is_metric || (OWN.get(class).is_none() && losses::is_built_in(class)))
                 })?;
                 Self(Spec::Metric(from_class(&class, config)?))
             }

@@ -67,10 +67,15 @@ pub fn names() -> Vec<String> {
     LIST.iter().map(|(class, ..)| class.to_lowercase()).chain(own).collect()
 }
 
+/// The constructor of a built-in class, by class or name.
+fn built_in(class: &str) -> Option<Maker> {
+    let is_it = |name: &str| names_class(class, name) || class.eq_ignore_ascii_case(name);
+    LIST.iter().find(|(name, ..)| is_it(name)).map(|(_, make, _)| *make)
+}
+
 /// Creates the optimizer of a class (or name) with these arguments.
 pub(crate) fn from_class(class: &str, config: Config) -> Result<Box<dyn Optimizer>> {
-    let built_in = LIST.iter().find(|(name, ..)| names_class(class, name) || class.eq_ignore_ascii_case(name));
-    match built_in.map(|(_, make, _)| *make).or_else(|| OWN.get(class)) {
+    match built_in(class).or_else(|| OWN.get(class)) {
         Some(make) => make(config),
         None => Err(Error::unknown("optimizer", class, names())),
     }
@@ -127,9 +132,7 @@ impl OptimizerArgument {
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`], [`Error::Unsupported`].
     pub fn from_json(json: Json) -> Result<Self> {
-        let (class, config) = object_of("optimizer", json, |class| {
-            OWN.origin(class, LIST.iter().any(|(name, ..)| names_class(class, name)))
-        })?;
+        let (class, config) = object_of("optimizer", json, |class| OWN.origin(class, built_in(class).is_some()))?;
         from_class(&class, config).map(|optimizer| Self(Spec::Optimizer(optimizer)))
     }
 }

@@ -235,7 +235,7 @@ impl PreparedDepthwise {
 
     /// Whether images are read where they are, and not copied to a frame of zeros.
     pub fn reads_in_place(&self) -> bool {
-        !self.regions.is_empty() || !self.layout.frame.padded
+        !self.regions.is_empty() || (!self.layout.frame.padded && self.conv.multiplier == 1)
     }
 
     /// Height and width of the output.

@@ -81,9 +81,9 @@ fn each_with_helpers<T: Send, R: Send>(threads: usize, tasks: Vec<T>, work: impl
             }
         }
     });
-    let done = slots.into_iter().filter_map(|slot| match slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Slot::Done(result) => Some(result),
-        Slot::Task(_) | Slot::Taken => None,
+    let done = slots.into_iter().map(|slot| match slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Slot::Done(result) => result,
+        Slot::Task(_) | Slot::Taken => unreachable!("a call returns when all tasks are done"),
     });
     done.collect()
 }
