@@ -273,7 +273,7 @@ impl<'a> BlockBuilder<'a> {
             }
             (Values::Float(values), Some(reader)) if depth <= 1 && (self.images || values.is_empty()) => {
                 self.allowed.goes_on()?;
-                // What is no image is refused where it is decoded.
+                // A string that is not an image is refused when it is decoded.
                 self.allowed.take_pixels(ReadImage::pixels_of(&bytes).unwrap_or(0))?;
                 let width: usize = self.port.sample.iter().flatten().product();
                 self.allowed.share.take(width * size_of::<f32>()).map_err(|_| "not enough memory".to_owned())?;

@@ -1,8 +1,8 @@
 //! Sharing work between the threads of the current rayon pool.
 //!
-//! A thread of the pool shares by rayon; any other thread computes with helpers (`team`), which costs less. Work
-//! is cut into parts whose number depends only on the sizes and the number of threads, never on timing, and
-//! partial results are combined in order: the same call gives the same bits every time.
+//! A thread of the pool shares by rayon; any other thread computes with helpers (`team`), which costs less. Work is cut
+//! into parts whose number depends only on the sizes and the number of threads, never on timing, and partial results are
+//! combined in order: the same call gives the same bits every time.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -2,7 +2,6 @@
 
 use crate::activations::Activation;
 use crate::kernels::conv2d::{Conv2d, PreparedConv};
-use crate::kernels::dense::Packed;
 use crate::kernels::depthwise::{Depthwise, PreparedDepthwise};
 use crate::kernels::separable::PreparedSeparable;
 use crate::kernels::window::WindowGeometry;
@@ -88,17 +87,19 @@ impl<const N: usize> Freezable<'_, N> {
         (w, bias, filters): (&[f32], Option<&[f32]>, usize),
         activation: &Activation,
     ) -> Option<Frozen> {
-        let pixels = freezing.output.iter().rev().skip(1).product::<usize>();
+        let (_, image) = freezing.output.split_last()?;
+        let pixels = image.iter().try_fold(1usize, |pixels, size| pixels.checked_mul(*size))?;
         let inner = freezing.input()?.last()?.checked_mul(multiplier)?;
-        // (Its offsets are checked here, too.)
-        let pointwise = FrozenDense::step((inner, filters), pixels, w, bias, activation)?;
         let depthwise = self.prepared_depthwise(freezing, multiplier)?;
-        if !depthwise.reads_in_place() {
-            let first = self.depthwise(freezing, multiplier)?;
-            return Some(first.then(pixels.checked_mul(inner)?, pointwise, pixels.checked_mul(filters)?));
+        if depthwise.reads_in_place() {
+            let pointwise = FrozenDense::packed((inner, filters), pixels, w, bias)?;
+            let prepared = PreparedSeparable::new(depthwise, pointwise);
+            return Some(FrozenSeparable { prepared, epilogue: Epilogue::of(activation)?, filters }.into());
         }
-        let prepared = PreparedSeparable::new(depthwise, Packed::new((inner, filters), w, bias));
-        Some(FrozenSeparable { prepared, epilogue: Epilogue::of(activation)?, filters }.into())
+        let epilogue = Epilogue::of(self.activation)?;
+        let depthwise = Frozen::from(FrozenDepthwise { prepared: depthwise, epilogue, filters: inner });
+        let pointwise = FrozenDense::step((inner, filters), pixels, w, bias, activation)?;
+        Some(depthwise.then(pixels.checked_mul(inner)?, pointwise, pixels.checked_mul(filters)?))
     }
 }
 

@@ -126,8 +126,12 @@ impl FrozenDense {
         activation: &Activation,
     ) -> Option<Frozen> {
         let epilogue = Epilogue::of(activation)?;
-        let fits = Sizes { rows, inputs, units }.fits();
-        fits.then(|| Self { packed: Packed::new((inputs, units), w, bias), rows, units, epilogue }.into())
+        Some(Self { packed: Self::packed((inputs, units), rows, w, bias)?, rows, units, epilogue }.into())
+    }
+
+    /// Its weights, packed; `None` if the offsets do not fit.
+    pub fn packed((inputs, units): (usize, usize), rows: usize, w: &[f32], bias: Option<&[f32]>) -> Option<Packed> {
+        Sizes { rows, inputs, units }.fits().then(|| Packed::new((inputs, units), w, bias))
     }
 }
 
