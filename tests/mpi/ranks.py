@@ -435,7 +435,8 @@ def bench(place):
     weights = 12 * 32 + 32 + 32 * 3 + 3
     for one in found:
         assert one["ranks"] == 2 and one["efficiency"] > 0 and one["lag_milliseconds"] >= 0, one
-        assert 0 < one["exchanging_slowest"] <= one["exchanging"] < 1, one
+        # Which of the two is less depends on clocks: ranks that compute equally long take turns at being the slowest.
+        assert 0 < one["exchanging_slowest"] < 1 and 0 < one["exchanging"] < 1, one
         # The gradients, and a few numbers more.
         assert 4 * weights < one["bytes_per_step"] < 4 * weights + 200, one
         assert abs(one["samples_per_second"] / one["samples_per_second_per_rank"] - 2) < 1e-9, one
