@@ -1,6 +1,6 @@
 //! Multi-head attention: `softmax(scale · Q · Kᵀ) · V` in each head.
 
-use super::gemm::{InitialC, Right, product};
+use super::gemm::{Columns, InitialC, Right, product};
 use super::simd::simd;
 use super::softmax::{gradient_rows, softmax_rows};
 use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
@@ -110,17 +110,26 @@ pub fn forward(sizes: &Attention, parts: Parts<&[f32]>, masks: Masks<'_>, scores
     sizes.check(&parts, masks, scores, output);
     let Attention { rows, columns, heads, groups, size, width, .. } = *sizes;
     let [queries, keys, values, outputs, of_scores] = sizes.of_sample();
-    let tasks = output.chunks_mut(outputs).zip(scores.chunks_mut(of_scores)).enumerate().collect();
+    let threads = sizes.threads();
+    // A part is a sample, or some of its heads where there are fewer samples than threads: their columns of the output.
+    let part = parallel::part_len(heads, threads.div_ceil(sizes.batch.max(1)));
+    let mut tasks = Vec::new();
+    for (sample, (output, scores)) in output.chunks_mut(outputs).zip(scores.chunks_mut(of_scores)).enumerate() {
+        let of_heads = Columns::split(output, heads * width, part * width).into_iter();
+        let of_heads = of_heads.zip(scores.chunks_mut(part * rows * columns));
+        tasks.extend(of_heads.map(|(output, scores)| (sample, output, scores)));
+    }
     let (of_queries, of_features) = (even_offsets(rows, heads * size), even_offsets(size, 1));
     let (of_rows, of_columns) = (even_offsets(rows, columns), even_offsets(columns, 1));
     let of_outputs = even_offsets(rows, heads * width);
-    parallel::each(sizes.threads(), tasks, |(sample, (output, scores)): (usize, (&mut [f32], &mut [f32]))| {
+    parallel::each(threads, tasks, |(sample, mut output, scores): (usize, Columns<'_>, &mut [f32])| {
         let [queries, keys, values] = [(parts.queries, queries), (parts.keys, keys), (parts.values, values)]
             .map(|(all, one)| &all[sample * one..][..one]);
         let of_dropped = if masks.kept.is_some() { rows * columns } else { 0 };
         scratch::with(size * columns + of_dropped, |buffer| {
             let (turned, dropped) = buffer.split_at_mut(size * columns);
-            for (head, scores) in scores.chunks_exact_mut(rows * columns).enumerate() {
+            let first = output.range().start / width;
+            for (head, scores) in (first..).zip(scores.chunks_exact_mut(rows * columns)) {
                 let group = head / (heads / groups);
                 turn(&keys[group * size..], groups * size, (columns, size), turned);
                 let queries = (&queries[head * size..], &of_queries[..], &of_features[..]);
@@ -138,8 +147,8 @@ pub fn forward(sizes: &Attention, parts: Parts<&[f32]>, masks: Masks<'_>, scores
                     None => &scores[..],
                 };
                 let by = Right::Rows { data: &values[group * width..], stride: groups * width };
-                let output = (&mut output[head * width..], &of_outputs[..]);
-                product((scores, &of_rows, &of_columns), by, width, output, InitialC::Zero);
+                let to = (head * width..(head + 1) * width, &of_outputs[..]);
+                output.product((scores, &of_rows, &of_columns), by, to, InitialC::Zero);
             }
         });
     });
@@ -287,9 +296,12 @@ simd! {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::simd::at_every_level;
     use crate::testing::{assert_close, double, values};
 
     /// The output by the definition.
@@ -374,5 +386,54 @@ mod tests {
             };
             check(&sizes, masked, dropped);
         }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
+    fn a_sample_has_the_same_bits_in_any_batch_and_on_any_number_of_threads() {
+        // A sample alone is work enough to be shared.
+        let all = Attention {
+            batch: 6,
+            rows: 40,
+            columns: 50,
+            heads: 6,
+            groups: 3,
+            size: 32,
+            width: 24,
+            scale: 0.2,
+            masked: -1e9,
+            zero_masked: true,
+        };
+        let [queries, keys, of_values, outputs, of_scores] = all.of_sample();
+        let inputs = [(queries, 1), (keys, 2), (of_values, 3)].map(|(one, seed)| (one, values(6 * one, seed)));
+        let counted: Vec<f32> = values(6 * of_scores, 5).iter().map(|number| f32::from(*number > -0.3)).collect();
+        let kept: Vec<f32> = values(6 * of_scores, 6).iter().map(|number| f32::from(*number > 0.0)).collect();
+        let run = |samples: Range<usize>, threads: usize, is_masked: bool| {
+            let sizes = Attention { batch: samples.len(), ..all };
+            let of = |one: usize| samples.start * one..samples.end * one;
+            let [queries, keys, values] = inputs.each_ref().map(|(one, values)| &values[of(*one)]);
+            let [counted, kept] = [&counted, &kept].map(|mask| Some(&mask[of(of_scores)]).filter(|_| is_masked));
+            let mut output = vec![7.5; sizes.batch * outputs];
+            let mut scores = vec![7.5; sizes.batch * of_scores];
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| {
+                let parts = Parts { queries, keys, values };
+                forward(&sizes, parts, Masks { counted, kept }, &mut scores, &mut output);
+            });
+            (output, scores)
+        };
+        at_every_level(|_| {
+            for is_masked in [false, true] {
+                let (output, scores) = run(0..6, 1, is_masked);
+                for samples in [0..1, 3..4, 2..5, 0..6] {
+                    for threads in [1, 2, 4] {
+                        let (start, end) = (samples.start, samples.end);
+                        let part = run(samples.clone(), threads, is_masked);
+                        assert_eq!(part.0, output[start * outputs..end * outputs], "{samples:?}, {threads} threads");
+                        assert_eq!(part.1, scores[start * of_scores..end * of_scores]);
+                    }
+                }
+            }
+        });
     }
 }

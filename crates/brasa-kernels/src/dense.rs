@@ -7,12 +7,15 @@ pub use packed::Packed;
 use std::ops::Range;
 
 use super::activation::Activation;
-use super::gemm::{InitialC, PANEL, Right, product};
-use super::panels::{pack, pack_transposed, panels_len};
+use super::gemm::{Columns, InitialC, PANEL, Right, product};
+use super::panels::{pack, pack_panel, pack_transposed, pack_transposed_panel, panels_len};
 use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
-use super::{parallel, scratch};
+use super::{cache, parallel, scratch};
 
-/// Rows from which on the weights are packed: they are then read often enough to pay for it.
+/// Rows from which on the weights are packed, a panel at a time by the thread that multiplies it: measured from 4 to 64.
+const FEW_ROWS: usize = 8;
+/// Rows from which on all weights are packed before the first is used, or transposed: they are then read often enough to
+/// pay for it.
 const MANY_ROWS: usize = 48;
 
 /// Columns of the input that are processed together for the weights' gradient.
@@ -60,6 +63,11 @@ pub fn forward(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
         check_len("the bias", bias.len(), units);
     }
     let threads = parallel::threads_for(dense.operations());
+    let start = InitialC::with_bias(bias);
+    if rows >= FEW_ROWS && units > PANEL && near(rows, inputs) {
+        let pack = |columns, panel: &mut [f32]| pack_panel(w, units, columns, panel);
+        return by_panels(threads, x, (rows, inputs, units), packing(inputs, pack), start, activation, y);
+    }
     let many = rows >= MANY_ROWS && units > PANEL;
     scratch::with(if many { panels_len(inputs, units) } else { 0 }, |panels| {
         let right = if many {
@@ -68,7 +76,7 @@ pub fn forward(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
         } else {
             Right::Rows { data: w, stride: units }
         };
-        matrix_product(threads, (x, inputs), right, (rows, inputs, units), InitialC::with_bias(bias), activation, y);
+        matrix_product(threads, (x, inputs), right, (rows, inputs, units), start, activation, y);
     });
 }
 
@@ -101,6 +109,11 @@ pub fn backward(
         check_len("the gradient of the input", dx.len(), x.len());
         if rows < MANY_ROWS {
             return few_inputs_gradient(threads, dense, w, dy, dx);
+        }
+        if near(rows, units) {
+            let pack = |columns, panel: &mut [f32]| pack_transposed_panel(w, units, columns, panel);
+            let sizes = (rows, units, inputs);
+            return by_panels(threads, dy, sizes, packing(units, pack), InitialC::Zero, Activation::Linear, dx);
         }
         scratch::with(panels_len(units, inputs), |panels| {
             pack_transposed((w, units), units, inputs, panels, (units, 0));
@@ -195,7 +208,7 @@ fn most_rows(columns: usize, others: usize) -> usize {
     (u32::MAX as usize / columns.max(others).max(1)).max(1)
 }
 
-/// As [`matrix_product`], for few rows: each part of the columns is computed separately and then copied into place.
+/// As [`matrix_product`], for few rows.
 fn by_columns(
     threads: usize,
     (a, stride, steps): (&[f32], usize, &[u32]),
@@ -205,27 +218,63 @@ fn by_columns(
     activation: Activation,
     c: &mut [f32],
 ) {
-    let width = parallel::part_len(columns, threads).next_multiple_of(2 * PANEL).min(columns);
-    let lefts = even_offsets(rows, stride);
-    let compute = |(i, c): (usize, &mut [f32])| {
-        let part = i * width..((i + 1) * width).min(columns);
+    let width = parallel::part_len(columns, threads).next_multiple_of(2 * PANEL);
+    let (lefts, results) = (even_offsets(rows, stride), even_offsets(rows, columns));
+    parallel::each(threads, Columns::split(c, columns, width), |mut c: Columns| {
+        let part = c.range();
         let (b, start) = (columns_from(b, &part), columns_of(start, &part));
-        product((a, &lefts, steps), b, part.len(), (c, &even_offsets(rows, part.len())), start);
-        activation.apply(c);
-    };
-    if rows == 1 || width == columns {
-        parallel::each(threads, c.chunks_mut(rows * width).enumerate().collect(), compute);
+        c.product((a, &lefts, steps), b, (part, &results), start);
+        c.rows().for_each(|row| activation.apply(row));
+    });
+}
+
+/// Whether a left matrix stays in a core's cache while columns of the right one are multiplied with it: it takes at most
+/// half of it.
+fn near(rows: usize, depth: usize) -> bool {
+    size_of(&[rows, depth, std::mem::size_of::<f32>()]) <= cache::second_level() / 2
+}
+
+/// As [`matrix_product`], for contiguous rows of A that stay [`near`], with the columns of C shared between threads: each
+/// reads no other panels of B than those that it multiplies, and those of weights that stay are in its cache from the
+/// call before. `with_panel` calls a function with the panel of a first column and a width.
+fn by_panels(
+    threads: usize,
+    a: &[f32],
+    (rows, depth, columns): (usize, usize, usize),
+    with_panel: impl Fn((usize, usize), &mut dyn FnMut(&[f32])) + Sync + Send,
+    start: InitialC,
+    activation: Activation,
+    c: &mut [f32],
+) {
+    if c.is_empty() {
         return;
     }
-    scratch::with(rows * columns, |parts| {
-        parallel::each(threads, parts.chunks_mut(rows * width).enumerate().collect(), compute);
-        for (i, part) in parts.chunks(rows * width).enumerate() {
-            let len = part.len() / rows;
-            for (part, c) in part.chunks_exact(len).zip(c.chunks_exact_mut(columns)) {
-                c[i * width..][..len].copy_from_slice(part);
-            }
+    let operations = Dense { rows, inputs: depth, units: columns }.operations();
+    let width = PANEL * parallel::part_len_of(operations, columns.div_ceil(PANEL), threads);
+    let (lefts, steps, results) = (even_offsets(rows, depth), even_offsets(depth, 1), even_offsets(rows, columns));
+    parallel::each(threads, Columns::split(c, columns, width), |mut c: Columns| {
+        for first in c.range().step_by(PANEL) {
+            let part = first..(first + PANEL).min(c.range().end);
+            with_panel((first, part.len()), &mut |panel| {
+                let start = columns_of(start, &part);
+                c.product((a, &lefts, &steps), Right::panels(panel, depth), (part.clone(), &results), start);
+            });
         }
+        c.rows().for_each(|row| activation.apply(row));
     });
+}
+
+/// The panels of [`by_panels`], packed one after another into the same workspace, which stays in the cache.
+fn packing(
+    depth: usize,
+    pack: impl Fn((usize, usize), &mut [f32]) + Sync + Send,
+) -> impl Fn((usize, usize), &mut dyn FnMut(&[f32])) + Sync + Send {
+    move |columns, multiply| {
+        scratch::with(depth * PANEL, |panel| {
+            pack(columns, panel);
+            multiply(panel);
+        });
+    }
 }
 
 /// Some rows of a matrix, of `width` values each.

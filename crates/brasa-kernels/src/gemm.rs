@@ -26,6 +26,9 @@
 //! that columns just above a multiple of the narrow width cost most. `cargo bench --bench kernels` prints rates beside
 //! [`super::peak`]'s.
 
+use std::marker::PhantomData;
+use std::ops::Range;
+
 use super::panels::panels_len;
 use super::simd;
 pub use super::tiles::PANEL;
@@ -101,21 +104,36 @@ pub fn product(
     if rows.is_empty() || columns == 0 {
         return;
     }
-    check(a, rows, steps, b, columns, c, c_rows, start);
-    let tiles = Microkernels::of(simd::level());
+    check(a, rows, steps, b, columns, c.len(), c_rows, start);
     if steps.is_empty() {
         return nothing_to_add(columns, c, c_rows, start);
     }
+    // SAFETY: all offsets have been checked, and C is borrowed mutably.
+    unsafe { by_blocks((a, rows, steps), b, columns, (c.as_mut_ptr(), c_rows), start) }
+}
+
+/// The blocks of a [`product`] with at least one row, step and column.
+///
+/// # Safety
+/// As for [`check`]; no other thread may access these columns of C.
+unsafe fn by_blocks(
+    (a, rows, steps): (&[f32], &[u32], &[u32]),
+    b: Right,
+    columns: usize,
+    (c, c_rows): (*mut f32, &[u32]),
+    start: InitialC,
+) {
+    let tiles = Microkernels::of(simd::level());
     for (d, part) in steps.chunks(DEPTH).enumerate() {
         let start = if d == 0 { start } else { InitialC::Add };
         for (rows, c_rows) in rows.chunks(HEIGHT).zip(c_rows.chunks(HEIGHT)) {
-            let call = BlockProduct { a, rows, steps: part, c: c.as_mut_ptr(), c_rows, tiles };
+            let call = BlockProduct { a, rows, steps: part, c, c_rows, tiles };
             let mut j = 0;
             while j < columns {
                 let width = tiles.set_for(columns - j).width;
                 let end = (j + width).min(columns);
-                // SAFETY: `check` covers all offsets into A and C and the size of B; `panel` keeps the reads of B
-                // inside it.
+                // SAFETY: the caller's promise covers all offsets into A and C and the size of B; `panel` keeps the reads
+                // of B inside it.
                 unsafe { call.panel(b, d * DEPTH, j, end - j, width, start.starting_at(j)) };
                 j = end;
             }
@@ -159,24 +177,97 @@ pub fn line(a: &[f32], (panels, depth): (&[f32], usize), start: Option<&[f32]>, 
     }
 }
 
+/// Some columns of a matrix of contiguous rows, for one thread to write while others write the rest.
+pub struct Columns<'a> {
+    matrix: *mut f32,
+    rows: usize,
+    /// Columns of the matrix.
+    stride: usize,
+    range: Range<usize>,
+    borrowed: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: as for `&mut [f32]`: the parts of a matrix, which `split` alone makes, have no value in common.
+unsafe impl Send for Columns<'_> {}
+
+impl<'a> Columns<'a> {
+    /// Cuts a matrix of rows of `columns` values into parts of `width` columns, of which the last may have fewer.
+    ///
+    /// # Panics
+    /// If the matrix is not whole rows, or `width` is zero.
+    pub fn split(matrix: &'a mut [f32], columns: usize, width: usize) -> Vec<Self> {
+        let rows = matrix.len() / columns.max(1);
+        assert_eq!(rows * columns, matrix.len(), "a matrix is whole rows");
+        let matrix = matrix.as_mut_ptr();
+        let part = |first| Self {
+            matrix,
+            rows,
+            stride: columns,
+            range: first..columns.min(first.saturating_add(width)),
+            borrowed: PhantomData,
+        };
+        (0..columns).step_by(width).map(part).collect()
+    }
+
+    /// The indices of the columns in their matrix.
+    pub fn range(&self) -> Range<usize> {
+        self.range.clone()
+    }
+
+    /// The values of each row.
+    pub fn rows(&mut self) -> impl Iterator<Item = &mut [f32]> {
+        let (matrix, stride, range) = (self.matrix, self.stride, self.range.clone());
+        // SAFETY: every row has these columns, and no other part does.
+        (0..self.rows).map(move |row| unsafe {
+            std::slice::from_raw_parts_mut(matrix.add(row * stride + range.start), range.len())
+        })
+    }
+
+    /// As [`product`] for all rows and for the columns `range` of the matrix, with the columns of B and of `start` that
+    /// belong to them. `c_rows` are the offsets of the rows in the matrix.
+    ///
+    /// # Panics
+    /// If any offset lies outside `a` or `b`, if these columns are not all among the part's, or if `c_rows` are no
+    /// offsets of rows.
+    pub fn product(
+        &mut self,
+        (a, rows, steps): (&[f32], &[u32], &[u32]),
+        b: Right,
+        (range, c_rows): (Range<usize>, &[u32]),
+        start: InitialC,
+    ) {
+        assert!(self.range.start <= range.start && range.end <= self.range.end, "columns of another part");
+        // Others may write between the columns, so that an offset must be that of a row.
+        let whole =
+            c_rows.len() == self.rows && c_rows.iter().enumerate().all(|(i, at)| *at as usize == i * self.stride);
+        assert!(whole, "the rows are not those of the matrix");
+        if rows.is_empty() || range.is_empty() {
+            return;
+        }
+        check(a, rows, steps, b, range.len(), self.rows * self.stride - range.start, c_rows, start);
+        if steps.is_empty() {
+            let within = range.start - self.range.start..range.end - self.range.start;
+            return self.rows().for_each(|row| start.initialize(&mut row[within.clone()]));
+        }
+        // SAFETY: all offsets have been checked; from its first column on, C is as long as `check` was given, and other
+        // threads write other columns.
+        unsafe { by_blocks((a, rows, steps), b, range.len(), (self.matrix.add(range.start), c_rows), start) }
+    }
+}
+
 /// A product over no steps: C is only initialized.
 fn nothing_to_add(columns: usize, c: &mut [f32], c_rows: &[u32], start: InitialC) {
     for row in c_rows {
-        let row = &mut c[*row as usize..][..columns];
-        match start {
-            InitialC::Add => {}
-            InitialC::Zero => row.fill(0.0),
-            InitialC::Bias(bias) => row.copy_from_slice(&bias[..columns]),
-        }
+        start.initialize(&mut c[*row as usize..][..columns]);
     }
 }
 
 /// Checks that the microkernels stay inside their slices.
 #[allow(clippy::too_many_arguments)]
-fn check(a: &[f32], rows: &[u32], steps: &[u32], b: Right, columns: usize, c: &[f32], c_rows: &[u32], start: InitialC) {
+fn check(a: &[f32], rows: &[u32], steps: &[u32], b: Right, columns: usize, c: usize, c_rows: &[u32], start: InitialC) {
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
     assert_eq!(rows.len(), c_rows.len(), "the tables of rows differ in length");
-    assert!(last(c_rows).checked_add(columns).is_some_and(|end| end <= c.len()), "C is too short");
+    assert!(last(c_rows).checked_add(columns).is_some_and(|end| end <= c), "C is too short");
     if let InitialC::Bias(bias) = start {
         assert!(bias.len() >= columns, "the bias is too short");
     }
@@ -201,6 +292,15 @@ impl InitialC<'_> {
         match self {
             InitialC::Bias(bias) => InitialC::Bias(&bias[j..]),
             other => other,
+        }
+    }
+
+    /// A row of C before the first step.
+    fn initialize(self, row: &mut [f32]) {
+        match self {
+            InitialC::Add => {}
+            InitialC::Zero => row.fill(0.0),
+            InitialC::Bias(bias) => row.copy_from_slice(&bias[..row.len()]),
         }
     }
 }
