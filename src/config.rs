@@ -10,6 +10,7 @@ mod choice;
 mod describe;
 mod finite;
 mod object;
+mod word;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +18,12 @@ use serde_json::Value as Json;
 
 pub(crate) use self::choice::{choice, describe_enum};
 pub(crate) use self::finite::CHECKED;
-pub(crate) use self::object::{Origin, keras_object, known_early, object, object_of};
+pub(crate) use self::object::{
+    Origin, PACKAGE_END, is_of_keras, keras_object, known_early, object, object_of, without_package,
+};
+pub(crate) use self::word::words;
+#[doc(hidden)]
+pub use self::word::{AcceptGiven, CheckGiven, Given, Word};
 use crate::error::{Error, RECEIVED, Result, begun};
 
 /// The arguments of a description by name, as in a Keras file's `config`.
@@ -46,6 +52,15 @@ pub trait Configure: Sized {
     /// # Errors
     /// [`Error::UnknownName`] for an unknown key, [`Error::Argument`] for a wrong value or a missing argument.
     fn from_config(config: Config) -> Result<Self>;
+
+    /// Rejects arguments that were given as unknown words, such as `padding("sam")`; [`describe!`](crate::describe)
+    /// implements it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] with the list of valid ones.
+    fn check_words(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// Anything accepted for an argument of type `T`: a `T`, or whatever Keras accepts in its place, such as `5` for `(5,
@@ -180,7 +195,8 @@ pub fn missing<T>(name: &str) -> Result<T> {
     Err(Error::argument(name, "a value (it has no default)", "nothing"))
 }
 
-/// Keras's snake case: `MaxPooling2D` → `max_pooling2d`, `PReLU` → `p_re_lu`.
+/// Keras's snake case: `MaxPooling2D` → `max_pooling2d`, `PReLU` → `p_re_lu`. The package of a registered class is left
+/// out, as the class in Python does not have it.
 ///
 /// ```
 /// # use brasa::config::snake_case;
@@ -189,9 +205,11 @@ pub fn missing<T>(name: &str) -> Result<T> {
 /// assert_eq!(snake_case("RMSprop"), "rm_sprop");
 /// assert_eq!(snake_case("ReLU"), "re_lu");
 /// assert_eq!(snake_case("LSTM"), "lstm");
+/// assert_eq!(snake_case("my_package>OwnDense"), "own_dense");
 /// ```
 pub fn snake_case(class_name: &str) -> String {
-    let characters: Vec<char> = class_name.chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
+    let characters: Vec<char> =
+        without_package(class_name).chars().filter(|c| c.is_alphanumeric() || *c == '_').collect();
     let mut snake = String::with_capacity(characters.len() + 4);
     for (i, &c) in characters.iter().enumerate() {
         let before = i.checked_sub(1).map(|j| characters[j]);
@@ -208,9 +226,15 @@ pub fn snake_case(class_name: &str) -> String {
     snake
 }
 
-/// Whether `name` refers to the class: its own name or Keras's snake case of it.
+/// Whether `name` refers to the class: its own name or Keras's snake case of it. A class with a package has its whole
+/// name only: another one can have the same name without it.
 pub(crate) fn names_class(name: &str, class_name: &str) -> bool {
-    name == class_name || name == snake_case(class_name)
+    name == class_name || (!class_name.contains(PACKAGE_END) && name == snake_case(class_name))
+}
+
+/// The name to write for a class, for lists of those that [`names_class`] knows: in snake case if it has no package.
+pub(crate) fn name_of_class(class_name: &str) -> String {
+    if class_name.contains(PACKAGE_END) { class_name.to_owned() } else { snake_case(class_name) }
 }
 
 #[cfg(test)]

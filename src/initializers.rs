@@ -160,14 +160,14 @@ impl Initializer {
 
     /// Values for a weight of the given sizes, in row-major order.
     ///
-    /// `place` is the rng key if the initializer has no seed of its own: the model's seed, the layer and the weight.
+    /// `key` is the rng key if the initializer has no seed of its own: the model's seed, the layer and the weight.
     ///
     /// # Errors
     /// [`Error::UnknownName`] for an unknown name, [`Error::Argument`] for arguments that are invalid for the sizes.
-    pub fn values(&self, sizes: &[usize], place: &[u64]) -> Result<Vec<f32>> {
+    pub fn values(&self, sizes: &[usize], key: &[u64]) -> Result<Vec<f32>> {
         self.check()?;
         let count = sizes.iter().product();
-        let rng = |seed: &Option<u64>| seed.map_or_else(|| stream(place), |seed| stream(&[seed]));
+        let rng = |seed: &Option<u64>| seed.map_or_else(|| stream(key), |seed| stream(&[seed]));
         let scaled = |scale, fan, shape, seed| {
             let scale = scale / fans(sizes).of(fan).max(1.0);
             draw_scaled(scale, shape, count, &mut rng(seed))

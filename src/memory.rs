@@ -171,9 +171,9 @@ mod linux {
             };
             // In a container this can be a path of the host, which does not exist here.
             let path = path.trim_start_matches('/');
-            let places = Path::new(path).ancestors().map(|path| root.join(path)).collect::<Vec<PathBuf>>();
-            for place in places {
-                least = least.into_iter().chain(left_to(&place, files)).min();
+            let groups = Path::new(path).ancestors().map(|path| root.join(path)).collect::<Vec<PathBuf>>();
+            for group in groups {
+                least = least.into_iter().chain(left_to(&group, files)).min();
             }
         }
         least

@@ -81,17 +81,34 @@ impl Random {
     }
 
     /// A number drawn uniformly from `range`, its end excluded.
+    ///
+    /// ```
+    /// let number = brasa::Random::new(&[7]).uniform(-1.0..1.0);
+    /// assert!((-1.0..1.0).contains(&number));
+    /// ```
     pub fn uniform(&mut self, range: Range<f32>) -> f32 {
         range.start + (range.end - range.start) * self.stream.random::<f32>()
     }
 
-    /// A normally distributed number; [`skip_rows`](Self::skip_rows) does not pass over such draws.
+    /// A normally distributed number with this mean and standard deviation; [`skip_rows`](Self::skip_rows) does not
+    /// pass over such draws.
+    ///
+    /// ```
+    /// let mut random = brasa::Random::new(&[7]);
+    /// let noise: Vec<f32> = (0..1000).map(|_| random.normal(0.0, 0.5)).collect();
+    /// assert!((noise.iter().sum::<f32>() / 1000.0).abs() < 0.1);
+    /// ```
     pub fn normal(&mut self, mean: f32, stddev: f32) -> f32 {
         let number: f32 = StandardNormal.sample(&mut self.stream);
         mean + stddev * number
     }
 
-    /// A Bernoulli draw: `true` with this probability.
+    /// A Bernoulli draw: `true` with this probability, from 0 to 1.
+    ///
+    /// ```
+    /// let mut random = brasa::Random::new(&[7]);
+    /// assert!(random.happens(1.0) && !random.happens(0.0));
+    /// ```
     pub fn happens(&mut self, probability: f32) -> bool {
         self.stream.random::<f32>() < probability
     }
@@ -104,7 +121,11 @@ impl Random {
         Draws { key, first: if by_rows { self.draws_before(noise.iter().product()) as u64 } else { 0 } }
     }
 
-    /// An integer below `end`; 0 if that is 0.
+    /// An integer from 0, below `end`; 0 if that is 0.
+    ///
+    /// ```
+    /// assert!(brasa::Random::new(&[7]).below(6) < 6);
+    /// ```
     pub fn below(&mut self, end: usize) -> usize {
         if end == 0 { 0 } else { self.stream.random_range(0..end) }
     }
@@ -126,12 +147,12 @@ impl TryRng for Random {
     }
 }
 
-/// The stream of one place, in the public type.
+/// The stream of one key, in the public type.
 pub(crate) fn random(parts: &[u64]) -> Random {
     Random { stream: stream(parts), part: Rows::default() }
 }
 
-/// The generator of one place: equal parts give equal numbers, other parts independent ones.
+/// The generator of one key: equal parts give equal numbers, other parts independent ones.
 ///
 /// Parts are, for example, `[seed, layer, step]` for a dropout mask or `[seed, epoch]` for the order of samples.
 pub(crate) fn stream(parts: &[u64]) -> ChaCha8Rng {

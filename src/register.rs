@@ -5,7 +5,8 @@ use std::sync::{PoisonError, RwLock};
 
 use serde_json::{Value as Json, json};
 
-use crate::config::{Config, Origin, names_class};
+use crate::config::{Config, Origin, PACKAGE_END, name_of_class, names_class, without_package};
+use crate::error::{Error, Result};
 
 /// The constructors of registered classes, by class name.
 pub(crate) struct Register<E>(RwLock<BTreeMap<&'static str, E>>);
@@ -35,17 +36,42 @@ impl<E: Copy> Register<E> {
         }
     }
 
+    /// The names of all classes, in snake case.
+    pub fn names(&self) -> Vec<String> {
+        self.class_names().into_iter().map(name_of_class).collect()
+    }
+
     /// The names of all classes.
     pub fn class_names(&self) -> Vec<&'static str> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
     }
 }
 
-/// A custom object in the form of a Keras file.
-pub(crate) fn own_object(class_name: &str, config: Config) -> Json {
-    json!({
-        "module": null, "class_name": class_name, "config": config, "registered_name": format!("Custom>{class_name}"),
-    })
+/// The package of classes that are registered without one, as in Keras.
+const PACKAGE: &str = "Custom";
+
+/// A custom object in the form of a Keras file: of the class `package>Class`, or of one without a package.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a class without a package that has the name of a built-in one, which would be loaded in
+/// its place.
+pub(crate) fn own_object(
+    kind: &str,
+    class_name: &str,
+    is_built_in: impl FnOnce(&str) -> bool,
+    config: Config,
+) -> Result<Json> {
+    let package = class_name.rsplit_once(PACKAGE_END).map_or(PACKAGE, |(package, _)| package);
+    let class = without_package(class_name);
+    if package == PACKAGE && is_built_in(class) {
+        return Err(Error::unsupported(
+            format!("saving an own {kind} of the class `{class}`, the name of a built-in class"),
+            format!("another name, or one with a package: `struct {class} as \"my_package>{class}\"`"),
+        ));
+    }
+    Ok(json!({
+        "module": null, "class_name": class, "config": config, "registered_name": format!("{package}>{class}"),
+    }))
 }
 
 #[cfg(test)]
@@ -60,5 +86,31 @@ mod tests {
         assert_eq!((OWN.get("QuarticError"), OWN.get("quartic_error"), OWN.get("Quartic")), (Some(4), Some(4), None));
         OWN.insert("QuarticError", 5);
         assert_eq!((OWN.get("QuarticError"), OWN.class_names()), (Some(5), vec!["Bias", "QuarticError"]));
+    }
+
+    #[test]
+    fn a_class_with_a_package_has_its_whole_name_only() {
+        static OWN: Register<u8> = Register::new();
+        OWN.insert("my_package>Dense", 1);
+        assert_eq!([OWN.get("my_package>Dense"), OWN.get("Dense"), OWN.get("dense")], [Some(1), None, None]);
+        assert_eq!(OWN.names(), ["my_package>Dense"]);
+    }
+
+    #[test]
+    fn own_classes_are_written_with_their_package() {
+        let written = |class: &str| own_object("layer", class, |class| class == "Dense", Config::new());
+        for (class, registered) in [
+            ("Scale", "Custom>Scale"),
+            ("my_package>Scale", "my_package>Scale"),
+            ("my_package>Dense", "my_package>Dense"),
+        ] {
+            let object = written(class).unwrap();
+            assert_eq!((&object["registered_name"], &object["module"]), (&json!(registered), &Json::Null));
+            assert_eq!(object["class_name"], without_package(class));
+        }
+        for class in ["Dense", "Custom>Dense"] {
+            let error = written(class).unwrap_err().to_string();
+            assert!(error.contains("`Dense`") && error.contains("my_package>Dense"), "{error}");
+        }
     }
 }

@@ -35,6 +35,16 @@ impl Shape {
         Self(sizes.into())
     }
 
+    /// The shape of a value, all of whose sizes are known.
+    ///
+    /// ```
+    /// use brasa::Shape;
+    /// assert_eq!(Shape::known(&[8, 28, 28]).to_string(), "(8, 28, 28)");
+    /// ```
+    pub fn known(sizes: &[usize]) -> Self {
+        Self(sizes.iter().copied().map(Some).collect())
+    }
+
     /// The shape of a batch of any number of samples, each of the given sizes.
     pub fn batch_of(sample: impl IntoSample) -> Self {
         Self(std::iter::once(None).chain(sample.into_sample()).collect())

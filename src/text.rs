@@ -1,5 +1,7 @@
 //! Text for people: names from untrusted sources, and numbers.
 
+use std::collections::{HashMap, HashSet};
+
 /// A name that is safe to show. It can come from a file, and must not control the terminal, break a table, or change
 /// the reading direction: characters that do are replaced by `U+FFFD`.
 ///
@@ -56,14 +58,68 @@ pub fn escaped_json(json: &str) -> String {
     text
 }
 
+/// Names that are told apart by numbers, as Keras tells its layers and metrics apart: `mae`, `mae_1`, `mae_2`.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UniqueNames {
+    taken: HashSet<String>,
+    /// The next number for each name that is taken: counting from 1 again would be quadratic where many share a name.
+    next: HashMap<String, usize>,
+}
+
+impl UniqueNames {
+    /// Whether this name is taken.
+    pub fn has(&self, name: &str) -> bool {
+        self.taken.contains(name)
+    }
+
+    /// Takes this name or, if it is taken, the first free one with a number behind it.
+    pub fn take(&mut self, name: String) -> String {
+        if self.taken.insert(name.clone()) {
+            return name;
+        }
+        let number = self.next.entry(name.clone()).or_insert(1);
+        loop {
+            let numbered = format!("{name}_{number}");
+            *number += 1;
+            if self.taken.insert(numbered.clone()) {
+                return numbered;
+            }
+        }
+    }
+}
+
+impl FromIterator<String> for UniqueNames {
+    /// With these names taken.
+    fn from_iter<I: IntoIterator<Item = String>>(taken: I) -> Self {
+        Self { taken: taken.into_iter().collect(), next: HashMap::new() }
+    }
+}
+
+/// The names with a number behind each that an earlier one equals.
+///
+/// ```
+/// use brasa::text::unique_names;
+/// let names = ["a", "b", "a", "a_1", "a"].map(String::from);
+/// assert_eq!(unique_names(names), ["a", "b", "a_1", "a_1_1", "a_2"]);
+/// ```
+pub fn unique_names(names: impl IntoIterator<Item = String>) -> Vec<String> {
+    let mut unique = UniqueNames::default();
+    names.into_iter().map(|name| unique.take(name)).collect()
+}
+
+/// The extension of a file's name, in lower case; empty if it has none, or one that is not Unicode.
+#[cfg(any(feature = "csv", feature = "images"))]
+pub(crate) fn extension(path: &std::path::Path) -> String {
+    path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase()
+}
+
 /// A text of at most `most` characters: of a longer one the beginning and the end, with `…` between them.
 pub(crate) fn shortened(text: &str, most: usize) -> String {
     if text.len() <= most || text.char_indices().nth(most).is_none() {
         return text.to_owned();
     }
     let tail = most / 3;
-    let head = most - tail - 1;
-    let begin = text.char_indices().nth(head).map_or(text.len(), |(end, _)| end);
+    let begin = text.char_indices().nth(most - tail - 1).map_or(text.len(), |(end, _)| end);
     let last = |count: usize| text.char_indices().rev().nth(count - 1).map_or(0, |(start, _)| start);
     let end = if tail == 0 { text.len() } else { last(tail) };
     format!("{}…{}", &text[..begin], &text[end..])
@@ -128,6 +184,19 @@ pub(crate) fn bytes_text(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_names_are_numbered() {
+        let names = |names: &[&str]| unique_names(names.iter().map(|name| (*name).to_owned()));
+        assert_eq!(names(&["a", "b", "a", "a"]), ["a", "b", "a_1", "a_2"]);
+        assert_eq!(names(&["loss", "mae", "mae_1", "mae", "mae"]), ["loss", "mae", "mae_1", "mae_2", "mae_3"]);
+        assert_eq!(names(&["a", "a_1", "a", "a_1"]), ["a", "a_1", "a_2", "a_1_1"]);
+        let many = unique_names(vec!["out".to_owned(); 100_000]);
+        assert_eq!(many.last().unwrap(), "out_99999");
+        let mut taken: UniqueNames = ["a".to_owned()].into_iter().collect();
+        assert!(taken.has("a") && !taken.has("b"));
+        assert_eq!(taken.take("a".to_owned()), "a_1");
+    }
 
     #[test]
     fn bytes_for_people() {

@@ -58,12 +58,12 @@ impl History {
     pub fn at(&self, name: &str, epoch: usize) -> Option<Score> {
         let epochs = self.epochs_of(name);
         // If an epoch occurs twice, the last.
-        let place = epochs.partition_point(|own| *own <= epoch).checked_sub(1)?;
-        if epochs[place] != epoch {
+        let index = epochs.partition_point(|own| *own <= epoch).checked_sub(1)?;
+        if epochs[index] != epoch {
             return None;
         }
-        let number = self.get(name).and_then(|numbers| numbers.get(place)).copied().map(Score::One);
-        number.or_else(|| self.get_lists(name).and_then(|lists| lists.get(place)).cloned().map(Score::Several))
+        let number = self.get(name).and_then(|numbers| numbers.get(index)).copied().map(Score::One);
+        number.or_else(|| self.get_lists(name).and_then(|lists| lists.get(index)).cloned().map(Score::Several))
     }
 
     /// All names with their values, epoch by epoch, as Keras's `history.history`: numbers, or lists of them.
@@ -87,10 +87,10 @@ impl History {
     pub fn push<S: Into<Score> + Clone>(&mut self, epoch: usize, logs: &[(String, S)]) {
         insert(&mut self.epoch, epoch);
         for (name, value) in logs {
-            let place = insert(self.epochs.entry(name.clone()).or_default(), epoch);
+            let index = insert(self.epochs.entry(name.clone()).or_default(), epoch);
             match value.clone().into() {
-                Score::One(number) => put(self.history.entry(name.clone()).or_default(), place, number),
-                Score::Several(numbers) => put(self.lists.entry(name.clone()).or_default(), place, numbers),
+                Score::One(number) => put(self.history.entry(name.clone()).or_default(), index, number),
+                Score::Several(numbers) => put(self.lists.entry(name.clone()).or_default(), index, numbers),
             }
         }
     }
@@ -98,13 +98,13 @@ impl History {
 
 /// Inserts an epoch in order, usually at the end, and returns its index.
 fn insert(epochs: &mut Vec<usize>, epoch: usize) -> usize {
-    let place = epochs.partition_point(|own| *own <= epoch);
-    epochs.insert(place, epoch);
-    place
+    let index = epochs.partition_point(|own| *own <= epoch);
+    epochs.insert(index, epoch);
+    index
 }
 
-fn put<T>(values: &mut Vec<T>, place: usize, value: T) {
-    values.insert(place.min(values.len()), value);
+fn put<T>(values: &mut Vec<T>, index: usize, value: T) {
+    values.insert(index.min(values.len()), value);
 }
 
 /// Epochs must be sorted for the binary search.
@@ -116,12 +116,12 @@ fn in_order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Strin
     }
 }
 
-/// Whether `numbers` values read from a file justify a table of `places` entries. A metric of several numbers has an
+/// Whether `numbers` values read from a file justify a table of `cells` entries. A metric of several numbers has an
 /// entry for each of them in every epoch, even if validation runs only every few epochs; but the numbers of a single
 /// epoch must not make a huge table.
-pub(crate) fn table_fits(numbers: usize, places: usize) -> bool {
+pub(crate) fn table_fits(numbers: usize, cells: usize) -> bool {
     const SMALL: usize = 1 << 20;
-    places <= numbers.saturating_mul(16).max(SMALL)
+    cells <= numbers.saturating_mul(16).max(SMALL)
 }
 
 #[cfg(test)]

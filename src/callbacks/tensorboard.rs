@@ -274,7 +274,7 @@ fn scalars(tag: &str, score: &Score) -> impl Iterator<Item = (String, f64)> + us
     let tags: Vec<(String, f64)> = match score {
         Score::One(number) => vec![(tag.to_owned(), *number)],
         Score::Several(numbers) => {
-            numbers.iter().enumerate().map(|(place, number)| (format!("{tag}/{place}"), *number)).collect()
+            numbers.iter().enumerate().map(|(index, number)| (format!("{tag}/{index}"), *number)).collect()
         }
     };
     tags.into_iter()

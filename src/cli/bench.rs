@@ -18,7 +18,7 @@ use std::time::Instant;
 use brasa::backend::{BACKEND_VARIABLE, Backend, devices};
 use brasa::formats::{Limits, read_text};
 use brasa::recipe::Recipe;
-use brasa::report::{Picture, plot_throughput};
+use brasa::report::{Figure, plot_throughput};
 use brasa::text::with_commas;
 use brasa::{Error, Model, Result};
 use clap::{Args, ValueEnum, ValueHint};
@@ -30,7 +30,7 @@ use super::help::{BACKENDS, COMPUTING, examples, offering};
 use super::output;
 #[cfg(feature = "mpi")]
 use super::ranks::Ranks;
-use super::ranks::positive;
+use super::seconds::positive_seconds;
 use super::train::BUILT_IN;
 
 /// Measure how fast a model trains and predicts, from its first step on, and in how much memory.
@@ -63,7 +63,7 @@ pub struct Bench {
     data: Option<PathBuf>,
 
     /// How long a repetition takes; before the first one, half as long is spent without measuring.
-    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = positive)]
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = positive_seconds)]
     seconds: f64,
 
     /// How often to measure.
@@ -83,7 +83,7 @@ pub struct Bench {
     json: bool,
 
     /// Draw batch size against throughput (.svg or .png).
-    #[arg(long, value_name = "FILE", value_parser = picture_file, value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "FILE", value_parser = chart_file, value_hint = ValueHint::FilePath)]
     plot: Option<PathBuf>,
 
     /// Measure the time, arithmetic and bytes of each layer, and the share of the machine's limit, on one CPU backend
@@ -214,7 +214,7 @@ impl Bench {
         if let Some(path) = &self.plot
             && !measured.is_empty()
         {
-            picture(&measured).save(path)?;
+            figure(&measured).save(path)?;
             output::note(&format!("batch size against throughput: {}", output::shown(path)));
         }
         Ok(code)
@@ -336,7 +336,7 @@ impl Bench {
 }
 
 /// A line for each task on each backend, in the order of measurement.
-fn picture(measured: &[Measurement]) -> Picture {
+fn figure(measured: &[Measurement]) -> Figure {
     let mut lines: Vec<(String, Vec<(usize, f64)>)> = Vec::new();
     for one in measured {
         let label = format!("{} on {}", one.task.name(), one.backend);
@@ -351,7 +351,7 @@ fn picture(measured: &[Measurement]) -> Picture {
 }
 
 /// Checks a chart's file name before minutes of measuring.
-fn picture_file(text: &str) -> Result<PathBuf, String> {
+fn chart_file(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("svg" | "png") => Ok(path),
@@ -383,13 +383,5 @@ mod tests {
         let end = HEADER.find("samples/s").unwrap() + "samples/s".len();
         assert!(row[..end].ends_with(" 18,444"), "{HEADER}\n{row}");
         assert!(row.ends_with("     47.0"), "{row}");
-    }
-
-    #[test]
-    fn seconds_are_positive() {
-        assert_eq!(positive("0.5"), Ok(0.5));
-        for wrong in ["0", "-1", "nan", "inf", "1s"] {
-            assert!(positive(wrong).is_err(), "{wrong}");
-        }
     }
 }

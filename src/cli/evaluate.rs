@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use brasa::datasets::{Fingerprint, OneHot, Part, Source, read_samples, split_index};
-use brasa::distributed::{Communicator, Turns};
+use brasa::distributed::{Communicator, Turns, together};
 use brasa::formats::atomic::write_atomically;
 use brasa::recipe::{Data, DataSet, Loaded, Reading};
 use brasa::report::{Classes, Labels};
@@ -19,7 +19,7 @@ use super::answers::{Answer, AnswerWriter, Format, Shown};
 use super::compute::Compute;
 use super::help::{DATA, DATA_SETS, examples, offering};
 use super::model_file::{DataOverrides, data_of_run, model_file};
-use super::ranks::{Peers, Ranks, together};
+use super::ranks::{Peers, Ranks};
 use super::table::Table;
 use super::{needs_weights, output};
 
@@ -107,7 +107,7 @@ impl Evaluate {
     pub fn run(self, quiet: bool) -> Result<()> {
         super::interrupt::end_quietly()?;
         let peers = self.ranks.join()?;
-        together(&peers, || self.evaluated(&peers, quiet))
+        together(peers.clone(), || self.evaluated(&peers, quiet))
     }
 
     fn evaluated(mut self, peers: &Peers, quiet: bool) -> Result<()> {

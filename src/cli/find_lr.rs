@@ -13,7 +13,7 @@ use serde_json::json;
 use super::output;
 
 /// The file name of the chart.
-const PICTURE: &str = "lr_finder.svg";
+const CHART: &str = "lr_finder.svg";
 
 /// The most rows of the table.
 const ROWS: usize = 17;
@@ -39,10 +39,10 @@ pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, 
         false => find.class_weight(settings.class_weight.clone()),
     };
     let rates = model.find_learning_rate(&train, find)?;
-    let picture = match out {
+    let chart = match out {
         Some(folder) => {
             std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-            let path = folder.join(PICTURE);
+            let path = folder.join(CHART);
             plot_learning_rates(&rates).save(&path)?;
             Some(path.display().to_string())
         }
@@ -55,7 +55,7 @@ pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, 
             "smoothed": rates.smoothed,
             "proposal": rates.steepest(),
             "minimum_over_ten": rates.minimum_over_ten(),
-            "picture": picture,
+            "picture": chart,
         }));
     }
     if !quiet {
@@ -70,15 +70,15 @@ pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, 
         ))?,
         None => output::line("No proposal: the loss did not fall at any rate")?,
     }
-    picture.map_or(Ok(()), |path| output::line(format!("Chart: {path}")))
+    chart.map_or(Ok(()), |path| output::line(format!("Chart: {path}")))
 }
 
 /// The losses at some of the rates, evenly spaced.
 fn table(rates: &LearningRates) -> String {
     let mut text = "learning rate      loss  smoothed".to_owned();
     let every = rates.losses.len().div_ceil(ROWS).max(1);
-    for place in (0..rates.losses.len()).step_by(every) {
-        let (rate, loss, smoothed) = (rates.learning_rates[place], rates.losses[place], rates.smoothed[place]);
+    for index in (0..rates.losses.len()).step_by(every) {
+        let (rate, loss, smoothed) = (rates.learning_rates[index], rates.losses[index], rates.smoothed[index]);
         text += &format!("\n{:>13}  {loss:>8.4}  {smoothed:>8.4}", format!("{rate:.1e}"));
     }
     text + "\n"

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use brasa::datasets::{ColumnProfile, Csv, ImageFolder, Source, TextFolder, is_tree};
 use brasa::formats::atomic::write_atomically;
@@ -11,8 +11,8 @@ use brasa::{Error, Result};
 use clap::{Args, Subcommand, ValueHint};
 
 use super::help::examples;
-use super::output;
 use super::train::BUILT_IN;
+use super::{output, path_text};
 
 /// Write a recipe for images, for a table, for texts, or for MNIST, to train with and to change.
 #[derive(Args, Debug)]
@@ -130,13 +130,6 @@ fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn path_text(path: &Path) -> Result<String> {
-    match path.to_str() {
-        Some(text) => Ok(quoted(text)),
-        None => Err(Error::unsupported(format!("the path `{}`", path.display()), "Unicode")),
-    }
-}
-
 impl Images {
     fn recipe(&self) -> Result<String> {
         let tree = is_tree(&self.path)?;
@@ -161,7 +154,7 @@ impl Images {
             301..=3000 => 32,
             _ => 64,
         };
-        let path = path_text(&self.path)?;
+        let path = quoted(path_text(&self.path)?);
         let mut text = format!(
             "# {count} images of {classes} classes: {names}.\n\
              # `brasa train` with this file trains; `brasa predict RUN IMAGE…` uses the trained model.\n\n\
@@ -269,7 +262,7 @@ impl Table {
         for (column, why) in &left_out {
             let _ = writeln!(text, "# Left out: {}, {why}.", comment(&column.name));
         }
-        let path = path_text(&self.path)?;
+        let path = quoted(path_text(&self.path)?);
         let _ = write!(text, "\n[data]\ndataset = \"csv\"\npath = {path}\n");
         if named {
             let _ = write!(text, "header = true\ntarget = {}\n", quoted(&columns[target].name));
@@ -298,21 +291,21 @@ impl Table {
 
 impl Text {
     fn recipe(&self) -> Result<String> {
-        let path = path_text(&self.path)?;
+        let path = quoted(path_text(&self.path)?);
         if self.path.is_dir() {
             return self.of_folder(&path);
         }
         let columns = Csv::new().header(true).profile(&self.path)?;
-        let place = |name: &String| {
+        let index_of = |name: &String| {
             let found = columns.iter().position(|column| column.name == *name);
             found.ok_or_else(|| Error::unknown("column", name, columns.iter().map(|column| &column.name)))
         };
-        let given = self.target.as_ref().map(place).transpose()?;
+        let given = self.target.as_ref().map(index_of).transpose()?;
         let longest = || {
             let others = (0..columns.len()).filter(|index| Some(*index) != given && columns[*index].texts > 0);
             others.max_by(|a, b| length_of(&columns[*a]).total_cmp(&length_of(&columns[*b])))
         };
-        let Some(text) = self.text.as_ref().map(place).transpose()?.or_else(longest) else {
+        let Some(text) = self.text.as_ref().map(index_of).transpose()?.or_else(longest) else {
             return Err(Error::data(format!("`{}`", self.path.display()), "a column of texts", "none"));
         };
         let Some(target) = given.or_else(|| (0..columns.len()).rev().find(|index| *index != text)) else {
@@ -325,14 +318,14 @@ impl Text {
         let (text, target) = (&columns[text], &columns[target]);
         let rows = text.numbers + text.texts + text.gaps;
         let goal = TargetKind::of(target)?;
-        let head = format!(
+        let header = format!(
             "# {rows} texts; the target is {}.\n\n[data]\ndataset = \"csv\"\npath = {path}\ntext = {}\ntarget = {}\n\
              # The rows are mixed before the last fifth of them is held back.\nsplit_seed = 1\nvalidation_split = 0.2\n",
             goal.words(target),
             quoted(&text.name),
             quoted(&target.name),
         );
-        Ok(of_texts(&head, &goal, rows))
+        Ok(of_texts(&header, &goal, rows))
     }
 
     fn of_folder(&self, path: &str) -> Result<String> {
@@ -358,13 +351,13 @@ impl Text {
             ));
         }
         let split = if matches!(&tree, Some([_, Some(_), _])) { "" } else { "validation_split = 0.2\n" };
-        let head = format!(
+        let header = format!(
             "# {count} texts of {classes} classes: {names}.\n\n[data]\ndataset = \"text_folder\"\npath = {path}\n{split}",
             count = folder.len(),
             classes = names.len(),
             names = comment(&names.join(", ")),
         );
-        Ok(of_texts(&head, &TargetKind::Classes(names.len()), folder.len()))
+        Ok(of_texts(&header, &TargetKind::Classes(names.len()), folder.len()))
     }
 }
 
@@ -376,10 +369,10 @@ fn length_of(column: &ColumnProfile) -> f64 {
 }
 
 /// A recipe that learns from which words are in a text, and which pairs of them.
-fn of_texts(head: &str, goal: &TargetKind, count: usize) -> String {
+fn of_texts(header: &str, goal: &TargetKind, count: usize) -> String {
     let batch_size = if count <= 2000 { 8 } else { 32 };
     format!(
-        "{head}\n# Each text becomes a row of 0 and 1: which words it has, and which pairs of neighbouring words.\n\
+        "{header}\n# Each text becomes a row of 0 and 1: which words it has, and which pairs of neighbouring words.\n\
          [[layers]]\nclass_name = \"TextVectorization\"\nmax_tokens = 20000\nngrams = 2\noutput_mode = \"multi_hot\"\n\
          input_shape = [1]\nadapt = true\n\n\
          [[layers]]\nclass_name = \"Dense\"\nunits = 16\nactivation = \"relu\"\n\n\

@@ -45,7 +45,7 @@ struct Series {
 
 /// All inputs in order.
 pub struct InputReader {
-    places: VecDeque<InputSource>,
+    sources: VecDeque<InputSource>,
     reader: ReadImage,
     width: usize,
     pixels: PixelRange,
@@ -70,7 +70,7 @@ impl InputReader {
     /// Text inputs, for a model of texts.
     pub fn of_texts(texts: Vec<NamedText>) -> Self {
         Self {
-            places: VecDeque::new(),
+            sources: VecDeque::new(),
             reader: ReadImage::new((1, 1, 1)),
             width: 0,
             pixels: PixelRange::ZeroToOne,
@@ -104,7 +104,7 @@ impl InputReader {
         let width = sample.iter().copied().try_fold(1usize, |count, size| count.checked_mul(size?));
         let pixels = model.pixel_range();
         let shape = image_shape(model.input_shape().ok());
-        let (mut places, mut stdin, mut notes) = (VecDeque::new(), None, Vec::new());
+        let (mut sources, mut stdin, mut notes) = (VecDeque::new(), None, Vec::new());
         let width = width.ok_or_else(|| {
             let expected = "known sizes, for inputs from files (or --input and --output)";
             Error::argument(
@@ -121,24 +121,24 @@ impl InputReader {
                     return Err(Error::argument("INPUT", "standard input (`-`) once", "twice"));
                 }
                 let file = spool()?;
-                places.push_back(opener.open(STDIN.to_owned(), file.path(), &mut notes));
+                sources.push_back(opener.open(STDIN.to_owned(), file.path(), &mut notes));
                 stdin = Some(file);
                 continue;
             }
             match expand(argument) {
                 Ok(paths) => {
                     for path in paths {
-                        places.push_back(opener.open(path.display().to_string(), &path, &mut notes));
+                        sources.push_back(opener.open(path.display().to_string(), &path, &mut notes));
                     }
                 }
-                Err(error) => places.push_back(InputSource::Wrong { name: argument.display().to_string(), error }),
+                Err(error) => sources.push_back(InputSource::Wrong { name: argument.display().to_string(), error }),
             }
         }
-        let has_images = places.iter().any(|place| matches!(place, InputSource::Image { .. }));
-        let has_tables = places.iter().any(|place| matches!(place, InputSource::Table { .. }));
-        let has_wrong = places.iter().any(|place| matches!(place, InputSource::Wrong { .. }));
+        let has_images = sources.iter().any(|source| matches!(source, InputSource::Image { .. }));
+        let has_tables = sources.iter().any(|source| matches!(source, InputSource::Table { .. }));
+        let has_wrong = sources.iter().any(|source| matches!(source, InputSource::Wrong { .. }));
         let shape = if has_images { shape? } else { shape.unwrap_or((1, 1, 1)) };
-        let counted = places.iter().map(|place| match place {
+        let counted = sources.iter().map(|source| match source {
             InputSource::Image { .. } | InputSource::Wrong { .. } => Some(1),
             InputSource::Array { rows, .. } => Some(rows.len()),
             InputSource::Table { .. } => None,
@@ -146,7 +146,7 @@ impl InputReader {
         let count = counted.sum::<Option<usize>>();
         let reader = ReadImage::new(shape).pixels(pixels);
         Ok(Self {
-            places,
+            sources,
             reader,
             width: width?,
             pixels,
@@ -164,12 +164,12 @@ impl InputReader {
     /// The next inputs in order, `most` at most; empty at the end. Those that are only counted have no numbers.
     pub fn batch(&mut self, most: usize, only_count: bool) -> Vec<NamedInput> {
         let mut batch = Vec::new();
-        while batch.len() < most && !self.places.is_empty() {
-            let images = self.places.iter().take(most - batch.len());
-            let images = images.take_while(|place| matches!(place, InputSource::Image { .. })).count();
+        while batch.len() < most && !self.sources.is_empty() {
+            let images = self.sources.iter().take(most - batch.len());
+            let images = images.take_while(|source| matches!(source, InputSource::Image { .. })).count();
             if images > 0 {
-                let places: Vec<InputSource> = self.places.drain(..images).collect();
-                batch.par_extend(places.par_iter().filter_map(|place| match place {
+                let sources: Vec<InputSource> = self.sources.drain(..images).collect();
+                batch.par_extend(sources.par_iter().filter_map(|source| match source {
                     InputSource::Image { name, path } => {
                         let values = if only_count { Ok(Vec::new()) } else { self.image(path) };
                         Some(NamedInput { values, name: name.clone() })
@@ -178,10 +178,10 @@ impl InputReader {
                 }));
                 continue;
             }
-            let Some(place) = self.places.front_mut() else { break };
-            match place.next(self.width) {
+            let Some(source) = self.sources.front_mut() else { break };
+            match source.next(self.width) {
                 Some(input) => batch.push(input),
-                None => drop(self.places.pop_front()),
+                None => drop(self.sources.pop_front()),
             }
         }
         batch
@@ -198,7 +198,7 @@ impl InputReader {
 }
 
 impl InputSource {
-    /// The next input of this place.
+    /// The next input of this source.
     fn next(&mut self, width: usize) -> Option<NamedInput> {
         match self {
             Self::Image { .. } => None,

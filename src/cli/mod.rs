@@ -28,6 +28,7 @@ mod report;
 mod run_dir;
 mod run_name;
 mod runs;
+mod seconds;
 mod serve;
 mod summary;
 mod table;
@@ -161,6 +162,14 @@ fn batch_size(given: Option<NonZeroUsize>, model: &Model) -> usize {
     const MANY: usize = 128;
     let fixed = model.batch_size().filter(|_| model.is_stateful());
     given.map(NonZeroUsize::get).or(fixed).unwrap_or(MANY)
+}
+
+/// A path as a recipe holds it.
+///
+/// # Errors
+/// `Error::Unsupported` if it is not Unicode.
+fn path_text(path: &Path) -> Result<&str> {
+    path.to_str().ok_or_else(|| Error::unsupported(format!("the path `{}`", path.display()), "Unicode"))
 }
 
 /// Refuses a model file without weights: its predictions would be random.

@@ -1,6 +1,5 @@
 //! `brasa predict`: predictions for images, tables, arrays or texts.
 
-use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,9 +7,10 @@ use std::process::ExitCode;
 use brasa::datasets::{
     Csv, IntoSamples, NpyWriter, Npz, PixelRange, Samples, load_npy, load_texts, save_npy, save_npz,
 };
-use brasa::distributed::{Communicator, Turns};
+use brasa::distributed::{Communicator, Turns, together};
 use brasa::formats::atomic::write_atomically;
 use brasa::layers::Layer;
+use brasa::text::unique_names;
 use brasa::training::progress::Progress;
 use brasa::training::{Meaning, Predict as Arguments, Verbosity};
 use brasa::{Error, Model, Result};
@@ -24,7 +24,7 @@ use super::compute::Compute;
 use super::help::{DATA, examples};
 use super::inputs::{InputReader, NamedInput, NamedText, STDIN, rows};
 use super::model_file::{DataOverrides, model_file};
-use super::ranks::{Peers, Ranks, is_first, together};
+use super::ranks::{Peers, Ranks, is_first};
 use super::{needs_weights, output};
 
 /// Predict with a model: images, tables, arrays or texts.
@@ -110,7 +110,7 @@ impl Predict {
     pub fn run(self, quiet: bool) -> Result<ExitCode> {
         super::interrupt::end_quietly()?;
         let peers = self.ranks.join()?;
-        together(&peers, || self.predicted(&peers, quiet))
+        together(peers.clone(), || self.predicted(&peers, quiet))
     }
 
     fn predicted(mut self, peers: &Peers, quiet: bool) -> Result<ExitCode> {
@@ -120,7 +120,7 @@ impl Predict {
         }
         self.model = model_file(&self.model)?;
         needs_weights(&self.model)?;
-        let format = self.form()?;
+        let format = self.output_format()?;
         let device = self.ranks.device(&self.compute)?;
         let mut model = Model::load_on(&self.model, &device)?;
         self.known.put_into(&mut model)?;
@@ -183,17 +183,17 @@ impl Predict {
     }
 
     /// The output format; `None` for arrays.
-    fn form(&self) -> Result<Option<Format>> {
+    fn output_format(&self) -> Result<Option<Format>> {
         if self.output.as_deref().is_some_and(|output| is_npy(output) || is_npz(output)) {
             return match self.format {
-                Some(_) => Err(Error::argument("--format", "nothing, as the output is an array", "a form")),
+                Some(_) => Err(Error::argument("--format", "nothing, as the output is an array", "a format")),
                 None => Ok(None),
             };
         }
         let by_ending = self.output.as_deref().map(Format::of).transpose()?;
         match (by_ending, self.format) {
             (Some(ending), Some(given)) if ending != given => {
-                let expected = "the form that the ending of --output stands for";
+                let expected = "the format that the ending of --output stands for";
                 Err(Error::argument("--format", expected, format!("{given:?}").to_lowercase()))
             }
             (Some(ending), _) => Ok(Some(ending)),
@@ -466,11 +466,11 @@ impl Predict {
                 let only = (names.len() == 1 && file.names().len() == 1).then(|| file.names()[0].clone());
                 let arrays = names.iter().map(|name| {
                     // The names in training data, which also has targets.
-                    let mut forms = vec![format!("x/{name}")];
+                    let mut keys = vec![format!("x/{name}")];
                     if names.len() == 1 {
-                        forms.push("x".to_owned());
+                        keys.push("x".to_owned());
                     }
-                    let found = forms.into_iter().find(|form| file.names().contains(form));
+                    let found = keys.into_iter().find(|key| file.names().contains(key));
                     file.read(only.as_ref().or(found.as_ref()).unwrap_or(name))
                 });
                 arrays.collect::<Result<Vec<_>>>()?
@@ -484,7 +484,7 @@ impl Predict {
         if !is_first(peers) {
             return Ok(());
         }
-        let names = numbered(model.output_keys());
+        let names = unique_names(model.output_keys());
         let shapes: Vec<Vec<usize>> = outputs.iter().map(|output| output.shape().to_vec()).collect();
         match &outputs[..] {
             [only] if !is_npz(output) => {
@@ -602,27 +602,6 @@ fn all_together(model: &Model, x: &[Samples], batch_size: usize, peers: &dyn Com
     joined.collect()
 }
 
-/// Appends numbers to duplicate names.
-fn numbered(names: Vec<String>) -> Vec<String> {
-    let mut taken = HashSet::with_capacity(names.len());
-    // The next number of each name: counting from 1 again would be quadratic where many outputs share a name.
-    let mut next: HashMap<String, usize> = HashMap::new();
-    let free = |base: String| {
-        if taken.insert(base.clone()) {
-            return base;
-        }
-        let count = next.entry(base.clone()).or_insert(1);
-        loop {
-            let name = format!("{base}_{count}");
-            *count += 1;
-            if taken.insert(name.clone()) {
-                return name;
-            }
-        }
-    };
-    names.into_iter().map(free).collect()
-}
-
 /// Whether the argument stands for standard input.
 fn is_stdin(path: &Path) -> bool {
     path == Path::new(STDIN)
@@ -634,18 +613,4 @@ fn is_npz(path: &Path) -> bool {
 
 fn is_npy(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn outputs_of_the_same_name_are_numbered() {
-        let names = |names: &[&str]| numbered(names.iter().map(|name| (*name).to_owned()).collect());
-        assert_eq!(names(&["a", "b", "a", "a"]), ["a", "b", "a_1", "a_2"]);
-        assert_eq!(names(&["a", "a_1", "a", "a_1"]), ["a", "a_1", "a_2", "a_1_1"]);
-        let many = numbered(vec!["out".to_owned(); 100_000]);
-        assert_eq!(many.last().unwrap(), "out_99999");
-    }
 }

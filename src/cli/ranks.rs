@@ -22,7 +22,7 @@ pub struct Ranks {
     /// With --distributed: how long a process waits for the others in one step before all end with an error (default:
     /// 300).
     #[cfg(feature = "mpi")]
-    #[arg(long, value_name = "SECONDS", requires = "distributed", value_parser = positive, help_heading = super::help::RUN)]
+    #[arg(long, value_name = "SECONDS", requires = "distributed", value_parser = super::seconds::positive_seconds, help_heading = super::help::RUN)]
     distributed_timeout: Option<f64>,
 }
 
@@ -86,24 +86,4 @@ impl Ranks {
 /// Whether this process is the one that shows and writes.
 pub fn is_first(peers: &Peers) -> bool {
     peers.as_ref().is_none_or(|peers| peers.rank() == 0)
-}
-
-/// Runs a command's work; its error ends the other processes, too.
-///
-/// # Errors
-/// Those of the work.
-pub fn together<T>(peers: &Peers, work: impl FnOnce() -> brasa::Result<T>) -> brasa::Result<T> {
-    let result = work();
-    if let (Err(error), Some(peers)) = (&result, peers) {
-        peers.fail(error);
-    }
-    result
-}
-
-/// Parses a number of seconds.
-pub fn positive(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if seconds > 0.0 && seconds < 86_400.0 => Ok(seconds),
-        _ => Err("a number of seconds, above 0 and below a day, is wanted".into()),
-    }
 }

@@ -394,21 +394,21 @@ mod tests {
         fs::write(&mine, "mine").unwrap();
         let partial = elsewhere.path().join(".brasa-x.partial");
         fs::write(&partial, "of another").unwrap();
-        let refused = |place: &str, target: &Path| {
+        let refused = |file: &str, target: &Path| {
             let run = tempfile::tempdir().unwrap();
             fs::write(run.path().join(CONFIG), "x = 1").unwrap();
-            let place = run.path().join(place);
-            fs::create_dir_all(place.parent().unwrap()).unwrap();
-            let _ = fs::remove_file(&place);
-            symlink(target, &place).unwrap();
+            let file = run.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            let _ = fs::remove_file(&file);
+            symlink(target, &file).unwrap();
             // A dangling link in place of the recipe counts as no recipe.
             for error in [RunDir::resume(Some(run.path()), "r"), RunDir::create(Some(run.path()), "r")] {
                 let error = error.unwrap_err().to_string();
                 assert!(error.contains("it is a link") || error.contains("does not hold a run"), "{error}");
             }
-            assert!(place.is_symlink(), "{}", place.display());
+            assert!(file.is_symlink(), "{}", file.display());
             let error = RunDir::resume(Some(run.path()), "r").unwrap_err().to_string();
-            let name = place.file_name().unwrap().to_str().unwrap();
+            let name = file.file_name().unwrap().to_str().unwrap();
             assert!(error.contains(name) && error.contains("it is a link"), "{error}");
         };
         for name in

@@ -221,7 +221,7 @@ impl Better {
         // Those of several outputs begin with the output's name, and the second of a name ends with a number.
         let counted = metric.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
         let starts = [metric, counted].into_iter().flat_map(|name| {
-            let behind = name.match_indices('_').map(move |(place, _)| &name[place + 1..]);
+            let behind = name.match_indices('_').map(move |(index, _)| &name[index + 1..]);
             std::iter::once(name).chain(behind)
         });
         let settings = recipe.and_then(|recipe| recipe.get("compile"));

@@ -13,6 +13,7 @@ use clap::Args;
 use super::compute::Compute;
 use super::help::examples;
 use super::model_file::{DataOverrides, model_file};
+use super::seconds::seconds;
 use super::{needs_weights, output};
 
 /// Serve models over HTTP, with a page to try them.
@@ -134,12 +135,6 @@ struct Access {
 
 /// The longest file of keys.
 const MOST_KEY_BYTES: u64 = 1 << 20;
-
-fn seconds(text: &str) -> std::result::Result<Duration, String> {
-    let wrong = || format!("expected a number of seconds such as 30 or 0.5, received `{text}`");
-    let seconds: f64 = text.parse().map_err(|_| wrong())?;
-    Duration::try_from_secs_f64(seconds).ok().filter(|time| time.as_secs() <= 86_400).ok_or_else(wrong)
-}
 
 impl Serve {
     pub fn run(&self, quiet: bool) -> Result<()> {

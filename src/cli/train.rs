@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use brasa::callbacks::ProgressBar;
-use brasa::distributed::{Communicator, broadcast};
+use brasa::distributed::{Communicator, broadcast, together};
 use brasa::metrics::Score;
 use brasa::recipe::{DataSet, Document, Loaded, Recipe, differences};
 use brasa::text::with_commas;
@@ -22,11 +22,11 @@ use super::help::{DATA, RUN, TRAINING, examples};
 use super::interrupt::{self, INTERRUPTED};
 use super::model_file::{DataOverrides, model_file};
 use super::prepared::model_and_data;
-use super::ranks::{Peers, Ranks, together};
+use super::ranks::{Peers, Ranks};
 use super::report::RunResults;
 use super::run_dir::{HistoryFile, RunDir};
 use super::table::Table;
-use super::{find_lr, output};
+use super::{find_lr, output, path_text};
 
 /// The recipe used when none is given.
 pub const BUILT_IN: (&str, &str) = ("mnist_cnn.toml", include_str!("../../configs/mnist_cnn.toml"));
@@ -145,7 +145,7 @@ fn fitted(model: &mut Model, recipe: &Recipe, data: &Loaded, fit: Fit<'_>) -> Re
 impl Train {
     pub fn run(self, quiet: bool) -> Result<ExitCode> {
         let peers = self.ranks.join()?;
-        together(&peers, || match &peers {
+        together(peers.clone(), || match &peers {
             Some(peers) if peers.rank() > 0 => self.follow(peers),
             _ => self.lead(&peers, quiet),
         })
@@ -364,7 +364,7 @@ impl Train {
             let path = &model_file(path)?;
             document.remove("layers");
             document.remove("model");
-            document.set("model.file", text(path)?)?;
+            document.set("model.file", path_text(path)?)?;
         }
         let mut table = self.table.clone();
         if let Some(path) = &self.data {
@@ -396,7 +396,7 @@ impl Train {
                 document.set(&format!("data.{key}"), value.clone())?;
             }
         }
-        let data_dir = self.data_dir.as_deref().map(text).transpose()?;
+        let data_dir = self.data_dir.as_deref().map(path_text).transpose()?;
         let same_data = own_data.is_some() && own_data.as_ref() == document.get("data.dataset");
         for (key, value) in decided {
             let counts = same_data || !key.starts_with("data.");
@@ -430,11 +430,6 @@ impl Train {
         self.set.iter().try_for_each(|assignment| document.assign(assignment))?;
         Ok(document)
     }
-}
-
-/// A path in a recipe.
-fn text(path: &std::path::Path) -> Result<&str> {
-    path.to_str().ok_or_else(|| Error::unsupported(format!("the path `{}`", path.display()), "Unicode"))
 }
 
 /// A path quoted for a shell, on one line.

@@ -213,11 +213,11 @@ impl ByOutput<Vec<MetricArgument>> {
 /// Metrics in Keras's form; null if there are none.
 pub(super) fn metrics_to_json(
     metrics: &ByOutput<Vec<MetricArgument>>,
-    write: impl Fn(&MetricArgument) -> Json,
+    write: impl Fn(&MetricArgument) -> Result<Json>,
 ) -> Result<Json> {
     match metrics {
         ByOutput::All(list) if list.is_empty() => Ok(Json::Null),
-        metrics => metrics.to_json(|list| Ok(list.iter().map(&write).collect())),
+        metrics => metrics.to_json(|list| list.iter().map(&write).collect()),
     }
 }
 

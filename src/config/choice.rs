@@ -178,6 +178,12 @@ macro_rules! choice {
             }
         }
 
+        impl $crate::config::Word for $name {
+            fn check_word(&self) -> $crate::Result<()> {
+                self.check()
+            }
+        }
+
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.name())

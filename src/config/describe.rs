@@ -9,10 +9,11 @@
 /// ([`Base`](crate::optimizers::Base)); `with { weight_decay: Some(0.004) }` after the name overrides their defaults.
 /// With `callback` it is a callback's; `keeps T` after the name adds a field `state: T` (`T: Default`) for its state.
 ///
-/// `struct Name as "Class"` sets the class name in files and recipes, which is otherwise that of the struct. The type
-/// of a field is `Clone + Debug + Serialize + DeserializeOwned`: an enum of one's own derives serde's two traits (add
-/// the crate `serde`). No field of a layer is called `common`, or like an [argument of every
-/// layer](crate::layers::Common::ARGUMENTS).
+/// `struct Name as "Class"` sets the class name in files and recipes, which is otherwise that of the struct.
+/// `"my_package>Class"` has the package of Python's `register_keras_serializable(package="my_package")`, which is
+/// `Custom` otherwise; an own class with the name of a built-in one needs a package. The type of a field is `Clone +
+/// Debug + Serialize + DeserializeOwned`: an enum of one's own derives serde's two traits (add the crate `serde`). No
+/// field of a layer is called `common`, or like an [argument of every layer](crate::layers::Common::ARGUMENTS).
 ///
 /// ```
 /// brasa::describe! {
@@ -158,6 +159,13 @@ macro_rules! describe {
                 };
                 arguments.finish()?;
                 Ok(description)
+            }
+
+            #[allow(unused_imports, clippy::needless_borrow)]
+            fn check_words(&self) -> $crate::Result<()> {
+                use $crate::config::{AcceptGiven as _, CheckGiven as _};
+                $( (&$crate::config::Given(&self.$field)).check_given()?; )*
+                Ok(())
             }
         }
     };

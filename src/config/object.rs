@@ -6,7 +6,7 @@ use super::Config;
 use crate::error::{Error, Result};
 
 /// Whether a module is Keras's own, under any of its historical names.
-fn is_of_keras(module: &str) -> bool {
+pub(crate) fn is_of_keras(module: &str) -> bool {
     let roots = ["keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras"];
     roots.iter().any(|root| module.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
 }
@@ -25,40 +25,21 @@ pub(crate) enum Origin {
 /// # Errors
 /// [`Error::Argument`] for another form, [`Error::Unsupported`] for a class of a module that is not Keras's.
 pub(crate) fn object(kind: &'static str, value: Json) -> Result<(String, Config)> {
-    object_of(kind, value, |_| Origin::Unknown)
+    object_of(kind, value, |_| Origin::BuiltIn)
 }
 
-/// As [`object`], of a kind that has a register: a class of any other module than Keras's is taken if it is registered.
+/// As [`object`], of a kind that has a register: a class of any other module than Keras's is taken if it is registered,
+/// and its name in the register is returned.
 pub(crate) fn object_of(kind: &'static str, value: Json, origin: impl Fn(&str) -> Origin) -> Result<(String, Config)> {
     let wrong = |value: &Json| Error::argument(kind, "a name or an object with `class_name`", super::brief(value));
     match value {
-        Json::String(name) => Ok((name, Config::new())),
+        Json::String(name) => Ok((class_named(kind, name, None, None, origin)?, Config::new())),
         Json::Object(mut map) => {
             let Some(Json::String(class)) = map.remove("class_name") else { return Err(wrong(&Json::Object(map))) };
             let module = map.remove("module").filter(|module| !module.is_null());
             let registered = map.remove("registered_name");
-            let is_of_keras = |module: &Json| module.as_str().is_some_and(is_of_keras);
-            if let Some(module) = module.as_ref().filter(|module| !is_of_keras(module))
-                && origin(&class) != Origin::Registered
-            {
-                let module = super::brief(module);
-                return Err(Error::unsupported(
-                    format!("{kind} `{class}` of module {module}"),
-                    "classes of Keras itself, and registered ones whose names are not those of built-in classes",
-                ));
-            }
-            // Only a class that is not Keras's has this name and no module of Keras's: "package>Class" after Python's
-            // decorator, else the class's own.
-            if let Some(name) = registered.as_ref().and_then(Json::as_str)
-                && !module.as_ref().is_some_and(is_of_keras)
-                && origin(&class) == Origin::BuiltIn
-            {
-                let name = super::brief(&Json::from(name));
-                return Err(Error::unsupported(
-                    format!("{kind} `{class}` registered as {name}"),
-                    "own classes whose names are not those of built-in classes",
-                ));
-            }
+            let registered = registered.as_ref().and_then(Json::as_str);
+            let class = class_named(kind, class, module.as_ref(), registered, origin)?;
             map.remove("build_config");
             match map.remove("config") {
                 Some(Json::Object(config)) => Ok((class, config)),
@@ -68,6 +49,55 @@ pub(crate) fn object_of(kind: &'static str, value: Json, origin: impl Fn(&str) -
         }
         other => Err(wrong(&other)),
     }
+}
+
+/// The name under which an object's class is known here.
+///
+/// Python's decorator registers a class as `package>Class`; without one its name is the class's own. Keras 3 writes
+/// this name as `registered_name`; the older form (`.h5`, Keras 2's JSON, names instead of objects) as the class.
+fn class_named(
+    kind: &'static str,
+    class: String,
+    module: Option<&Json>,
+    registered: Option<&str>,
+    origin: impl Fn(&str) -> Origin,
+) -> Result<String> {
+    if module.and_then(Json::as_str).is_some_and(is_of_keras) {
+        return Ok(class);
+    }
+    let registered = registered.or_else(|| class.contains(PACKAGE_END).then_some(&*class));
+    if module.is_none() && registered.is_none() {
+        return Ok(class);
+    }
+    let names = registered.into_iter().flat_map(|name| [name, without_package(name)]).chain([&*class]);
+    if let Some(own) = names.clone().find(|name| origin(name) == Origin::Registered) {
+        return Ok(own.to_owned());
+    }
+    let shown = without_package(&class);
+    if let Some(module) = module {
+        return Err(Error::unsupported(
+            format!("{kind} `{shown}` of module {}", super::brief(module)),
+            "classes of Keras itself, and registered ones whose names are not those of built-in classes",
+        ));
+    }
+    // An own class in Python, which the built-in one of its name must not replace.
+    if let Some(name) = registered
+        && names.clone().any(|name| origin(name) == Origin::BuiltIn)
+    {
+        return Err(Error::unsupported(
+            format!("{kind} `{shown}` registered as {}", super::brief(&Json::from(name))),
+            "classes of Keras itself, and registered ones that have another name than a built-in class or a package",
+        ));
+    }
+    Ok(shown.to_owned())
+}
+
+/// What separates the package from the class in a registered name.
+pub(crate) const PACKAGE_END: char = '>';
+
+/// The part of a registered name after its package.
+pub(crate) fn without_package(name: &str) -> &str {
+    name.rsplit_once(PACKAGE_END).map_or(name, |(_, class)| class)
 }
 
 /// A config without those `late` arguments that have their default (given as JSON): early versions of Keras 3 reject
@@ -121,6 +151,52 @@ mod tests {
         assert!(read("Dense", Json::Null, json!("Dense")).is_err() && read("Dense", Json::Null, Json::Null).is_ok());
         for (class, module) in [("Other", own.clone()), ("Dense", own), ("Dense", Json::Null)] {
             assert!(matches!(read(class, module, json!("my_package>Dense")), Err(Error::Unsupported { .. })));
+        }
+    }
+
+    /// In `.h5` files and Keras 2's JSON the registered name is the class.
+    #[test]
+    fn older_forms_find_the_same_class() {
+        let origin = |class: &str| match class {
+            "Scale" | "my_package>Scale" | "my_package>Dense" | "Renamed" => Origin::Registered,
+            "Dense" => Origin::BuiltIn,
+            _ => Origin::Unknown,
+        };
+        let read = |json: Json| object_of("layer", json, origin).map(|(class, _)| class);
+        let older = |class: &str| read(json!({"class_name": class, "config": {}}));
+        let newer = |class: &str, registered: &str| {
+            read(json!({"module": null, "class_name": class, "config": {}, "registered_name": registered}))
+        };
+        for (name, found) in [
+            ("my_package>Scale", "my_package>Scale"),
+            ("other>Scale", "Scale"),
+            ("Custom>Scale", "Scale"),
+            ("my_package>Dense", "my_package>Dense"),
+            ("my_package>Renamed", "Renamed"),
+            ("my_package>Other", "Other"),
+        ] {
+            assert_eq!(older(name).unwrap(), found);
+            assert_eq!(read(json!(name)).unwrap(), found);
+            assert_eq!(newer(without_package(name), name).unwrap(), found);
+        }
+        assert_eq!(newer("Class", "my_package>Renamed").unwrap(), "Renamed");
+        for error in [older("other>Dense"), newer("Dense", "other>Dense"), newer("Other", "other>Dense")] {
+            let error = error.unwrap_err();
+            assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+            assert!(error.to_string().contains("other>Dense"), "{error}");
+        }
+        assert_eq!((older("Dense").unwrap(), older("Scale").unwrap()), ("Dense".into(), "Scale".into()));
+    }
+
+    /// Kinds without a register have no own classes.
+    #[test]
+    fn a_registered_class_is_no_built_in_one() {
+        let of = |class: &str, registered: Json| {
+            object("initializer", json!({"class_name": class, "config": {}, "registered_name": registered}))
+        };
+        assert!(of("Zeros", Json::Null).is_ok());
+        for refused in [of("Zeros", json!("my_package>Zeros")), of("my_package>Zeros", Json::Null)] {
+            assert!(matches!(refused, Err(Error::Unsupported { .. })));
         }
     }
 

@@ -104,7 +104,7 @@ impl<K: Into<String>, S: IntoSamples> IntoFields for Vec<(K, S)> {
 ///
 /// # Errors
 /// [`Error::Data`] for fields that are missing, too many, unknown or given twice.
-pub(crate) fn places(
+pub(crate) fn field_indices(
     what: &str,
     fields: &[Field],
     names: &[String],
@@ -124,21 +124,21 @@ pub(crate) fn places(
         return Err(Error::data(format!("{what}s"), format!("{} ({list})", names.len()), fields.len()));
     }
     let mut found = vec![None; names.len()];
-    for (place, field) in fields.iter().enumerate() {
+    for (index, field) in fields.iter().enumerate() {
         let Some(name) = &field.name else {
             let received = format!("names for {named} of {}", fields.len());
             return Err(Error::data(format!("{what}s"), "a name for each, or for none", received));
         };
-        if fields[..place].iter().any(|other| other.name.as_ref() == Some(name)) {
+        if fields[..index].iter().any(|other| other.name.as_ref() == Some(name)) {
             return Err(Error::data(format!("{what} `{name}`"), "one field of this name", "two"));
         }
         if !names.contains(name) {
             return Err(Error::data(format!("{what}s"), format!("names among {list}"), format!("`{name}`")));
         }
         // A layer can be an output more than once.
-        names.iter().zip(&mut found).filter(|(own, _)| *own == name).for_each(|(_, found)| *found = Some(place));
+        names.iter().zip(&mut found).filter(|(own, _)| *own == name).for_each(|(_, found)| *found = Some(index));
     }
-    match found.iter().enumerate().find(|(index, place)| place.is_none() && needed(*index)) {
+    match found.iter().enumerate().find(|(index, found)| found.is_none() && needed(*index)) {
         Some((index, _)) => {
             let given: Vec<&str> = fields.iter().filter_map(|field| field.name.as_deref()).collect();
             Err(Error::data(format!("{what} `{}`", names[index]), "its samples", format!("{} alone", given.join(", "))))
@@ -158,16 +158,16 @@ mod tests {
     #[test]
     fn fields_are_found_by_name_or_position() {
         let by_name = [Field::named("b", [2]), Field::named("a", [1])];
-        assert_eq!(places("input", &by_name, &names(), |_| true).unwrap(), [Some(1), Some(0)]);
-        let by_place = [Field::new([1]), Field::new([2])];
-        assert_eq!(places("input", &by_place, &names(), |_| true).unwrap(), [Some(0), Some(1)]);
-        assert_eq!(places("target", &by_place[..1], &names(), |index| index == 1).unwrap(), [None, Some(0)]);
-        assert_eq!(places("target", &by_name[..1], &names(), |index| index == 1).unwrap(), [None, Some(0)]);
+        assert_eq!(field_indices("input", &by_name, &names(), |_| true).unwrap(), [Some(1), Some(0)]);
+        let by_position = [Field::new([1]), Field::new([2])];
+        assert_eq!(field_indices("input", &by_position, &names(), |_| true).unwrap(), [Some(0), Some(1)]);
+        assert_eq!(field_indices("target", &by_position[..1], &names(), |index| index == 1).unwrap(), [None, Some(0)]);
+        assert_eq!(field_indices("target", &by_name[..1], &names(), |index| index == 1).unwrap(), [None, Some(0)]);
     }
 
     #[test]
     fn fields_that_do_not_fit_are_refused_by_name() {
-        let refused = |fields: &[Field]| places("input", fields, &names(), |_| true).unwrap_err().to_string();
+        let refused = |fields: &[Field]| field_indices("input", fields, &names(), |_| true).unwrap_err().to_string();
         assert!(refused(&[Field::new([1])]).contains("2 (a, b), received 1"));
         assert!(refused(&[Field::named("a", [1])]).contains("input `b`"));
         assert!(refused(&[Field::named("a", [1]), Field::named("a", [1])]).contains("one field of this name"));

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::text::extension;
 
 /// The file extensions of images that can be decoded.
 pub(super) const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
 
 /// Whether a file has an image extension: `bmp`, `gif`, `jpeg`, `jpg`, `png`, `webp`.
 pub fn is_image(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+    EXTENSIONS.contains(&extension(path).as_str())
 }
 
 /// The folders for training, validation and testing in a folder that has them: `train`, `val` (or `valid` or

@@ -66,7 +66,7 @@ pub(crate) use self::csv::class_of_number;
 pub(crate) use self::csv::is_gap;
 #[cfg(feature = "csv")]
 pub use self::csv::{ColumnProfile, Csv, Missing, Table, TableRows, load_csv};
-pub(crate) use self::fields::places;
+pub(crate) use self::fields::field_indices;
 #[cfg(any(feature = "csv", feature = "images"))]
 pub use self::folders::{is_image, is_tree};
 #[cfg(feature = "images")]

@@ -41,7 +41,7 @@ impl<S: Source> OneHot<S> {
         for (row, label) in y.chunks_mut(classes.max(1)).zip(labels) {
             let class = Some(*label as usize).filter(|class| *class as f32 == *label);
             match class.and_then(|class| row.get_mut(class)) {
-                Some(place) => *place = 1.0,
+                Some(cell) => *cell = 1.0,
                 None => {
                     let expected = format!("class numbers from 0 to {}", classes.saturating_sub(1));
                     return Err(Error::data("targets y", expected, label));

@@ -63,7 +63,7 @@ enum ColumnKind {
 /// A column of the file.
 struct Column {
     kind: ColumnKind,
-    /// Its place among the leaves of the schema.
+    /// Its index among the leaves of the schema.
     leaf: usize,
     /// (A lock makes it `Sync`; it is never waited for.)
     reader: Option<Mutex<ColumnReader>>,
@@ -452,8 +452,8 @@ impl Pages {
     /// Refuses a page that does not fit in memory together with those at hand.
     fn begin(&self, page: PageSize) -> ParquetResult<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = usize::from(known[0].is_some());
-        let before = known[place].replace(page).map_or(0, |before| before.bytes);
+        let index = usize::from(known[0].is_some());
+        let before = known[index].replace(page).map_or(0, |before| before.bytes);
         self.held.fetch_sub(before, Ordering::Relaxed);
         let held = self.held.fetch_add(page.bytes, Ordering::Relaxed).saturating_add(page.bytes);
         check_room("the pages of a table", held.div_ceil(size_of::<f32>()))

@@ -4,11 +4,11 @@ use std::path::Path;
 
 #[cfg(not(feature = "parquet"))]
 use crate::error::Error;
+use crate::text::extension;
 
 /// Whether a file is read as Parquet, by its name.
 pub(super) fn is_parquet(path: &Path) -> bool {
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_lowercase();
-    ["parquet", "pq"].contains(&ending.as_str())
+    ["parquet", "pq"].contains(&extension(path).as_str())
 }
 
 /// The error for such a file in a build without the feature.

@@ -324,7 +324,7 @@ impl<S: Source> Part<S> {
     }
 
     /// The indices of these samples in the source.
-    fn places(&self, indices: &[usize]) -> Result<Vec<usize>> {
+    fn source_indices(&self, indices: &[usize]) -> Result<Vec<usize>> {
         match indices.iter().find(|index| **index >= self.len) {
             None => Ok(indices.iter().map(|index| self.start + index).collect()),
             Some(index) => Err(Error::data("an index", format!("below {}", self.len), index)),
@@ -375,11 +375,11 @@ impl<S: Source> Source for Part<S> {
     }
 
     fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
-        self.source.read_fields(&self.places(indices)?, x, y)
+        self.source.read_fields(&self.source_indices(indices)?, x, y)
     }
 
     fn read_columns(&self, indices: &[usize], y: &mut [&mut [f32]]) -> Result<Option<Vec<Column>>> {
-        self.source.read_columns(&self.places(indices)?, y)
+        self.source.read_columns(&self.source_indices(indices)?, y)
     }
 
     fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {
@@ -387,7 +387,7 @@ impl<S: Source> Source for Part<S> {
     }
 
     fn read_weight_fields(&self, indices: &[usize], weights: &mut [&mut [f32]]) -> Result<()> {
-        self.source.read_weight_fields(&self.places(indices)?, weights)
+        self.source.read_weight_fields(&self.source_indices(indices)?, weights)
     }
 
     fn all_targets(&self) -> Option<Vec<Samples>> {
@@ -565,9 +565,9 @@ pub(crate) fn checked_weights(weights: Samples, samples: usize) -> Result<Sample
     let numbers = weights.to_vec_f32();
     match numbers.iter().position(|number| !number.is_finite()) {
         None => Ok(weights),
-        Some(place) => {
-            let sample = place / (numbers.len() / samples.max(1)).max(1);
-            let received = format!("{} for sample {sample}", numbers[place]);
+        Some(index) => {
+            let sample = index / (numbers.len() / samples.max(1)).max(1);
+            let received = format!("{} for sample {sample}", numbers[index]);
             Err(Error::data("sample_weight", "finite numbers", received))
         }
     }

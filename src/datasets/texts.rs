@@ -19,6 +19,7 @@ use super::{Column, Dataset, Fingerprint, Source};
 use crate::error::{Error, Result};
 use crate::formats::regular::{open_file, read_text};
 use crate::memory::check_room;
+use crate::text::extension;
 
 /// The longest text of a file, in bytes.
 const MOST_BYTES: u64 = 1 << 28;
@@ -103,10 +104,9 @@ fn has_image(folder: &Path) -> bool {
 fn list(folder: &Path, class: usize, texts: &mut Vec<(PathBuf, usize)>) -> Result<()> {
     for (_, path) in entries(folder, &mut 0)? {
         let kind = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         if kind.is_dir() {
             list(&path, class, texts)?;
-        } else if extension.eq_ignore_ascii_case("txt") && path.is_file() {
+        } else if extension(&path) == "txt" && path.is_file() {
             texts.push((path, class));
         }
     }
@@ -251,8 +251,7 @@ impl TextTable {
         }
         let (mut file, length) = open_file(path)?;
         check_room("the texts of a table", usize::try_from(length / 4).unwrap_or(usize::MAX))?;
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
-        let separator = match ["tsv", "tab"].contains(&extension.as_str()) {
+        let separator = match ["tsv", "tab"].contains(&extension(path).as_str()) {
             true => b'\t',
             false => separator_in(&mut file).map_err(Error::io("read", path))?,
         };
@@ -292,9 +291,9 @@ impl TextTable {
 
     /// The index of a column.
     fn column(&self, name: &str) -> Result<usize> {
-        let mut found = self.names.iter().enumerate().filter(|(_, own)| *own == name).map(|(place, _)| place);
+        let mut found = self.names.iter().enumerate().filter(|(_, own)| *own == name).map(|(index, _)| index);
         match (found.next(), found.next()) {
-            (Some(place), None) => self.readable(place),
+            (Some(index), None) => self.readable(index),
             (Some(_), Some(_)) => Err(Error::broken(&self.file, "line 1", format!("two columns are called `{name}`"))),
             (None, _) => Err(Error::unknown("column", name, &self.names)),
         }
@@ -377,8 +376,7 @@ pub fn load_texts(path: impl AsRef<Path>, column: Option<&str>) -> Result<Vec<Te
     let path = path.as_ref();
     let file = path.display().to_string();
     let at = |line: u64| format!("{file}:{line}");
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
-    match extension.as_str() {
+    match extension(path).as_str() {
         _ if path == Path::new("-") => lines("-", std::io::stdin().lock(), |line| Ok(line.to_owned())),
         "csv" | "tsv" | "tab" | "parquet" | "pq" => {
             let mut table = TextTable::open(path)?;

@@ -36,7 +36,7 @@
 //! # The same as in one process
 //!
 //! The order of samples; the loss, its weighting by samples and masks, and penalties; all metrics of the logs; clipping,
-//! accumulation of gradients, learning rates; the draws of dropout and of noise, which depend on a sample's place in
+//! accumulation of gradients, learning rates; the draws of dropout and of noise, which depend on a sample's position in
 //! the batch and not on the rank. Runs with the same number of ranks are the same bit for bit, as far as the
 //! communicator sums in the same order each time. At the end of each epoch the ranks compare their weights, and a
 //! difference is an error that names the rank.
@@ -119,8 +119,27 @@ impl Drop for PanicGuard {
     }
 }
 
-/// Does the work of one rank, and tells the others if it fails or panics.
-pub(crate) fn together<T>(peers: Option<Arc<dyn Communicator>>, work: impl FnOnce() -> Result<T>) -> Result<T> {
+/// Does the work of one rank, and tells the others if it fails or panics, so that they do not wait for it; `None` for a
+/// process that works alone. `fit` and `predict` do this themselves.
+///
+/// ```
+/// use brasa::Error;
+/// use brasa::distributed::{Communicator, threads, together};
+/// let ranks = threads(2).into_iter().map(|rank| {
+///     std::thread::spawn(move || {
+///         together(Some(rank.clone()), || match rank.rank() {
+///             0 => rank.barrier(),
+///             _ => Err(Error::argument("x", "a number", "none")),
+///         })
+///     })
+/// });
+/// let ranks: Vec<_> = ranks.collect();
+/// assert!(ranks.into_iter().all(|rank| rank.join().unwrap().is_err()));
+/// ```
+///
+/// # Errors
+/// Those of the work.
+pub fn together<T>(peers: Option<Arc<dyn Communicator>>, work: impl FnOnce() -> Result<T>) -> Result<T> {
     let guard = PanicGuard(peers);
     let result = work();
     if let (Err(error), Some(peers)) = (&result, &guard.0) {

@@ -155,7 +155,7 @@ pub(crate) fn memory_of(shape: &[usize]) -> Option<u64> {
 
 /// A shape as Keras prints it: `(3, 4)`, `(3,)`, `()`.
 pub(crate) fn shape_text(shape: &[usize]) -> String {
-    Shape::new(shape.iter().copied().map(Some).collect::<Vec<_>>()).to_string()
+    Shape::known(shape).to_string()
 }
 
 #[cfg(test)]

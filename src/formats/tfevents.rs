@@ -234,8 +234,8 @@ fn bins(values: &[f32]) -> Vec<[f64; 3]> {
     let width = (high - low) / BINS as f64;
     let mut counts = [0_u64; BINS];
     finite().for_each(|value| counts[(((value - low) / width) as usize).min(BINS - 1)] += 1);
-    let edge = |place: usize| if place == BINS { high } else { low + place as f64 * width };
-    counts.iter().enumerate().map(|(place, count)| [edge(place), edge(place + 1), *count as f64]).collect()
+    let edge = |bin: usize| if bin == BINS { high } else { low + bin as f64 * width };
+    counts.iter().enumerate().map(|(bin, count)| [edge(bin), edge(bin + 1), *count as f64]).collect()
 }
 
 /// The masked CRC-32C of TensorFlow's records.
@@ -305,11 +305,11 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
         assert_eq!(read_events(&path).unwrap().len(), 1);
-        for place in [0, 9, 20, bytes.len() - 1] {
+        for at in [0, 9, 20, bytes.len() - 1] {
             let mut damaged = bytes.clone();
-            damaged[place] ^= 1;
+            damaged[at] ^= 1;
             std::fs::write(&path, damaged).unwrap();
-            assert!(matches!(read_events(&path), Err(Error::Broken { .. })), "{place}");
+            assert!(matches!(read_events(&path), Err(Error::Broken { .. })), "{at}");
         }
     }
 

@@ -94,24 +94,26 @@ impl WindowFunction {
 fn weight(name: &str, sample: f64, length: f64) -> f64 {
     let last = length - 1.0;
     // From -1 to 1 over the window.
-    let place = 2.0 * sample / last - 1.0;
+    let position = 2.0 * sample / last - 1.0;
     let cosines = |terms: &[f64]| {
-        let term = |(index, factor): (usize, &f64)| factor * (index as f64 * PI * place).cos();
+        let term = |(index, factor): (usize, &f64)| factor * (index as f64 * PI * position).cos();
         terms.iter().enumerate().map(term).sum()
     };
     match name {
-        "barthann" => 0.62 - 0.48 * (place / 2.0).abs() + 0.38 * (PI * place).cos(),
-        "bartlett" => 1.0 - place.abs(),
+        "barthann" => 0.62 - 0.48 * (position / 2.0).abs() + 0.38 * (PI * position).cos(),
+        "bartlett" => 1.0 - position.abs(),
         "blackman" => cosines(&[0.42, 0.5, 0.08]),
         "blackmanharris" => cosines(&[0.35875, 0.48829, 0.14128, 0.01168]),
-        "bohman" if place.abs() < 1.0 => (1.0 - place.abs()) * (PI * place).cos() + (PI * place.abs()).sin() / PI,
+        "bohman" if position.abs() < 1.0 => {
+            (1.0 - position.abs()) * (PI * position).cos() + (PI * position.abs()).sin() / PI
+        }
         "bohman" => 0.0,
         "cosine" => (PI / length * (sample + 0.5)).sin(),
         "flattop" => cosines(&[0.21557895, 0.41663158, 0.277263158, 0.083578947, 0.006947368]),
         "hamming" => cosines(&[0.54, 0.46]),
         "hann" => cosines(&[0.5, 0.5]),
-        "lanczos" if place == 0.0 => 1.0,
-        "lanczos" => (PI * place).sin() / (PI * place),
+        "lanczos" if position == 0.0 => 1.0,
+        "lanczos" => (PI * position).sin() / (PI * position),
         "nuttall" => cosines(&[0.3635819, 0.4891775, 0.1365995, 0.0106411]),
         "parzen" => {
             let far = 2.0 * (sample - last / 2.0).abs() / length;

@@ -41,7 +41,7 @@ fn results(layer: &dyn Layer, sizes: &[&[usize]], device: &Device, training: boo
     if sizes.len() > 1 && layer.takes_initial_state() {
         arguments.push_named(INITIAL_STATE, vec![true; sizes.len() - 1]);
     }
-    let shape = |sizes: &&[usize]| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+    let shape = |sizes: &&[usize]| Shape::known(sizes);
     let shapes: Vec<Shape> = sizes[..arguments.positional(sizes.len())].iter().map(shape).collect();
     let specs = layer.weights_for(&shapes).unwrap();
     let input = |(index, sizes): (usize, &&[usize])| {

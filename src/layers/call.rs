@@ -380,8 +380,9 @@ impl<'a> Call<'a> {
 
     /// Random numbers for this layer and step; `seed` is the layer's own seed, which replaces the model's.
     ///
-    /// They are a function of the seed, the step, the layer's place in the model and the number of earlier requests in
-    /// this pass, and so the same when a run is repeated or resumed. In inference mode they are the same in each pass.
+    /// They are a function of the seed, the step, the layer's position in the model and the number of earlier requests
+    /// in this pass, and so the same when a run is repeated or resumed. In inference mode they are the same in each
+    /// pass.
     pub fn rng(&mut self, seed: Option<u64>) -> Random {
         self.rng_for(seed, true)
     }

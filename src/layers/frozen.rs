@@ -19,6 +19,13 @@ pub trait FrozenStep: Debug + Send + Sync {
     /// Floating-point operations per sample, or an equivalent cost; determines how work is split between threads.
     fn operations(&self) -> usize;
 
+    /// The most values of workspace that [`run`](Self::run) takes for `samples` samples on `threads` threads, in all of
+    /// them together, beside inputs and output; part of what a prediction is said to need. By default none.
+    fn workspace(&self, samples: usize, threads: usize) -> usize {
+        let _ = (samples, threads);
+        0
+    }
+
     /// The name of what computes it, for tables of times; by default that of the type.
     fn kernel(&self) -> &'static str {
         let path = std::any::type_name::<Self>().split('<').next().unwrap_or_default();

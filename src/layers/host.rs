@@ -86,14 +86,14 @@ pub trait HostLayer {
     /// [`Error::Data`] for values that it does not take, [`Error::Argument`] if it has not been adapted.
     fn transform(&self, inputs: &[Column]) -> Result<Column>;
 
-    /// Its vocabulary in the form of files, if it has one.
+    /// Its vocabulary as files hold it, if it has one.
     #[doc(hidden)]
     fn stored_vocabulary(&self) -> Result<Option<StoredVocabulary>> {
         Ok(None)
     }
 }
 
-/// A vocabulary in the form of files.
+/// A vocabulary as files hold it.
 #[doc(hidden)]
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]

@@ -1,11 +1,13 @@
 //! The list of built-in layers, and the registry of custom ones.
 
+use std::any::TypeId;
+
 use serde_json::Value as Json;
 
 use super::built_in::{BuiltIn, Example, ExampleOfSeveral, LAYERS};
 use super::{
     Common, Layer, activation, applications, attention, augmentation, convolution, core, drop_neutral, dtype_name,
-    merging, normalization, pooling, preprocessing, recurrent, regularization, reshaping, spectrogram,
+    in_layer, merging, normalization, pooling, preprocessing, recurrent, regularization, reshaping, spectrogram,
 };
 use crate::config::{Config, Configure, keras_object, known_early};
 use crate::error::{Error, Result, words};
@@ -23,6 +25,7 @@ pub struct Entry {
     pub arguments: &'static [&'static str],
     module: &'static str,
     exported: &'static str,
+    type_id: fn() -> TypeId,
     late: &'static [(&'static str, &'static str)],
     renew: fn(&mut Config, bool),
     from_config: fn(Config) -> Result<Box<dyn Layer>>,
@@ -64,6 +67,7 @@ impl Entry {
             from_config: |config| from_config::<L>(config, |_| false),
             module: LAYERS,
             exported: L::CLASS_NAME,
+            type_id: TypeId::of::<L>,
             late: &[],
             renew: |_, _| (),
             examples: Vec::new,
@@ -110,6 +114,11 @@ impl Entry {
     /// [`Error::Argument`], [`Error::UnknownName`], [`Error::Unsupported`].
     pub fn layer(&self, config: Config) -> Result<Box<dyn Layer>> {
         (self.from_config)(config)
+    }
+
+    /// Whether a layer is of this class: an own one can have the name of a built-in one.
+    pub(crate) fn is_class_of(&self, layer: &dyn Layer) -> bool {
+        (self.type_id)() == layer.as_any().type_id()
     }
 
     /// Converts a config of an earlier Keras to today's arguments: [`BuiltIn::renew`].
@@ -282,7 +291,9 @@ static OWN: Register<Entry> = Register::new();
 
 /// Registers a custom layer by its class name, so that files and recipes can load it.
 ///
-/// A built-in class takes precedence, and a file with an own class of its name is refused.
+/// A class of Python that is registered in a package is found by its whole name, `my_package>Scale`, if there is a
+/// class of that name here (`struct Scale as "my_package>Scale"`), else by the part after the package. A built-in class
+/// takes precedence: a class with its name needs a package; without one it is neither saved nor loaded.
 pub fn register<L: Layer + Configure + Clone + 'static>() {
     OWN.insert(L::CLASS_NAME, Entry::of::<L>());
 }
@@ -344,16 +355,20 @@ pub(crate) fn from_keras(object: Json) -> Result<Box<dyn Layer>> {
 }
 
 /// Serializes a layer as Keras does.
+///
+/// # Errors
+/// [`Error::Unsupported`] if it holds something that cannot be serialized, [`Error::Layer`] for an own layer with the
+/// name of a built-in class.
 pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
     let class = layer.class_name();
     let config = layer.full_config()?;
     if let Some(model) = nested_model(layer) {
         return Ok(model.as_object(config));
     }
-    if let Some(entry) = built_in().iter().find(|entry| entry.class_name == class) {
+    if let Some(entry) = built_in().iter().find(|entry| entry.is_class_of(layer)) {
         return Ok(keras_object(entry.module, entry.exported, known_early(config, entry.late)));
     }
-    Ok(own_object(class, config))
+    in_layer(layer, own_object("layer", class, |class| Entry::named(class).is_some(), config))
 }
 
 #[cfg(test)]

@@ -45,6 +45,7 @@ mod call;
 mod frozen;
 mod fused;
 pub(crate) mod host;
+mod keys;
 mod list;
 mod onnx;
 mod operation;
@@ -107,6 +108,7 @@ pub(crate) use self::frozen::{Activated, Epilogue, copied, each_part};
 pub use self::frozen::{Freezing, Frozen, FrozenStep};
 pub use self::fused::Fused;
 pub use self::host::{HostLayer, Preparation, StoredVocabulary, Takes};
+pub(crate) use self::keys::{class_keys, container_keys};
 pub use self::list::{Entry, built_in, register};
 pub(crate) use self::list::{entry, from_keras, to_keras};
 pub use self::merging::{Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract};
@@ -788,6 +790,10 @@ pub trait Object: Any {
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Layer>;
 
+    /// Rejects arguments that were given as unknown words.
+    #[doc(hidden)]
+    fn check_words(&self) -> Result<()>;
+
     /// Itself, for downcasting.
     fn as_any(&self) -> &dyn Any;
 
@@ -806,6 +812,10 @@ impl<L: Layer + Configure + Clone + 'static> Object for L {
 
     fn boxed_clone(&self) -> Box<dyn Layer> {
         Box::new(self.clone())
+    }
+
+    fn check_words(&self) -> Result<()> {
+        Configure::check_words(self)
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -841,6 +851,7 @@ impl dyn Layer {
     /// The output's shape, refused if a sample of it exceeds the size of any buffer.
     pub(crate) fn checked_output(&self, input: &Shape) -> Result<Shape> {
         self.expect_no_cell()?;
+        self.check_words()?;
         let output = self.output_shape(input)?;
         output.check_count()?;
         Ok(output)
@@ -857,6 +868,7 @@ impl dyn Layer {
     /// The outputs' shapes, refused if a sample of one exceeds the size of any buffer.
     pub(crate) fn checked_outputs(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
         self.expect_no_cell()?;
+        self.check_words()?;
         let outputs = self.output_shapes(inputs, arguments)?;
         outputs.iter().try_for_each(|output| output.check_count().map(|_| ()))?;
         Ok(outputs)
@@ -865,8 +877,7 @@ impl dyn Layer {
     /// As [`run`](Self::run), for a layer of several inputs or outputs.
     pub(crate) fn run_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         if let Some(empty) = inputs.iter().find(|input| input.is_empty()) {
-            let shape = |input: &Value| Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
-            let shapes: Vec<Shape> = inputs.iter().map(shape).collect();
+            let shapes: Vec<Shape> = inputs.iter().map(|input| Shape::known(&input.sizes())).collect();
             let outputs = self.checked_outputs(&shapes, &call.arguments().clone())?;
             let outputs: Vec<Shape> = outputs.iter().map(|output| output.or_batch(empty.sizes()[0])).collect();
             if outputs.iter().all(|output| output.known_len() == 0) {
@@ -887,7 +898,7 @@ impl dyn Layer {
     pub(crate) fn run(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         if input.is_empty() {
             let sizes = input.sizes();
-            let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+            let shape = Shape::known(&sizes);
             let output = self.checked_output(&shape)?.with_batch(sizes[0]);
             if output.known_len() == 0 {
                 call.mask = None;

@@ -1,7 +1,7 @@
 //! Layers as operators of an ONNX graph.
 //!
-//! A model asks each step of its plan for its form, [`Layer::onnx`](super::Layer::onnx), defined in the layer's own
-//! file. Layers write operators in the order of axes that ONNX wants, between transposes, which cancel later.
+//! A model asks each step of its plan for its operators, [`Layer::onnx`](super::Layer::onnx), defined in the layer's
+//! own file. Layers write operators in the order of axes that ONNX wants, between transposes, which cancel later.
 
 use super::{Arguments, Layer, in_layer};
 use crate::activations::Activation;
@@ -338,7 +338,7 @@ impl<'a> Exporting<'a> {
     /// # Errors
     /// [`Error::Unsupported`] if one is not known.
     pub(crate) fn known(&self, shape: &Shape) -> Result<Vec<usize>> {
-        shape.sample().iter().copied().collect::<Option<_>>().ok_or_else(|| self.unknown_sizes(shape))
+        shape.known_sample().map_err(|_| self.unknown_sizes(shape))
     }
 
     pub(crate) fn unsqueeze(&mut self, x: Edge, axis: usize) -> Edge {
@@ -422,15 +422,15 @@ impl<'a> Exporting<'a> {
     }
 
     /// Rows of a table by integers.
-    pub(crate) fn gather(&mut self, x: Edge, places: Vec<i64>, axis: usize) -> Edge {
-        let places = self.ints(places);
-        self.op("Gather", &[x, places], vec![("axis", (axis as i64).into())])
+    pub(crate) fn gather(&mut self, x: Edge, indices: Vec<i64>, axis: usize) -> Edge {
+        let indices = self.ints(indices);
+        self.op("Gather", &[x, indices], vec![("axis", (axis as i64).into())])
     }
 
     /// One position along an axis, which is dropped.
-    pub(crate) fn gather_one(&mut self, x: Edge, place: i64, axis: usize) -> Edge {
-        let place = self.graph.constant("place", Constant::Int(place));
-        self.op("Gather", &[x, place], vec![("axis", (axis as i64).into())])
+    pub(crate) fn gather_one(&mut self, x: Edge, index: i64, axis: usize) -> Edge {
+        let index = self.graph.constant("index", Constant::Int(index));
+        self.op("Gather", &[x, index], vec![("axis", (axis as i64).into())])
     }
 
     /// The product with a matrix (from, to) along an axis.
@@ -444,7 +444,7 @@ impl<'a> Exporting<'a> {
         self.transpose(product, &back)
     }
 
-    /// 1 at the place of a number, 0 elsewhere, along a new last axis.
+    /// 1 at the index that a number is, 0 elsewhere, along a new last axis.
     pub(crate) fn one_hot(&mut self, x: Edge, depth: usize) -> Edge {
         // (ONNX's `OneHot` counts negative numbers from the end.)
         let last = self.ints([-1]);
@@ -617,8 +617,8 @@ pub(crate) fn onnx_resize_axis(
         return x;
     }
     if *interpolation == Interpolation::Nearest {
-        let places = ops::nearest_cells(from, length).map(|place| place as i64).collect();
-        return to.gather(x, places, axis);
+        let indices = ops::nearest_cells(from, length).map(|index| index as i64).collect();
+        return to.gather(x, indices, axis);
     }
     let values = ops::resize_weights(from, length, interpolation, antialias);
     to.matmul_along(x, axis, rank, Numbers { sizes: vec![from, length], values })

@@ -80,13 +80,13 @@ impl WeightSpec {
         self
     }
 
-    /// The initial values; `place` is their rng key.
-    pub(crate) fn start(&self, place: &[u64]) -> Result<Vec<f32>> {
+    /// The initial values; `key` is their rng key.
+    pub(crate) fn start(&self, key: &[u64]) -> Result<Vec<f32>> {
         if let Some(values) = &self.values {
             return Ok(values.clone());
         }
         let fans = self.fans.as_ref().filter(|_| self.initializer.scales());
-        let mut values = self.initializer.values(fans.map_or(&self.sizes[..], |fans| fans), place)?;
+        let mut values = self.initializer.values(fans.map_or(&self.sizes[..], |fans| fans), key)?;
         if let Some(ones) = values.get_mut(self.ones.clone()) {
             ones.fill(1.0);
         }

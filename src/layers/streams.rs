@@ -28,7 +28,7 @@ pub(crate) struct Streams {
 
 impl Streams {
     /// The streams of a layer whose rng key begins with the seed and the step. If the samples are known, the stream of
-    /// each image depends on seed, pass, sample and layer, otherwise on seed, step, layer and place in the batch.
+    /// each image depends on seed, pass, sample and layer, otherwise on seed, step, layer and position in the batch.
     pub fn new(key: Vec<u64>, samples: Option<Arc<SampleKeys>>) -> Self {
         Self { key, samples, before: 0 }
     }
@@ -85,7 +85,7 @@ mod tests {
         };
         let together = draws(&of(&[1, 0, 7], 2, &[5, 3, 9]), 3);
         assert!(together[0] != together[1] && together[1] != together[2]);
-        // In another step, at another place.
+        // In another step, at another position.
         assert_eq!(draws(&of(&[1, 8, 7], 2, &[9, 5]), 2), [together[2], together[0]]);
         for other in [of(&[2, 0, 7], 2, &[5]), of(&[1, 0, 8], 2, &[5]), of(&[1, 0, 7], 3, &[5])] {
             assert_ne!(draws(&other, 1)[0], together[0]);

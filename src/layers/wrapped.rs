@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
 
 use super::{Arguments, Call, Layer, WeightSpec, from_keras, to_keras};
-use crate::config::{Argument, CHECKED};
+use crate::config::{Argument, CHECKED, Word};
 use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -155,8 +155,7 @@ impl Wrapped {
 
     fn pass(&self, input: Value, call: &mut Call<'_>, first: usize, key: u64, skip: bool) -> Result<Value> {
         let layer = self.layer();
-        let sizes: Vec<_> = input.sizes().into_iter().map(Some).collect();
-        let count = layer.weights(&Shape::new(sizes))?.len();
+        let count = layer.weights(&Shape::known(&input.sizes()))?.len();
         let total = call.weights().len();
         if first.checked_add(count).is_none_or(|end| end > total) {
             let expected = format!("{count} weights from weight {first} on, for `{}`", layer.class_name());
@@ -182,6 +181,12 @@ impl<L: Into<Box<dyn Layer>>> From<L> for Wrapped {
 impl<L: Layer + 'static> Argument<Option<Wrapped>> for L {
     fn into_argument(self) -> Option<Wrapped> {
         Some(Wrapped(Box::new(self)))
+    }
+}
+
+impl Word for Wrapped {
+    fn check_word(&self) -> Result<()> {
+        self.layer().check_words()
     }
 }
 
@@ -229,14 +234,14 @@ pub(super) fn inner_forward(
     arguments: &Arguments,
     call: &mut Call<'_>,
     first: usize,
-    place: u64,
+    key: u64,
     mask: Option<Value>,
 ) -> Result<(Vec<Value>, usize)> {
-    let shape = |input: &Value| Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
+    let shape = |input: &Value| Shape::known(&input.sizes());
     let positional: Vec<Shape> = inputs[..arguments.positional(inputs.len())].iter().map(shape).collect();
     let count = layer.weights_for(&positional)?.len();
     let masks = std::iter::once(mask).chain(std::iter::repeat_n(None, inputs.len() - 1)).collect();
-    let mut part = call.part(first..first + count, place).given(masks, arguments).masks_given(true);
+    let mut part = call.part(first..first + count, key).given(masks, arguments).masks_given(true);
     part.restrict(is_trainable(layer));
     let outputs = layer.run_all(inputs, &mut part)?;
     call.take_over(part, first);

@@ -1,5 +1,7 @@
 //! The list of built-in losses, and how a loss is specified.
 
+use std::any::TypeId;
+
 use serde_json::Value as Json;
 
 use super::{
@@ -14,18 +16,22 @@ use crate::register::{Register, own_object};
 
 type Maker = fn(Config) -> Result<Box<dyn Loss>>;
 
-const fn entry<L: Loss + Configure + Clone + 'static>() -> (&'static str, Maker) {
-    (L::CLASS_NAME, |mut config| {
+/// A class: its name, its constructor, its type.
+type LossEntry = (&'static str, Maker, fn() -> TypeId);
+
+const fn entry<L: Loss + Configure + Clone + 'static>() -> LossEntry {
+    let make = |mut config: Config| -> Result<Box<dyn Loss>> {
         // A custom loss can have no argument `name`.
         if !L::ARGUMENTS.contains(&"name") {
             config.remove("name");
         }
         Ok(Box::new(L::from_config(config)?))
-    })
+    };
+    (L::CLASS_NAME, make, TypeId::of::<L>)
 }
 
 /// All built-in losses. To add one, add its description and a line here.
-const LIST: &[(&str, Maker)] = &[
+const LIST: &[LossEntry] = &[
     entry::<MeanSquaredError>(),
     entry::<MeanAbsoluteError>(),
     entry::<MeanAbsolutePercentageError>(),
@@ -74,7 +80,8 @@ static OWN: Register<Maker> = Register::new();
 /// Registers a custom loss by its class name and its snake case, so that files and recipes can load it and `compile`
 /// accepts the name.
 ///
-/// A built-in class takes precedence.
+/// A built-in class takes precedence; a class with its name needs a package (`struct Poisson as "my_package>Poisson"`),
+/// by which it is then named.
 ///
 /// ```
 /// use brasa::losses::{self, Loss};
@@ -99,25 +106,35 @@ static OWN: Register<Maker> = Register::new();
 /// # Ok::<(), brasa::Error>(())
 /// ```
 pub fn register<L: Loss + Configure + Clone + 'static>() {
-    let (class, make) = entry::<L>();
+    let (class, make, _) = entry::<L>();
     OWN.insert(class, make);
 }
 
 /// All names of losses.
 pub fn names() -> Vec<String> {
-    let classes = LIST.iter().map(|(class, _)| *class).chain(OWN.class_names()).map(crate::config::snake_case);
+    let classes = LIST.iter().map(|(class, ..)| crate::config::snake_case(class)).chain(OWN.names());
     classes.chain(ALIASES.iter().map(|(alias, _)| (*alias).to_owned())).collect()
 }
 
-/// Whether the class is one of Keras's.
-pub(crate) fn is_built_in(class: &str) -> bool {
-    LIST.iter().any(|(name, _)| *name == class)
+/// Whether a type is one of the built-in classes.
+pub(super) fn is_built_in<L: 'static>() -> bool {
+    LIST.iter().any(|(_, _, own)| own() == TypeId::of::<L>())
+}
+
+/// Whether a built-in loss has this class, name or alias.
+pub(crate) fn has(class: &str) -> bool {
+    maker(class).is_some()
+}
+
+/// Whether an own loss of this class or name is registered.
+pub(crate) fn is_registered(class: &str) -> bool {
+    OWN.get(class).is_some()
 }
 
 /// The constructor of a built-in class, by class, name or alias.
 fn maker(class: &str) -> Option<Maker> {
     let class = ALIASES.iter().find(|(alias, _)| *alias == class).map_or(class, |(_, class)| class);
-    LIST.iter().find(|(name, _)| names_class(class, name)).map(|(_, make)| *make)
+    LIST.iter().find(|(name, ..)| names_class(class, name)).map(|(_, make, _)| *make)
 }
 
 /// Creates the loss of a class (or name) with these arguments.
@@ -163,6 +180,7 @@ impl LossArgument {
             Spec::Name(name) => from_class(name, Config::new())?,
             Spec::Loss(loss) => loss.clone(),
         };
+        loss.reduction().check()?;
         loss.check()?;
         Ok(loss)
     }
@@ -172,7 +190,7 @@ impl LossArgument {
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`].
     pub fn from_json(json: Json) -> Result<Self> {
-        let (class, config) = object_of("loss", json, |class| OWN.origin(class, maker(class).is_some()))?;
+        let (class, config) = object_of("loss", json, |class| OWN.origin(class, has(class)))?;
         if config.is_empty() {
             // An unknown name is refused here; a known one is kept as a name.
             from_class(&class, Config::new())?;
@@ -187,21 +205,23 @@ impl LossArgument {
     /// [`Error::Unsupported`] if it cannot be serialized.
     pub(crate) fn to_json(&self) -> Result<Json> {
         match &self.0 {
+            // Keras knows an own class by the name in its object only.
+            Spec::Name(name) if !has(name) => match OWN.get(name) {
+                Some(make) => Self(Spec::Loss(make(Config::new())?)).to_json(),
+                None => Ok(Json::String(name.clone())),
+            },
             Spec::Name(name) => Ok(Json::String(name.clone())),
-            Spec::Loss(loss) if is_built_in(loss.class_name()) => {
+            Spec::Loss(loss) if loss.is_built_in() => {
                 Ok(keras_object("keras.losses", loss.class_name(), without_late(loss.class_name(), loss.config()?)))
             }
-            Spec::Loss(loss) => Ok(own_object(loss.class_name(), loss.config()?)),
+            Spec::Loss(loss) => own_object("loss", loss.class_name(), has, loss.config()?),
         }
     }
 
-    /// Like [`to_json`](Self::to_json), but as an object for a loss of Keras given by name.
+    /// Like [`to_json`](Self::to_json), but as an object for a loss given by name.
     pub(crate) fn to_object(&self) -> Result<Json> {
         match &self.0 {
-            Spec::Name(name) => match from_class(name, Config::new())? {
-                loss if is_built_in(loss.class_name()) => Self(Spec::Loss(loss)).to_json(),
-                _ => self.to_json(),
-            },
+            Spec::Name(name) => Self(Spec::Loss(from_class(name, Config::new())?)).to_json(),
             Spec::Loss(_) => self.to_json(),
         }
     }

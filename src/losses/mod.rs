@@ -47,7 +47,7 @@ pub use divergence::{CategoricalGeneralizedCrossEntropy, KLDivergence, Poisson};
 pub use focal::{BinaryFocalCrossentropy, CategoricalFocalCrossentropy, ClassFactors};
 pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
 pub use list::{LossArgument, names, register};
-pub(crate) use list::{from_class, is_built_in, without_late};
+pub(crate) use list::{from_class, has, is_registered, without_late};
 pub use reduction::Reduction;
 pub(crate) use reduction::{Divisor, Reduced, spread};
 pub(crate) use regression::cosines;
@@ -96,6 +96,7 @@ pub trait Loss: LossObject + Debug + Send + Sync {
     /// # Errors
     /// [`Error::Data`] for targets of a wrong shape, and the errors of the loss itself.
     fn value(&self, y_true: &Value, y_pred: &Value) -> Result<Value> {
+        self.reduction().check()?;
         self.check()?;
         let y_true = match_shapes(y_true, y_pred, |target, output| self.check_shape(target, output))?;
         let losses = self.losses(y_true.clone(), y_pred.clone())?;
@@ -177,6 +178,9 @@ pub trait LossObject {
     fn config(&self) -> Result<Config>;
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Loss>;
+    /// Whether it is built in.
+    #[doc(hidden)]
+    fn is_built_in(&self) -> bool;
 }
 
 impl<L: Loss + Configure + Clone + 'static> LossObject for L {
@@ -190,6 +194,10 @@ impl<L: Loss + Configure + Clone + 'static> LossObject for L {
 
     fn boxed_clone(&self) -> Box<dyn Loss> {
         Box::new(self.clone())
+    }
+
+    fn is_built_in(&self) -> bool {
+        list::is_built_in::<L>()
     }
 }
 

@@ -1,13 +1,21 @@
 //! The reduction of a batch's losses to one number.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use crate::config::words;
 use crate::error::{Error, Result};
 use crate::ops::Value;
 
-/// The reduction of a batch's losses.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+/// The reduction of a batch's losses: `Reduction::Sum`, or the word `"sum"`.
+///
+/// ```
+/// use brasa::losses::{MeanSquaredError, Reduction};
+/// use brasa::prelude::*;
+/// assert_eq!(MeanSquaredError::default().reduction("sum").reduction, Reduction::Sum);
+/// let wrong = Compile::new("adam", MeanSquaredError::default().reduction("smu"));
+/// assert!(Sequential::new().compile(wrong).is_err());
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reduction {
     /// The weighted sum, divided by the number of losses, or of those that a mask counts (not by the sum of the
@@ -20,6 +28,15 @@ pub enum Reduction {
     Mean,
     /// The weighted sum, divided by the sum of the weights.
     MeanWithSampleWeight,
+    /// An unknown word. It is kept until the model is compiled, whose error lists the valid words.
+    Unknown(&'static str),
+}
+
+words! {
+    Reduction: "reduction" {
+        SumOverBatchSize = "sum_over_batch_size", Sum = "sum", Mean = "mean",
+        MeanWithSampleWeight = "mean_with_sample_weight",
+    }
 }
 
 /// Keras's `none` is refused: a vector of losses cannot be minimized.

@@ -310,8 +310,8 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn tables_that_exceed_memory_are_refused() {
-        let places = Value::full(&[1, 1 << 22], 0.0, &burn::tensor::Device::flex()).unwrap();
-        let error = Summed::new(MeanIoU::new(MAX_CLASSES)).update(&places, &places, None).unwrap_err();
+        let pixels = Value::full(&[1, 1 << 22], 0.0, &burn::tensor::Device::flex()).unwrap();
+        let error = Summed::new(MeanIoU::new(MAX_CLASSES)).update(&pixels, &pixels, None).unwrap_err();
         assert!(matches!(&error, Error::Memory { .. }) && error.to_string().contains("MeanIoU of 4096"), "{error}");
     }
 }

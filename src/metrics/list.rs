@@ -1,5 +1,7 @@
 //! The list of built-in metrics, and how a metric is specified.
 
+use std::any::TypeId;
+
 use serde_json::Value as Json;
 
 use super::{
@@ -9,7 +11,9 @@ use super::{
     RootMeanSquaredError, SensitivityAtSpecificity, SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy,
     SpecificityAtSensitivity, SumMetric, Summed, TopKCategoricalAccuracy, TrueNegatives, TruePositives,
 };
-use crate::config::{Config, Configure, keras_object, known_early, names_class, object_of, snake_case};
+use crate::config::{
+    Config, Configure, Origin, PACKAGE_END, keras_object, known_early, names_class, object_of, snake_case,
+};
 use crate::error::{Error, Result};
 use crate::losses;
 use crate::register::{Register, own_object};
@@ -25,6 +29,9 @@ macro_rules! metrics {
     (means: $($mean:ident),* ; sums: $($sum:ident),* $(;)?) => {
         /// All built-in metrics that are not also losses. To add one, add its description and a name here.
         const LIST: &[MetricEntry] = &[$(mean::<$mean>(),)* $(sum::<$sum>()),*];
+
+        /// Their types.
+        const TYPES: &[fn() -> TypeId] = &[$(TypeId::of::<$mean>,)* $(TypeId::of::<$sum>),*];
 
         $(
             impl From<$mean> for MetricArgument {
@@ -74,10 +81,21 @@ metrics! {
 
 static OWN: Register<MetricEntry> = Register::new();
 
+/// Whether the class that a metric's description names is built in.
+fn is_built_in(metric: &dyn Metric) -> bool {
+    metric.is_of_built_in_loss() || metric.described_type().is_some_and(|id| TYPES.iter().any(|own| own() == id))
+}
+
+/// Whether a built-in metric, or a built-in loss as a metric, has this class or name.
+fn has(class: &str) -> bool {
+    LIST.iter().any(|(name, ..)| names_class(class, name)) || losses::has(class)
+}
+
 /// Registers a custom metric, a mean over samples, by its class name and its snake case, so that files and recipes can
 /// load it and `compile` accepts the name. A metric made of it by [`Mean::of`] is serialized with its arguments.
 ///
-/// A built-in class takes precedence.
+/// A built-in class takes precedence; a class with its name needs a package (`struct Recall as "my_package>Recall"`),
+/// by which it is then named.
 pub fn register_mean<F: MeanFunction + Configure>() {
     OWN.insert(F::CLASS_NAME, mean::<F>());
 }
@@ -112,7 +130,7 @@ pub(super) fn is_accuracy(name: &str) -> bool {
 
 /// All names of metrics: those of this module and all losses.
 pub fn names() -> Vec<String> {
-    let own = LIST.iter().map(|(class, ..)| *class).chain(OWN.class_names()).map(snake_case);
+    let own = LIST.iter().map(|(class, ..)| snake_case(class)).chain(OWN.names());
     let own = own.chain(["acc".to_owned()]);
     let losses = losses::names().into_iter().filter(|name| name != "cosine_similarity");
     own.chain(losses).collect()
@@ -251,12 +269,15 @@ impl MetricArgument {
     /// [`Error::UnknownName`], [`Error::Argument`].
     pub fn from_json(json: Json) -> Result<Self> {
         let argument = match json {
-            Json::String(name) => Self(Spec::Name(name)),
+            Json::String(name) if !name.contains(PACKAGE_END) => Self(Spec::Name(name)),
             json => {
                 let (class, config) = object_of("metric", json, |class| {
                     let is_metric = LIST.iter().any(|(name, ..)| names_class(class, name));
                     // A loss is a metric unless an own metric has its name.
-                    OWN.origin(class, is_metric || (OWN.get(class).is_none() && losses::is_built_in(class)))
+                    match OWN.origin(class, is_metric || (OWN.get(class).is_none() && losses::has(class))) {
+                        Origin::Unknown if losses::is_registered(class) => Origin::Registered,
+                        origin => origin,
+                    }
                 })?;
                 Self(Spec::Metric(from_class(&class, config)?))
             }
@@ -264,17 +285,27 @@ impl MetricArgument {
         argument.check().map(|()| argument)
     }
 
-    /// Serializes the metric for a config; a custom one by its name only.
-    pub(crate) fn to_json(&self) -> Json {
+    /// Serializes the metric for a config; a custom one without a description by its name only.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for an own metric with the name of a built-in class.
+    pub(crate) fn to_json(&self) -> Result<Json> {
         match &self.0 {
-            Spec::Name(name) => Json::String(name.clone()),
+            // Keras knows an own class by the name in its object only.
+            Spec::Name(name) if !is_accuracy(name) && (OWN.get(name).is_some() || losses::is_registered(name)) => {
+                written(&*from_name(name)?)
+            }
+            Spec::Name(name) => Ok(Json::String(name.clone())),
             Spec::Metric(metric) => written(&**metric),
         }
     }
 
     /// Like [`to_json`](Self::to_json), with objects instead of names: Keras's older files accept no names but those of
     /// accuracy and crossentropy, whose class depends on shapes.
-    pub(crate) fn to_object(&self) -> Json {
+    ///
+    /// # Errors
+    /// As [`to_json`](Self::to_json).
+    pub(crate) fn to_object(&self) -> Result<Json> {
         match &self.0 {
             Spec::Name(name) if !is_accuracy(name) && !["crossentropy", "ce"].contains(&name.as_str()) => {
                 from_name(name).map_or_else(|_| self.to_json(), |metric| written(&*metric))
@@ -285,23 +316,23 @@ impl MetricArgument {
 }
 
 /// Serializes a metric as Keras does; a custom one by its name.
-fn written(metric: &dyn Metric) -> Json {
+fn written(metric: &dyn Metric) -> Result<Json> {
     match metric.config() {
-        Some((class, config)) => {
+        Some((class, config)) if is_built_in(metric) => {
             if LIST.iter().any(|(name, ..)| *name == class) || ALSO_LOSSES.contains(&class) {
                 // Early versions of Keras 3 do not have this argument.
                 let late: &[(&str, &str)] = match class {
                     "SparseTopKCategoricalAccuracy" => &[("from_sorted_ids", "false")],
                     _ => &[],
                 };
-                keras_object("keras.metrics", class, known_early(losses::without_late(class, config), late))
-            } else if losses::is_built_in(class) {
-                keras_object("keras.losses", class, losses::without_late(class, config))
+                Ok(keras_object("keras.metrics", class, known_early(losses::without_late(class, config), late)))
             } else {
-                own_object(class, config)
+                Ok(keras_object("keras.losses", class, losses::without_late(class, config)))
             }
         }
-        None => Json::String(metric.name().to_owned()),
+        // An own metric takes precedence over a built-in loss of its name.
+        Some((class, config)) => own_object("metric", class, |class| has(class) && OWN.get(class).is_none(), config),
+        None => Ok(Json::String(metric.name().to_owned())),
     }
 }
 
@@ -368,8 +399,8 @@ mod tests {
                         let numbers = (0..sizes.iter().product()).map(number).collect();
                         crate::Value::from_vec(numbers, &sizes, &device).unwrap()
                     };
-                    let y_true = value(target, &|place| if place == 1 { wrong } else { (place % 2) as f32 });
-                    let y_pred = value(output, &|place| (place * 7 % 5 + 1) as f32 / 8.0);
+                    let y_true = value(target, &|index| if index == 1 { wrong } else { (index % 2) as f32 });
+                    let y_pred = value(output, &|index| (index * 7 % 5 + 1) as f32 / 8.0);
                     if metric.update(&y_true, &y_pred, None).is_ok() {
                         metric.result().unwrap();
                         tried.insert(name);
@@ -395,10 +426,10 @@ mod tests {
             (json!({"class_name": "BinaryCrossentropy", "config": {"from_logits": true}}), "binary_crossentropy"),
         ];
         for (json, name) in cases {
-            let written = MetricArgument::from_json(json).unwrap().to_json();
+            let written = MetricArgument::from_json(json).unwrap().to_json().unwrap();
             assert_eq!(written["module"], "keras.metrics");
             assert_eq!(written["config"]["name"], name);
-            assert_eq!(MetricArgument::from_json(written.clone()).unwrap().to_json(), written);
+            assert_eq!(MetricArgument::from_json(written.clone()).unwrap().to_json().unwrap(), written);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Means over samples.
 
+use std::any::TypeId;
 use std::fmt::Debug;
 
 use burn::tensor::Device;
@@ -58,6 +59,12 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
     /// Its description in a Keras file, if it has one.
     fn config(&self) -> Option<(&'static str, Config)> {
         None
+    }
+
+    /// Whether that description is that of a built-in loss.
+    #[doc(hidden)]
+    fn is_of_built_in_loss(&self) -> bool {
+        false
     }
 }
 
@@ -170,6 +177,14 @@ impl<F: MeanFunction> Metric for Mean<F> {
         Box::new(self.clone())
     }
 
+    fn described_type(&self) -> Option<TypeId> {
+        Some(TypeId::of::<F>())
+    }
+
+    fn is_of_built_in_loss(&self) -> bool {
+        self.function.is_of_built_in_loss()
+    }
+
     fn config(&self) -> Option<(&'static str, Config)> {
         let (class, mut config) = self.description.clone()?;
         config.insert("name".into(), self.name.clone().into());
@@ -218,6 +233,10 @@ impl MeanFunction for LossMean {
             config.remove("axis");
         }
         Some((self.0.class_name(), config))
+    }
+
+    fn is_of_built_in_loss(&self) -> bool {
+        self.0.is_built_in()
     }
 }
 

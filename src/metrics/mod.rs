@@ -39,6 +39,7 @@ mod summed;
 mod top_k;
 mod total;
 
+use std::any::TypeId;
 use std::fmt::Debug;
 
 use burn::tensor::Device;
@@ -158,6 +159,18 @@ pub trait Metric: Debug + Send + Sync {
     /// Its description in a Keras file, if it has one.
     fn config(&self) -> Option<(&'static str, Config)> {
         None
+    }
+
+    /// The type of its description.
+    #[doc(hidden)]
+    fn described_type(&self) -> Option<TypeId> {
+        None
+    }
+
+    /// Whether its description is that of a built-in loss.
+    #[doc(hidden)]
+    fn is_of_built_in_loss(&self) -> bool {
+        false
     }
 }
 

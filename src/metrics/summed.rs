@@ -1,5 +1,6 @@
 //! Metrics that are functions of sums over all samples.
 
+use std::any::TypeId;
 use std::fmt::Debug;
 
 use burn::tensor::Device;
@@ -171,6 +172,10 @@ impl<M: SumMetric> Metric for Summed<M> {
         let mut config = self.metric.config().ok()?;
         config.insert("name".into(), self.name.clone().into());
         Some((M::CLASS_NAME, config))
+    }
+
+    fn described_type(&self) -> Option<TypeId> {
+        Some(TypeId::of::<M>())
     }
 }
 

@@ -9,9 +9,9 @@ use std::sync::OnceLock;
 use burn::tensor::Device;
 
 use super::admitted::Admitted;
-use super::form::Functional;
 use super::graph::{Graph, shapes_of};
 use super::plans::Plans;
+use super::structure::Functional;
 use super::weight::{Weight, fitting_weights};
 use crate::backend::Backend;
 use crate::compile::Compiled;

@@ -18,6 +18,7 @@ mod load_options;
 mod load_weights;
 mod older;
 mod optimizer;
+mod read_model;
 mod safetensors;
 mod stored;
 mod take_weights;
@@ -32,7 +33,7 @@ use serde_json::{Value as Json, json};
 
 pub use self::contents::{Contents, StoredWeight};
 pub use self::load_options::LoadWeights;
-pub(crate) use self::older::read_model;
+pub(crate) use self::read_model::read_model;
 
 use self::contents::ModelFile;
 use super::Model;
@@ -155,7 +156,7 @@ impl Model {
         write_atomically(path, |file| written.write(file, path))
     }
 
-    /// What a file of a form holds of the model.
+    /// What a file of a format holds of the model.
     fn whole(&self, format: FileFormat) -> Result<FileContent> {
         if format != FileFormat::Json {
             self.input_shape()?;
@@ -193,7 +194,7 @@ impl Model {
         })
     }
 
-    /// What a file of a form holds of the weights alone; `path` is what messages call it.
+    /// What a file of a format holds of the weights alone; `path` is what messages call it.
     fn weights_alone(&self, format: Result<FileFormat>, path: &Path) -> Result<FileContent> {
         self.input_shape()?;
         match format {
@@ -204,7 +205,7 @@ impl Model {
         }
     }
 
-    /// The bytes of the file that [`save`](Self::save) writes with a name of this form's ending;
+    /// The bytes of the file that [`save`](Self::save) writes with a name of this format's ending;
     /// [`load_bytes`](Self::load_bytes) takes them.
     ///
     /// ```
@@ -222,13 +223,13 @@ impl Model {
     /// As [`save`](Self::save); [`Error::Argument`] for [`FileFormat::WeightsH5`], which holds no model.
     pub fn to_bytes(&self, format: FileFormat) -> Result<Vec<u8>> {
         if format == FileFormat::WeightsH5 {
-            let expected = "a form of whole models (`weights_to_bytes` is of weights alone)";
+            let expected = "a format of whole models (`weights_to_bytes` is of weights alone)";
             return Err(Error::argument("format", expected, format!("{format:?}")));
         }
         self.whole(format)?.to_bytes()
     }
 
-    /// The bytes of the file that [`save_weights`](Self::save_weights) writes with a name of this form's ending;
+    /// The bytes of the file that [`save_weights`](Self::save_weights) writes with a name of this format's ending;
     /// [`load_weights_bytes`](Self::load_weights_bytes) takes them.
     ///
     /// # Errors
@@ -322,7 +323,7 @@ impl Model {
             model.input_shape().map_err(|_| {
                 Error::broken(opened.name(), "its configuration", "the model has no input shape, and so no weights")
             })?;
-            let stored = opened.weights(model.places()?)?;
+            let stored = opened.weights(model.file_layers()?)?;
             model.take_weights(&*stored, &LoadWeights::new())?;
         }
         Ok(model)

@@ -9,7 +9,7 @@ use super::as_model::nested_model;
 use super::graph::{Node, positional_shapes, shapes_of};
 use super::plan::{Plan, PlanStep, PreparedPlan, Purpose};
 use super::plans::PredictedShapes;
-use super::stage::Head;
+use super::stage::HostSplit;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
 use crate::layers::{BatchPart, Call, KeptStates, Layer, Update, WeightSpec, in_layer};
@@ -86,12 +86,12 @@ fn execute(
     mut weights: PassWeights<'_>,
     mut observer: Option<Observer<'_>>,
 ) -> Result<Forward> {
-    let mut values: Vec<Option<Value>> = vec![None; plan.slots];
-    for (slot, input) in plan.feeds.iter().zip(inputs) {
-        values[*slot] = Some(input);
+    let mut values: Vec<Option<Value>> = vec![None; plan.value_count];
+    for (id, input) in plan.feeds.iter().zip(inputs) {
+        values[*id] = Some(input);
     }
     let mut masks = masks;
-    masks.resize(plan.slots, None);
+    masks.resize(plan.value_count, None);
     let missing = || Error::State { action: "compute", needs: "planned: a value is used before it is computed".into() };
     let (mut updates, mut penalties) = (Vec::new(), Vec::new());
     for (index, step) in plan.steps.iter().enumerate() {
@@ -99,18 +99,18 @@ fn execute(
         let own = weights.of(index, step);
         let mut inputs = Vec::with_capacity(step.inputs.len());
         let mut input_masks = Vec::with_capacity(step.inputs.len());
-        for (slot, last) in &step.inputs {
+        for (id, last) in &step.inputs {
             let (value, mask) = match last {
-                true => (values[*slot].take(), masks[*slot].take()),
-                false => (values[*slot].clone(), masks[*slot].clone()),
+                true => (values[*id].take(), masks[*id].take()),
+                false => (values[*id].clone(), masks[*id].clone()),
             };
             inputs.push(value.ok_or_else(missing)?);
             input_masks.push(mask);
         }
         for (index, mask) in step.masks.iter().enumerate().take(inputs.len()) {
             input_masks[index] = match mask {
-                Some((slot, last)) => {
-                    Some(if *last { values[*slot].take() } else { values[*slot].clone() }.ok_or_else(missing)?)
+                Some((id, last)) => {
+                    Some(if *last { values[*id].take() } else { values[*id].clone() }.ok_or_else(missing)?)
                 }
                 None => None,
             };
@@ -141,14 +141,9 @@ fn execute(
             masks[step.output + offset] = mask;
         }
     }
-    let outputs = plan.outputs.iter().map(|slot| values[*slot].clone().ok_or_else(missing)).collect::<Result<_>>()?;
-    let masks = plan.outputs.iter().map(|slot| masks[*slot].clone()).collect();
+    let outputs = plan.outputs.iter().map(|id| values[*id].clone().ok_or_else(missing)).collect::<Result<_>>()?;
+    let masks = plan.outputs.iter().map(|id| masks[*id].clone()).collect();
     Ok(Forward { outputs, masks, updates, penalties })
-}
-
-/// The shape of these sizes.
-fn known(sizes: &[usize]) -> Shape {
-    Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>())
 }
 
 /// The number of samples.
@@ -181,7 +176,7 @@ impl PlanStep {
 
     /// Refuses inputs whose shapes the layer or its weights do not fit.
     fn check(&self, inputs: &[Value], weights: &[Value]) -> Result<()> {
-        let mut shapes: Vec<Shape> = inputs.iter().map(|input| known(&input.sizes())).collect();
+        let mut shapes: Vec<Shape> = inputs.iter().map(|input| Shape::known(&input.sizes())).collect();
         self.layer.checked_outputs(&shapes, &self.arguments)?;
         shapes.truncate(self.arguments.positional(shapes.len()));
         for (spec, weight) in self.layer.weights_for(&shapes)?.iter().zip(weights) {
@@ -220,7 +215,7 @@ impl Model {
 
     pub(super) fn plan(&self, purpose: &Purpose) -> Result<Arc<Plan>> {
         let built = self.expect_built("a forward pass")?;
-        self.plans.get(purpose, || Plan::new(self, &Head::of(self), &self.feed_shapes(&built.shapes), purpose))
+        self.plans.get(purpose, || Plan::new(self, &HostSplit::of(self), &self.feed_shapes(&built.shapes), purpose))
     }
 
     /// A forward pass with the given weights (by layer).
@@ -248,11 +243,11 @@ impl Model {
         part: BatchPart<'_>,
     ) -> Result<Forward> {
         let training = mode != Mode::Inference;
-        let observed = match behind_images {
+        let unfused = match behind_images {
             true => inputs.iter().any(Value::is_empty),
             false => self.admit_values(&inputs, training)?,
         };
-        let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), observed, behind_images })?;
+        let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), unfused, behind_images })?;
         if !training {
             return self.run_prepared(&PreparedPlan::new(plan, weights)?, inputs, &mut self.root(Mode::Inference));
         }
@@ -288,7 +283,7 @@ impl Model {
         root.without_loss = true;
         let forward = if self.admit_values(&inputs, false)? {
             let plan =
-                self.plan(&Purpose { training: false, skip_final: skip, observed: true, behind_images: false })?;
+                self.plan(&Purpose { training: false, skip_final: skip, unfused: true, behind_images: false })?;
             self.run_prepared(&PreparedPlan::new(plan, &self.plain_weights()?)?, inputs, &mut root)
         } else {
             self.run_prepared(&*self.prepared(&skip)?, inputs, &mut root)
@@ -325,7 +320,7 @@ impl Model {
     fn prepared(&self, skip_final: &[bool]) -> Result<Arc<PreparedPlan>> {
         self.plans.prepared(skip_final, || {
             let purpose =
-                Purpose { training: false, skip_final: skip_final.to_vec(), observed: false, behind_images: false };
+                Purpose { training: false, skip_final: skip_final.to_vec(), unfused: false, behind_images: false };
             PreparedPlan::new(self.plan(&purpose)?, &self.plain_weights()?)
         })
     }
@@ -348,16 +343,15 @@ impl Model {
 
     /// A pass as a layer of another model, with the weights in one list.
     pub(super) fn pass_in(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
-        let shapes: Vec<Shape> =
-            inputs.iter().map(|input| Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>())).collect();
+        let shapes: Vec<Shape> = inputs.iter().map(|input| Shape::known(&input.sizes())).collect();
         let purpose = Purpose {
             training: call.training_mode(),
             skip_final: vec![call.skip_final_activation(); self.graph.outputs().len()],
-            observed: inputs.iter().any(Value::is_empty)
+            unfused: inputs.iter().any(Value::is_empty)
                 || (!call.training_mode() && self.uncropped(&shapes)?.is_some()),
             behind_images: false,
         };
-        let plan = self.plans.get(&purpose, || Plan::new(self, &Head::none(self), &shapes, &purpose))?;
+        let plan = self.plans.get(&purpose, || Plan::new(self, &HostSplit::none(self), &shapes, &purpose))?;
         let mut all = call.weights().iter().cloned();
         let counts = self.child_specs(&shapes)?.into_iter().map(|specs| specs.len());
         let weights: Vec<Vec<Value>> = counts.map(|count| all.by_ref().take(count).collect()).collect();
@@ -392,7 +386,7 @@ impl Model {
         skip_final: &[bool],
     ) -> Result<Option<(String, &'static str)>> {
         let training = mode != Mode::Inference;
-        let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), observed: true, behind_images })?;
+        let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), unfused: true, behind_images })?;
         let mut found = None;
         let mut observer = |step: &PlanStep, output: &Value| {
             if found.is_none() && !output.is_finite()? {
@@ -445,18 +439,18 @@ impl Model {
     /// Refuses values for input `index` that the layers which read it unchanged cannot take; returns for each output
     /// whether the input reaches it unchanged.
     pub(crate) fn check_input(&self, index: usize, values: &[f32]) -> Result<Vec<bool>> {
-        self.check_fed(&Head::none(self), index, values)
+        self.check_fed(&HostSplit::none(self), index, values)
     }
 
     /// As [`check_input`](Self::check_input), for the outputs of the layers on the host.
-    pub(super) fn check_fed(&self, head: &Head, index: usize, values: &[f32]) -> Result<Vec<bool>> {
-        let mut same = vec![false; self.graph.slots()];
-        same[head.feeds[index]] = true;
-        for (_, node) in self.graph.nodes().iter().enumerate().filter(|(call, _)| !head.has(*call)) {
+    pub(super) fn check_fed(&self, split: &HostSplit, index: usize, values: &[f32]) -> Result<Vec<bool>> {
+        let mut same = vec![false; self.graph.value_count()];
+        same[split.feeds[index]] = true;
+        for (_, node) in self.graph.nodes().iter().enumerate().filter(|(call, _)| !split.is_on_host(*call)) {
             let layer = &*self.layers[node.layer];
-            for place in (0..node.inputs.len()).filter(|place| same[node.inputs[*place]]).collect::<Vec<_>>() {
+            for input in (0..node.inputs.len()).filter(|input| same[node.inputs[*input]]).collect::<Vec<_>>() {
                 let outputs = match nested_model(layer) {
-                    Some(inner) => in_layer(layer, inner.check_input(place, values))?,
+                    Some(inner) => in_layer(layer, inner.check_input(input, values))?,
                     None => vec![in_layer(layer, layer.check_values_of(values, &node.arguments))?],
                 };
                 for (output, is_same) in outputs.into_iter().enumerate().take(node.outputs) {
@@ -464,32 +458,32 @@ impl Model {
                 }
             }
         }
-        Ok(self.graph.outputs().iter().map(|slot| same[*slot]).collect())
+        Ok(self.graph.outputs().iter().map(|id| same[*id]).collect())
     }
 
     /// The shapes of all values of the graph for inputs of these shapes.
     pub(crate) fn propagate(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
-        self.propagate_behind(&Head::none(self), inputs)
+        self.propagate_behind(&HostSplit::none(self), inputs)
     }
 
     /// As [`propagate`](Self::propagate), for the outputs of the layers on the host; values on the host alone have size
     /// 0.
-    pub(super) fn propagate_behind(&self, head: &Head, feeds: &[Shape]) -> Result<Vec<Shape>> {
-        self.shapes_by(head, feeds, |layer, inputs, node| layer.checked_outputs(inputs, &node.arguments))
+    pub(super) fn propagate_behind(&self, split: &HostSplit, feeds: &[Shape]) -> Result<Vec<Shape>> {
+        self.shapes_by(split, feeds, |layer, inputs, node| layer.checked_outputs(inputs, &node.arguments))
     }
 
     /// The shapes of all values, given those of the outputs of each call.
     fn shapes_by(
         &self,
-        head: &Head,
+        split: &HostSplit,
         feeds: &[Shape],
         mut outputs_of: impl FnMut(&dyn Layer, &[Shape], &Node) -> Result<Vec<Shape>>,
     ) -> Result<Vec<Shape>> {
-        let mut shapes = Vec::with_capacity(self.graph.slots());
-        let fed = |slot| head.place(slot).map_or_else(|| Shape::new([Some(0)]), |place| feeds[place].clone());
+        let mut shapes = Vec::with_capacity(self.graph.value_count());
+        let fed = |id| split.feed_index(id).map_or_else(|| Shape::new([Some(0)]), |index| feeds[index].clone());
         shapes.extend((0..self.graph.inputs()).map(fed));
         for (call, node) in self.graph.nodes().iter().enumerate() {
-            if head.has(call) {
+            if split.is_on_host(call) {
                 shapes.push(fed(node.output));
                 continue;
             }
@@ -507,28 +501,28 @@ impl Model {
     /// The outputs' shapes in inference for inputs of these shapes, if a layer passes values there with other shapes than
     /// in training.
     pub(super) fn uncropped(&self, inputs: &[Shape]) -> Result<Option<Vec<Shape>>> {
-        self.uncropped_behind(&Head::none(self), inputs)
+        self.uncropped_behind(&HostSplit::none(self), inputs)
     }
 
     /// As [`uncropped`](Self::uncropped), for the outputs of the layers on the host.
-    fn uncropped_behind(&self, head: &Head, feeds: &[Shape]) -> Result<Option<Vec<Shape>>> {
+    fn uncropped_behind(&self, split: &HostSplit, feeds: &[Shape]) -> Result<Option<Vec<Shape>>> {
         if self.layers.iter().all(|layer| !layer.resizes_in_training()) {
             return Ok(None);
         }
         let mut differs = false;
-        let shapes = self.shapes_by(head, feeds, |layer, inputs, node| {
+        let shapes = self.shapes_by(split, feeds, |layer, inputs, node| {
             let outputs = layer.inference_shapes(inputs, &node.arguments)?;
             differs |= outputs.is_some();
             outputs.map_or_else(|| layer.checked_outputs(inputs, &node.arguments), Ok)
         })?;
-        let outputs = self.graph.outputs().iter().map(|slot| shapes[*slot].clone()).collect();
+        let outputs = self.graph.outputs().iter().map(|id| shapes[*id].clone()).collect();
         Ok(Some(outputs).filter(|_| differs))
     }
 
     /// Whether a layer passes values of a batch fed with these sizes in inference with other shapes than in training.
     fn passes_uncropped(&self, feeds: &[Vec<usize>]) -> Result<bool> {
-        let shapes: Vec<Shape> = feeds.iter().map(|sizes| known(sizes)).collect();
-        Ok(self.uncropped_behind(&Head::of(self), &shapes)?.is_some())
+        let shapes: Vec<Shape> = feeds.iter().map(|sizes| Shape::known(sizes)).collect();
+        Ok(self.uncropped_behind(&HostSplit::of(self), &shapes)?.is_some())
     }
 
     /// Whether the outputs for inputs of these shapes can have other shapes in inference than in training.
@@ -575,7 +569,7 @@ impl Model {
     /// The outputs' shapes for inputs of these shapes.
     pub(crate) fn output_shapes_for(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let shapes = self.propagate(inputs)?;
-        Ok(self.graph.outputs().iter().map(|slot| shapes[*slot].clone()).collect())
+        Ok(self.graph.outputs().iter().map(|id| shapes[*id].clone()).collect())
     }
 
     /// The weights that each layer needs for inputs of these shapes.

@@ -1,16 +1,17 @@
 //! Models with arbitrarily connected layers: Keras's Functional models.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use super::Model;
 use super::core::{Built, CallCount, check_calls, check_name, rules, same_weights};
-use super::form::{Form, Functional};
 use super::graph::{Graph, Node, ValueId};
 use super::order::{Vertex, order};
+use super::structure::{Functional, Structure};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
 use crate::layers::{Arguments, Layer, Operation, in_layer};
+use crate::text::UniqueNames;
 
 impl Model {
     /// The names of the inputs, in order: those of their `Input` layers.
@@ -23,9 +24,9 @@ impl Model {
 
     /// The names of the outputs, in order: those of the layers that produce them.
     pub fn output_names(&self) -> Vec<String> {
-        let name = |slot: &ValueId| match (self.graph.producer(*slot), &self.functional) {
+        let name = |id: &ValueId| match (self.graph.producer(*id), &self.functional) {
             (Some(node), _) => self.layers[node.layer].name().to_owned(),
-            (None, Some(functional)) => self.layers[functional.inputs[*slot]].name().to_owned(),
+            (None, Some(functional)) => self.layers[functional.inputs[*id]].name().to_owned(),
             (None, None) => self.name().to_owned(),
         };
         self.graph.outputs().iter().map(name).collect()
@@ -44,8 +45,8 @@ impl Model {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub fn input_keys(&self) -> Vec<String> {
-        match self.functional.as_ref().map(|functional| &functional.input_form) {
-            Some(Form::Named(keys)) => keys.clone(),
+        match self.functional.as_ref().map(|functional| &functional.input_structure) {
+            Some(Structure::Named(keys)) => keys.clone(),
             _ => self.input_names(),
         }
     }
@@ -53,8 +54,8 @@ impl Model {
     /// The keys of the outputs in `compile`, data and logs: the names of their layers, or the keys of a model that
     /// returns a dict in Keras.
     pub fn output_keys(&self) -> Vec<String> {
-        match self.functional.as_ref().map(|functional| &functional.output_form) {
-            Some(Form::Named(keys)) => keys.clone(),
+        match self.functional.as_ref().map(|functional| &functional.output_structure) {
+            Some(Structure::Named(keys)) => keys.clone(),
             _ => self.output_names(),
         }
     }
@@ -87,8 +88,8 @@ pub(super) struct Description {
     pub calls: Vec<Called>,
     pub inputs: Vec<usize>,
     pub outputs: Vec<(usize, usize)>,
-    pub input_form: Form,
-    pub output_form: Form,
+    pub input_structure: Structure,
+    pub output_structure: Structure,
 }
 
 impl Description {
@@ -112,7 +113,7 @@ impl Description {
         })?;
 
         let mut taken: Vec<Option<Box<dyn Layer>>> = self.layers.into_iter().map(Some).collect();
-        let mut places = vec![0; taken.len()];
+        let mut positions = vec![0; taken.len()];
         let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(order.operations.len());
         let mut names = BTreeSet::new();
         // Operations are not layers: they come last.
@@ -126,24 +127,24 @@ impl Description {
             if !names.insert(layer.name().to_owned()) {
                 return Err(Error::DuplicateName { model: self.name, name: layer.name().to_owned() });
             }
-            places[*operation] = layers.len();
+            positions[*operation] = layers.len();
             layers.push(layer);
         }
 
         let mut model = Model::chain();
         model.common.name = Some(self.name);
         let mut graph = Graph::new(self.inputs.len());
-        // The first output slot of each call.
-        let mut slots: Vec<Option<ValueId>> = vec![None; self.calls.len()];
+        // The first output of each call.
+        let mut ids: Vec<Option<ValueId>> = vec![None; self.calls.len()];
         let mut built = Built { shapes: Vec::new(), specs: vec![Vec::new(); layers.len()], weights: OnceLock::new() };
         let mut counts = vec![1; self.calls.len()];
         check_calls(self.outputs.len(), "outputs of a model")?;
         let mut all_calls = CallCount::default();
         let mut inputs = Vec::with_capacity(self.inputs.len());
-        for (slot, call) in self.inputs.iter().enumerate() {
-            let index = places[self.calls[*call].layer];
+        for (id, call) in self.inputs.iter().enumerate() {
+            let index = positions[self.calls[*call].layer];
             let layer = &*layers[index];
-            if slots[*call].replace(slot).is_some() {
+            if ids[*call].replace(id).is_some() {
                 return Err(Error::DuplicateName { model: model.name().to_owned(), name: layer.name().to_owned() });
             }
             if layer.class_name() != "InputLayer" {
@@ -157,11 +158,11 @@ impl Description {
             inputs.push(index);
         }
         for call in &order.calls {
-            if slots[*call].is_some() {
+            if ids[*call].is_some() {
                 continue;
             }
             let called = &self.calls[*call];
-            let index = places[called.layer];
+            let index = positions[called.layer];
             let layer = &*layers[index];
             if called.inputs.is_empty() {
                 let problem = Error::argument(
@@ -171,23 +172,23 @@ impl Description {
                 );
                 return in_layer(layer, Err(problem));
             }
-            let slot_of = |(parent, output): &(usize, usize)| {
-                let first = slots[*parent].filter(|_| *output < counts[*parent]);
+            let id_of = |(parent, output): &(usize, usize)| {
+                let first = ids[*parent].filter(|_| *output < counts[*parent]);
                 first.map(|first| first + output).ok_or_else(|| {
                     Error::argument("inputs", format!("one of the {} outputs of that call", counts[*parent]), output)
                 })
             };
             all_calls.count(layer)?;
-            let values = in_layer(layer, called.inputs.iter().map(slot_of).collect::<Result<Vec<_>>>())?;
-            let masks = called.masks.iter().map(|mask| mask.as_ref().map(slot_of).transpose());
+            let values = in_layer(layer, called.inputs.iter().map(id_of).collect::<Result<Vec<_>>>())?;
+            let masks = called.masks.iter().map(|mask| mask.as_ref().map(id_of).transpose());
             let masks = in_layer(layer, masks.collect::<Result<Vec<_>>>())?;
-            let shapes: Vec<_> = values.iter().map(|slot| built.shapes[*slot].clone()).collect();
+            let shapes: Vec<_> = values.iter().map(|id| built.shapes[*id].clone()).collect();
             let (outputs, specs) = in_layer(layer, rules(layer, &shapes, &called.arguments))?;
             counts[*call] = outputs.len();
             let arguments = called.arguments.clone();
             let (number, outputs_made) = (called.number, outputs.len());
-            let slot = graph.call(Node { number, masks, arguments, outputs: outputs_made, ..Node::new(index, values) });
-            slots[*call] = Some(slot);
+            let id = graph.call(Node { number, masks, arguments, outputs: outputs_made, ..Node::new(index, values) });
+            ids[*call] = Some(id);
             built.shapes.extend(outputs);
             if graph.call_count(index) == 1 {
                 built.specs[index] = specs;
@@ -197,15 +198,15 @@ impl Description {
         }
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for (call, output) in &self.outputs {
-            let slot = slots[*call].filter(|_| *output < counts[*call]);
+            let id = ids[*call].filter(|_| *output < counts[*call]);
             outputs.push(
-                slot.map(|slot| slot + output)
+                id.map(|id| id + output)
                     .ok_or_else(|| Error::argument("outputs", "values that the graph has", output))?,
             );
         }
         graph.set_outputs(outputs);
-        model.functional =
-            Some(Functional { inputs, input_form: self.input_form, output_form: self.output_form, layers: count });
+        let (input_structure, output_structure) = (self.input_structure, self.output_structure);
+        model.functional = Some(Functional { inputs, input_structure, output_structure, layers: count });
         model.layers = layers;
         model.graph = graph;
         model.built = OnceLock::from(built);
@@ -221,30 +222,21 @@ pub(crate) fn name_layers<'a>(layers: impl Iterator<Item = &'a mut Box<dyn Layer
     let default = |layer: &dyn Layer| {
         super::nested_model(layer).is_some() && ["sequential", "functional"].contains(&layer.name())
     };
-    let mut taken: BTreeSet<String> = BTreeSet::new();
-    let mut unnamed = Vec::new();
+    let (mut given, mut unnamed) = (Vec::new(), Vec::new());
     for (index, layer) in layers.iter().enumerate() {
         if layer.common().name.is_none() || default(&***layer) {
             unnamed.push(index);
         } else {
-            taken.insert(layer.name().to_owned());
+            given.push(layer.name().to_owned());
         }
     }
-    let mut next: HashMap<String, usize> = HashMap::new();
+    let mut names: UniqueNames = given.into_iter().collect();
     for index in unnamed {
         let layer = &mut layers[index];
         let base = match layer.class_name() {
             "InputLayer" => "input_layer".to_owned(),
             class => snake_case(class),
         };
-        let count = next.entry(base.clone()).or_default();
-        let name = loop {
-            let name = if *count == 0 { base.clone() } else { format!("{base}_{count}") };
-            *count += 1;
-            if !taken.contains(&name) {
-                break name;
-            }
-        };
-        layer.common_mut().name = Some(name);
+        layer.common_mut().name = Some(names.take(base));
     }
 }

@@ -90,20 +90,20 @@ impl Graph {
     }
 
     /// The number of values.
-    pub fn slots(&self) -> usize {
+    pub fn value_count(&self) -> usize {
         self.nodes.last().map_or(self.inputs, |node| node.output + node.outputs)
     }
 
     /// Adds a call, whose index and outputs follow those before it; returns its first output.
     pub fn call(&mut self, node: Node) -> ValueId {
-        let (call, output) = (self.count_call(node.layer), self.slots());
+        let (call, output) = (self.count_call(node.layer), self.value_count());
         self.nodes.push(Node { call, output, ..node });
         output
     }
 
     /// Appends a layer to a chain.
     pub fn append(&mut self, layer: usize) {
-        let output = self.slots();
+        let output = self.value_count();
         let inputs = vec![output - 1];
         self.count_call(layer);
         self.nodes.push(Node { output, ..Node::new(layer, inputs) });
@@ -115,7 +115,7 @@ impl Graph {
         if let Some(node) = self.nodes.pop() {
             self.calls.truncate(node.layer);
         }
-        self.outputs = vec![self.slots() - 1];
+        self.outputs = vec![self.value_count() - 1];
     }
 
     /// Counts a call of a layer; returns the previous count.
@@ -156,26 +156,26 @@ impl Graph {
     }
 
     /// The call that produces a value; `None` for an input.
-    pub fn producer(&self, slot: ValueId) -> Option<&Node> {
-        self.nodes.get(self.index_of(slot)?)
+    pub fn producer(&self, id: ValueId) -> Option<&Node> {
+        self.nodes.get(self.index_of(id)?)
     }
 
     /// The index of that call.
-    pub fn index_of(&self, slot: ValueId) -> Option<usize> {
-        let index = self.nodes.partition_point(|node| node.output + node.outputs <= slot);
-        self.nodes.get(index).filter(|node| node.output <= slot).map(|_| index)
+    pub fn index_of(&self, id: ValueId) -> Option<usize> {
+        let index = self.nodes.partition_point(|node| node.output + node.outputs <= id);
+        self.nodes.get(index).filter(|node| node.output <= id).map(|_| index)
     }
 
     /// The number of uses of a value, by calls and as an output of the model.
-    pub fn uses(&self, slot: ValueId) -> usize {
+    pub fn uses(&self, id: ValueId) -> usize {
         let used = self.nodes.iter().flat_map(Node::uses).chain(self.outputs.iter().copied());
-        used.filter(|used| *used == slot).count()
+        used.filter(|used| *used == id).count()
     }
 
     /// The layer whose only output is output `output` of the model and is not used otherwise.
     pub fn final_layer(&self, output: usize) -> Option<usize> {
-        let slot = *self.outputs.get(output)?;
-        self.producer(slot).filter(|node| node.outputs == 1 && self.uses(slot) == 1).map(|node| node.layer)
+        let id = *self.outputs.get(output)?;
+        self.producer(id).filter(|node| node.outputs == 1 && self.uses(id) == 1).map(|node| node.layer)
     }
 
     /// The layers at which the graph is not a chain, in which every call uses exactly the output of its predecessor.
@@ -186,8 +186,8 @@ impl Graph {
         };
         let nodes = self.nodes.iter().enumerate().filter(|(index, node)| !follows((*index, node)));
         let mut layers: Vec<usize> = nodes.map(|(_, node)| node.layer).collect();
-        if layers.is_empty() && (self.inputs != 1 || self.outputs != [self.slots() - 1]) {
-            layers.extend(self.outputs.iter().filter_map(|slot| self.producer(*slot)).map(|node| node.layer));
+        if layers.is_empty() && (self.inputs != 1 || self.outputs != [self.value_count() - 1]) {
+            layers.extend(self.outputs.iter().filter_map(|id| self.producer(*id)).map(|node| node.layer));
         }
         layers
     }
@@ -195,7 +195,7 @@ impl Graph {
 
 /// The shapes of the inputs of a call.
 pub(super) fn shapes_of(shapes: &[Shape], node: &Node) -> Vec<Shape> {
-    node.inputs.iter().map(|slot| shapes[*slot].clone()).collect()
+    node.inputs.iter().map(|id| shapes[*id].clone()).collect()
 }
 
 /// The shapes of its positional inputs, on which a layer's weights depend.
@@ -229,7 +229,7 @@ mod tests {
         let mut graph = Graph::new(2);
         assert_eq!(graph.call(Node { outputs: 3, ..Node::new(0, vec![0]) }), 2);
         assert_eq!(graph.call(Node::new(0, vec![1])), 5);
-        let of = |slot| graph.producer(slot).map(|node| (node.layer, node.call));
+        let of = |id| graph.producer(id).map(|node| (node.layer, node.call));
         assert_eq!([of(1), of(2), of(4), of(5), of(6)], [None, Some((0, 0)), Some((0, 0)), Some((0, 1)), None]);
     }
 }

@@ -7,7 +7,7 @@ use super::Model;
 use super::graph::ValueId;
 use super::plan::PlanStep;
 use super::planner::{ImageSteps, image_steps};
-use super::stage::{Feed, Head};
+use super::stage::{Feed, HostSplit};
 use crate::error::{Error, Result};
 use crate::layers::{Call, SampleKeys, in_layer};
 use crate::ops::{self, Value};
@@ -25,12 +25,12 @@ pub(crate) struct ImageFeed {
 #[derive(Debug)]
 pub(crate) struct ImageStage {
     steps: Vec<PlanStep>,
-    /// The number of values that the model is fed with; they are the first slots.
+    /// The number of values that the model is fed with; they come first.
     inputs: usize,
-    /// The slots of the values for the steps behind the stage.
+    /// The values for the steps behind the stage.
     feeds: Vec<ValueId>,
-    slots: usize,
-    /// For each slot the fed value whose numbers it has, if any.
+    value_count: usize,
+    /// For each value the fed value whose numbers it has, if any.
     origins: Vec<Option<usize>>,
     /// A device on the host.
     device: Device,
@@ -43,26 +43,25 @@ impl ImageStage {
         let shapes = model.feed_shapes(&built.shapes);
         let own = Some(model.device()).filter(|_| model.is_on_cpu()).cloned();
         let Some(device) = own.or_else(|| ops::cpu_devices().into_iter().next()) else { return Ok(None) };
-        let Some(found) = image_steps(model, &Head::of(model), &shapes)? else { return Ok(None) };
-        let ImageSteps { steps, feeds, slots } = found;
+        let Some(found) = image_steps(model, &HostSplit::of(model), &shapes)? else { return Ok(None) };
+        let ImageSteps { steps, feeds, value_count } = found;
         let mut origins: Vec<Option<usize>> =
-            (0..slots).map(|slot| Some(slot).filter(|_| slot < shapes.len())).collect();
+            (0..value_count).map(|id| Some(id).filter(|_| id < shapes.len())).collect();
         for step in &steps {
-            let origin = step.inputs.first().and_then(|(slot, _)| origins[*slot]);
+            let origin = step.inputs.first().and_then(|(id, _)| origins[*id]);
             // Whether the values pass unchanged does not depend on them.
             origins[step.output] = origin.filter(|_| matches!(step.layer.check_values(&[]), Ok(true)));
         }
-        Ok(Some(Self { steps, inputs: shapes.len(), feeds, slots, origins, device }))
+        Ok(Some(Self { steps, inputs: shapes.len(), feeds, value_count, origins, device }))
     }
 
     /// The number of values in memory for a batch of these sizes.
     pub fn values(&self, inputs: &[Vec<usize>]) -> Result<usize> {
-        let known = |sizes: &Vec<usize>| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
-        let mut shapes: Vec<Option<Shape>> = inputs.iter().map(|sizes| Some(known(sizes))).collect();
-        shapes.resize(self.slots, None);
+        let mut shapes: Vec<Option<Shape>> = inputs.iter().map(|sizes| Some(Shape::known(sizes))).collect();
+        shapes.resize(self.value_count, None);
         let mut sum = 0usize;
         for step in &self.steps {
-            let Some(input) = step.inputs.first().and_then(|(slot, _)| shapes[*slot].clone()) else { continue };
+            let Some(input) = step.inputs.first().and_then(|(id, _)| shapes[*id].clone()) else { continue };
             let batch = input.sizes()[0].unwrap_or(1);
             let output = in_layer(&*step.layer, step.layer.checked_output(&input))?.or_batch(batch);
             let scratch = in_layer(&*step.layer, step.layer.scratch(&input, true))?;
@@ -77,29 +76,29 @@ impl ImageStage {
         let missing =
             || Error::State { action: "load", needs: "planned: a value is used before it is computed".into() };
         let mut fed: Vec<Option<Feed>> = feeds.into_iter().map(Some).collect();
-        let mut values: Vec<Option<Value>> = vec![None; self.slots];
-        let is_fed_on = |slot: ValueId| self.feeds.contains(&slot);
+        let mut values: Vec<Option<Value>> = vec![None; self.value_count];
+        let is_fed_on = |id: ValueId| self.feeds.contains(&id);
         let root = Call::training(&[], true, &[seed, number]).of_samples(samples);
         for (index, step) in self.steps.iter().enumerate() {
-            let (slot, _) = *step.inputs.first().ok_or_else(missing)?;
-            if slot < self.inputs && values[slot].is_none() {
-                let feed = if is_fed_on(slot) { fed[slot].clone() } else { fed[slot].take() };
+            let (id, _) = *step.inputs.first().ok_or_else(missing)?;
+            if id < self.inputs && values[id].is_none() {
+                let feed = if is_fed_on(id) { fed[id].clone() } else { fed[id].take() };
                 let Feed { sizes, numbers } = feed.ok_or_else(missing)?;
-                values[slot] = Some(Value::from_vec(numbers, &sizes, &self.device)?);
+                values[id] = Some(Value::from_vec(numbers, &sizes, &self.device)?);
             }
-            let again = self.steps[index + 1..].iter().flat_map(PlanStep::uses).any(|other| other == slot);
-            let input = if again || is_fed_on(slot) { values[slot].clone() } else { values[slot].take() };
+            let again = self.steps[index + 1..].iter().flat_map(PlanStep::uses).any(|other| other == id);
+            let input = if again || is_fed_on(id) { values[id].clone() } else { values[id].take() };
             let mut call = root.part_at(&[], &step.key);
             let output = step.layer.forward(input.ok_or_else(missing)?, &mut call);
             values[step.output] = Some(in_layer(&*step.layer, output)?);
         }
-        let mut prepared = |slot: &ValueId| {
-            if *slot < self.inputs {
-                return Ok(ImageFeed { feed: fed[*slot].take().ok_or_else(missing)?, input: Some(*slot) });
+        let mut prepared = |id: &ValueId| {
+            if *id < self.inputs {
+                return Ok(ImageFeed { feed: fed[*id].take().ok_or_else(missing)?, input: Some(*id) });
             }
-            let value = values[*slot].take().ok_or_else(missing)?;
+            let value = values[*id].take().ok_or_else(missing)?;
             let feed = Feed { sizes: value.sizes(), numbers: value.to_vec()? };
-            Ok(ImageFeed { feed, input: self.origins[*slot] })
+            Ok(ImageFeed { feed, input: self.origins[*id] })
         };
         self.feeds.iter().map(&mut prepared).collect()
     }
@@ -113,10 +112,10 @@ impl Model {
 
     /// Moves the outputs of the image stage to the device; numbers that the next layers do not accept are rejected.
     pub(crate) fn fed_images(&self, images: Vec<ImageFeed>) -> Result<Vec<Value>> {
-        let head = Head::of(self);
+        let split = HostSplit::of(self);
         let value = |ImageFeed { feed, input }: ImageFeed| {
             if let Some(input) = input {
-                self.check_fed(&head, input, &feed.numbers)?;
+                self.check_fed(&split, input, &feed.numbers)?;
             }
             Value::from_vec(feed.numbers, &feed.sizes, self.device())
         };

@@ -21,7 +21,6 @@ mod compile;
 mod config;
 mod core;
 mod files;
-mod form;
 mod forward;
 mod functional;
 mod graph;
@@ -39,6 +38,7 @@ mod predictor;
 mod sequential;
 mod sizes;
 mod stage;
+mod structure;
 pub mod summary;
 mod symbol;
 mod timing;
@@ -53,7 +53,6 @@ pub use forward::Mode;
 #[cfg(feature = "recipes")]
 pub(crate) use functional::name_layers;
 pub(crate) use image_stage::{ImageFeed, ImageStage};
-pub(crate) use nested::{class_keys, container_keys};
 pub(crate) use plans::PredictedShapes;
 #[cfg(feature = "serve")]
 pub(crate) use predictor::CallMemory;

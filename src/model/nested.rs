@@ -1,17 +1,15 @@
 //! A model as a layer of another model.
 
-use std::collections::BTreeMap;
-
 use super::files::functional;
 use super::graph::positional_shapes;
 use super::sizes::held;
 use super::weight::fitting_weights;
 use super::{CallLayer, Model, Sequential};
-use crate::config::{Config, Configure, snake_case};
+use crate::config::{Config, Configure};
 use crate::error::{Error, Result};
 use crate::layers::{
-    Add, Arguments, BuiltIn, Call, Common, Dense, HasCommon, Input, Layer, LayerArguments, WeightSpec, in_layer,
-    is_trainable,
+    Add, Arguments, BuiltIn, Call, Common, Dense, HasCommon, Input, Layer, LayerArguments, WeightSpec, container_keys,
+    in_layer, is_trainable,
 };
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -25,24 +23,6 @@ impl HasCommon for Model {
         self.plans.forget();
         &mut self.common
     }
-}
-
-/// Keras's keys of the layers in a container: the class in snake case, with a number.
-pub(crate) fn container_keys(layers: &[Box<dyn Layer>]) -> Vec<String> {
-    class_keys(layers.iter().map(|layer| layer.class_name()))
-}
-
-/// As [`container_keys`], for layers of these classes.
-pub(crate) fn class_keys<'a>(classes: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    classes
-        .map(|class| {
-            let class = snake_case(class);
-            let count = counts.entry(class.clone()).or_default();
-            *count += 1;
-            if *count == 1 { class } else { format!("{class}_{}", *count - 1) }
-        })
-        .collect()
 }
 
 impl Model {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::Model;
 use super::plan::{Plan, Purpose};
-use super::stage::Head;
+use super::stage::HostSplit;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
 use crate::formats::onnx::{Dimension, Edge, Element, OnnxGraph};
@@ -67,21 +67,21 @@ impl Model {
             let supported = "models without `stateful`";
             return Err(Error::unsupported("a stateful model in ONNX, which keeps no states between runs", supported));
         }
-        let (head, shapes) = (Head::none(self), &built.shapes[..self.graph().inputs()]);
+        let (split, shapes) = (HostSplit::none(self), &built.shapes[..self.graph().inputs()]);
         let skip_final = vec![false; self.graph().outputs().len()];
         // Every layer separately: fusing is left to the runtimes.
-        let purpose = Purpose { training: false, skip_final, observed: true, behind_images: false };
-        let plan = Plan::new(self, &head, shapes, &purpose)?;
+        let purpose = Purpose { training: false, skip_final, unfused: true, behind_images: false };
+        let plan = Plan::new(self, &split, shapes, &purpose)?;
         if plan.shapes.iter().any(|shape| shape.sample().contains(&Some(0))) {
             return Err(Error::unsupported("values without elements in ONNX", "sizes above 0"));
         }
         let own = self.plain_weights()?;
         let mut graph = OnnxGraph::new();
-        let mut edges: Vec<Option<Edge>> = vec![None; plan.slots];
-        let mut masks: Vec<Option<Edge>> = vec![None; plan.slots];
+        let mut edges: Vec<Option<Edge>> = vec![None; plan.value_count];
+        let mut masks: Vec<Option<Edge>> = vec![None; plan.value_count];
         let dtypes = self.input_dtypes();
-        for (slot, name) in self.input_keys().iter().enumerate() {
-            let element = match dtypes.get(slot).copied().flatten() {
+        for (id, name) in self.input_keys().iter().enumerate() {
+            let element = match dtypes.get(id).copied().flatten() {
                 None => Element::Float,
                 Some("int64" | "uint32" | "uint64") => Element::Int64,
                 Some(dtype) if dtype.starts_with("int") || dtype.starts_with("uint") => Element::Int32,
@@ -91,12 +91,12 @@ impl Model {
                     return Err(Error::unsupported(what, "inputs of numbers"));
                 }
             };
-            let mut edge = graph.input(name, element, dimensions(name, &plan.shapes[slot]));
+            let mut edge = graph.input(name, element, dimensions(name, &plan.shapes[id]));
             if element != Element::Float {
                 graph.enter(name);
                 edge = graph.apply("Cast", &[edge], vec![("to", Element::Float.code().into())]);
             }
-            edges[slot] = Some(edge);
+            edges[id] = Some(edge);
         }
         let missing =
             || Error::State { action: "save_onnx", needs: "planned: a value is used before it is computed".into() };
@@ -104,13 +104,13 @@ impl Model {
             let layer = &*step.layer;
             graph.enter(layer.name());
             let weights: Vec<_> = step.weights.iter().flat_map(|range| range.of(&own)).cloned().collect();
-            let slots: Vec<usize> = step.inputs.iter().map(|(slot, _)| *slot).collect();
-            let inputs = slots.iter().map(|slot| edges[*slot].ok_or_else(missing)).collect::<Result<Vec<_>>>()?;
-            let mut input_masks: Vec<Option<Edge>> = slots.iter().map(|slot| masks[*slot]).collect();
+            let ids: Vec<usize> = step.inputs.iter().map(|(id, _)| *id).collect();
+            let inputs = ids.iter().map(|id| edges[*id].ok_or_else(missing)).collect::<Result<Vec<_>>>()?;
+            let mut input_masks: Vec<Option<Edge>> = ids.iter().map(|id| masks[*id]).collect();
             for (mask, given) in input_masks.iter_mut().zip(&step.masks) {
-                *mask = given.map(|(slot, _)| edges[slot].ok_or_else(missing)).transpose()?;
+                *mask = given.map(|(id, _)| edges[id].ok_or_else(missing)).transpose()?;
             }
-            let input_shapes = slots.iter().map(|slot| plan.shapes[*slot].clone()).collect();
+            let input_shapes = ids.iter().map(|id| plan.shapes[*id].clone()).collect();
             let outputs = step.output..step.output + step.outputs;
             let output_shapes = plan.shapes[outputs.clone()].to_vec();
             let exporting = Exporting::new(
@@ -120,12 +120,12 @@ impl Model {
                 (&weights, &step.arguments),
             );
             let (made, kept) = in_layer(layer, exporting.run(layer, step.keeps_mask))?;
-            for (slot, (edge, mask)) in outputs.zip(made.into_iter().zip(kept)) {
-                (edges[slot], masks[slot]) = (Some(edge), mask);
+            for (id, (edge, mask)) in outputs.zip(made.into_iter().zip(kept)) {
+                (edges[id], masks[id]) = (Some(edge), mask);
             }
         }
-        for (name, slot) in self.output_keys().iter().zip(&plan.outputs) {
-            graph.output(name, edges[*slot].ok_or_else(missing)?, dimensions(name, &plan.shapes[*slot]));
+        for (name, id) in self.output_keys().iter().zip(&plan.outputs) {
+            graph.output(name, edges[*id].ok_or_else(missing)?, dimensions(name, &plan.shapes[*id]));
         }
         graph.simplify();
         Ok(graph)
@@ -133,8 +133,8 @@ impl Model {
 
     /// Refuses layers of texts.
     fn refuse_hosted(&self) -> Result<()> {
-        let head = Head::of(self);
-        for (_, node) in self.graph().nodes().iter().enumerate().filter(|(call, _)| head.has(*call)) {
+        let split = HostSplit::of(self);
+        for (_, node) in self.graph().nodes().iter().enumerate().filter(|(call, _)| split.is_on_host(*call)) {
             let layer = &*self.all_layers()[node.layer];
             if layer.on_host().is_some() {
                 let what = "texts, or integers that 32-bit floats cannot represent, in ONNX";

@@ -30,9 +30,9 @@ impl Model {
 
     fn pixels_of_layers(&self) -> PixelRange {
         // From the first input through layers that keep the range, as long as each value has a single use.
-        let mut slot: ValueId = 0;
+        let mut id: ValueId = 0;
         for node in self.graph.nodes() {
-            if node.inputs != [slot] {
+            if node.inputs != [id] {
                 continue;
             }
             let layer = &*self.layers[node.layer];
@@ -47,7 +47,7 @@ impl Model {
             if !KEEP.contains(&class) && !class.starts_with("Random") {
                 break;
             }
-            slot = node.output;
+            id = node.output;
         }
         PixelRange::ZeroToOne
     }

@@ -19,8 +19,8 @@ pub(super) struct Purpose {
     pub training: bool,
     /// For each output whether its final activation is left out, for a loss on the logits.
     pub skip_final: Vec<bool>,
-    /// Whether every layer's output is observed: nothing is fused then.
-    pub observed: bool,
+    /// Whether each layer stays a step of its own, so that its output can be observed.
+    pub unfused: bool,
     /// Whether the image stage has run before: its steps are left out.
     pub behind_images: bool,
 }
@@ -62,9 +62,9 @@ pub(super) struct PlanStep {
 }
 
 impl PlanStep {
-    /// All slots that it reads.
+    /// All values that it reads.
     pub fn uses(&self) -> impl Iterator<Item = ValueId> {
-        self.inputs.iter().chain(self.masks.iter().flatten()).map(|(slot, _)| *slot)
+        self.inputs.iter().chain(self.masks.iter().flatten()).map(|(id, _)| *id)
     }
 
     /// Whether it is called on its inputs alone.
@@ -77,10 +77,10 @@ impl PlanStep {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub steps: Vec<PlanStep>,
-    pub slots: usize,
-    /// The slots that are fed: the first ones, or others behind the image stage.
+    pub value_count: usize,
+    /// The values that are fed: the first ones, or others behind the image stage.
     pub feeds: Vec<ValueId>,
-    /// The shape of each slot's value.
+    /// The shape of each value.
     pub shapes: Vec<Shape>,
     /// Whether values can have other shapes: each step's inputs are then checked.
     pub is_checked: bool,

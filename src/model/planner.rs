@@ -6,7 +6,7 @@ use super::Model;
 use super::as_model::nested_model;
 use super::graph::{ValueId, positional_shapes};
 use super::plan::{Plan, PlanStep, Purpose, WeightRange};
-use super::stage::Head;
+use super::stage::HostSplit;
 use crate::error::Result;
 use crate::layers::{FIRST_CALL, Preparation, in_layer, is_trainable};
 use crate::shape::Shape;
@@ -14,14 +14,14 @@ use crate::shape::Shape;
 /// A model's calls with nested models inlined.
 struct Inlined {
     steps: Vec<PlanStep>,
-    slots: usize,
-    /// The shape of each slot's value.
+    value_count: usize,
+    /// The shape of each value.
     shapes: Vec<Shape>,
     /// Whether a shape has an axis of size 0. Layers are not fused then, as kernels need values.
     is_empty: bool,
 }
 
-/// The place of a model in the outermost one.
+/// The position of a model in the outermost one.
 struct Nesting<'a> {
     key: &'a [u64],
     trainable: bool,
@@ -31,60 +31,62 @@ struct Nesting<'a> {
 }
 
 impl Inlined {
-    /// Appends a model's calls on the values `inputs`, which are fed behind its `head`; returns its outputs.
+    /// Appends the calls of a model that `split` leaves to the device, which are fed with the values `inputs`; returns
+    /// its outputs.
     fn inline(
         &mut self,
         model: &Model,
-        head: &Head,
+        split: &HostSplit,
         inputs: &[ValueId],
         shapes: &[Shape],
-        place: &Nesting<'_>,
+        nesting: &Nesting<'_>,
     ) -> Result<Vec<ValueId>> {
         let graph = model.graph();
-        let inner = model.propagate_behind(head, shapes)?;
+        let inner = model.propagate_behind(split, shapes)?;
         self.is_empty |= inner.iter().any(|shape| shape.sample().contains(&Some(0)));
         // Values on the host alone are used by no step.
-        let fed = |slot: ValueId| head.place(slot).map_or(ValueId::MAX, |place| inputs[place]);
-        let mut slots: Vec<ValueId> = (0..graph.inputs()).map(fed).collect();
-        let shapes_of = |slots: &[ValueId]| slots.iter().map(|slot| inner[*slot].clone()).collect::<Vec<Shape>>();
+        let fed = |id: ValueId| split.feed_index(id).map_or(ValueId::MAX, |index| inputs[index]);
+        let mut ids: Vec<ValueId> = (0..graph.inputs()).map(fed).collect();
+        let shapes_of = |ids: &[ValueId]| ids.iter().map(|id| inner[*id].clone()).collect::<Vec<Shape>>();
         // The weights of a nested model are contiguous, in the order of its layers.
-        let mut first = place.weights.map_or(0, |(_, first)| first);
+        let mut first = nesting.weights.map_or(0, |(_, first)| first);
         let mut weights = Vec::with_capacity(model.all_layers().len());
         for (index, layer) in model.all_layers().iter().enumerate() {
             let count = match graph.first_call(index) {
-                Some(node) if graph.index_of(node.output).is_some_and(|call| head.has(call)) => 0,
+                Some(node) if graph.index_of(node.output).is_some_and(|call| split.is_on_host(call)) => 0,
                 Some(node) => in_layer(&**layer, layer.weights_for(&positional_shapes(&inner, node)))?.len(),
                 None => 0,
             };
-            weights.push(match place.weights {
+            weights.push(match nesting.weights {
                 Some((layer, _)) => WeightRange { layer, first, count },
                 None => WeightRange { layer: index, first: 0, count },
             });
             first += count;
         }
         for (call, node) in graph.nodes().iter().enumerate() {
-            if head.has(call) {
-                slots.push(fed(node.output));
+            if split.is_on_host(call) {
+                ids.push(fed(node.output));
                 continue;
             }
             let layer = &*model.all_layers()[node.layer];
-            let inputs: Vec<ValueId> = node.inputs.iter().map(|slot| slots[*slot]).collect();
-            let mut key = [place.key, &[model.number_of(node.layer)]].concat();
+            let inputs: Vec<ValueId> = node.inputs.iter().map(|id| ids[*id]).collect();
+            let mut key = [nesting.key, &[model.number_of(node.layer)]].concat();
             if node.call > 0 {
                 key.push(FIRST_CALL + node.call as u64);
             }
             let own = weights[node.layer];
-            let trainable = place.trainable && is_trainable(layer);
+            let trainable = nesting.trainable && is_trainable(layer);
             if let Some(nested) = nested_model(layer).filter(|_| node.arguments.is_empty() && node.masks.is_empty()) {
-                let place = Nesting { key: &key, trainable, weights: Some((own.layer, own.first)) };
-                let outputs = self.inline(nested, &Head::none(nested), &inputs, &shapes_of(&node.inputs), &place)?;
-                slots.extend(outputs);
+                let nesting = Nesting { key: &key, trainable, weights: Some((own.layer, own.first)) };
+                let (split, shapes) = (HostSplit::none(nested), shapes_of(&node.inputs));
+                let outputs = self.inline(nested, &split, &inputs, &shapes, &nesting)?;
+                ids.extend(outputs);
                 continue;
             }
-            let output = self.slots;
-            self.slots += node.outputs;
+            let output = self.value_count;
+            self.value_count += node.outputs;
             self.shapes.extend_from_slice(&inner[node.output..node.output + node.outputs]);
-            slots.extend(output..self.slots);
+            ids.extend(output..self.value_count);
             self.steps.push(PlanStep {
                 layer: layer.boxed_clone(),
                 fused: None,
@@ -95,47 +97,47 @@ impl Inlined {
                 key,
                 trainable,
                 skip_final: false,
-                inputs: inputs.into_iter().map(|slot| (slot, false)).collect(),
-                masks: node.masks.iter().map(|mask| mask.map(|slot| (slots[slot], false))).collect(),
+                inputs: inputs.into_iter().map(|id| (id, false)).collect(),
+                masks: node.masks.iter().map(|mask| mask.map(|id| (ids[id], false))).collect(),
                 arguments: node.arguments.clone(),
                 output,
                 outputs: node.outputs,
             });
         }
-        Ok(graph.outputs().iter().map(|slot| slots[*slot]).collect())
+        Ok(graph.outputs().iter().map(|id| ids[*id]).collect())
     }
 }
 
 /// The steps at a model's inputs that prepare images.
 pub(super) struct ImageSteps {
     pub steps: Vec<PlanStep>,
-    /// The slots to feed to the other steps.
+    /// The values to feed to the other steps.
     pub feeds: Vec<ValueId>,
-    /// The number of slots.
-    pub slots: usize,
+    /// The number of values.
+    pub value_count: usize,
 }
 
 /// The steps that prepare images; `None` if none of them augments.
-pub(super) fn image_steps(model: &Model, head: &Head, shapes: &[Shape]) -> Result<Option<ImageSteps>> {
-    let (mut flat, outputs) = Inlined::of(model, head, shapes)?;
-    let slots = flat.slots;
-    Ok(flat.take_images(shapes.len(), &outputs).map(|(steps, feeds)| ImageSteps { steps, feeds, slots }))
+pub(super) fn image_steps(model: &Model, split: &HostSplit, shapes: &[Shape]) -> Result<Option<ImageSteps>> {
+    let (mut flat, outputs) = Inlined::of(model, split, shapes)?;
+    let value_count = flat.value_count;
+    Ok(flat.take_images(shapes.len(), &outputs).map(|(steps, feeds)| ImageSteps { steps, feeds, value_count }))
 }
 
 impl Inlined {
-    /// The calls of a model fed with these shapes behind its head, and its outputs.
-    fn of(model: &Model, head: &Head, shapes: &[Shape]) -> Result<(Self, Vec<ValueId>)> {
+    /// The calls of a model fed with these shapes behind its host calls, and its outputs.
+    fn of(model: &Model, split: &HostSplit, shapes: &[Shape]) -> Result<(Self, Vec<ValueId>)> {
         let inputs: Vec<ValueId> = (0..shapes.len()).collect();
-        let mut flat = Self { steps: Vec::new(), slots: inputs.len(), shapes: shapes.to_vec(), is_empty: false };
+        let mut flat = Self { steps: Vec::new(), value_count: inputs.len(), shapes: shapes.to_vec(), is_empty: false };
         let outputs =
-            flat.inline(model, head, &inputs, shapes, &Nesting { key: &[], trainable: true, weights: None })?;
+            flat.inline(model, split, &inputs, shapes, &Nesting { key: &[], trainable: true, weights: None })?;
         Ok((flat, outputs))
     }
 
-    /// Takes out the steps at the inputs that prepare images, if one of them augments; returns them, and the slots to
+    /// Takes out the steps at the inputs that prepare images, if one of them augments; returns them, and the values to
     /// feed to the others.
     fn take_images(&mut self, inputs: usize, outputs: &[ValueId]) -> Option<(Vec<PlanStep>, Vec<ValueId>)> {
-        let mut is_there = vec![false; self.slots];
+        let mut is_there = vec![false; self.value_count];
         is_there[..inputs].fill(true);
         let mut is_wanted = false;
         let mut prepares = |step: &PlanStep| {
@@ -160,7 +162,7 @@ impl Inlined {
         self.steps = rest;
         let mut feeds: Vec<ValueId> =
             self.steps.iter().flat_map(PlanStep::uses).chain(outputs.iter().copied()).collect();
-        feeds.retain(|slot| is_there[*slot]);
+        feeds.retain(|id| is_there[*id]);
         feeds.sort_unstable();
         feeds.dedup();
         Some((images, feeds))
@@ -168,22 +170,23 @@ impl Inlined {
 }
 
 impl Plan {
-    /// The plan for a model fed with these shapes behind its head.
-    pub fn new(model: &Model, head: &Head, shapes: &[Shape], purpose: &Purpose) -> Result<Self> {
-        let (mut flat, outputs) = Inlined::of(model, head, shapes)?;
+    /// The plan for a model fed with these shapes behind its host calls.
+    pub fn new(model: &Model, split: &HostSplit, shapes: &[Shape], purpose: &Purpose) -> Result<Self> {
+        let (mut flat, outputs) = Inlined::of(model, split, shapes)?;
         let images = if purpose.behind_images { flat.take_images(shapes.len(), &outputs) } else { None };
         let feeds = images.map_or_else(|| (0..shapes.len()).collect(), |(_, feeds)| feeds);
         let is_empty = flat.is_empty;
         let resizes = || flat.steps.iter().any(|step| step.layer.resizes_in_training());
-        let is_checked = !purpose.training && purpose.observed && resizes();
-        let mut plan = Self { steps: flat.steps, slots: flat.slots, feeds, shapes: flat.shapes, is_checked, outputs };
-        for (slot, _) in plan.outputs.iter().zip(&purpose.skip_final).filter(|(_, skip)| **skip) {
-            if let Some(step) = plan.steps.iter_mut().find(|step| step.output == *slot) {
+        let is_checked = !purpose.training && purpose.unfused && resizes();
+        let (steps, value_count, shapes) = (flat.steps, flat.value_count, flat.shapes);
+        let mut plan = Self { steps, value_count, feeds, shapes, is_checked, outputs };
+        for (id, _) in plan.outputs.iter().zip(&purpose.skip_final).filter(|(_, skip)| **skip) {
+            if let Some(step) = plan.steps.iter_mut().find(|step| step.output == *id) {
                 step.skip_final = true;
             }
         }
         plan.mark_shared();
-        if !purpose.observed && !is_empty {
+        if !purpose.unfused && !is_empty {
             plan.fuse(purpose.training);
         }
         plan.mark_last_uses();
@@ -203,15 +206,15 @@ impl Plan {
 
     /// Fuses each step with those that follow, as long as it absorbs them.
     fn fuse(&mut self, training: bool) {
-        let mut uses = vec![0usize; self.slots];
-        for slot in self.steps.iter().flat_map(PlanStep::uses).chain(self.outputs.iter().copied()) {
-            uses[slot] += 1;
+        let mut uses = vec![0usize; self.value_count];
+        for id in self.steps.iter().flat_map(PlanStep::uses).chain(self.outputs.iter().copied()) {
+            uses[id] += 1;
         }
         let mut steps: Vec<Option<PlanStep>> = std::mem::take(&mut self.steps).into_iter().map(Some).collect();
-        let mut user = vec![None; self.slots];
+        let mut user = vec![None; self.value_count];
         for (index, step) in steps.iter().enumerate() {
-            for (slot, _) in step.iter().flat_map(|step| &step.inputs) {
-                user[*slot] = Some(index);
+            for (id, _) in step.iter().flat_map(|step| &step.inputs) {
+                user[*id] = Some(index);
             }
         }
         for index in 0..steps.len() {
@@ -243,14 +246,14 @@ impl Plan {
     }
 
     fn mark_last_uses(&mut self) {
-        let mut used = vec![false; self.slots];
-        for slot in &self.outputs {
-            used[*slot] = true;
+        let mut used = vec![false; self.value_count];
+        for id in &self.outputs {
+            used[*id] = true;
         }
         for step in self.steps.iter_mut().rev() {
             let masks = step.masks.iter_mut().flatten();
-            for (slot, last) in step.inputs.iter_mut().chain(masks).rev() {
-                *last = !std::mem::replace(&mut used[*slot], true);
+            for (id, last) in step.inputs.iter_mut().chain(masks).rev() {
+                *last = !std::mem::replace(&mut used[*id], true);
             }
         }
     }

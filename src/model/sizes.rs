@@ -4,7 +4,7 @@
 use super::Model;
 use super::admitted::AdmittedUse;
 use super::graph::{Node, shapes_of};
-use super::stage::Head;
+use super::stage::HostSplit;
 use crate::error::{Error, Result};
 use crate::layers::{Layer, OutputMemory, WeightSpec, in_layer};
 use crate::memory;
@@ -79,27 +79,27 @@ impl Buffers {
 /// # Errors
 /// [`Error::Layer`] for a layer that rejects its inputs' shapes, or whose output for the batch exceeds any buffer.
 pub(super) fn held(model: &Model, inputs: &[Shape], training: bool) -> Result<Held> {
-    held_behind(model, &Head::none(model), inputs, training)
+    held_behind(model, &HostSplit::none(model), inputs, training)
 }
 
 /// As [`held`], for the outputs of the layers on the host.
-fn held_behind(model: &Model, head: &Head, inputs: &[Shape], training: bool) -> Result<Held> {
+fn held_behind(model: &Model, split: &HostSplit, inputs: &[Shape], training: bool) -> Result<Held> {
     let graph = model.graph();
     let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten()).unwrap_or(1);
     let sum = |shapes: &[Shape]| shapes.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
-    let fed = |slot| head.place(slot).map_or_else(|| Shape::new([Some(0)]), |place| inputs[place].clone());
+    let fed = |id| split.feed_index(id).map_or_else(|| Shape::new([Some(0)]), |index| inputs[index].clone());
     let mut shapes: Vec<Shape> = (0..graph.inputs()).map(fed).collect();
     let mut buffers = Buffers::new(&shapes);
-    let mut last_use = vec![usize::MAX; graph.slots()];
+    let mut last_use = vec![usize::MAX; graph.value_count()];
     for (index, node) in graph.nodes().iter().enumerate() {
-        node.uses().for_each(|slot| last_use[slot] = index);
+        node.uses().for_each(|id| last_use[id] = index);
     }
-    graph.outputs().iter().for_each(|slot| last_use[*slot] = usize::MAX);
+    graph.outputs().iter().for_each(|id| last_use[*id] = usize::MAX);
 
     let (mut peak, mut kept, mut gradients, mut momentary) = (buffers.live, buffers.live, 0, 0);
     let (mut largest, mut most) = (None, 0);
     for (index, node) in graph.nodes().iter().enumerate() {
-        if head.has(index) {
+        if split.is_on_host(index) {
             let shape = fed(node.output);
             buffers.add(shape.known_len());
             kept = kept.saturating_add(shape.known_len());
@@ -132,17 +132,17 @@ fn held_behind(model: &Model, head: &Head, inputs: &[Shape], training: bool) -> 
         if part > most {
             (largest, most) = (outputs.first().map(|output| (node.layer, output.clone())), part);
         }
-        for slot in node.uses() {
+        for id in node.uses() {
             // Once, even if it is used twice.
-            if last_use[slot] == index {
-                last_use[slot] = usize::MAX;
-                buffers.drop(slot);
+            if last_use[id] == index {
+                last_use[id] = usize::MAX;
+                buffers.drop(id);
             }
         }
         shapes.extend(outputs);
     }
     let values = if training { kept.saturating_add(gradients).saturating_add(momentary) } else { peak };
-    let outputs = graph.outputs().iter().map(|slot| shapes[*slot].clone()).collect();
+    let outputs = graph.outputs().iter().map(|id| shapes[*id].clone()).collect();
     Ok(Held { values, largest, outputs })
 }
 
@@ -233,9 +233,8 @@ impl Model {
     /// # Errors
     /// [`Error::Layer`] for a layer that rejects its inputs' shapes.
     pub(super) fn values_for(&self, inputs: &[&[usize]]) -> Result<usize> {
-        let shape = |sizes: &&[usize]| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
-        let shapes: Vec<Shape> = inputs.iter().map(shape).collect();
-        let held = held_behind(self, &Head::of(self), &shapes, false)?;
+        let shapes: Vec<Shape> = inputs.iter().map(|sizes| Shape::known(sizes)).collect();
+        let held = held_behind(self, &HostSplit::of(self), &shapes, false)?;
         let results = held.outputs.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
         Ok(held.values.saturating_add(results))
     }
@@ -251,11 +250,10 @@ impl Model {
         if self.admitted.has(sizes, mode, extra) {
             return Ok(());
         }
-        let shape = |sizes: &Vec<usize>| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
-        let shapes: Vec<Shape> = inputs.iter().map(shape).collect();
+        let shapes: Vec<Shape> = inputs.iter().map(|sizes| Shape::known(sizes)).collect();
         shapes.iter().try_for_each(|shape| shape.check_count().map(|_| ()))?;
         let training = mode == AdmittedUse::Training;
-        let held = held_behind(self, &Head::of(self), &shapes, training)?;
+        let held = held_behind(self, &HostSplit::of(self), &shapes, training)?;
         let parameters = self.parameters(training);
         let results = held.outputs.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
         let results = results.saturating_mul(if mode == AdmittedUse::Outputs { 1 } else { SCORED });
@@ -395,8 +393,7 @@ mod tests {
     use crate::model::{CallLayer, Sequential};
 
     fn values(model: &Model, sample: &[usize], training: bool) -> usize {
-        let sizes: Vec<Option<usize>> = std::iter::once(1).chain(sample.iter().copied()).map(Some).collect();
-        held(model, &[Shape::new(sizes)], training).unwrap().values
+        held(model, &[Shape::known(&[&[1], sample].concat())], training).unwrap().values
     }
 
     /// A chain of layers that enlarge their inputs and slice off a small part.

@@ -13,16 +13,16 @@ use crate::shape::Shape;
 /// The dtype of text inputs.
 pub(super) const STRING: &str = "string";
 
-/// The calls of a model that run on the host, and the values that are fed to the others.
+/// How a model is split: the calls that run on the host, and the values that are fed to the others, on the device.
 #[derive(Clone, Debug)]
-pub(super) struct Head {
+pub(super) struct HostSplit {
     /// Whether each call runs on the host.
     on_host: Vec<bool>,
     /// The values fed to the device: the model's inputs, or outputs of host calls.
     pub feeds: Vec<ValueId>,
 }
 
-impl Head {
+impl HostSplit {
     /// No call runs on the host, as in a nested model.
     pub fn none(model: &Model) -> Self {
         let graph = model.graph();
@@ -31,29 +31,29 @@ impl Head {
 
     /// The calls at the inputs whose layers run on the host.
     pub fn of(model: &Model) -> Self {
-        let mut head = Self::none(model);
+        let mut split = Self::none(model);
         if model.all_layers().iter().all(|layer| layer.on_host().is_none()) {
-            return head;
+            return split;
         }
         let graph = model.graph();
-        let mut is_there = vec![false; graph.slots()];
+        let mut is_there = vec![false; graph.value_count()];
         is_there[..graph.inputs()].fill(true);
-        let mut is_fed = vec![false; graph.slots()];
+        let mut is_fed = vec![false; graph.value_count()];
         for (index, node) in graph.nodes().iter().enumerate() {
             let on_host = model.all_layers()[node.layer].on_host().is_some() && node.outputs == 1;
-            head.on_host[index] = on_host && node.uses().all(|slot| is_there[slot]);
-            if head.on_host[index] {
+            split.on_host[index] = on_host && node.uses().all(|id| is_there[id]);
+            if split.on_host[index] {
                 is_there[node.output] = true;
             } else {
-                node.uses().filter(|slot| is_there[*slot]).for_each(|slot| is_fed[slot] = true);
+                node.uses().filter(|id| is_there[*id]).for_each(|id| is_fed[id] = true);
             }
         }
-        if head.is_empty() {
-            return head;
+        if split.is_empty() {
+            return split;
         }
-        graph.outputs().iter().filter(|slot| is_there[**slot]).for_each(|slot| is_fed[*slot] = true);
-        head.feeds = (0..graph.slots()).filter(|slot| is_fed[*slot]).collect();
-        head
+        graph.outputs().iter().filter(|id| is_there[**id]).for_each(|id| is_fed[*id] = true);
+        split.feeds = (0..graph.value_count()).filter(|id| is_fed[*id]).collect();
+        split
     }
 
     /// Whether no call runs on the host.
@@ -62,13 +62,13 @@ impl Head {
     }
 
     /// Whether a call runs on the host.
-    pub fn has(&self, call: usize) -> bool {
+    pub fn is_on_host(&self, call: usize) -> bool {
         self.on_host[call]
     }
 
     /// The index of a value among those fed to the device.
-    pub fn place(&self, slot: ValueId) -> Option<usize> {
-        self.feeds.binary_search(&slot).ok()
+    pub fn feed_index(&self, id: ValueId) -> Option<usize> {
+        self.feeds.binary_search(&id).ok()
     }
 }
 
@@ -88,7 +88,7 @@ struct HostCall {
     output: ValueId,
 }
 
-/// The expected form of an input.
+/// What is expected of an input.
 #[derive(Debug)]
 struct ExpectedInput {
     name: String,
@@ -101,18 +101,18 @@ pub(crate) struct Stage {
     inputs: Vec<ExpectedInput>,
     calls: Vec<HostCall>,
     feeds: Vec<ValueId>,
-    slots: usize,
+    value_count: usize,
 }
 
 impl Stage {
     /// The stage of a model; `None` if no call runs on the host.
     pub fn of(model: &Model) -> Option<Self> {
-        let head = Head::of(model);
-        if head.is_empty() && !model.input_dtypes().contains(&Some(STRING)) {
+        let split = HostSplit::of(model);
+        if split.is_empty() && !model.input_dtypes().contains(&Some(STRING)) {
             return None;
         }
         let graph = model.graph();
-        let calls = graph.nodes().iter().enumerate().filter(|(index, _)| head.has(*index));
+        let calls = graph.nodes().iter().enumerate().filter(|(index, _)| split.is_on_host(*index));
         let calls = calls.map(|(_, node)| HostCall {
             layer: model.all_layers()[node.layer].boxed_clone(),
             inputs: node.inputs.clone(),
@@ -121,26 +121,26 @@ impl Stage {
         let calls = calls.collect();
         let inputs = model.input_keys().into_iter().zip(model.input_dtypes());
         let inputs = inputs.map(|(name, dtype)| ExpectedInput { name, dtype: dtype.map(str::to_owned) }).collect();
-        Some(Self { inputs, calls, feeds: head.feeds, slots: graph.slots() })
+        Some(Self { inputs, calls, feeds: split.feeds, value_count: graph.value_count() })
     }
 
     /// The values to feed to the device for these inputs, which are in the model's order.
     pub fn run(&self, columns: Vec<Column>) -> Result<Vec<Feed>> {
-        let mut values: Vec<Option<Column>> = Vec::with_capacity(self.slots);
+        let mut values: Vec<Option<Column>> = Vec::with_capacity(self.value_count);
         for (wanted, column) in self.inputs.iter().zip(columns) {
             values.push(Some(wanted.take(column)?));
         }
-        values.resize(self.slots, None);
+        values.resize(self.value_count, None);
         for call in &self.calls {
-            let inputs = call.inputs.iter().filter_map(|slot| values[*slot].clone()).collect::<Vec<_>>();
+            let inputs = call.inputs.iter().filter_map(|id| values[*id].clone()).collect::<Vec<_>>();
             let output = call.layer.on_host().map(|host| host.transform(&inputs)).transpose();
             values[call.output] = in_layer(&*call.layer, output)?;
         }
-        let feed = |slot: &ValueId| {
-            let column = values[*slot].take().ok_or_else(|| Error::shape("a value for each input", "none"))?;
+        let feed = |id: &ValueId| {
+            let column = values[*id].take().ok_or_else(|| Error::shape("a value for each input", "none"))?;
             let sizes = column.shape().to_vec();
             let numbers = column.into_floats();
-            Ok(match self.calls.iter().find(|call| call.output == *slot) {
+            Ok(match self.calls.iter().find(|call| call.output == *id) {
                 // The error names the layer whose output is not exactly representable as floats.
                 Some(call) => Feed { sizes, numbers: in_layer(&*call.layer, numbers)? },
                 None => Feed { sizes, numbers: numbers? },
@@ -225,10 +225,10 @@ impl Model {
         if !texts.contains(&true) && self.layers.iter().all(|layer| layer.on_host().is_none()) {
             return Ok(());
         }
-        texts.resize(self.graph.slots(), false);
+        texts.resize(self.graph.value_count(), false);
         for node in self.graph.nodes() {
             let layer = &*self.layers[node.layer];
-            let inputs: Vec<bool> = node.inputs.iter().map(|slot| texts[*slot]).collect();
+            let inputs: Vec<bool> = node.inputs.iter().map(|id| texts[*id]).collect();
             texts[node.output] = in_layer(layer, gives_text(layer, &inputs))?;
         }
         Ok(())
@@ -236,14 +236,14 @@ impl Model {
 
     /// The shapes of the values fed to the device, given the shapes of all values.
     pub(super) fn feed_shapes(&self, shapes: &[Shape]) -> Vec<Shape> {
-        Head::of(self).feeds.iter().map(|slot| shapes[*slot].clone()).collect()
+        HostSplit::of(self).feeds.iter().map(|id| shapes[*id].clone()).collect()
     }
 
     /// Moves the outputs of the stage to the device; numbers that the next layers do not accept are rejected.
     pub(crate) fn fed(&self, feeds: Vec<Feed>) -> Result<Vec<Value>> {
-        let head = Head::of(self);
+        let split = HostSplit::of(self);
         let value = |(index, feed): (usize, Feed)| {
-            self.check_fed(&head, index, &feed.numbers)?;
+            self.check_fed(&split, index, &feed.numbers)?;
             Value::from_vec(feed.numbers, &feed.sizes, self.device())
         };
         feeds.into_iter().enumerate().map(value).collect()

@@ -2,7 +2,7 @@
 
 /// The structure in which a model's inputs or outputs are passed and returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub(crate) enum Structure {
     /// A single one.
     Single,
     /// A list.
@@ -16,8 +16,8 @@ pub(crate) enum Form {
 pub(crate) struct Functional {
     /// The index of the `InputLayer` of each input.
     pub inputs: Vec<usize>,
-    pub input_form: Form,
-    pub output_form: Form,
+    pub input_structure: Structure,
+    pub output_structure: Structure,
     /// The number of proper layers; those after them are operations, such as a sum of two values.
     pub layers: usize,
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Model;
-use super::form::Form;
 use super::functional::{Called, Description, name_layers};
+use super::structure::Structure;
 use crate::error::{Error, Result};
 use crate::layers::{Arguments, HasCommon, INITIAL_STATE, Input, Layer, MASK, in_layer};
 use crate::shape::Shape;
@@ -186,12 +186,12 @@ impl SharedLayer {
             let expected = format!("more inputs than the {named} of named arguments");
             return in_layer(layer, Err(Error::argument("inputs", expected, inputs.len())));
         }
-        let places = arguments.elements(MASK, inputs.len());
-        if places.len() > inputs.len() - named || (!places.is_empty() && !layer.supports_masking()) {
+        let indices = arguments.elements(MASK, inputs.len());
+        if indices.len() > inputs.len() - named || (!indices.is_empty() && !layer.supports_masking()) {
             let expected = "at most one for each input, of a layer that uses masks";
-            return in_layer(layer, Err(Error::argument(MASK, expected, format!("{} masks", places.len()))));
+            return in_layer(layer, Err(Error::argument(MASK, expected, format!("{} masks", indices.len()))));
         }
-        let masks = places.iter().map(|place| place.and_then(|place| inputs.get(place)).cloned()).collect();
+        let masks = indices.iter().map(|index| index.and_then(|index| inputs.get(index)).cloned()).collect();
         if let Some(range) = arguments.range(MASK, inputs.len()) {
             inputs.drain(range);
             arguments.remove_named(MASK);
@@ -291,7 +291,7 @@ pub enum Given {
     Named(Vec<String>),
 }
 
-impl From<Given> for Form {
+impl From<Given> for Structure {
     fn from(given: Given) -> Self {
         match given {
             Given::Single => Self::Single,
@@ -350,8 +350,8 @@ impl Model {
     /// [`Error::DuplicateName`] for two layers of one name, [`Error::Layer`] for an output that depends on an input
     /// that is not given.
     pub fn new(inputs: impl IntoSymbols, outputs: impl IntoSymbols) -> Result<Self> {
-        let (inputs, input_form) = inputs.into_symbols();
-        let (outputs, output_form) = outputs.into_symbols();
+        let (inputs, input_structure) = inputs.into_symbols();
+        let (outputs, output_structure) = outputs.into_symbols();
         if inputs.is_empty() || outputs.is_empty() {
             return Err(Error::argument("inputs", "at least one input and one output", "none"));
         }
@@ -361,7 +361,7 @@ impl Model {
             numbers.push(walk.input(input));
         }
         outputs.iter().for_each(|output| walk.visit(output));
-        let outputs = outputs.iter().map(|output| walk.place(output)).collect();
+        let outputs = outputs.iter().map(|output| walk.output_of(output)).collect();
         let mut made: Vec<(u64, &mut Box<dyn Layer>)> = walk.numbers.into_iter().zip(&mut walk.layers).collect();
         made.sort_by_key(|(number, _)| *number);
         name_layers(made.into_iter().map(|(_, layer)| layer));
@@ -371,8 +371,8 @@ impl Model {
             calls: walk.calls,
             inputs: numbers,
             outputs,
-            input_form: input_form.into(),
-            output_form: output_form.into(),
+            input_structure: input_structure.into(),
+            output_structure: output_structure.into(),
         };
         description.build()
     }
@@ -429,7 +429,7 @@ impl Walk {
     }
 
     /// The call that produces a symbol, and the index of its output.
-    fn place(&self, symbol: &Symbol) -> (usize, usize) {
+    fn output_of(&self, symbol: &Symbol) -> (usize, usize) {
         let address = Arc::as_ptr(&symbol.call);
         match self.cut.get(&(address, symbol.output)) {
             Some(call) => (*call, 0),
@@ -453,8 +453,9 @@ impl Walk {
             let missing: Vec<Symbol> = symbol.call.uses().filter(|input| !self.is_known(input)).cloned().collect();
             if missing.is_empty() {
                 let layer = self.layer(&symbol.call.layer);
-                let inputs = symbol.call.inputs.iter().map(|input| self.place(input)).collect();
-                let masks = symbol.call.masks.iter().map(|mask| mask.as_ref().map(|mask| self.place(mask))).collect();
+                let inputs = symbol.call.inputs.iter().map(|input| self.output_of(input)).collect();
+                let masks =
+                    symbol.call.masks.iter().map(|mask| mask.as_ref().map(|mask| self.output_of(mask))).collect();
                 let arguments = symbol.call.arguments.clone();
                 let number = symbol.call.number;
                 self.calls.push(Called { layer, number, inputs, masks, arguments });

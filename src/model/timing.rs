@@ -63,7 +63,7 @@ impl Model {
         let (sizes, values) = self.timed_inputs(inputs)?;
         let samples = sizes[0][0];
         let skip_final = vec![false; self.graph.outputs().len()];
-        let purpose = Purpose { training: false, skip_final, observed: false, behind_images: false };
+        let purpose = Purpose { training: false, skip_final, unfused: false, behind_images: false };
         let plan = self.plan(&purpose)?;
         let mut times = self.untimed(&plan, &sizes, false)?;
         let repetitions = repetitions.max(1);
@@ -109,7 +109,7 @@ impl Model {
     pub fn time_training(&self, inputs: &[ArrayViewD<'_, f32>], repetitions: usize) -> Result<Vec<LayerTime>> {
         let (sizes, values) = self.timed_inputs(inputs)?;
         let skip_final = vec![false; self.graph.outputs().len()];
-        let plan = self.plan(&Purpose { training: true, skip_final, observed: false, behind_images: false })?;
+        let plan = self.plan(&Purpose { training: true, skip_final, unfused: false, behind_images: false })?;
         let mut times = self.untimed(&plan, &sizes, true)?;
         let own = self.plain_weights()?;
         let of_step = |step: &PlanStep| step.weights.iter().flat_map(|range| range.of(&own)).cloned().collect();
@@ -160,10 +160,10 @@ impl Model {
         let samples = sizes[0][0];
         let shapes: Vec<Shape> = plan.shapes.iter().map(|shape| shape.with_batch(samples)).collect();
         let of_step = |step: &PlanStep| {
-            let inputs: Vec<&Shape> = step.inputs.iter().map(|(slot, _)| &shapes[*slot]).collect();
+            let inputs: Vec<&Shape> = step.inputs.iter().map(|(id, _)| &shapes[*id]).collect();
             let read: usize = inputs.iter().map(|shape| shape.known_len()).fold(0, usize::saturating_add);
             let written: usize = (step.output..step.output + step.outputs)
-                .map(|slot| shapes[slot].known_len())
+                .map(|id| shapes[id].known_len())
                 .fold(0, usize::saturating_add);
             let weights: Vec<&Value> = step.weights.iter().flat_map(|range| range.of(&own)).collect();
             let held: usize = weights.iter().map(|weight| weight.len()).fold(0, usize::saturating_add);
@@ -174,7 +174,7 @@ impl Model {
                 (true, true) => 2,
                 (true, false) => 3,
             };
-            let fed = step.inputs.iter().all(|(slot, _)| plan.feeds.contains(slot));
+            let fed = step.inputs.iter().all(|(id, _)| plan.feeds.contains(id));
             let bytes = read.saturating_add(written).saturating_add(held).saturating_mul(size_of::<f32>());
             LayerTime {
                 layers: step.names.clone(),
@@ -201,8 +201,8 @@ impl Model {
         let states = self.kept.clone();
         let root = self.root(mode).keeping(&states);
         let mut values: Vec<Option<Value>> = inputs.into_iter().map(Some).collect();
-        values.resize(plan.slots, None);
-        let mut masks: Vec<Option<Value>> = vec![None; plan.slots];
+        values.resize(plan.value_count, None);
+        let mut masks: Vec<Option<Value>> = vec![None; plan.value_count];
         let missing =
             || Error::State { action: "compute", needs: "planned: a value is used before it is computed".into() };
         for (index, step) in plan.steps.iter().enumerate() {
@@ -210,14 +210,13 @@ impl Model {
             let tracked = |value: &Value| if training { value.clone().require_grad() } else { value.clone() };
             let own: Vec<Value> = weights[index].iter().map(tracked).collect();
             let mut inputs = Vec::with_capacity(step.inputs.len());
-            for (slot, _) in &step.inputs {
-                let value = values[*slot].as_ref().ok_or_else(missing)?;
-                inputs.push(if plan.feeds.contains(slot) { value.clone() } else { tracked(value) });
+            for (id, _) in &step.inputs {
+                let value = values[*id].as_ref().ok_or_else(missing)?;
+                inputs.push(if plan.feeds.contains(id) { value.clone() } else { tracked(value) });
             }
-            let mut input_masks: Vec<Option<Value>> =
-                step.inputs.iter().map(|(slot, _)| masks[*slot].clone()).collect();
+            let mut input_masks: Vec<Option<Value>> = step.inputs.iter().map(|(id, _)| masks[*id].clone()).collect();
             for (mask, given) in input_masks.iter_mut().zip(&step.masks) {
-                *mask = given.map(|(slot, _)| values[slot].clone().ok_or_else(missing)).transpose()?;
+                *mask = given.map(|(id, _)| values[id].clone().ok_or_else(missing)).transpose()?;
             }
             let mut call =
                 root.part_at(&own, &step.key).given(input_masks, &step.arguments).masks_given(!step.masks.is_empty());
@@ -251,20 +250,20 @@ fn products(step: &PlanStep, inputs: &[&Shape], weights: &[Value]) -> Option<usi
     }
     let kernels = || weights.iter().filter(|weight| weight.rank() > 1);
     let held: usize = kernels().map(Value::len).fold(0, usize::saturating_add);
-    let places_of = |shape: &Shape, channels: usize| shape.known_len() / channels.max(1) / samples.max(1);
-    let places = if RECURRENT.contains(&class) {
+    let positions_of = |shape: &Shape, channels: usize| shape.known_len() / channels.max(1) / samples.max(1);
+    let positions = if RECURRENT.contains(&class) {
         input.sizes().get(1).copied().flatten().unwrap_or(1)
     } else if class.ends_with("Transpose") {
         // (Of the kernel the channels of the input are last.)
-        places_of(input, kernels().next()?.sizes().last().copied()?)
+        positions_of(input, kernels().next()?.sizes().last().copied()?)
     } else {
         let output = step.layer.output_shape(input).ok()?;
         let channels = match class.starts_with("Depthwise") {
             true => kernels().next()?.sizes().iter().rev().take(2).product(),
             false => kernels().next_back()?.sizes().last().copied()?,
         };
-        places_of(&output.with_batch(samples), channels)
+        positions_of(&output.with_batch(samples), channels)
     };
-    let all = held.saturating_mul(places).saturating_mul(2).saturating_mul(samples);
+    let all = held.saturating_mul(positions).saturating_mul(2).saturating_mul(samples);
     (all > 0).then_some(all)
 }

@@ -19,7 +19,7 @@ pub(super) fn start(
     layer: &dyn Layer,
     inputs: &[Shape],
     specs: &[WeightSpec],
-    place: &[u64],
+    key: &[u64],
     device: &Device,
 ) -> Result<Vec<Weight>> {
     let brought = fitting_weights(layer, inputs, specs)?;
@@ -30,8 +30,8 @@ pub(super) fn start(
             let value = match brought.get(index).cloned().flatten() {
                 Some(value) => value.to_device(device),
                 None => {
-                    let place = [place, &[index as u64]].concat();
-                    Value::from_vec(spec.start(&place)?, at_least_one(&spec.sizes), device)?
+                    let own = [key, &[index as u64]].concat();
+                    Value::from_vec(spec.start(&own)?, at_least_one(&spec.sizes), device)?
                 }
             };
             Ok(Weight { id: ParamId::new(), value })

@@ -56,8 +56,8 @@ pub(crate) fn resize_weights(from: usize, to: usize, interpolation: &Interpolati
     let width = if antialias { step.max(1.0) } else { 1.0 };
     let mut matrix = vec![0.0; from * to];
     for column in 0..to {
-        let place = (column as f64 + 0.5) * step - 0.5;
-        let kernel = |row: usize| interpolation.kernel((place - row as f64).abs() / width);
+        let position = (column as f64 + 0.5) * step - 0.5;
+        let kernel = |row: usize| interpolation.kernel((position - row as f64).abs() / width);
         let sum: f64 = (0..from).map(kernel).sum();
         if sum.abs() > 1e-4 {
             (0..from).for_each(|row| matrix[row * to + column] = (kernel(row) / sum) as f32);

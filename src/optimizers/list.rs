@@ -50,7 +50,8 @@ static OWN: Register<Maker> = Register::new();
 /// Registers a custom optimizer by its class name and its snake case, so that files and recipes can load it and
 /// `compile` accepts the name.
 ///
-/// A built-in class takes precedence.
+/// A built-in class takes precedence; a class with its name needs a package (`struct Adam as "my_package>Adam"`), by
+/// which it is then named.
 pub fn register<O: Optimizer + Configure + Clone + 'static>() {
     let (class, make, _) = entry::<O>();
     OWN.insert(class, make);
@@ -63,8 +64,7 @@ pub(super) fn is_built_in<O: 'static>() -> bool {
 
 /// All names of optimizers.
 pub fn names() -> Vec<String> {
-    let own = OWN.class_names().into_iter().map(crate::config::snake_case);
-    LIST.iter().map(|(class, ..)| class.to_lowercase()).chain(own).collect()
+    LIST.iter().map(|(class, ..)| class.to_lowercase()).chain(OWN.names()).collect()
 }
 
 /// The constructor of a built-in class, by class or name.
@@ -84,10 +84,10 @@ pub(crate) fn from_class(class: &str, config: Config) -> Result<Box<dyn Optimize
 /// Serializes an optimizer as Keras does.
 pub(crate) fn to_json(optimizer: &dyn Optimizer) -> Result<Json> {
     let (class, config) = (optimizer.class_name(), optimizer.config()?);
-    Ok(match LIST.iter().any(|(name, ..)| *name == class) {
-        true => keras_object("keras.optimizers", class, config),
-        false => own_object(class, config),
-    })
+    match optimizer.is_built_in() {
+        true => Ok(keras_object("keras.optimizers", class, config)),
+        false => own_object("optimizer", class, |class| built_in(class).is_some(), config),
+    }
 }
 
 /// An optimizer given by name or as an object.

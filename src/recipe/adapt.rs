@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::graph::{self, Before};
 use super::{Recipe, class_of, layer};
 use crate::config::Config;
-use crate::datasets::{Column, Samples, Source, places, read_all_columns, read_column};
+use crate::datasets::{Column, Samples, Source, field_indices, read_all_columns, read_column};
 use crate::error::{Error, Result};
 use crate::layers::{Discretization, Layer, Normalization, entry, in_layer};
 use crate::memory::check_room;
@@ -141,30 +141,30 @@ impl Recipe {
 /// The inputs of the samples to learn from, matched with those of a model.
 struct Fields<'a> {
     data: &'a dyn Source,
-    /// The place of each of the model's inputs among the fields.
-    places: Vec<usize>,
+    /// The index of each of the model's inputs among the fields.
+    indices: Vec<usize>,
     end: usize,
 }
 
 impl<'a> Fields<'a> {
     fn new(data: &'a dyn Source, names: &[String], end: usize) -> Result<Self> {
         let fields = data.x_fields();
-        let places = match names {
+        let indices = match names {
             // The input has no table of its own.
             [] => vec![0],
-            names => places("input", &fields, names, |_| true)?.into_iter().flatten().collect(),
+            names => field_indices("input", &fields, names, |_| true)?.into_iter().flatten().collect(),
         };
-        Ok(Self { data, places, end })
+        Ok(Self { data, indices, end })
     }
 
     /// The inputs of some samples, in the order of the model's.
     fn read(&self, indices: &[usize]) -> Result<Vec<Column>> {
         let columns = read_all_columns(self.data, indices)?;
-        let column = |place: &usize| {
-            let column = columns.get(*place).cloned();
+        let column = |index: &usize| {
+            let column = columns.get(*index).cloned();
             column.ok_or_else(|| Error::data("the data", "a field for each input", columns.len()))
         };
-        self.places.iter().map(column).collect()
+        self.indices.iter().map(column).collect()
     }
 }
 

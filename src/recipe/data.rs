@@ -13,6 +13,7 @@ use crate::config::{Arguments, Config, missing};
 use crate::datasets::{PixelRange, TextFolder, check_class_names};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
+use crate::text::extension;
 
 /// A data set and its location. Paths are relative to the current directory, as on the command line.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -192,8 +193,7 @@ impl DataSet {
     pub fn at(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let file = std::fs::metadata(&path).map_err(Error::io("open", &path))?;
-        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
-        match extension.as_str() {
+        match extension(&path).as_str() {
             _ if file.is_dir() && TextFolder::is_one(&path) => Ok(Self::TextFolder { path }),
             _ if file.is_dir() => Ok(Self::ImageFolder { path }),
             "npz" => Ok(Self::Npz { path }),
@@ -273,27 +273,27 @@ impl Data {
         let (_, own) = own.ok_or_else(|| Error::unknown("data set", &dataset, SETS.iter().map(|(name, _)| *name)))?;
         super::check_keys(&config, &[COMMON, own].concat())?;
         // `train` is another name for `path`.
-        let place = |arguments: &mut Arguments| match (arguments.take("path")?, arguments.take("train")?) {
+        let path_of = |arguments: &mut Arguments| match (arguments.take("path")?, arguments.take("train")?) {
             (Some(path), None) | (None, Some(path)) => Ok(path),
             (Some(_), Some(_)) => Err(Error::argument("train", "either path or train", "both")),
             (None, None) => missing("path"),
         };
         let set = match dataset.as_str() {
-            "npz" => DataSet::Npz { path: place(&mut arguments)? },
+            "npz" => DataSet::Npz { path: path_of(&mut arguments)? },
             "npy" => DataSet::Npy {
                 x: required(&mut arguments, "x")?,
                 y: required(&mut arguments, "y")?,
                 sample_weight: arguments.take("sample_weight")?,
             },
-            "image_folder" => DataSet::ImageFolder { path: place(&mut arguments)? },
-            "text_folder" => DataSet::TextFolder { path: place(&mut arguments)? },
+            "image_folder" => DataSet::ImageFolder { path: path_of(&mut arguments)? },
+            "text_folder" => DataSet::TextFolder { path: path_of(&mut arguments)? },
             "shards" => DataSet::Shards {
-                path: place(&mut arguments)?,
+                path: path_of(&mut arguments)?,
                 inputs: arguments.take("inputs")?.unwrap_or_default(),
                 targets: arguments.take("targets")?.unwrap_or_default(),
                 shuffle_buffer: arguments.take("shuffle_buffer")?,
             },
-            "csv" => DataSet::Csv { path: place(&mut arguments)?, table: TableSettings::take(&mut arguments)? },
+            "csv" => DataSet::Csv { path: path_of(&mut arguments)?, table: TableSettings::take(&mut arguments)? },
             name => DataSet::named(name, arguments.take("data_dir")?)?,
         };
         let data = Self {

@@ -31,7 +31,7 @@ pub struct Document {
     file: String,
     text: String,
     root: Json,
-    places: Vec<Span>,
+    spans: Vec<Span>,
     /// The paths of values set from outside.
     outside: Vec<Vec<String>>,
 }
@@ -73,7 +73,7 @@ impl Document {
     pub fn parse(file: impl Into<String>, text: impl Into<String>) -> Result<Self> {
         let (file, text) = (file.into(), text.into());
         check_size(&file, &text)?;
-        let mut document = Self { file, text, root: Json::Null, places: Vec::new(), outside: Vec::new() };
+        let mut document = Self { file, text, root: Json::Null, spans: Vec::new(), outside: Vec::new() };
         let source = document.text.clone();
         let table = DeTable::parse(&source).map_err(|error| {
             let offset = error.span().map_or(0, |span| span.start);
@@ -106,11 +106,11 @@ impl Document {
     ) -> Result<Json> {
         let offset = value.span().start;
         let string = value.get_ref().as_str().map(str::to_owned);
-        let depth = parent.map_or(0, |parent| self.places[parent].depth) + 1;
-        let own = self.places.len();
-        self.places.push(Span { name, parent, depth, forgotten: false, key, value: offset, string });
+        let depth = parent.map_or(0, |parent| self.spans[parent].depth) + 1;
+        let own = self.spans.len();
+        self.spans.push(Span { name, parent, depth, forgotten: false, key, value: offset, string });
         let refuse = |document: &Self, expected: &str, received: &str| {
-            let name = document.places[own].name.as_str();
+            let name = document.spans[own].name.as_str();
             Err(document.wrap(offset, Error::argument(name, expected, received)))
         };
         match value.get_ref() {
@@ -226,28 +226,28 @@ impl Document {
 
     /// Values set from outside have no position in the text.
     fn forget(&mut self, keys: &[&str]) {
-        let gone: Vec<bool> = self.places.iter().map(|place| self.is_within(place, keys)).collect();
-        self.places.iter_mut().zip(gone).for_each(|(place, gone)| place.forgotten |= gone);
+        let gone: Vec<bool> = self.spans.iter().map(|span| self.is_within(span, keys)).collect();
+        self.spans.iter_mut().zip(gone).for_each(|(span, gone)| span.forgotten |= gone);
     }
 
-    /// Whether the path of `place` begins with these keys.
-    fn is_within(&self, place: &Span, keys: &[&str]) -> bool {
-        let mut at = Some(place);
+    /// Whether the path of `span` begins with these keys.
+    fn is_within(&self, span: &Span, keys: &[&str]) -> bool {
+        let mut at = Some(span);
         let mut up = || {
-            let place = at?;
-            at = place.parent.map(|parent| &self.places[parent]);
-            Some(place)
+            let span = at?;
+            at = span.parent.map(|parent| &self.spans[parent]);
+            Some(span)
         };
-        let below = place.depth.checked_sub(keys.len());
+        let below = span.depth.checked_sub(keys.len());
         below.is_some_and(|below| {
             (0..below).for_each(|_| _ = up());
-            keys.iter().rev().all(|key| up().is_some_and(|place| place.name == *key))
+            keys.iter().rev().all(|key| up().is_some_and(|span| span.name == *key))
         })
     }
 
     /// The entries of a section, itself included, that are unchanged from the text.
-    fn places_in(&self, section: &[&str]) -> impl Iterator<Item = &Span> {
-        self.places.iter().filter(move |place| !place.forgotten && self.is_within(place, section))
+    fn spans_in(&self, section: &[&str]) -> impl Iterator<Item = &Span> {
+        self.spans.iter().filter(move |span| !span.forgotten && self.is_within(span, section))
     }
 
     pub(super) fn root(&self) -> &Json {
@@ -261,16 +261,16 @@ impl Document {
         if matches!(error, Error::Recipe { .. }) {
             return error;
         }
-        let within = || self.places_in(section).filter(|place| place.depth > section.len());
-        let has_key = |place: &&Span, name: &str| place.key.is_some() && place.name == name;
+        let within = || self.spans_in(section).filter(|span| span.depth > section.len());
+        let has_key = |span: &&Span, name: &str| span.key.is_some() && span.name == name;
         let (word, offset) = match innermost(&error) {
             Error::UnknownName { name, .. } => {
-                let key = within().find(|place| has_key(place, name)).and_then(|place| place.key);
-                let value = || within().find(|place| place.string.as_ref() == Some(name)).map(|place| place.value);
+                let key = within().find(|span| has_key(span, name)).and_then(|span| span.key);
+                let value = || within().find(|span| span.string.as_ref() == Some(name)).map(|span| span.value);
                 (name.as_str(), key.or_else(value))
             }
             Error::Argument { argument, .. } => {
-                (argument.as_str(), within().find(|place| has_key(place, argument)).map(|place| place.value))
+                (argument.as_str(), within().find(|span| has_key(span, argument)).map(|span| span.value))
             }
             _ => ("", None),
         };
@@ -282,17 +282,17 @@ impl Document {
         if offset.is_none() && self.outside.iter().any(is_outside) {
             return error;
         }
-        match offset.or_else(|| self.place_of(section)) {
+        match offset.or_else(|| self.offset_of(section)) {
             Some(offset) => self.wrap(offset, error),
             None => error,
         }
     }
 
     /// The position of a section: its class if it has one, else its key.
-    fn place_of(&self, section: &[&str]) -> Option<usize> {
-        let find = |path: &[&str]| self.places_in(path).find(|place| place.depth == path.len());
+    fn offset_of(&self, section: &[&str]) -> Option<usize> {
+        let find = |path: &[&str]| self.spans_in(path).find(|span| span.depth == path.len());
         let class = find(&[section, &["class_name"]].concat());
-        class.map(|place| place.value).or_else(|| find(section).map(|place| place.key.unwrap_or(place.value)))
+        class.map(|span| span.value).or_else(|| find(section).map(|span| span.key.unwrap_or(span.value)))
     }
 
     /// The error with the beginning of the text as its position.
@@ -448,7 +448,7 @@ mod tests {
         let lines: String = (0..100).map(|line| format!("a{line}=1\n")).collect();
         let text = format!("[{}]\n{lines}", keys.join("."));
         let mut document = document(&text);
-        let kept: usize = document.places.iter().map(|place| place.name.len()).sum();
+        let kept: usize = document.spans.iter().map(|span| span.name.len()).sum();
         assert!(kept <= text.len(), "{kept} bytes of {}", text.len());
         let section: Vec<&str> = keys.iter().map(String::as_str).collect();
         let at = |document: &Document, name: &str| match document.locate(&section, Error::argument(name, "", "")) {

@@ -46,7 +46,7 @@ impl Names {
 #[derive(Clone)]
 struct LayerOutputs {
     symbols: Vec<Symbol>,
-    /// The model's inputs that they depend on, by their places.
+    /// The model's inputs that they depend on, by index.
     inputs: BTreeSet<usize>,
     /// The layers since the input, if there is one and all of them work on the host.
     on_host: Option<Vec<Box<dyn Layer>>>,
@@ -58,7 +58,7 @@ pub(super) struct Before<'a> {
     pub inputs: &'a [Symbol],
     /// What the layer is called on.
     pub on: &'a [Symbol],
-    /// The inputs that lead there, by their places.
+    /// The inputs that lead there, by index.
     pub needed: BTreeSet<usize>,
     /// The layers since the input, if there is one and all of them work on the host.
     pub on_host: Option<Vec<Box<dyn Layer>>>,
@@ -69,7 +69,7 @@ pub(super) struct Before<'a> {
 struct OutputsByName(BTreeMap<String, LayerOutputs>);
 
 impl OutputsByName {
-    /// The layer that a name means and the place of its output: the first, or the third for `NAME:2`.
+    /// The layer that a name means and the index of its output: the first, or the third for `NAME:2`.
     fn parts<'a>(&self, name: &'a str) -> (&'a str, Option<usize>) {
         match (self.0.contains_key(name), name.rsplit_once(':')) {
             (false, Some((layer, number))) => (layer, number.parse().ok()),

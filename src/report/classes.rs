@@ -161,7 +161,7 @@ impl Classes {
             check_count(&[indices.len(), width])?;
             let (samples, y) = read_samples(data, &indices)?;
             let predicted = model.predict_with(samples.clone(), Predict::new().batch_size(batch_size))?;
-            for (place, (target, row)) in y.chunks(targets.max(1)).zip(predicted.rows()).enumerate() {
+            for (position, (target, row)) in y.chunks(targets.max(1)).zip(predicted.rows()).enumerate() {
                 let Some(class) = class_of(target, classes) else {
                     fits = false;
                     break 'batches;
@@ -175,12 +175,12 @@ impl Classes {
                 if guess != class {
                     let mut input = vec![0.0; width];
                     // Texts have no image.
-                    if samples.gather(&[place], &mut input).is_err() {
+                    if samples.gather(&[position], &mut input).is_err() {
                         input.clear();
                     }
-                    let words = words(&samples, place, &input, model.data_info().table.as_ref());
+                    let words = words(&samples, position, &input, model.data_info().table.as_ref());
                     found.keep(Mistake {
-                        index: indices[place],
+                        index: indices[position],
                         class,
                         predicted: guess,
                         probability: probability(&row, class, meaning),
@@ -233,9 +233,9 @@ impl Classes {
 
     /// Keeps a mistake if it is among the worst.
     fn keep(&mut self, mistake: Mistake) {
-        let place = self.mistakes.partition_point(|other| other.probability.total_cmp(&mistake.probability).is_le());
-        if place < MOST_MISTAKES {
-            self.mistakes.insert(place, mistake);
+        let position = self.mistakes.partition_point(|other| other.probability.total_cmp(&mistake.probability).is_le());
+        if position < MOST_MISTAKES {
+            self.mistakes.insert(position, mistake);
             self.mistakes.truncate(MOST_MISTAKES);
         }
     }
@@ -272,9 +272,9 @@ impl Classes {
 const MOST_WORDS: usize = 300;
 
 /// An input in words: a text as it is, a row of a table column by column.
-fn words(samples: &Samples, place: usize, input: &[f32], table: Option<&TableInfo>) -> Option<String> {
+fn words(samples: &Samples, position: usize, input: &[f32], table: Option<&TableInfo>) -> Option<String> {
     let text = if samples.is_text() {
-        samples.gather_column(&[place]).ok()?.texts().ok()?.join(" ")
+        samples.gather_column(&[position]).ok()?.texts().ok()?.join(" ")
     } else {
         let table = table.filter(|table| table.window.is_none() && table.header && table.width() == input.len())?;
         let mut rest = input;

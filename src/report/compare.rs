@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::chart::{Chart, Line};
-use super::{Curves, Picture, terminal, tidy};
+use super::{Curves, Figure, terminal, tidy};
 use crate::error::{Error, Result};
 
 /// Charts of these metrics, one below the other, with a line for each run and, if it was validated, a stronger line for
@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 ///
 /// # Errors
 /// [`Error::UnknownName`] for a metric that no run has.
-pub fn compare(runs: &[Curves], metrics: &[&str]) -> Result<Picture> {
-    Ok(Picture::charts(charts(runs, metrics)?))
+pub fn compare(runs: &[Curves], metrics: &[&str]) -> Result<Figure> {
+    Ok(Figure::charts(charts(runs, metrics)?))
 }
 
 /// The same for a terminal of `width` characters, followed by a table of the last and the best numbers.
@@ -122,10 +122,10 @@ mod tests {
 
     #[test]
     fn a_png_can_be_decoded() {
-        let picture = compare(&runs(), &["loss"]).unwrap();
-        let png = picture.png().unwrap();
+        let figure = compare(&runs(), &["loss"]).unwrap();
+        let png = figure.png().unwrap();
         let read = ::image::load_from_memory(&png).unwrap().to_rgb8();
-        assert_eq!(read.dimensions(), (picture.size().0 * 2, picture.size().1 * 2));
+        assert_eq!(read.dimensions(), (figure.size().0 * 2, figure.size().1 * 2));
         let colours: BTreeSet<[u8; 3]> = read.pixels().map(|pixel| pixel.0).collect();
         assert!(colours.contains(&[255; 3]) && colours.contains(&[59, 130, 196]), "a line on white");
         assert!(colours.contains(&[208, 112, 4]), "and the other run's");

@@ -70,7 +70,7 @@ impl Curves {
                 column.push(cell(text.trim()).map_err(|_| wrong(text))?);
             }
         }
-        let (mut read, mut places) = (0usize, 0usize);
+        let (mut read, mut total) = (0usize, 0usize);
         for (name, cells) in header.iter().skip(1).map(of_column).zip(columns) {
             let parts = || {
                 cells.iter().filter_map(|cell| if let TableCell::List(list) = cell { Some(list.len()) } else { None })
@@ -81,8 +81,8 @@ impl Curves {
             };
             read = parts().fold(read.saturating_add(cells.len()), usize::saturating_add);
             let parts = most;
-            places = places.saturating_add(parts.saturating_mul(cells.len()));
-            if !table_fits(read, places) {
+            total = total.saturating_add(parts.saturating_mul(cells.len()));
+            if !table_fits(read, total) {
                 let reason = format!("it has {parts} numbers in one row of {}, and hardly any in others", cells.len());
                 return Err(broken(format!("column `{name}`"), reason));
             }
@@ -102,26 +102,26 @@ impl Curves {
         let epochs = history.epoch.clone();
         // If an epoch occurs twice, the last.
         let rows: HashMap<usize, usize> = epochs.iter().enumerate().map(|(row, epoch)| (*epoch, row)).collect();
-        let place = |(name, values): (&String, &Vec<f64>)| {
-            let mut places = vec![None; epochs.len()];
+        let by_row = |(name, values): (&String, &Vec<f64>)| {
+            let mut cells = vec![None; epochs.len()];
             for (epoch, value) in history.epochs_of(name).iter().zip(values) {
-                if let Some(place) = rows.get(epoch) {
-                    places[*place] = Some(*value).filter(|value| !value.is_nan());
+                if let Some(row) = rows.get(epoch) {
+                    cells[*row] = Some(*value).filter(|value| !value.is_nan());
                 }
             }
-            (name.clone(), places)
+            (name.clone(), cells)
         };
-        let mut values: BTreeMap<String, Vec<Option<f64>>> = history.history.iter().map(place).collect();
+        let mut values: BTreeMap<String, Vec<Option<f64>>> = history.history.iter().map(by_row).collect();
         for (name, lists) in &history.lists {
             let epochs_of = history.epochs_of(name).to_vec();
             for part in 0..lists.iter().map(Vec::len).max().unwrap_or(0) {
-                let mut places = vec![None; epochs.len()];
+                let mut cells = vec![None; epochs.len()];
                 for (epoch, list) in epochs_of.iter().zip(lists) {
-                    if let Some(place) = rows.get(epoch) {
-                        places[*place] = list.get(part).copied().filter(|value| !value.is_nan());
+                    if let Some(row) = rows.get(epoch) {
+                        cells[*row] = list.get(part).copied().filter(|value| !value.is_nan());
                     }
                 }
-                values.insert(part_name(name, part), places);
+                values.insert(part_name(name, part), cells);
             }
         }
         Self { name: name.into(), epochs, values }
@@ -145,8 +145,8 @@ impl Curves {
 
     /// The number of a name in an epoch, counted from 0.
     pub fn at(&self, name: &str, epoch: usize) -> Option<f64> {
-        let place = self.epochs.iter().rposition(|own| *own == epoch)?;
-        self.values.get(name)?.get(place).copied().flatten()
+        let row = self.epochs.iter().rposition(|own| *own == epoch)?;
+        self.values.get(name)?.get(row).copied().flatten()
     }
 
     /// The last number of a name.

@@ -14,7 +14,7 @@ use super::network::Network;
 use super::style::DrawingStyle;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
-use crate::text::printable_lines;
+use crate::text::{extension, printable_lines};
 
 /// SVG units per pixel: the plotting library knows only integers.
 const SVG_SCALE: u32 = 4;
@@ -35,7 +35,7 @@ const PNG_INK: RGBColor = RGBColor(31, 35, 40);
 ///
 /// An SVG has no background and takes the colours of a dark or a light page; a PNG is dark on white.
 #[derive(Clone, Debug)]
-pub struct Picture(Drawing);
+pub struct Figure(Drawing);
 
 #[derive(Clone, Debug)]
 enum Drawing {
@@ -43,7 +43,7 @@ enum Drawing {
     Network(Network),
 }
 
-impl Picture {
+impl Figure {
     pub(super) fn charts(charts: Vec<Chart>) -> Self {
         Self(Drawing::Charts(charts))
     }
@@ -145,8 +145,7 @@ impl Picture {
     /// [`Error::Unsupported`] for another extension; [`Error::Io`] if it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default().to_lowercase();
-        let bytes = match ending.as_str() {
+        let bytes = match extension(path).as_str() {
             "svg" => self.svg()?.into_bytes(),
             "png" => self.png()?,
             _ => return Err(Error::unsupported(format!("a drawing as `{}`", path.display()), "`.svg`, `.png`")),

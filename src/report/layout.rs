@@ -23,7 +23,7 @@ const MOST_PASSING: usize = 50_000;
 #[derive(Debug, Default)]
 pub(super) struct NetworkLayout {
     /// Left and top of each box.
-    pub places: Vec<(f64, f64)>,
+    pub positions: Vec<(f64, f64)>,
     /// The points of each arrow, the last at its tip.
     pub arrows: Vec<Vec<(f64, f64)>>,
     /// The boxes without predecessors.
@@ -108,11 +108,11 @@ pub(super) fn layout(sizes: &[(f64, f64)], edges: &BTreeSet<(usize, usize)>, mid
         spans.push((top, top + height));
         top += height;
     }
-    let places: Vec<(f64, f64)> =
+    let positions: Vec<(f64, f64)> =
         rank.iter().enumerate().map(|(index, rank)| (lefts[&Spot::Box(index)], spans[*rank].0)).collect();
 
-    let end = |index: usize| (places[index].0 + middle, places[index].1);
-    let start = |index: usize| (places[index].0 + middle, places[index].1 + sizes[index].1);
+    let end = |index: usize| (positions[index].0 + middle, positions[index].1);
+    let start = |index: usize| (positions[index].0 + middle, positions[index].1 + sizes[index].1);
     let mut arrows = Vec::with_capacity(edges.len());
     let mut lanes = 0.0;
     for (source, target) in edges {
@@ -139,7 +139,7 @@ pub(super) fn layout(sizes: &[(f64, f64)], edges: &BTreeSet<(usize, usize)>, mid
     }
     let roots = (0..sizes.len()).filter(|index| !has_source[*index]).collect();
     let below = if lanes > 0.0 { STRAIGHT / 3.0 } else { 0.0 };
-    NetworkLayout { places, arrows, roots, width: width + lanes, height: top + below }
+    NetworkLayout { positions, arrows, roots, width: width + lanes, height: top + below }
 }
 
 /// Sorts the spots of each rank by the mean position of their neighbours, above and below in turn, so that few arrows
@@ -155,16 +155,16 @@ fn sort(ranks: &mut [Vec<Spot>], joints: &BTreeSet<(Spot, Spot)>) {
         for step in 1..ranks.len() {
             let (fixed, moved) =
                 if downwards { (step - 1, step) } else { (ranks.len() - step, ranks.len() - step - 1) };
-            let place: BTreeMap<Spot, f64> =
+            let order_of: BTreeMap<Spot, f64> =
                 ranks[fixed].iter().enumerate().map(|(index, spot)| (*spot, index as f64)).collect();
             let joined = if downwards { &up } else { &down };
             let mut keyed: Vec<(f64, Spot)> = ranks[moved]
                 .iter()
                 .enumerate()
                 .map(|(index, spot)| {
-                    let places =
-                        joined.get(spot).map_or(&[][..], Vec::as_slice).iter().filter_map(|own| place.get(own));
-                    let (sum, count) = places.fold((0.0, 0.0), |(sum, count), place| (sum + place, count + 1.0));
+                    let orders =
+                        joined.get(spot).map_or(&[][..], Vec::as_slice).iter().filter_map(|own| order_of.get(own));
+                    let (sum, count) = orders.fold((0.0, 0.0), |(sum, count), order| (sum + order, count + 1.0));
                     (if count > 0.0 { sum / count } else { index as f64 }, *spot)
                 })
                 .collect();
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_chain_is_one_column() {
         let layout = of(3, &[(0, 1), (1, 2)]);
-        assert_eq!(layout.places, [(0.0, 0.0), (0.0, 64.0), (0.0, 128.0)]);
+        assert_eq!(layout.positions, [(0.0, 0.0), (0.0, 64.0), (0.0, 128.0)]);
         assert_eq!(layout.arrows, [[(50.0, 40.0), (50.0, 64.0)], [(50.0, 104.0), (50.0, 128.0)]]);
         assert_eq!((layout.width, layout.height, layout.roots), (100.0, 168.0, vec![0]));
     }
@@ -196,18 +196,18 @@ mod tests {
     fn branches_are_side_by_side_and_an_arrow_passes_between() {
         // 0 → 1 → 3, 0 → 2 → 3, 0 → 3.
         let layout = of(4, &[(0, 1), (0, 2), (0, 3), (1, 3), (2, 3)]);
-        let tops: Vec<f64> = layout.places.iter().map(|place| place.1).collect();
+        let tops: Vec<f64> = layout.positions.iter().map(|position| position.1).collect();
         assert_eq!(tops, [0.0, 92.0, 92.0, 184.0]);
         assert_eq!(layout.width, 2.0 * 100.0 + PASSING + 2.0 * BETWEEN);
         let direct = layout.arrows.iter().find(|arrow| arrow.len() == 4).unwrap();
         let crosses = |(left, top): &(f64, f64)| {
             direct.iter().any(|(x, y)| (*left..left + BOX.0).contains(x) && *y > *top && *y < top + BOX.1)
         };
-        assert!(!layout.places.iter().any(crosses), "{layout:?}");
+        assert!(!layout.positions.iter().any(crosses), "{layout:?}");
         // No two boxes touch.
-        for (index, a) in layout.places.iter().enumerate() {
+        for (index, a) in layout.positions.iter().enumerate() {
             let apart = |b: &(f64, f64)| (a.0 - b.0).abs() >= BOX.0 + BETWEEN || (a.1 - b.1).abs() > BOX.1;
-            assert!(layout.places[..index].iter().all(apart), "{layout:?}");
+            assert!(layout.positions[..index].iter().all(apart), "{layout:?}");
         }
     }
 
@@ -215,7 +215,7 @@ mod tests {
     fn towers_do_not_cross() {
         // Two inputs whose towers are listed crosswise: 0 → 3, 1 → 2, both → 4.
         let layout = of(5, &[(0, 3), (1, 2), (2, 4), (3, 4)]);
-        let is_left = |a: usize, b: usize| layout.places[a].0 < layout.places[b].0;
+        let is_left = |a: usize, b: usize| layout.positions[a].0 < layout.positions[b].0;
         assert_eq!(is_left(0, 1), is_left(3, 2), "{layout:?}");
         assert_eq!(layout.roots, [0, 1]);
     }
@@ -223,7 +223,7 @@ mod tests {
     #[test]
     fn an_arrow_can_go_back() {
         let layout = of(2, &[(0, 1), (1, 0), (1, 1)]);
-        assert_eq!(layout.places.len(), 2);
+        assert_eq!(layout.positions.len(), 2);
         assert_eq!(layout.arrows.len(), 3);
         assert!(layout.arrows.iter().flatten().all(|(x, y)| *x <= layout.width && *y <= layout.height), "{layout:?}");
     }

@@ -25,13 +25,13 @@ mod chart;
 mod classes;
 mod compare;
 mod curves;
+mod figure;
 mod labels;
 mod layout;
 mod machine;
 mod network;
 mod numbers;
 mod page;
-mod picture;
 mod pixels;
 mod style;
 mod terminal;
@@ -39,10 +39,10 @@ mod terminal;
 pub use classes::{Classes, Mistake};
 pub use compare::{compare, compare_in_terminal};
 pub use curves::Curves;
+pub use figure::Figure;
 pub use labels::Labels;
 pub use numbers::Numbers;
 pub use page::Report;
-pub use picture::Picture;
 
 use crate::error::Error;
 use crate::model::Model;
@@ -61,18 +61,18 @@ use crate::training::LearningRates;
 /// assert!(svg.contains("(None, 784)") && svg.contains("7,850 parameters"));
 /// # Ok::<(), brasa::Error>(())
 /// ```
-pub fn plot_model(model: &Model) -> Picture {
+pub fn plot_model(model: &Model) -> Figure {
     plot_summary(&model.summary().expand_nested(true))
 }
 
 /// Draws the layers that a summary shows; with [`show_trainable`](Summary::show_trainable) frozen layers are marked.
-pub fn plot_summary(summary: &Summary) -> Picture {
-    Picture::network(network::Network::of(summary))
+pub fn plot_summary(summary: &Summary) -> Figure {
+    Figure::network(network::Network::of(summary))
 }
 
 /// A learning rate range test as a chart: the loss over the rates, and the proposed rates.
-pub fn plot_learning_rates(rates: &LearningRates) -> Picture {
-    Picture::charts(vec![chart::Chart::of_learning_rates(rates)])
+pub fn plot_learning_rates(rates: &LearningRates) -> Figure {
+    Figure::charts(vec![chart::Chart::of_learning_rates(rates)])
 }
 
 /// A learning rate range test for a terminal of `width` characters.
@@ -88,8 +88,8 @@ pub fn learning_rates_in_terminal(rates: &LearningRates, width: usize, colours: 
 /// assert!(svg.contains("batch size"));
 /// # Ok::<(), brasa::Error>(())
 /// ```
-pub fn plot_throughput(title: &str, measured: &[(String, Vec<(usize, f64)>)]) -> Picture {
-    Picture::charts(vec![chart::Chart::of_throughput(title, measured)])
+pub fn plot_throughput(title: &str, measured: &[(String, Vec<(usize, f64)>)]) -> Figure {
+    Figure::charts(vec![chart::Chart::of_throughput(title, measured)])
 }
 
 /// An error of the drawing library.

@@ -65,11 +65,11 @@ impl Rank {
             let block = (!inside.is_empty()).then(|| Self::of(inside, None, shows_trainable));
             items.push((LayerBox::of(rows[*start], shows_trainable), block));
         }
-        let place: HashMap<&str, usize> =
+        let index_of: HashMap<&str, usize> =
             starts.iter().enumerate().map(|(index, start)| (rows[*start].name.as_str(), first + index)).collect();
         let mut edges: BTreeSet<(usize, usize)> = BTreeSet::new();
         for (index, start) in starts.iter().enumerate() {
-            let sources = rows[*start].connections.iter().filter_map(|own| place.get(own.layer.as_str()));
+            let sources = rows[*start].connections.iter().filter_map(|own| index_of.get(own.layer.as_str()));
             edges.extend(sources.map(|source| (*source, first + index)));
         }
         if starts.iter().all(|start| rows[*start].connections.is_empty() && rows[*start].class_name != INPUT) {
@@ -135,17 +135,17 @@ impl Network {
     }
 
     fn add(&mut self, block: Rank, (left, top): (f64, f64)) {
-        let NetworkLayout { places, arrows, .. } = block.layout;
+        let NetworkLayout { positions, arrows, .. } = block.layout;
         let moved = |points: Vec<(f64, f64)>| points.into_iter().map(|(x, y)| (left + x, top + y)).collect();
         self.arrows.extend(arrows.into_iter().map(moved));
-        for ((node, inside), (x, y)) in block.items.into_iter().zip(places) {
+        for ((node, inside), (x, y)) in block.items.into_iter().zip(positions) {
             let (x, y) = (left + x, top + y);
             self.nodes.push((node, x, y));
             let Some(inside) = inside else { continue };
             let corner = (x + INDENT, y + BOX.1 + layout::STRAIGHT);
             let roots = &inside.layout.roots;
             for root in roots {
-                let (to, start) = (inside.layout.places[*root], (x + BOX.0 / 2.0, y + BOX.1));
+                let (to, start) = (inside.layout.positions[*root], (x + BOX.0 / 2.0, y + BOX.1));
                 // In a column the arrows are straight.
                 let to_x = if roots.len() == 1 && to.0 == 0.0 { start.0 } else { corner.0 + to.0 + BOX.0 / 2.0 };
                 self.arrows.push(vec![start, (to_x, corner.1 + to.1)]);
@@ -198,8 +198,8 @@ impl Network {
             let tip = y - 1.0;
             let points = way.iter().copied().chain([(*x, tip - 5.0)]);
             area.draw(&PathElement::new(points.map(|(x, y)| (px(x), px(y))).collect::<Vec<_>>(), line))?;
-            let head = vec![(px(x - 4.0), px(tip - 6.0)), (px(x + 4.0), px(tip - 6.0)), (px(*x), px(tip))];
-            area.draw(&Polygon::new(head, style.ink.mix(0.55).filled()))?;
+            let arrowhead = vec![(px(x - 4.0), px(tip - 6.0)), (px(x + 4.0), px(tip - 6.0)), (px(*x), px(tip))];
+            area.draw(&Polygon::new(arrowhead, style.ink.mix(0.55).filled()))?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use super::classes::{Classes, MOST_COLUMNS};
 use super::curves::{Curves, LEARNING_RATE};
 use super::labels::Labels;
 use super::numbers::Numbers;
-use super::{Picture, machine, pixels, tidy};
+use super::{Figure, machine, pixels, tidy};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
 use crate::metrics::Score;
@@ -288,8 +288,7 @@ impl Report {
             Chart::over_epochs(metric, line(metric, "training", 0).into_iter().chain(validation).collect())
         });
         let charts = over_epochs.chain(self.rates.clone()).filter(|chart| !chart.lines.is_empty());
-        let drawn: Vec<String> =
-            charts.map(|chart| Picture::charts(vec![chart]).inline_svg()).collect::<Result<_>>()?;
+        let drawn: Vec<String> = charts.map(|chart| Figure::charts(vec![chart]).inline_svg()).collect::<Result<_>>()?;
         Ok(html! {
             h2 { "Curves" }
             div.charts { @for svg in &drawn { figure style="margin:0" { (PreEscaped(svg)) } } }
@@ -298,7 +297,7 @@ impl Report {
 
     /// What was predicted beside what is true.
     fn near(&self, data: &str, numbers: &Numbers) -> Result<Markup> {
-        let drawn = numbers.charts(&self.targets).into_iter().map(|chart| Picture::charts(vec![chart]).inline_svg());
+        let drawn = numbers.charts(&self.targets).into_iter().map(|chart| Figure::charts(vec![chart]).inline_svg());
         let drawn: Vec<String> = drawn.collect::<Result<_>>()?;
         let shown = numbers.pairs.first().map_or(0, Vec::len);
         let part = if shown < numbers.samples { format!("{} of ", with_commas(shown)) } else { String::new() };

@@ -35,8 +35,8 @@ type Rgb = (u8, u8, u8);
 
 fn canvas(chart: &Chart, only: Option<usize>, width: usize, colours: bool) -> String {
     let ((mut left, mut right), (bottom, top)) = chart.ranges();
-    let places = || chart.lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).filter(|x| x.is_finite());
-    let (first, last) = (places().fold(f64::INFINITY, f64::min), places().fold(f64::NEG_INFINITY, f64::max));
+    let xs = || chart.lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).filter(|x| x.is_finite());
+    let (first, last) = (xs().fold(f64::INFINITY, f64::min), xs().fold(f64::NEG_INFINITY, f64::max));
     // The numbers at the ends are those of the first and the last point.
     if first < last {
         (left, right) = (first, last);

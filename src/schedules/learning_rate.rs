@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 
 use super::Schedule;
-use crate::config::{also_argument, keras_object};
+use crate::config::also_argument;
 use crate::error::{Error, Result};
 
 /// A learning rate: a number, or a [schedule](crate::schedules).
@@ -70,10 +70,7 @@ impl Serialize for LearningRate {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::Constant(rate) => rate.serialize(serializer),
-            Self::Schedule(schedule) => {
-                let config = schedule.config().map_err(serde::ser::Error::custom)?;
-                keras_object("keras.optimizers.schedules", schedule.class_name(), config).serialize(serializer)
-            }
+            Self::Schedule(schedule) => schedule.object().map_err(serde::ser::Error::custom)?.serialize(serializer),
         }
     }
 }

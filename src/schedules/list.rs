@@ -1,5 +1,7 @@
 //! The list of built-in schedules, and how a schedule is specified.
 
+use std::any::TypeId;
+
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
@@ -7,8 +9,9 @@ use super::{
     CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate, PiecewiseConstantDecay,
     PolynomialDecay, Schedule,
 };
-use crate::config::{Config, Configure, also_argument, names_class, object};
+use crate::config::{self, Config, Configure, also_argument, keras_object, names_class};
 use crate::error::{Error, Result};
+use crate::register::own_object;
 
 type Maker = fn(Config) -> Result<Box<dyn Schedule>>;
 
@@ -17,6 +20,9 @@ macro_rules! schedules {
     ($($schedule:ident),* $(,)?) => {
         /// All built-in schedules. To add one, add its description and a name here.
         const LIST: &[(&str, Maker)] = &[$(entry::<$schedule>()),*];
+
+        /// Their types.
+        const TYPES: &[fn() -> TypeId] = &[$(TypeId::of::<$schedule>),*];
 
         $(
             impl From<$schedule> for LearningRate {
@@ -42,6 +48,18 @@ const fn entry<S: Schedule + Configure + Clone + 'static>() -> (&'static str, Ma
     })
 }
 
+/// A schedule with this config in the form of a Keras file.
+///
+/// # Errors
+/// [`Error::Unsupported`] for an own schedule with the name of a built-in class.
+pub(super) fn object<S: Configure + 'static>(config: Config) -> Result<Json> {
+    if TYPES.iter().any(|own| own() == TypeId::of::<S>()) {
+        return Ok(keras_object("keras.optimizers.schedules", S::CLASS_NAME, config));
+    }
+    let is_built_in = |class: &str| LIST.iter().any(|(name, _)| names_class(class, name));
+    own_object("learning rate schedule", S::CLASS_NAME, is_built_in, config)
+}
+
 /// The class names of all built-in schedules.
 pub fn names() -> Vec<&'static str> {
     LIST.iter().map(|(class, _)| *class).collect()
@@ -52,7 +70,7 @@ pub fn names() -> Vec<&'static str> {
 /// # Errors
 /// [`Error::UnknownName`] for a class that is not among [`names`], [`Error::Argument`] for invalid arguments.
 pub fn from_json(json: Json) -> Result<Box<dyn Schedule>> {
-    let (class, config) = object("learning rate schedule", json)?;
+    let (class, config) = config::object("learning rate schedule", json)?;
     match LIST.iter().find(|(name, _)| names_class(&class, name)) {
         Some((_, make)) => make(config),
         None => Err(Error::unknown("learning rate schedule", class, names())),

@@ -33,6 +33,8 @@ mod piecewise;
 
 use std::fmt::Debug;
 
+use serde_json::Value as Json;
+
 use crate::config::{Config, Configure};
 use crate::error::{Error, Result};
 
@@ -67,6 +69,9 @@ pub trait ScheduleObject {
     fn config(&self) -> Result<Config>;
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Schedule>;
+    /// Its form in a Keras file.
+    #[doc(hidden)]
+    fn object(&self) -> Result<Json>;
 }
 
 impl<S: Schedule + Configure + Clone + 'static> ScheduleObject for S {
@@ -80,6 +85,10 @@ impl<S: Schedule + Configure + Clone + 'static> ScheduleObject for S {
 
     fn boxed_clone(&self) -> Box<dyn Schedule> {
         Box::new(self.clone())
+    }
+
+    fn object(&self) -> Result<Json> {
+        list::object::<S>(Configure::config(self)?)
     }
 }
 

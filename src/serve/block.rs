@@ -110,7 +110,7 @@ impl Block {
 
 /// Sizes as a shape is written.
 pub(super) fn shape_text(sizes: &[usize]) -> String {
-    crate::shape::Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>()).to_string()
+    crate::shape::Shape::known(sizes).to_string()
 }
 
 /// Builder of a [`Block`] from nested lists: the values parsed so far, and the sizes known so far.

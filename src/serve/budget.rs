@@ -1,4 +1,4 @@
-//! What requests may take: memory, from a budget that all of them share, places, time and pixels.
+//! What requests may take: memory, from a budget that all of them share, permits, time and pixels.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -104,20 +104,20 @@ pub(super) struct RequestLimits {
     /// Whether nobody waits for the answer any more.
     gone: Arc<AtomicBool>,
     pixels: Arc<AtomicU64>,
-    /// Its place among the requests that are served at once.
-    _place: Option<Arc<OwnedSemaphorePermit>>,
+    /// Its permit, one for each of the requests that are served at once.
+    _permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl RequestLimits {
     pub fn new(rows: usize, share: Arc<Share>, begun: Instant, time: Duration) -> Self {
         let until = begun.checked_add(time).unwrap_or(begun);
-        Self { rows, share, until, time, gone: Arc::default(), pixels: Arc::default(), _place: None }
+        Self { rows, share, until, time, gone: Arc::default(), pixels: Arc::default(), _permit: None }
     }
 
-    /// With a place among the requests that are served at once.
+    /// With a permit, one for each of the requests that are served at once.
     #[must_use]
-    pub fn with_place(mut self, place: OwnedSemaphorePermit) -> Self {
-        self._place = Some(Arc::new(place));
+    pub fn with_permit(mut self, permit: OwnedSemaphorePermit) -> Self {
+        self._permit = Some(Arc::new(permit));
         self
     }
 

@@ -27,7 +27,7 @@ fn one(shared: &Shared, address: &str) -> FaultResult<Response> {
     let served = find(shared, name, version)?;
     match rest {
         "" => Ok(json_response(crate::text::escaped_json(&served.about().to_string()))),
-        "network.svg" => match &served.picture {
+        "network.svg" => match &served.network_svg {
             Some(svg) => Ok(([(header::CONTENT_TYPE, "image/svg+xml")], svg.clone()).into_response()),
             None => Err(Fault::not_found("this network cannot be drawn")),
         },

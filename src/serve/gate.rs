@@ -370,11 +370,12 @@ where
         let (parts, body) = request.into_parts();
         let body = read(&shared, &parts.headers, body, &allowed, begun).await?;
         shared.metrics.took(Phase::Read, begun.elapsed());
-        let Ok(place) = shared.slots.clone().try_acquire_owned() else {
+        let Ok(permit) = shared.permits.clone().try_acquire_owned() else {
             let most = shared.options.max_requests;
             return Err(Fault::busy(format!("{most} requests are being served; try again later")));
         };
-        let work = Work { shared: &shared, served: &served, known: &known, allowed: allowed.clone().with_place(place) };
+        let limits = allowed.clone().with_permit(permit);
+        let work = Work { shared: &shared, served: &served, known: &known, allowed: limits };
         let left = shared.options.timeout.saturating_sub(begun.elapsed());
         let answered = tokio::time::timeout(left, work.run(body, parts.headers, decode, encode)).await;
         answered.unwrap_or_else(|_| Err(allowed.too_late()))

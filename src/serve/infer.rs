@@ -735,11 +735,11 @@ fn encode(wanted: Wanted, done: Done, served: &registry::ServedModel) -> FaultRe
         write_text(&mut out, id);
     }
     out.extend_from_slice(b",\"outputs\":[");
-    for (place, (index, is_binary)) in wanted.outputs.iter().enumerate() {
+    for (position, (index, is_binary)) in wanted.outputs.iter().enumerate() {
         let (Some(output), Some(port)) = (done.outputs.get(*index), served.signature.outputs.get(*index)) else {
             return Err(Fault::internal("the model gave fewer outputs than it has"));
         };
-        if place > 0 {
+        if position > 0 {
             out.push(b',');
         }
         out.extend_from_slice(b"{\"name\":");

@@ -58,8 +58,8 @@ impl<const N: usize> Default for Histogram<N> {
 
 impl<const N: usize> Histogram<N> {
     fn add(&self, bounds: &[u64; N], value: u64) {
-        let place = bounds.iter().position(|bound| value <= *bound);
-        place.map_or(&self.above, |place| &self.counts[place]).fetch_add(1, Ordering::Relaxed);
+        let index = bounds.iter().position(|bound| value <= *bound);
+        index.map_or(&self.above, |index| &self.counts[index]).fetch_add(1, Ordering::Relaxed);
         self.sum.fetch_add(value, Ordering::Relaxed);
     }
 
@@ -158,24 +158,24 @@ impl Metrics {
     /// As Prometheus reads it; `request_bytes` is what requests take of the memory for them.
     pub fn text(&self, request_bytes: usize) -> String {
         let mut out = String::with_capacity(1 << 13);
-        let head = |out: &mut String, name: &str, kind: &str, help: &str| {
+        let header = |out: &mut String, name: &str, kind: &str, help: &str| {
             let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
         };
-        head(&mut out, "brasa_requests_total", "counter", "Requests by route, model and status.");
+        header(&mut out, "brasa_requests_total", "counter", "Requests by route, model and status.");
         for ((route, model, status), count) in &*self.requests.lock().unwrap_or_else(PoisonError::into_inner) {
             let _ = writeln!(
                 out,
                 "brasa_requests_total{{route=\"{route}\",model=\"{model}\",status=\"{status}\"}} {count}"
             );
         }
-        head(&mut out, "brasa_request_seconds", "histogram", "Time of predictions by phase.");
+        header(&mut out, "brasa_request_seconds", "histogram", "Time of predictions by phase.");
         for ((_, name), histogram) in PHASES.iter().zip(&self.phases) {
             let label = format!("phase=\"{name}\"");
             histogram.write(&mut out, "brasa_request_seconds", &label, &MICROSECONDS, 1e6);
         }
-        head(&mut out, "brasa_batch_samples", "histogram", "Samples that were computed at once.");
+        header(&mut out, "brasa_batch_samples", "histogram", "Samples that were computed at once.");
         self.batches.write(&mut out, "brasa_batch_samples", "", &SIZES, 1.0);
-        head(&mut out, "brasa_reloads_total", "counter", "Model reloads by result.");
+        header(&mut out, "brasa_reloads_total", "counter", "Model reloads by result.");
         for ((model, worked), count) in &*self.reloads.lock().unwrap_or_else(PoisonError::into_inner) {
             let result = if *worked { "switched" } else { "refused" };
             let _ = writeln!(out, "brasa_reloads_total{{model=\"{model}\",result=\"{result}\"}} {count}");
@@ -185,7 +185,7 @@ impl Metrics {
             ("brasa_log_lost_total", &self.log_lost, "Access-log lines dropped."),
         ];
         for (name, counter, help) in counters {
-            head(&mut out, name, "counter", help);
+            header(&mut out, name, "counter", help);
             let _ = writeln!(out, "{name} {}", counter.load(Ordering::Relaxed));
         }
         let gauges = [
@@ -199,14 +199,14 @@ impl Metrics {
             ),
         ];
         for (name, value, help) in gauges {
-            head(&mut out, name, "gauge", help);
+            header(&mut out, name, "gauge", help);
             let _ = writeln!(out, "{name} {value}");
         }
         if let Some(bytes) = resident_bytes() {
-            head(&mut out, "process_resident_memory_bytes", "gauge", "Resident memory size in bytes.");
+            header(&mut out, "process_resident_memory_bytes", "gauge", "Resident memory size in bytes.");
             let _ = writeln!(out, "process_resident_memory_bytes {bytes}");
         }
-        head(&mut out, "brasa_uptime_seconds", "gauge", "Time since the server began.");
+        header(&mut out, "brasa_uptime_seconds", "gauge", "Time since the server began.");
         let _ = writeln!(out, "brasa_uptime_seconds {}", self.started.elapsed().as_secs_f64());
         out
     }

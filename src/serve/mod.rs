@@ -69,7 +69,7 @@ struct Shared {
     registry: Registry,
     metrics: Arc<Metrics>,
     budget: Arc<Budget>,
-    slots: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     log: Option<gate::Log>,
     /// Whether the server is shutting down.
     draining: AtomicBool,
@@ -98,7 +98,7 @@ impl Server {
             registry: Registry::default(),
             metrics,
             budget: Budget::new(options.max_bytes_at_once),
-            slots: Arc::new(Semaphore::new(options.max_requests.min(Semaphore::MAX_PERMITS))),
+            permits: Arc::new(Semaphore::new(options.max_requests.min(Semaphore::MAX_PERMITS))),
             log,
             draining: AtomicBool::new(false),
             options,

@@ -177,7 +177,7 @@ enum End {
 /// The time in which idle connections may still send a request after a shutdown has begun.
 const LAST_REQUESTS: Duration = Duration::from_millis(300);
 
-/// The bytes of a request's head, and of a connection's buffer.
+/// The bytes of a request's header, and of a connection's buffer.
 const BUFFER: usize = 64 << 10;
 
 impl Server {
@@ -189,7 +189,7 @@ impl Server {
     pub async fn serve(&self, listeners: Vec<Listener>, tls: Option<Tls>, end: impl Future<Output = ()>) -> Result<()> {
         let (stage, seen) = watch::channel(End::Not);
         let most = self.0.options.max_connections.min(Semaphore::MAX_PERMITS);
-        let slots = Arc::new(Semaphore::new(most));
+        let permits = Arc::new(Semaphore::new(most));
         let router = self.router();
         // Listeners and connections have a sender each: nothing comes, but all are gone when the last has ended.
         let (alive, mut all) = mpsc::channel::<Infallible>(1);
@@ -198,7 +198,7 @@ impl Server {
                 server: self.clone(),
                 router: router.clone(),
                 tls: tls.clone(),
-                slots: slots.clone(),
+                permits: permits.clone(),
                 stage: seen.clone(),
                 alive: alive.clone(),
             };
@@ -215,7 +215,7 @@ impl Server {
         if timeout(LAST_REQUESTS, all.recv()).await.is_err() {
             let _ = stage.send(End::Idle);
             if timeout(self.0.options.drain_timeout, all.recv()).await.is_err() {
-                let left = most - slots.available_permits();
+                let left = most - permits.available_permits();
                 tracing::warn!("{left} connections are cut off, as they have not ended in time");
                 let _ = stage.send(End::All);
                 let _ = timeout(LAST_REQUESTS, all.recv()).await;
@@ -248,7 +248,7 @@ struct Taker {
     server: Server,
     router: Router,
     tls: Option<Tls>,
-    slots: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     stage: watch::Receiver<End>,
     alive: mpsc::Sender<Infallible>,
 }
@@ -282,15 +282,15 @@ impl Taker {
         }
     }
 
-    /// Serves a connection, once there is a place for it.
+    /// Serves a connection, once there is a permit for it.
     async fn take(&self, stream: Box<dyn Stream>, peer: Peer) {
         let mut stage = self.stage.clone();
-        let slot = tokio::select! {
+        let permit = tokio::select! {
             biased;
-            slot = self.slots.clone().acquire_owned() => slot,
+            permit = self.permits.clone().acquire_owned() => permit,
             () = reached(&mut stage, End::All) => return,
         };
-        let Ok(slot) = slot else { return };
+        let Ok(permit) = permit else { return };
         let (server, router, tls, alive) =
             (self.server.clone(), self.router.clone(), self.tls.clone(), self.alive.clone());
         tokio::spawn(async move {
@@ -310,7 +310,7 @@ impl Taker {
                 }
             }
             metrics.connected(-1);
-            drop((slot, alive));
+            drop((permit, alive));
         });
     }
 }
@@ -336,7 +336,7 @@ async fn connection(
         .serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);
     if *stage.borrow() == End::Idle {
-        // One that had to wait for its place may still send its request.
+        // One that had to wait for its permit may still send its request.
         tokio::select! {
             _ = connection.as_mut() => return,
             () = sleep(LAST_REQUESTS) => {}

@@ -27,9 +27,9 @@ pub struct Options {
     pub max_requests: usize,
     /// The most samples of one request: 1024.
     pub max_inputs: usize,
-    /// The time for one request, from its head to its answer: 30 seconds.
+    /// The time for one request, from its header to its answer: 30 seconds.
     pub timeout: Duration,
-    /// How long a client may take to send a request's head, to send its body, or to take a MiB of an answer or all of
+    /// How long a client may take to send a request's header, to send its body, or to take a MiB of an answer or all of
     /// it, and how long a connection may be idle: 60 seconds.
     pub client_timeout: Duration,
     /// Connections at once: 16384. More wait until one ends. Each is an open file, of which the system has to allow as

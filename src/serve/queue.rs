@@ -63,7 +63,7 @@ struct Job {
     rows: usize,
     reply: oneshot::Sender<FaultResult<Done>>,
     since: Instant,
-    /// What it holds of the memory and of the places for requests, until it is answered or nobody waits for it.
+    /// What it holds of the memory, and its permit, until it is answered or nobody waits for it.
     held: RequestLimits,
 }
 
@@ -319,7 +319,7 @@ impl Job {
         let (waited, computed) = (begun.saturating_duration_since(since), begun.elapsed());
         let of = |outputs: Vec<ArrayD<f32>>| outputs.into_iter().map(Output::of).collect();
         let done = outputs.map(|outputs| Done { outputs: of(outputs), waited, computed });
-        // Its place is free when its answer is there.
+        // Its permit is free when its answer is there.
         drop((inputs, held));
         // Whoever asked may be gone.
         let _ = reply.send(done);

@@ -27,8 +27,8 @@ pub(super) struct ServedModel {
     pub signature: Signature,
     pub queue: Arc<Queue>,
     pub loaded: SystemTime,
-    /// The network, drawn; none where that cannot be.
-    pub picture: Option<String>,
+    /// The diagram of the network; none where it cannot be drawn.
+    pub network_svg: Option<String>,
     /// Whether it answers zeros, or empty texts, with finite numbers.
     is_finite: bool,
 }
@@ -43,7 +43,7 @@ impl ServedModel {
     /// Makes a model ready: its threads run, and have answered.
     fn new(name: &str, version: u64, model: Model, options: &Options, metrics: &Arc<Metrics>) -> Result<Self> {
         let signature = Signature::of(&model)?;
-        let picture = picture(&model);
+        let network_svg = network_svg(&model);
         let engine = Engine::new(&model)?;
         // The engine has weights of its own.
         drop(model);
@@ -63,7 +63,7 @@ impl ServedModel {
         }
         let queue = Queue::start(engine, signature.can_batch, options, metrics.clone())?;
         let name = name.to_owned();
-        Ok(Self { name, version, signature, queue, loaded: SystemTime::now(), picture, is_finite })
+        Ok(Self { name, version, signature, queue, loaded: SystemTime::now(), network_svg, is_finite })
     }
 
     /// Its description as JSON.
@@ -79,12 +79,12 @@ impl ServedModel {
 }
 
 #[cfg(feature = "report")]
-fn picture(model: &Model) -> Option<String> {
+fn network_svg(model: &Model) -> Option<String> {
     crate::report::plot_model(model).svg().ok()
 }
 
 #[cfg(not(feature = "report"))]
-fn picture(_: &Model) -> Option<String> {
+fn network_svg(_: &Model) -> Option<String> {
     None
 }
 

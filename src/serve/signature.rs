@@ -8,6 +8,7 @@ use crate::formats::Limits;
 use crate::layers::Layer;
 use crate::model::Model;
 use crate::shape::Shape;
+use crate::text::unique_names;
 use crate::training::{Answers, Meaning};
 
 /// The values of an input.
@@ -152,7 +153,7 @@ impl Signature {
             let sample = shape.sample().to_vec();
             Port { name, kind: ValueKind::Float, sample, image: None }
         };
-        let outputs: Vec<Port> = numbered(model.output_keys()).into_iter().zip(&outputs).map(output).collect();
+        let outputs: Vec<Port> = unique_names(model.output_keys()).into_iter().zip(&outputs).map(output).collect();
         let subject = match &inputs[..] {
             [input] if input.kind == ValueKind::Text => Subject::Text,
             [input] if info.table.is_some() && matches!(input.sample.len(), 1 | 2) => Subject::Table,
@@ -216,22 +217,6 @@ impl Signature {
     }
 }
 
-/// Outputs of one name are numbered.
-fn numbered(names: Vec<String>) -> Vec<String> {
-    let mut taken = std::collections::HashSet::new();
-    let free = |name: String| {
-        let mut own = name.clone();
-        for count in 1.. {
-            if taken.insert(own.clone()) {
-                break;
-            }
-            own = format!("{name}_{count}");
-        }
-        own
-    };
-    names.into_iter().map(free).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,11 +238,5 @@ mod tests {
         assert_eq!(port(&[None]).accepted(&[]), None);
         assert_eq!(port(&[]).accepted(&[]), Some(vec![]));
         assert_eq!(port(&[None, Some(3)]).accepted(&[0, 3]), None);
-    }
-
-    #[test]
-    fn outputs_of_one_name_are_numbered() {
-        let names = ["a", "b", "a", "a"].map(str::to_owned).to_vec();
-        assert_eq!(numbered(names), ["a", "b", "a_1", "a_2"]);
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn csv(body: &[u8], signature: &Signature, allowed: &RequestLimits) -
     builder.has_headers(false).flexible(true).delimiter(separator).trim(csv::Trim::All);
     let mut reader = builder.from_reader(body);
     let mut record = csv::StringRecord::new();
-    let mut places: Option<Vec<usize>> = None;
+    let mut indices: Option<Vec<usize>> = None;
     let mut rows = TableRows::new(signature, allowed)?;
     let mut width = None;
     let mut line = 0u64;
@@ -55,10 +55,10 @@ pub(super) fn csv(body: &[u8], signature: &Signature, allowed: &RequestLimits) -
             let width = width.unwrap_or_default();
             return Err(Fault::expected(format!("line {line}"), format!("{width} fields, as above"), fields.len()));
         }
-        let places = match &mut places {
-            Some(places) => places,
+        let indices = match &mut indices {
+            Some(indices) => indices,
             none => {
-                let (found, is_header) = rows.places(&fields, line)?;
+                let (found, is_header) = rows.field_indices(&fields, line)?;
                 let found = none.insert(found);
                 if is_header {
                     continue;
@@ -66,7 +66,7 @@ pub(super) fn csv(body: &[u8], signature: &Signature, allowed: &RequestLimits) -
                 found
             }
         };
-        let fields = places.iter().map(|place| fields[*place]);
+        let fields = indices.iter().map(|index| fields[*index]);
         rows.push(format!("line {line}"), fields)?;
     }
     rows.finish().map_err(|fault| {
@@ -78,9 +78,9 @@ pub(super) fn csv(body: &[u8], signature: &Signature, allowed: &RequestLimits) -
 /// becomes numbers as it is read.
 pub(super) fn json(body: &[u8], signature: &Signature, allowed: &RequestLimits) -> FaultResult<Named> {
     let mut rows = TableRows::new(signature, allowed)?;
-    let places = rows.columns.iter().enumerate().map(|(place, column)| (column.name.clone(), place)).collect();
+    let indices = rows.columns.iter().enumerate().map(|(index, column)| (column.name.clone(), index)).collect();
     let mut fault = None;
-    let parsed = parse(body, BodyPart { rows: &mut rows, places: &places, fault: &mut fault, depth: Depth::Body });
+    let parsed = parse(body, BodyPart { rows: &mut rows, indices: &indices, fault: &mut fault, depth: Depth::Body });
     if let Some(fault) = fault {
         return Err(fault);
     }
@@ -108,14 +108,14 @@ enum BodyField {
 /// A part of a body. What is wrong with it is left in `fault`, as JSON's own errors have no status.
 struct BodyPart<'r, 'a> {
     rows: &'r mut TableRows<'a>,
-    places: &'r HashMap<String, usize>,
+    indices: &'r HashMap<String, usize>,
     fault: &'r mut Option<Fault>,
     depth: Depth,
 }
 
 impl<'a> BodyPart<'_, 'a> {
     fn inner(&mut self, depth: Depth) -> BodyPart<'_, 'a> {
-        BodyPart { rows: &mut *self.rows, places: self.places, fault: &mut *self.fault, depth }
+        BodyPart { rows: &mut *self.rows, indices: self.indices, fault: &mut *self.fault, depth }
     }
 
     fn ends<T, E: serde::de::Error>(&mut self, result: FaultResult<T>) -> Result<T, E> {
@@ -170,7 +170,7 @@ impl<'a> BodyPart<'_, 'a> {
         let mut fields = vec![String::new(); self.rows.columns.len()];
         let name = self.name();
         while let Some(key) = map.next_key::<Key>()? {
-            let Some(place) = self.places.get(&*key.0) else {
+            let Some(index) = self.indices.get(&*key.0) else {
                 if self.rows.table.is_some_and(|table| table.targets.iter().any(|target| *target == key.0)) {
                     map.next_value::<IgnoredAny>()?;
                     continue;
@@ -180,7 +180,7 @@ impl<'a> BodyPart<'_, 'a> {
                 return self.ends(Err(Fault::bad(format!("{name}: {error}"))));
             };
             match map.next_value_seed(self.inner(Depth::Value))? {
-                BodyField::Value(field) => fields[*place] = field,
+                BodyField::Value(field) => fields[*index] = field,
                 BodyField::Nested => {
                     let what = format!("{name}, column `{}`", key.0);
                     return self.ends(Err(Fault::expected(what, "numbers and texts", "a list or object")));
@@ -307,17 +307,17 @@ impl<'a> TableRows<'a> {
     }
 
     /// Where the columns stand, by the first line; whether that is a header.
-    fn places(&self, fields: &[&str], line: u64) -> FaultResult<(Vec<usize>, bool)> {
+    fn field_indices(&self, fields: &[&str], line: u64) -> FaultResult<(Vec<usize>, bool)> {
         let count = self.columns.len();
         let named = self.table.is_some_and(|table| table.header);
-        let place = |column: &ColumnInfo| fields.iter().position(|field| *field == column.name);
+        let index_of = |column: &ColumnInfo| fields.iter().position(|field| *field == column.name);
         if named {
-            let places: Vec<Option<usize>> = self.columns.iter().map(place).collect();
-            if let Some(places) = places.iter().copied().collect::<Option<Vec<_>>>() {
-                return Ok((places, true));
+            let indices: Vec<Option<usize>> = self.columns.iter().map(index_of).collect();
+            if let Some(indices) = indices.iter().copied().collect::<Option<Vec<_>>>() {
+                return Ok((indices, true));
             }
-            if places.iter().any(Option::is_some) && places.iter().filter(|place| place.is_some()).count() * 2 > count {
-                let missing = self.columns.iter().zip(&places).find(|(_, place)| place.is_none());
+            if indices.iter().flatten().count() * 2 > count {
+                let missing = self.columns.iter().zip(&indices).find(|(_, index)| index.is_none());
                 let name = missing.map(|(column, _)| column.name.as_str()).unwrap_or_default();
                 return Err(Fault::expected(format!("line {line}"), format!("a column `{name}`"), fields.join(",")));
             }

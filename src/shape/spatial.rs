@@ -91,13 +91,13 @@ impl<'de, const N: usize> Deserialize<'de> for Spatial<N> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged, expecting = "an integer above 0 or a list of them")]
-        enum Form {
+        enum Written {
             All(usize),
             Each(Vec<usize>),
         }
-        match Form::deserialize(deserializer)? {
-            Form::All(size) => Ok(Self([size; N])),
-            Form::Each(sizes) => <[usize; N]>::try_from(sizes)
+        match Written::deserialize(deserializer)? {
+            Written::All(size) => Ok(Self([size; N])),
+            Written::Each(sizes) => <[usize; N]>::try_from(sizes)
                 .map(Self)
                 .map_err(|sizes| serde::de::Error::custom(format!("expected {N} integers, received {}", sizes.len()))),
         }
@@ -165,16 +165,16 @@ impl<'de, const N: usize> Deserialize<'de> for Borders<N> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged, expecting = "an integer, a list of them, or a list of pairs")]
-        enum Form {
+        enum Written {
             All(usize),
             Each(Vec<usize>),
             Pairs(Vec<(usize, usize)>),
         }
-        let pairs = match Form::deserialize(deserializer)? {
-            Form::All(cells) => return Ok(cells.into()),
-            Form::Each(cells) if N == 1 && cells.len() == 2 => vec![(cells[0], cells[1])],
-            Form::Each(cells) => cells.into_iter().map(|cells| (cells, cells)).collect(),
-            Form::Pairs(pairs) => pairs,
+        let pairs = match Written::deserialize(deserializer)? {
+            Written::All(cells) => return Ok(cells.into()),
+            Written::Each(cells) if N == 1 && cells.len() == 2 => vec![(cells[0], cells[1])],
+            Written::Each(cells) => cells.into_iter().map(|cells| (cells, cells)).collect(),
+            Written::Pairs(pairs) => pairs,
         };
         <[(usize, usize); N]>::try_from(pairs)
             .map(Self)

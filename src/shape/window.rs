@@ -1,12 +1,22 @@
 //! Windows along one spatial dimension, and padding.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
+use crate::config::words;
 use crate::error::{Error, Result};
 
-/// The treatment of an image's border, as in Keras.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+/// The treatment of an image's border, as in Keras: `Padding::Same`, or the word `"same"`.
+///
+/// ```
+/// use brasa::prelude::*;
+/// let mut model = Sequential::new();
+/// model.add(Conv2D::new(8, 3).padding("same").input_shape((28, 28, 1)))?;
+/// assert_eq!(model.output_shape()?.to_string(), "(None, 28, 28, 8)");
+/// let error = model.add(Conv2D::new(8, 3).padding("sam")).unwrap_err();
+/// assert!(error.to_string().contains("did you mean `same`?"), "{error}");
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Padding {
     /// No padding: windows stay inside.
@@ -16,7 +26,12 @@ pub enum Padding {
     Same,
     /// Zeros before the input only, so that no output sees what comes after it (`Conv1D`).
     Causal,
+    /// An unknown word. It is kept until the layer is added, whose error names the layer and lists the valid words, so
+    /// that `.padding("same")` needs no `?`.
+    Unknown(&'static str),
 }
+
+words! { Padding: "padding" { Valid = "valid", Same = "same", Causal = "causal" } }
 
 impl<'de> Deserialize<'de> for Padding {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -89,6 +104,7 @@ impl SlidingWindow {
             Padding::Same | Padding::Causal => {
                 length.checked_add(self.stride.checked_sub(1)?)?.checked_div(self.stride)?
             }
+            Padding::Unknown(_) => return None,
         };
         (count > 0).then_some(count)
     }
@@ -103,7 +119,7 @@ impl SlidingWindow {
     /// ```
     pub fn pads(&self, length: usize, padding: Padding) -> (usize, usize) {
         match padding {
-            Padding::Valid => (0, 0),
+            Padding::Valid | Padding::Unknown(_) => (0, 0),
             Padding::Causal => (self.span() - 1, 0),
             Padding::Same => {
                 let count = self.count(length, padding).unwrap_or(0);

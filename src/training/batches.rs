@@ -113,7 +113,7 @@ pub(super) fn order(range: Range<usize>, shuffle: Option<(u64, usize)>) -> Vec<u
     order
 }
 
-/// The samples of a batch, and its place in a run.
+/// The samples of a batch, and its position in a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BatchSamples {
     /// The number of the batch, counted from the first of the run.
@@ -148,8 +148,8 @@ impl BatchOrder {
     /// The number of samples of a step.
     pub fn samples_of(&self, epoch: usize, step: usize) -> usize {
         let batch = epoch.saturating_mul(self.steps()).saturating_add(step);
-        let place = batch % self.batches_in_a_pass().max(1);
-        self.batch_size.min(self.samples.len().saturating_sub(place.saturating_mul(self.batch_size)))
+        let index = batch % self.batches_in_a_pass().max(1);
+        self.batch_size.min(self.samples.len().saturating_sub(index.saturating_mul(self.batch_size)))
     }
 
     /// As [`batches`](Self::batches), the part of each that a rank computes, if there are several.
@@ -175,12 +175,12 @@ impl BatchOrder {
         let mut current: Option<(usize, Vec<usize>)> = None;
         (first..steps).map(move |step| {
             let batch = epoch.saturating_mul(steps).saturating_add(step);
-            let (pass, place) = (batch / a_pass, batch % a_pass);
+            let (pass, index) = (batch / a_pass, batch % a_pass);
             let (_, order) = match current.take() {
                 Some(known) if known.0 == pass => current.insert(known),
                 _ => current.insert((pass, order(plan.samples.clone(), plan.shuffle.map(|seed| (seed, pass))))),
             };
-            let samples = order.chunks(plan.batch_size).nth(place).unwrap_or_default().to_vec();
+            let samples = order.chunks(plan.batch_size).nth(index).unwrap_or_default().to_vec();
             BatchSamples { number: batch as u64, pass: pass as u64, samples }
         })
     }

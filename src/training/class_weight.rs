@@ -13,13 +13,13 @@ const TOLERANCE: f32 = 1e-3;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct ClassWeight(BTreeMap<usize, f32>);
 
-/// The form of a target.
+/// The encoding of a target.
 #[derive(Clone, Debug, PartialEq)]
-enum LabelForm {
-    /// Class indices, one at each place (steps, or rows and columns; no places for one per sample).
-    Numbers { places: Vec<usize> },
-    /// A number for each class at each place.
-    Rows { places: Vec<usize>, classes: usize },
+enum LabelEncoding {
+    /// Class indices, one at each position (steps, or rows and columns; no positions for one per sample).
+    Numbers { positions: Vec<usize> },
+    /// A number for each class at each position.
+    Rows { positions: Vec<usize>, classes: usize },
 }
 
 impl ClassWeight {
@@ -58,18 +58,18 @@ impl ClassWeight {
         }
         let of_class = |class: Option<usize>| class.and_then(|class| self.0.get(&class)).copied().unwrap_or(1.0);
         let weights = match labels(output) {
-            LabelForm::Numbers { places } => {
+            LabelEncoding::Numbers { positions } => {
                 // Keras rounds, and a negative number is not a class.
                 let class = |label: &f32| {
                     let label = label.round_ties_even();
                     (label >= 0.0).then_some(label as usize)
                 };
-                HostWeights { numbers: y.iter().map(|label| of_class(class(label))).collect(), shape: places }
+                HostWeights { numbers: y.iter().map(|label| of_class(class(label))).collect(), shape: positions }
             }
-            LabelForm::Rows { places, classes } => {
+            LabelEncoding::Rows { positions, classes } => {
                 let weight = |row: &[f32]| Ok(of_class(Some(largest(row)?)));
                 let numbers = y.chunks(classes.max(1)).map(weight).collect::<Result<_>>()?;
-                HostWeights { numbers, shape: places }
+                HostWeights { numbers, shape: positions }
             }
         };
         host.weights = vec![Some(weights)];
@@ -77,16 +77,16 @@ impl ClassWeight {
     }
 }
 
-/// The form of the targets: rows over the classes if they have the output's rank and a last dimension above 1; class
-/// indices otherwise.
-fn labels(fitted: &FittedOutput) -> LabelForm {
+/// The encoding of the targets: rows over the classes if they have the output's rank and a last dimension above 1;
+/// class indices otherwise.
+fn labels(fitted: &FittedOutput) -> LabelEncoding {
     let (y, output) = (fitted.y(), fitted.output.sample());
     match y.as_slice() {
-        [places @ .., classes] if y.len() == output.len() && *classes > 1 => {
-            LabelForm::Rows { places: places.to_vec(), classes: *classes }
+        [positions @ .., classes] if y.len() == output.len() && *classes > 1 => {
+            LabelEncoding::Rows { positions: positions.to_vec(), classes: *classes }
         }
-        [places @ .., 1] => LabelForm::Numbers { places: places.to_vec() },
-        places => LabelForm::Numbers { places: places.to_vec() },
+        [positions @ .., 1] => LabelEncoding::Numbers { positions: positions.to_vec() },
+        positions => LabelEncoding::Numbers { positions: positions.to_vec() },
     }
 }
 
@@ -112,7 +112,7 @@ mod tests {
     fn weights(y: &[f32], target: &[usize], output: &[usize]) -> Result<(Vec<usize>, Vec<f32>)> {
         let samples = y.len() / target.iter().product::<usize>().max(1);
         let (target, output) = (Shape::batch_of(target), Shape::batch_of(output));
-        let output = FittedOutput { place: Some(0), target, output };
+        let output = FittedOutput { field: Some(0), target, output };
         let fitted = Fitted::of(vec![(0, vec![1])], vec![output]);
         let (x, y) = (vec![Vec::new()], vec![y.to_vec()]);
         let mut host = HostBatch {

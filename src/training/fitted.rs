@@ -37,7 +37,7 @@ impl Fitted {
 #[derive(Clone, Debug)]
 pub(super) struct FittedOutput {
     /// The index of the targets' field in the data; `None` for an output without loss and metrics.
-    pub place: Option<usize>,
+    pub field: Option<usize>,
     pub target: Shape,
     pub output: Shape,
 }
@@ -71,9 +71,9 @@ impl Augmented {
 
     /// The fields of a batch of `rows` samples as the stage is fed with them.
     pub fn feeds(&self, rows: usize, mut fields: Vec<Vec<f32>>) -> Vec<Feed> {
-        let feed = |(place, sizes): &(usize, Vec<usize>)| Feed {
+        let feed = |(field, sizes): &(usize, Vec<usize>)| Feed {
             sizes: [&[rows], sizes.as_slice()].concat(),
-            numbers: std::mem::take(&mut fields[*place]),
+            numbers: std::mem::take(&mut fields[*field]),
         };
         self.x.iter().map(feed).collect()
     }
@@ -95,8 +95,8 @@ pub(super) struct Staged {
 impl Staged {
     /// Runs the stage on the fields of a batch.
     pub fn run(&self, samples: usize, columns: Vec<Column>) -> Result<Vec<Feed>> {
-        let inputs = self.x.iter().map(|(place, sizes)| {
-            let column = columns.get(*place).cloned();
+        let inputs = self.x.iter().map(|(field, sizes)| {
+            let column = columns.get(*field).cloned();
             let column = column.ok_or_else(|| Error::data("a source", "a column for each input", columns.len()))?;
             Column::new([&[samples], sizes.as_slice()].concat(), column.into_parts().1)
         });

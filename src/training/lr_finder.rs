@@ -133,19 +133,19 @@ impl LearningRates {
     pub fn steepest(&self) -> Option<f32> {
         let end = self.lowest()?;
         let reach = (self.smoothed.len() / 40).max(1);
-        let slope = |place: usize| {
-            let (from, to) = (place - reach, (place + reach).min(self.smoothed.len() - 1));
+        let slope = |index: usize| {
+            let (from, to) = (index - reach, (index + reach).min(self.smoothed.len() - 1));
             (self.smoothed[to] - self.smoothed[from]) / (to - from) as f64
         };
-        let places = (SETTLED + reach..=end).map(|place| (place, slope(place)));
-        let (place, slope) = places.min_by(|a, b| a.1.total_cmp(&b.1))?;
-        (slope < 0.0).then(|| self.learning_rates[place])
+        let slopes = (SETTLED + reach..=end).map(|index| (index, slope(index)));
+        let (index, slope) = slopes.min_by(|a, b| a.1.total_cmp(&b.1))?;
+        (slope < 0.0).then(|| self.learning_rates[index])
     }
 
     /// A tenth of the rate with the lowest loss: the conservative choice. `None` if the loss never falls.
     pub fn minimum_over_ten(&self) -> Option<f32> {
         self.steepest()?;
-        self.lowest().map(|place| self.learning_rates[place] / 10.0)
+        self.lowest().map(|index| self.learning_rates[index] / 10.0)
     }
 
     /// The index of the lowest mean, once the mean is reliable.

@@ -4,8 +4,8 @@ use ndarray::ArrayD;
 
 use super::evaluate::check_not_empty;
 use super::predict::of_other_sizes;
-use super::step::accepted_form;
-use crate::datasets::{Column, Field, IntoFields, Samples, places};
+use super::step::accepted_sizes;
+use crate::datasets::{Column, Field, IntoFields, Samples, field_indices};
 use crate::error::{Error, Result};
 use crate::model::{Feed, Model};
 use crate::ops;
@@ -54,8 +54,8 @@ impl Model {
         let given = x.into_fields()?;
         let fields: Vec<Field> =
             given.iter().map(|(name, _)| Field { name: name.clone(), shape: Vec::new() }).collect();
-        let places = places("input", &fields, &names, |_| true)?;
-        let x: Vec<&Samples> = places.into_iter().flatten().map(|place| &given[place].1).collect();
+        let indices = field_indices("input", &fields, &names, |_| true)?;
+        let x: Vec<&Samples> = indices.into_iter().flatten().map(|index| &given[index].1).collect();
         let count = x.first().map_or(0, |first| first.len());
         check_not_empty(count)?;
         self.check_batches(count, batch_size)?;
@@ -125,13 +125,13 @@ impl Model {
         arrays.collect()
     }
 
-    /// The [accepted form](accepted_form) of samples of these sizes for input `index`.
+    /// The [accepted sizes](accepted_sizes) of samples of these sizes for input `index`.
     pub(super) fn accept_input(&self, index: usize, sample: &[usize]) -> Result<Vec<usize>> {
         let expected = match self.shapes().and_then(|shapes| shapes.get(index)) {
             Some(expected) if self.expect_single().is_err() => expected,
             _ => return self.accept_sample(sample),
         };
-        accepted_form(expected, sample).ok_or_else(|| {
+        accepted_sizes(expected, sample).ok_or_else(|| {
             let name = self.input_names().swap_remove(index);
             Error::data(format!("input `{name}`"), format!("shape {expected}"), Shape::batch_of(sample))
         })

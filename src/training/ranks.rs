@@ -200,12 +200,12 @@ impl Model {
             }
         }
         let own_updates = changes.map_or_else(Vec::new, |changes: Changes| changes.updates);
-        let update_of = |place: (usize, usize)| {
-            let is_it = |(layer, update): &&(usize, Update)| (*layer, update.weight) == place;
+        let update_of = |position: (usize, usize)| {
+            let is_it = |(layer, update): &&(usize, Update)| (*layer, update.weight) == position;
             own_updates.iter().rfind(is_it).map(|(_, update)| &update.value)
         };
-        for (place, weight) in &others {
-            match update_of(*place) {
+        for (position, weight) in &others {
+            match update_of(*position) {
                 Some(value) => {
                     flat.push_number(1.0);
                     flat.push(value)?;
@@ -216,8 +216,8 @@ impl Model {
                 }
             }
         }
-        for (place, _) in &trainable {
-            flat.push_number(f32::from(u8::from(update_of(*place).is_some())));
+        for (position, _) in &trainable {
+            flat.push_number(f32::from(u8::from(update_of(*position).is_some())));
         }
         let is_faulty = outcome.as_ref().is_some_and(|outcome: &StepResult| outcome.fault.is_some());
         flat.push_number(f32::from(u8::from(is_faulty)));
@@ -232,16 +232,16 @@ impl Model {
             }
         }
         let mut changed = Vec::new();
-        for (place, weight) in &trainable {
+        for (position, weight) in &trainable {
             let ranks = flat.next_number();
             if ranks > 0.0 {
-                changed.push((*place, weight, ranks));
+                changed.push((*position, weight, ranks));
             }
         }
         if !changed.is_empty() {
             let mut second = Flat::default();
-            for (place, weight, _) in &changed {
-                match update_of(*place) {
+            for (position, weight, _) in &changed {
+                match update_of(*position) {
                     Some(value) => second.push(value)?,
                     None => second.push_zeros(weight),
                 }
@@ -257,7 +257,7 @@ impl Model {
             outcome.fault = Some(NonFiniteLoss::elsewhere());
             outcome.loss = Value::full(&outcome.loss.sizes(), f32::NAN, self.device())?;
         }
-        let trainable = trainable.into_iter().map(|(place, _)| place).collect();
+        let trainable = trainable.into_iter().map(|(position, _)| position).collect();
         Ok((Changes { trainable, gradients, updates }, outcome, one_is_faulty))
     }
 }

@@ -13,7 +13,7 @@ use super::fitted::{Augmented, Fitted};
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
 use super::ranks::{StreamTraits, agree_on_weights, begin_together, hash_of};
-use super::shard::{Place, Shard};
+use super::shard::{Shard, ShardRows};
 use super::snapshot::{DataSums, Position};
 use super::step::{NonFiniteLoss, StepResult};
 use super::streaming::{Shapes, StreamLoader, Streaming};
@@ -337,8 +337,8 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let augmented = Augmented::of(self.model, &self.fitted, self.seed)?.map(Arc::new);
         let workers = self.fit.workers.unwrap_or_else(default_workers);
         let mut ran_out = false;
-        let consume = |run: &mut Self, index: usize, host: HostBatch, place: Option<Place>| {
-            run.train_batch(first + index, host, place)?;
+        let consume = |run: &mut Self, index: usize, host: HostBatch, rows: Option<ShardRows>| {
+            run.train_batch(first + index, host, rows)?;
             let done = first + index + 1;
             step.set(done);
             let position = Position { epoch, step: done };
@@ -360,9 +360,9 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
                 let fitted = self.fitted.clone();
                 let rank = peers.as_ref().map_or((0, 1), |peers| (peers.rank(), peers.size()));
                 let loader = StreamLoader { fitted, augmented: augmented.clone(), workers, first_number, shapes, rank };
-                let result = self.train_on_stream(&mut stream, &loader, first, |run, index, host, place| {
+                let result = self.train_on_stream(&mut stream, &loader, first, |run, index, host, rows| {
                     run.admit_rows(host.indices.len(), workers, augmented.as_deref())?;
-                    consume(run, index, host, place)
+                    consume(run, index, host, rows)
                 });
                 self.stream = Some((stream, loader.shapes));
                 ran_out = result?;
@@ -398,7 +398,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         stream: &mut Streaming<'a>,
         loader: &StreamLoader,
         first: usize,
-        mut train: impl FnMut(&mut Self, usize, HostBatch, Option<Place>) -> Result<ControlFlow<()>>,
+        mut train: impl FnMut(&mut Self, usize, HostBatch, Option<ShardRows>) -> Result<ControlFlow<()>>,
     ) -> Result<bool> {
         let Some(peers) = self.peers.clone() else {
             return stream.for_each(first, loader, true, |index, host| train(self, index, host, None));
@@ -408,20 +408,20 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         loop {
             let mut steps = 0;
             let ran_out = stream.for_each(first, loader, false, |index, host| {
-                let place = Place::gathered(&*peers, host.indices.len(), on_each)?;
+                let rows = ShardRows::gathered(&*peers, host.indices.len(), on_each)?;
                 steps = index + 1;
-                train(self, index, host, Some(place))
+                train(self, index, host, Some(rows))
             })?;
             if !ran_out || self.is_stopped() {
                 return Ok(false);
             }
             let mut is_over = false;
             while !is_over && first.saturating_add(steps) < stream.most_steps() {
-                let place = Place::gathered(&*peers, 0, on_each)?;
-                is_over = place.samples == 0;
+                let rows = ShardRows::gathered(&*peers, 0, on_each)?;
+                is_over = rows.samples == 0;
                 if !is_over {
                     steps += 1;
-                    if train(self, steps - 1, HostBatch::empty(), Some(place))?.is_break() {
+                    if train(self, steps - 1, HostBatch::empty(), Some(rows))?.is_break() {
                         return Ok(false);
                     }
                 }
@@ -445,13 +445,13 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Ok(())
     }
 
-    fn train_batch(&mut self, index: usize, mut host: HostBatch, place: Option<Place>) -> Result<()> {
+    fn train_batch(&mut self, index: usize, mut host: HostBatch, rows: Option<ShardRows>) -> Result<()> {
         self.call(|callback, context| callback.on_train_batch_begin(context, index))?;
         let peers = self.peers.clone();
         let shard = peers.as_ref().map(|peers| {
             let stops = self.fit.stop.is_stopped() || self.hooks.stopped.is_some();
-            match place {
-                Some(place) => Shard::at(peers, place, stops),
+            match rows {
+                Some(rows) => Shard::at(peers, rows, stops),
                 None => Shard::new(peers, self.order.samples_of(self.hooks.params.epoch, index), stops),
             }
         });

@@ -11,17 +11,17 @@ use crate::random::Rows;
 
 use super::fitted::Fitted;
 
-/// The place of a rank's samples in a batch of all ranks.
+/// A rank's rows in a batch of all ranks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ShardRows {
     /// The number of samples of the whole batch.
     pub samples: usize,
     /// The rank's own rows of it.
     pub rows: Rows,
 }
 
-impl Place {
-    /// The place of `own` samples in the batch that is those of all ranks, one after another.
+impl ShardRows {
+    /// The rows of `own` samples in the batch that is those of all ranks, one after another.
     ///
     /// # Errors
     /// [`Error::Data`] on all ranks if one has no samples and the model needs some on each.
@@ -56,11 +56,11 @@ impl<'a> Shard<'a> {
     /// This rank's part of a batch of `samples` samples.
     pub fn new(peers: &'a Arc<dyn Communicator>, samples: usize, stops: bool) -> Self {
         let (first, count) = part(&**peers, samples);
-        Self::at(peers, Place { samples, rows: Rows { first, count } }, stops)
+        Self::at(peers, ShardRows { samples, rows: Rows { first, count } }, stops)
     }
 
-    /// The part at this place.
-    pub fn at(peers: &'a Arc<dyn Communicator>, Place { samples, rows }: Place, stops: bool) -> Self {
+    /// The part with these rows.
+    pub fn at(peers: &'a Arc<dyn Communicator>, ShardRows { samples, rows }: ShardRows, stops: bool) -> Self {
         Self { peers, samples, rows, stops: Cell::new(stops) }
     }
 
@@ -96,7 +96,7 @@ impl Model {
             return Err(Error::unsupported("distributed training of stateful layers", "layers without `stateful`"));
         }
         for (goal, output) in self.expect_compiled("distributed training")?.goals().iter().zip(&fitted.outputs) {
-            let loss = goal.loss.as_ref().filter(|_| output.place.is_some());
+            let loss = goal.loss.as_ref().filter(|_| output.field.is_some());
             if let Some(loss) = loss.filter(|loss| !loss.is_by_sample(output.output.rank())) {
                 let what = format!("distributed training with `{}` over whole batches", loss.class_name());
                 return Err(goal.named(Error::unsupported(what, "losses of single samples, as with an `axis`")));

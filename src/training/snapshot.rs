@@ -275,7 +275,7 @@ impl Snapshot {
             Json::Null => BTreeMap::new(),
             lists => read(lists)?,
         };
-        let list = |places: &[Json]| places.iter().map(|place| numbers.get(place)).collect::<Result<Vec<_>>>();
+        let list = |blocks: &[Json]| blocks.iter().map(|block| numbers.get(block)).collect::<Result<Vec<_>>>();
         Ok(Self {
             position: position(&state["position"], &state["order"])?,
             order: read(&state["order"])?,
@@ -303,9 +303,9 @@ impl Snapshot {
                 epoch: read(&state["history"]["epoch"])?,
                 history: history
                     .iter()
-                    .map(|(name, place)| Ok((name.clone(), numbers.get(place)?)))
+                    .map(|(name, block)| Ok((name.clone(), numbers.get(block)?)))
                     .collect::<Result<_>>()?,
-                lists: lists.iter().map(|(name, places)| Ok((name.clone(), list(places)?))).collect::<Result<_>>()?,
+                lists: lists.iter().map(|(name, blocks)| Ok((name.clone(), list(blocks)?))).collect::<Result<_>>()?,
                 epochs: read(&state["history"]["epochs"])?,
                 ..History::default()
             })?,
@@ -366,12 +366,12 @@ fn checked(history: History) -> Result<History> {
         }
     }
     let epochs = history.epoch.len();
-    let (mut read, mut places) = (0usize, 0usize);
+    let (mut read, mut cells) = (0usize, 0usize);
     for (name, lists) in &history.lists {
         let parts = lists.iter().map(Vec::len).max().unwrap_or(0);
         read = lists.iter().map(Vec::len).fold(read.saturating_add(epochs), usize::saturating_add);
-        places = places.saturating_add(parts.saturating_mul(epochs));
-        if !table_fits(read, places) {
+        cells = cells.saturating_add(parts.saturating_mul(epochs));
+        if !table_fits(read, cells) {
             return Err(Error::Syntax(format!("`{name}` has {parts} numbers in one of {epochs} epochs")));
         }
     }
@@ -394,15 +394,15 @@ struct NumberBuffer {
 
 impl NumberBuffer {
     fn put_array(&mut self, array: &ArrayD<f32>) -> Json {
-        let place = self.bytes.len();
+        let offset = self.bytes.len();
         self.bytes.extend(array.iter().flat_map(|number| number.to_le_bytes()));
-        json!({"at": place, "sizes": array.shape()})
+        json!({"at": offset, "sizes": array.shape()})
     }
 
     fn put(&mut self, values: &[f64]) -> Json {
-        let place = self.bytes.len();
+        let offset = self.bytes.len();
         self.bytes.extend(values.iter().flat_map(|number| number.to_le_bytes()));
-        json!({"at": place, "length": values.len()})
+        json!({"at": offset, "length": values.len()})
     }
 }
 
@@ -420,27 +420,27 @@ impl<'a> NumberReader<'a> {
     }
 
     /// `count` numbers of `width` bytes each, from an offset.
-    fn slice(&self, place: &Json, count: usize, width: usize) -> Result<&'a [u8]> {
-        let at: usize = read(&place["at"])?;
+    fn slice(&self, block: &Json, count: usize, width: usize) -> Result<&'a [u8]> {
+        let at: usize = read(&block["at"])?;
         let end = count.checked_mul(width).and_then(|length| at.checked_add(length));
         let slice = end.and_then(|end| self.bytes.get(at..end));
-        let slice = slice.ok_or_else(|| Error::Syntax(format!("{place} leads beyond the numbers")))?;
+        let slice = slice.ok_or_else(|| Error::Syntax(format!("{block} leads beyond the numbers")))?;
         let left = self.left.get().checked_sub(slice.len());
         let twice = || Error::Syntax(format!("`{NUMBERS}` has {} bytes, and more are referred to", self.bytes.len()));
         self.left.set(left.ok_or_else(twice)?);
         Ok(slice)
     }
 
-    fn array(&self, place: &Json) -> Result<ArrayD<f32>> {
-        let sizes: Vec<usize> = read(&place["sizes"])?;
+    fn array(&self, block: &Json) -> Result<ArrayD<f32>> {
+        let sizes: Vec<usize> = read(&block["sizes"])?;
         let count = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size)).unwrap_or(usize::MAX);
-        let (numbers, _) = self.slice(place, count, 4)?.as_chunks();
+        let (numbers, _) = self.slice(block, count, 4)?.as_chunks();
         let numbers = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
         ArrayD::from_shape_vec(sizes, numbers).map_err(|error| Error::Syntax(error.to_string()))
     }
 
-    fn get(&self, place: &Json) -> Result<Vec<f64>> {
-        let (numbers, _) = self.slice(place, read(&place["length"])?, 8)?.as_chunks();
+    fn get(&self, block: &Json) -> Result<Vec<f64>> {
+        let (numbers, _) = self.slice(block, read(&block["length"])?, 8)?.as_chunks();
         Ok(numbers.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect())
     }
 }
@@ -506,12 +506,12 @@ mod tests {
         assert!(Snapshot::from_json(&state, &numbers.bytes).is_ok());
         let forged = |path: &[&str], value: Json| {
             let mut state = state.clone();
-            let place = path.iter().fold(&mut state, |node, key| match key.parse::<usize>() {
+            let node = path.iter().fold(&mut state, |node, key| match key.parse::<usize>() {
                 Ok(index) => &mut node[index],
                 Err(_) => &mut node[*key],
             });
-            assert!(!place.is_null(), "{path:?}");
-            *place = value;
+            assert!(!node.is_null(), "{path:?}");
+            *node = value;
             Snapshot::from_json(&state, &numbers.bytes)
         };
         for path in [

@@ -6,7 +6,7 @@ use super::batches::HostBatch;
 use super::fitted::{Fitted, FittedOutput, Staged};
 use super::shard::Shard;
 use crate::compile::Goal;
-use crate::datasets::{Source, places};
+use crate::datasets::{Source, field_indices};
 use crate::error::{Error, Result};
 use crate::layers::{BatchPart, Update};
 use crate::losses::{Divisor, Loss, Reduced, spread};
@@ -29,15 +29,15 @@ fn both(a: Option<Value>, b: Option<Value>, losses: &Value) -> Result<Option<Val
     }
 }
 
-/// The shape of a sample in the form that an input of shape `expected` takes: a last dimension of 1 can be missing or
+/// The shape of a sample as an input of shape `expected` takes it: a last dimension of 1 can be missing or
 /// superfluous, as in Keras.
-pub(super) fn accepted_form(expected: &Shape, sample: &[usize]) -> Option<Vec<usize>> {
+pub(super) fn accepted_sizes(expected: &Shape, sample: &[usize]) -> Option<Vec<usize>> {
     let longer = [sample, &[1]].concat();
-    let mut forms = vec![sample, &longer];
+    let mut candidates = vec![sample, &longer];
     if let [shorter @ .., 1] = sample {
-        forms.push(shorter);
+        candidates.push(shorter);
     }
-    forms.into_iter().find(|form| expected.accepts(&[&[1], *form].concat())).map(<[usize]>::to_vec)
+    candidates.into_iter().find(|sizes| expected.accepts(&[&[1], *sizes].concat())).map(<[usize]>::to_vec)
 }
 
 /// The loss of one output, before it is divided by the number of losses. `part` is the rank's sample count; a loss must
@@ -156,45 +156,45 @@ impl Model {
     pub(super) fn fit_shapes<S: Source + ?Sized>(&self, data: &S, action: &'static str) -> Result<Fitted> {
         let compiled = self.expect_compiled(action)?;
         let (inputs, targets) = (data.x_fields(), data.y_fields());
-        let x = places("input", &inputs, &self.input_keys(), |_| true)?;
+        let x = field_indices("input", &inputs, &self.input_keys(), |_| true)?;
         let mut fitted = Fitted::of(Vec::with_capacity(x.len()), Vec::new());
-        for (index, place) in x.into_iter().enumerate() {
-            let place = place.unwrap_or(index);
-            fitted.x.push((place, self.accept_input(index, &inputs[place].shape)?));
+        for (index, field) in x.into_iter().enumerate() {
+            let field = field.unwrap_or(index);
+            fitted.x.push((field, self.accept_input(index, &inputs[field].shape)?));
         }
         let shapes: Vec<Shape> = fitted.x.iter().map(|(_, sizes)| Shape::batch_of(sizes.as_slice())).collect();
         let outputs = self.output_shapes_for(&shapes)?;
         fitted.fed = self.fed_samples(&shapes)?.unwrap_or_default();
         fitted.staged = self.stage().map(|stage| Arc::new(Staged { stage, x: fitted.x.clone() }));
         let goals = compiled.goals();
-        let places = places("target", &targets, &self.output_keys(), |index| goals[index].needs_targets())?;
+        let fields = field_indices("target", &targets, &self.output_keys(), |index| goals[index].needs_targets())?;
         let weights = data.weight_fields().len();
         if weights > 1 && weights != targets.len() {
             return Err(Error::data("sample_weight", format!("one for each of {} targets", targets.len()), weights));
         }
-        for ((output, place), goal) in outputs.into_iter().zip(places).zip(goals) {
-            let y = place.map_or(&[][..], |place| &targets[place].shape);
+        for ((output, field), goal) in outputs.into_iter().zip(fields).zip(goals) {
+            let y = field.map_or(&[][..], |field| &targets[field].shape);
             let target = Shape::batch_of(y);
-            if let Some(loss) = goal.loss.as_ref().filter(|_| place.is_some()) {
+            if let Some(loss) = goal.loss.as_ref().filter(|_| field.is_some()) {
                 loss.check_shape(&target, &output).map_err(|error| goal.named(error))?;
                 if output.sample().contains(&Some(0)) || y.contains(&0) {
                     let received = format!("outputs of shape {output}, targets of shape {target}");
                     return Err(Error::data("a loss", "at least one number to compare", received));
                 }
             }
-            fitted.outputs.push(FittedOutput { place: place.filter(|_| goal.needs_targets()), target, output });
+            fitted.outputs.push(FittedOutput { field: field.filter(|_| goal.needs_targets()), target, output });
         }
         Ok(fitted)
     }
 
-    /// The [accepted form](accepted_form) of samples of these sizes; builds the model if necessary.
+    /// The [accepted sizes](accepted_sizes) of samples of these sizes; builds the model if necessary.
     pub(super) fn accept_sample(&self, sample: &[usize]) -> Result<Vec<usize>> {
         let with_batch = |sample: &[usize]| [&[1], sample].concat();
         let Some(expected) = self.shapes().map(|shapes| shapes[0].clone()) else {
             return self.accept(&with_batch(sample), "x").map(|()| sample.to_vec());
         };
-        match accepted_form(&expected, sample) {
-            Some(form) => Ok(form),
+        match accepted_sizes(&expected, sample) {
+            Some(sizes) => Ok(sizes),
             None => self.accept(&with_batch(sample), "x").map(|()| sample.to_vec()),
         }
     }
@@ -205,12 +205,12 @@ impl Model {
         let value =
             |numbers: Vec<f32>, sizes: &[usize]| Value::from_vec(numbers, &[&[samples], sizes].concat(), self.device());
         let is_raw = batch.feeds.is_none() && batch.images.is_none();
-        for (index, (place, _)) in fitted.x.iter().enumerate().filter(|_| is_raw) {
-            self.check_input(index, &batch.x[*place])?;
+        for (index, (field, _)) in fitted.x.iter().enumerate().filter(|_| is_raw) {
+            self.check_input(index, &batch.x[*field])?;
         }
         for (index, output) in fitted.outputs.iter().enumerate() {
-            if let Some(place) = output.place {
-                self.check_targets(index, &batch.y[place], output)?;
+            if let Some(field) = output.field {
+                self.check_targets(index, &batch.y[field], output)?;
             }
         }
         let behind_images = batch.images.is_some();
@@ -222,17 +222,17 @@ impl Model {
             (Some(images), _) => self.fed_images(images)?,
             (None, Some(feeds)) => self.fed(feeds)?,
             (None, None) => {
-                let x = fitted.x.iter().map(|(place, sizes)| value(std::mem::take(&mut batch.x[*place]), sizes));
+                let x = fitted.x.iter().map(|(field, sizes)| value(std::mem::take(&mut batch.x[*field]), sizes));
                 x.collect::<Result<_>>()?
             }
         };
         let mut y = Vec::with_capacity(fitted.outputs.len());
         for output in &fitted.outputs {
             // A layer can be an output more than once, with the same targets.
-            let used = fitted.outputs.iter().filter(|other| other.place == output.place).count();
-            let numbers = output.place.map(|place| match used {
-                1 => std::mem::take(&mut batch.y[place]),
-                _ => batch.y[place].clone(),
+            let used = fitted.outputs.iter().filter(|other| other.field == output.field).count();
+            let numbers = output.field.map(|field| match used {
+                1 => std::mem::take(&mut batch.y[field]),
+                _ => batch.y[field].clone(),
             });
             y.push(numbers.map(|numbers| value(numbers, &output.y())).transpose()?);
         }
@@ -244,7 +244,7 @@ impl Model {
         let of_output = |output: &FittedOutput| match &given[..] {
             [] => None,
             [all] => all.clone(),
-            each => output.place.and_then(|place| each[place].clone()),
+            each => output.field.and_then(|field| each[field].clone()),
         };
         let sample_weights = fitted.outputs.iter().map(of_output).collect();
         Ok(Batch { x, y, sample_weights, samples, behind_images })
@@ -261,7 +261,7 @@ impl Model {
     pub(super) fn check_all_targets<S: Source + ?Sized>(&self, data: &S, fitted: &Fitted) -> Result<()> {
         let Some(all) = data.all_targets() else { return Ok(()) };
         for (index, output) in fitted.outputs.iter().enumerate() {
-            let Some(targets) = output.place.and_then(|place| all.get(place)) else { continue };
+            let Some(targets) = output.field.and_then(|field| all.get(field)) else { continue };
             for start in (0..targets.len()).step_by(CHECKED_AT_ONCE) {
                 let part = targets.slice(start..targets.len().min(start + CHECKED_AT_ONCE))?;
                 self.check_targets(index, &part.to_vec_f32(), output)?;

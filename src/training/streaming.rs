@@ -25,8 +25,8 @@ pub(super) struct Streaming<'a> {
     given: Option<usize>,
 }
 
-/// A batch and its place.
-struct PlacedBatch {
+/// A batch and its position.
+struct PositionedBatch {
     pass: usize,
     /// The samples before it in the pass.
     before: usize,
@@ -40,7 +40,7 @@ impl<'a> Streaming<'a> {
     }
 
     /// The next batch. `None` where the batches have run out, unless a new pass may begin here.
-    fn next(&mut self, may_begin: bool) -> Option<Result<PlacedBatch>> {
+    fn next(&mut self, may_begin: bool) -> Option<Result<PositionedBatch>> {
         loop {
             let is_new = self.current.is_none();
             if is_new && !may_begin {
@@ -51,7 +51,7 @@ impl<'a> Streaming<'a> {
                 Some(Ok(batch)) => {
                     let before = self.samples;
                     self.samples = self.samples.saturating_add(batch.len());
-                    return Some(Ok(PlacedBatch { pass, before, batch }));
+                    return Some(Ok(PositionedBatch { pass, before, batch }));
                 }
                 Some(Err(error)) => return Some(Err(error)),
                 None => {
@@ -177,8 +177,8 @@ impl Shapes {
 }
 
 impl StreamLoader {
-    fn load(&self, number: u64, batch: PlacedBatch) -> Result<HostBatch> {
-        let PlacedBatch { pass, before, batch } = batch;
+    fn load(&self, number: u64, batch: PositionedBatch) -> Result<HostBatch> {
+        let PositionedBatch { pass, before, batch } = batch;
         let data = batch.decoded()?;
         check_not_empty(data.len())?;
         let own = Shapes::of(&data);
@@ -190,8 +190,8 @@ impl StreamLoader {
         if let Some(augmented) = &self.augmented {
             // Samples of different ranks draw different numbers.
             let (rank, ranks) = self.rank;
-            let place = |index: usize| before.saturating_add(index).saturating_mul(ranks).saturating_add(rank);
-            let samples = (0..data.len()).map(place).collect();
+            let key_of = |index: usize| before.saturating_add(index).saturating_mul(ranks).saturating_add(rank);
+            let samples = (0..data.len()).map(key_of).collect();
             let keys = SampleKeys { pass: pass as u64, samples };
             host.augment(augmented, number, keys)?;
         }

@@ -1,7 +1,5 @@
 //! Accumulation of loss and metrics over an epoch.
 
-use std::collections::{HashMap, HashSet};
-
 use burn::tensor::Device;
 use serde_json::json;
 
@@ -13,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::losses::{Loss, spread};
 use crate::metrics::{Metric, MetricArgument, Score, Total};
 use crate::ops::Value;
+use crate::text::UniqueNames;
 
 /// The running means of the losses, and the metrics; all stay on the device until they are read.
 #[derive(Debug)]
@@ -59,27 +58,27 @@ impl Trackers {
         };
         let (metrics, weighted) = (resolve(|goal| &goal.metrics)?, resolve(|goal| &goal.weighted_metrics)?);
         let lost: Vec<(&Goal, &dyn Loss)> = goals()
-            .filter(|(_, output)| output.place.is_some())
+            .filter(|(_, output)| output.field.is_some())
             .filter_map(|(goal, _)| Some((goal, goal.loss.as_deref()?)))
             .collect();
         let config = |loss: &dyn Loss| json!([loss.class_name(), loss.config().ok()]).to_string();
         let all: Vec<String> = lost.iter().map(|(_, loss)| config(*loss)).collect();
-        let mut names = LogNames::default();
-        let mut kinds = vec![TrackerId { name: names.free("loss".to_owned()), config: all.join(" + ") }];
+        let mut names = UniqueNames::default();
+        let mut kinds = vec![TrackerId { name: names.take("loss".to_owned()), config: all.join(" + ") }];
         for (goal, loss) in lost.iter().filter(|_| lost.len() > 1) {
-            kinds.push(TrackerId { name: names.free(goal.log_name("loss")), config: config(*loss) });
+            kinds.push(TrackerId { name: names.take(goal.log_name("loss")), config: config(*loss) });
         }
         let losses = kinds.iter().map(|_| Total::default()).collect();
         for (metrics, prefix) in [(&metrics, ""), (&weighted, "weighted_")] {
             for (goal, metrics) in compiled.goals().iter().zip(metrics) {
                 for metric in metrics {
                     let plain = goal.log_name(metric.name());
-                    let name = match names.taken.contains(&plain) {
+                    let name = match names.has(&plain) {
                         true => goal.log_name(&format!("{prefix}{}", metric.name())),
                         false => plain,
                     };
                     kinds.push(TrackerId {
-                        name: names.free(name),
+                        name: names.take(name),
                         config: json!([prefix, metric.config()]).to_string(),
                     });
                 }
@@ -283,38 +282,5 @@ fn of_metric(name: &str, error: Error) -> Error {
             Error::data(format!("{what} for the metric {name}"), expected, received)
         }
         error => error,
-    }
-}
-
-/// Unique names for the logs.
-#[derive(Default)]
-struct LogNames {
-    taken: HashSet<String>,
-    /// The next number for a name that is taken.
-    next: HashMap<String, usize>,
-}
-
-impl LogNames {
-    /// This name, with a number as in Keras if it is taken.
-    fn free(&mut self, name: String) -> String {
-        let mut free = name.clone();
-        while !self.taken.insert(free.clone()) {
-            let number = self.next.entry(name.clone()).or_insert(1);
-            free = format!("{name}_{number}");
-            *number += 1;
-        }
-        free
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::LogNames;
-
-    #[test]
-    fn names_of_results_are_unique() {
-        let mut names = LogNames::default();
-        let free = ["loss", "mae", "mae_1", "mae", "mae"].map(|name| names.free(name.to_owned()));
-        assert_eq!(free, ["loss", "mae", "mae_1", "mae_2", "mae_3"]);
     }
 }

@@ -368,6 +368,43 @@ fn a_limit_can_come_with_the_file() {
     Sequential::load(&path).unwrap().predict(ones(1, &[3])).unwrap();
 }
 
+/// Makes the test of this name act as the process whose limit changes: it holds for all models, those of other tests
+/// included.
+#[cfg(unix)]
+const LIMITED: &str = "BRASA_TEST_LIMITS_ITSELF";
+
+/// Not a test in itself: lowers the limit of its process between predictions of the same batch.
+#[cfg(unix)]
+#[test]
+fn the_process_that_is_limited() {
+    use brasa::memory::set_limit;
+    if std::env::var_os(LIMITED).is_none() {
+        return;
+    }
+    let mut model = Sequential::new();
+    model.to_device(&device());
+    model.add(RepeatVector::new(1000).name("asks_much").input_shape(3)).unwrap();
+    // 24 kB of outputs.
+    let predict = |model: &Sequential| model.predict(ones(2, &[3])).map(|_| ());
+    for before in [None, Some(1 << 20)] {
+        set_limit(before);
+        predict(&model).unwrap();
+        set_limit(Some(10_000));
+        let error = named(predict(&model).unwrap_err());
+        assert!(is_memory(&error) && error.to_string().contains("10000 bytes"), "{error}");
+    }
+    set_limit(None);
+    predict(&model).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
+fn a_limit_of_the_process_that_is_lowered_holds_for_the_next_prediction() {
+    let done = crate::support::alone("compute_limits::the_process_that_is_limited").env(LIMITED, "1").output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(done.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&done.stderr));
+}
+
 #[test]
 fn values_refuse_sizes_that_overflow() {
     let device = device();

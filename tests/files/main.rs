@@ -15,6 +15,7 @@ mod model_files;
 mod older_files;
 mod operations;
 mod optimizer_state;
+mod own_names;
 #[cfg(feature = "parquet")]
 mod parquet;
 #[cfg(unix)]

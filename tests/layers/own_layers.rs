@@ -82,8 +82,7 @@ impl Layer for Both {
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
-        let sizes: Vec<_> = input.sizes().into_iter().map(Some).collect();
-        let count = self.first.weights(&Shape::new(sizes), "")?.len();
+        let count = self.first.weights(&Shape::known(&input.sizes()), "")?.len();
         let between = self.first.forward(input, call, 0, 0)?;
         call.add_loss(between.clone().square().mean().mul_scalar(0.5));
         self.second.forward_last(between, call, count, 1)

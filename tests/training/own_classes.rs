@@ -117,6 +117,19 @@ fn own_classes_load_compiled_once_registered() {
     assert_eq!(scores.get("quartic_error").map(|own| own as f32), Some(scores.loss as f32));
     model.save(&file).unwrap();
     assert_eq!(Sequential::load(&file).unwrap().test_on_batch(&x, &y).unwrap(), scores);
+    // In the legacy format Keras finds the optimizer by its class, which is the registered name, the others as always.
+    let older = folder.path().join("own.h5");
+    model.save(&older).unwrap();
+    let bytes = std::fs::read(&older).unwrap();
+    let text = String::from_utf8_lossy(&bytes);
+    for written in [
+        r#""class_name": "Custom>SignDescent""#,
+        r#""registered_name": "Custom>QuarticError""#,
+        r#""registered_name": "Custom>LargestError""#,
+    ] {
+        assert!(text.contains(written), "{written}");
+    }
+    assert_eq!(Sequential::load(&older).unwrap().test_on_batch(&x, &y).unwrap(), scores);
     let error = layers().compile(Compile::new("adam", "quartic_eror")).unwrap_err().to_string();
     assert!(error.contains("did you mean `quartic_error`?"), "{error}");
 }

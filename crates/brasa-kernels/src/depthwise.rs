@@ -203,6 +203,22 @@ impl PreparedDepthwise {
         self.conv.operations()
     }
 
+    /// The most values of workspace that [`forward`](Self::forward) takes for some images, in all threads together.
+    pub fn workspace(&self, images: usize, threads: usize) -> usize {
+        if !self.regions.is_empty() {
+            return 0;
+        }
+        let (most, part) = self.of(images).parts();
+        // A single image is copied once.
+        let threads = threads.min(most).min(images.div_ceil(part)).max(1);
+        self.layout.copies_len().saturating_mul(threads)
+    }
+
+    /// The convolution of so many images.
+    fn of(&self, batch: usize) -> Depthwise {
+        Depthwise { window: WindowGeometry { batch, ..self.conv.window }, ..self.conv }
+    }
+
     /// The output for some images, split for up to `threads` threads if there is enough work. Every value of `y` is
     /// written.
     ///
@@ -213,8 +229,7 @@ impl PreparedDepthwise {
         let batch = x.len() / one;
         check_len("the input", x.len(), size_of(&[batch, one]));
         check_len("the output", y.len(), size_of(&[batch, result]));
-        let conv = Depthwise { window: WindowGeometry { batch, ..self.conv.window }, ..self.conv };
-        let (most, images) = conv.parts();
+        let (most, images) = self.of(batch).parts();
         let threads = most.min(threads);
         if threads <= 1 {
             x.chunks_exact(one).zip(y.chunks_exact_mut(result)).for_each(|(x, y)| self.band(x, 0, y));
@@ -555,7 +570,24 @@ mod tests {
     use super::*;
     use crate::conv2d::{self, Conv2d};
     use crate::simd::{at_every_level, test_lock};
-    use crate::testing::{assert_close, double, values, windows};
+    use crate::testing::{assert_close, double, kept_by, kept_by_threads, values, windows};
+
+    #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
+    fn the_workspace_is_what_a_call_takes() {
+        for (batch, pad, multiplier) in [(1, 0, 1), (1, 1, 1), (1, 1, 2), (9, 0, 2), (9, 1, 2)] {
+            let mut window = WindowGeometry::valid(batch, [61, 40], [3, 3], [1, 1]);
+            window.pad = [pad; 2];
+            window.output = window.input.map(|side| side + 2 * pad - 2);
+            let conv = Depthwise { window, channels: 40, multiplier };
+            let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
+            let prepared = PreparedDepthwise::new(&conv, &w, None, Activation::Linear).expect("offsets that fit");
+            let run = |threads: usize| prepared.forward(&x, threads, &mut vec![7.5; conv.output_len()]);
+            assert_eq!(kept_by(|| run(1)), prepared.workspace(batch, 1), "{conv:?}");
+            let (kept, most) = kept_by_threads(4, || run(4), || prepared.workspace(batch, 4));
+            assert!(kept <= most && (most > 0) == (multiplier > 1), "{conv:?}: {kept}, not {most}");
+        }
+    }
 
     /// A depthwise convolution is a grouped one with a group for each channel.
     fn check(conv: Depthwise) {

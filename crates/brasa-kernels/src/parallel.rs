@@ -57,33 +57,33 @@ pub fn each<T: Send, R: Send>(threads: usize, tasks: Vec<T>, work: impl Fn(T) ->
 /// As [`each`], on this thread and helpers. A thread begins with the same share of the tasks in every call, as what it
 /// reads may be in its cache from the call before, and goes on with what others have not begun.
 fn each_with_helpers<T: Send, R: Send>(threads: usize, tasks: Vec<T>, work: impl Fn(T) -> R + Sync) -> Vec<R> {
-    enum Slot<T, R> {
+    enum TaskCell<T, R> {
         Task(T),
         Taken,
         Done(R),
     }
     // No lock is held while `work` runs.
-    fn lock<V>(slot: &Mutex<V>) -> MutexGuard<'_, V> {
-        slot.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock<V>(cell: &Mutex<V>) -> MutexGuard<'_, V> {
+        cell.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let slots: Vec<Mutex<Slot<T, R>>> = tasks.into_iter().map(|task| Mutex::new(Slot::Task(task))).collect();
-    let threads = threads.min(slots.len());
+    let cells: Vec<Mutex<TaskCell<T, R>>> = tasks.into_iter().map(|task| Mutex::new(TaskCell::Task(task))).collect();
+    let threads = threads.min(cells.len());
     team::together(threads - 1, &|thread| {
-        let (others, own) = slots.split_at(thread % threads * slots.len() / threads);
-        for slot in own.iter().chain(others) {
-            let mut taken = lock(slot);
-            if matches!(*taken, Slot::Task(_))
-                && let Slot::Task(task) = std::mem::replace(&mut *taken, Slot::Taken)
+        let (others, own) = cells.split_at(thread % threads * cells.len() / threads);
+        for cell in own.iter().chain(others) {
+            let mut taken = lock(cell);
+            if matches!(*taken, TaskCell::Task(_))
+                && let TaskCell::Task(task) = std::mem::replace(&mut *taken, TaskCell::Taken)
             {
                 drop(taken);
                 let done = work(task);
-                *lock(slot) = Slot::Done(done);
+                *lock(cell) = TaskCell::Done(done);
             }
         }
     });
-    let done = slots.into_iter().map(|slot| match slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        Slot::Done(result) => result,
-        Slot::Task(_) | Slot::Taken => unreachable!("a call returns when all tasks are done"),
+    let done = cells.into_iter().map(|cell| match cell.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        TaskCell::Done(result) => result,
+        TaskCell::Task(_) | TaskCell::Taken => unreachable!("a call returns when all tasks are done"),
     });
     done.collect()
 }

@@ -57,6 +57,12 @@ fn give_back(buffer: Vec<f32>) {
     });
 }
 
+/// Values that this thread keeps.
+#[cfg(test)]
+pub fn kept() -> usize {
+    FREE.with_borrow(|free| free.iter().map(Vec::len).sum())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

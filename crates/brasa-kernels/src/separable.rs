@@ -51,21 +51,37 @@ impl PreparedSeparable {
         if y.is_empty() {
             return;
         }
-        let threads = threads.min(parallel::threads_for(self.operations().saturating_mul(batch)));
-        if batch == 1 && threads > 1 {
-            let band = parallel::part_len_of(self.operations(), rows, threads);
+        let (threads, images, band) = self.split(batch, threads);
+        if band < rows {
             let tasks = y.chunks_mut(band * row_len).enumerate().collect();
             parallel::each(threads, tasks, |(i, y): (usize, &mut [f32])| {
                 self.rows(x, i * band, y.len() / row_len, activation, y);
             });
             return;
         }
-        let images = ROWS_WANTED.div_ceil(rows * columns).min(parallel::part_len(batch, threads));
         let parts = x.chunks(images * one).zip(y.chunks_mut(images * result));
         if threads <= 1 {
             return parts.for_each(|(x, y)| self.rows(x, 0, rows, activation, y));
         }
         parallel::each(threads, parts.collect(), |(x, y): (&[f32], &mut [f32])| self.rows(x, 0, rows, activation, y));
+    }
+
+    /// The number of threads for some images, and the images and output rows of a part: all rows, but for the bands of
+    /// a single image.
+    fn split(&self, batch: usize, threads: usize) -> (usize, usize, usize) {
+        let [rows, columns] = self.depthwise.output();
+        let threads = threads.min(parallel::threads_for(self.operations().saturating_mul(batch)));
+        if batch == 1 && threads > 1 {
+            return (threads, 1, parallel::part_len_of(self.operations(), rows, threads));
+        }
+        (threads, ROWS_WANTED.div_ceil(rows * columns).min(parallel::part_len(batch, threads)), rows)
+    }
+
+    /// The most values of workspace that [`forward`](Self::forward) takes for some images, in all threads together.
+    pub fn workspace(&self, images: usize, threads: usize) -> usize {
+        let (threads, part, rows) = self.split(images, threads);
+        let parts = images.div_ceil(part).saturating_mul(self.depthwise.output()[0].div_ceil(rows));
+        size_of(&[part, rows, self.depthwise.row_len()]).saturating_mul(threads.max(1).min(parts))
     }
 
     /// The given number of output rows of each image, from row `first` on.
@@ -86,8 +102,26 @@ mod tests {
     use super::*;
     use crate::depthwise::Depthwise;
     use crate::simd::at_every_level;
-    use crate::testing::{assert_close, double, values};
+    use crate::testing::{assert_close, double, kept_by, kept_by_threads, values};
     use crate::window::WindowGeometry;
+
+    #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
+    fn the_workspace_is_what_a_call_takes() {
+        for (batch, side) in [(1, 61), (3, 61), (40, 5)] {
+            let window = WindowGeometry::valid(batch, [side; 2], [3, 3], [1, 1]);
+            let conv = Depthwise { window, channels: 40, multiplier: 1 };
+            let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
+            let depthwise = PreparedDepthwise::new(&conv, &w, None, Activation::Linear).expect("offsets that fit");
+            let whole = PreparedSeparable::new(depthwise, Packed::new((40, 70), &values(40 * 70, 3), None));
+            let run = |threads: usize| {
+                whole.forward(&x, Activation::Linear, threads, &mut vec![7.5; batch * window.pixels() * 70]);
+            };
+            assert_eq!(kept_by(|| run(1)), whole.workspace(batch, 1), "{batch}");
+            let (kept, most) = kept_by_threads(4, || run(4), || whole.workspace(batch, 4));
+            assert!(kept > 0 && kept <= most, "{batch} images: {kept}, not {most}");
+        }
+    }
 
     #[test]
     #[cfg_attr(miri, ignore = "too long for an interpreter")]

@@ -6,7 +6,7 @@
 //! asked for. A caller never waits for a helper that has not begun, and a helper runs nothing but parts of calls, so
 //! that a caller may hold locks. (A thread of a rayon pool takes any task of the pool while it waits.)
 //!
-//! Callers share the helpers: each publishes its work in one of a few slots, and helpers look for slots with work.
+//! Callers share the helpers: each publishes its work as one of a few jobs, and helpers look for jobs that are open.
 
 use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
@@ -24,18 +24,18 @@ const LOOKS: u32 = 64;
 /// How often a caller looks whether its helpers are done before it lets other threads run.
 const LOOKS_BEFORE_YIELDING: u32 = 1 << 10;
 /// Calls that can have helpers at the same time.
-const SLOTS: usize = 8;
+const JOBS_MOST: usize = 8;
 /// Helpers of a process.
 const HELPERS_MOST: usize = 255;
 
-/// Set in the state of a slot whose work can be joined.
+/// Set in the state of a job whose work can be joined.
 const OPEN: usize = 1 << 15;
-/// The helpers at work in a slot, in its state.
+/// The helpers at work in a job, in its state.
 const HELPERS: usize = OPEN - 1;
-/// One more work in the same slot: the bits above are its number.
+/// One more work in the same job: the bits above are its number.
 const NEXT: usize = OPEN << 1;
 
-static SLOT: [Slot; SLOTS] = [const { Slot::new() }; SLOTS];
+static JOB: [Job; JOBS_MOST] = [const { Job::new() }; JOBS_MOST];
 static HELPER: [Helper; HELPERS_MOST] = [const { Helper::new() }; HELPERS_MOST];
 
 thread_local! {
@@ -55,7 +55,7 @@ pub fn has_helpers() -> bool {
 
 /// The work of one caller. On a cache line of its own, as helpers poll it.
 #[repr(align(128))]
-struct Slot {
+struct Job {
     /// Whether a caller has it.
     taken: AtomicBool,
     /// The number of the work, whether it is open, the helpers in it.
@@ -68,9 +68,9 @@ struct Slot {
 }
 
 // SAFETY: `work` is written while no other thread can read it (see there), and what it refers to is `Sync`.
-unsafe impl Sync for Slot {}
+unsafe impl Sync for Job {}
 
-impl Slot {
+impl Job {
     const fn new() -> Self {
         Self {
             taken: AtomicBool::new(false),
@@ -81,7 +81,7 @@ impl Slot {
         }
     }
 
-    /// Runs the slot's work as thread `number` if it is open and not the work `seen`; returns whether it has.
+    /// Runs the job's work as thread `number` if it is open and not the work `seen`; returns whether it has.
     fn help(&self, number: usize, seen: &mut usize) -> bool {
         let state = self.state.load(Ordering::Acquire);
         if state & OPEN == 0 || state / NEXT == *seen || number > self.most.load(Ordering::Relaxed) {
@@ -91,7 +91,7 @@ impl Slot {
             return false;
         }
         *seen = state / NEXT;
-        // SAFETY: the caller wrote it before it opened the slot, and waits for this helper before it writes again or
+        // SAFETY: the caller wrote it before it opened the job, and waits for this helper before it writes again or
         // returns.
         if let Some(work) = unsafe { *self.work.get() }
             && let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(number)))
@@ -107,8 +107,8 @@ impl Slot {
     }
 }
 
-/// A slot that a caller has; dropping it closes it, waits for the helpers in it, and frees it.
-struct Taken<'a>(&'a Slot);
+/// A job that a caller has; dropping it closes it, waits for the helpers in it, and frees it.
+struct Taken<'a>(&'a Job);
 
 impl Taken<'_> {
     /// Lets no more helpers in, and waits for those that are.
@@ -145,17 +145,17 @@ impl Drop for Taken<'_> {
 /// Returns when all calls have ended; helpers that were too late do not call. A call gets the number of its thread: 0 for
 /// this one, the same from 1 on for the same helper every time. A panic of any call is passed on.
 pub fn together(helpers: usize, work: &(dyn Fn(usize) + Sync)) {
-    let is_free = |slot: &&Slot| !slot.taken.load(Ordering::Relaxed) && !slot.taken.swap(true, Ordering::Acquire);
-    let Some(slot) = SLOT.iter().find(is_free) else { return work(0) };
-    let taken = Taken(slot);
-    // SAFETY: the slot is closed and no helper is in it, as it was not taken. Only helpers use the longer lifetime, and
+    let is_free = |job: &&Job| !job.taken.load(Ordering::Relaxed) && !job.taken.swap(true, Ordering::Acquire);
+    let Some(job) = JOB.iter().find(is_free) else { return work(0) };
+    let taken = Taken(job);
+    // SAFETY: the job is closed and no helper is in it, as it was not taken. Only helpers use the longer lifetime, and
     // `taken` waits for them before `work` ends, by a panic too.
     unsafe {
-        *slot.work.get() = Some(std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(work));
+        *job.work.get() = Some(std::mem::transmute::<&(dyn Fn(usize) + Sync), &'static (dyn Fn(usize) + Sync)>(work));
     }
-    slot.most.store(helpers, Ordering::Relaxed);
-    let number = slot.state.load(Ordering::Relaxed) / NEXT;
-    slot.state.store(number.wrapping_add(1).wrapping_mul(NEXT) | OPEN, Ordering::Release);
+    job.most.store(helpers, Ordering::Relaxed);
+    let number = job.state.load(Ordering::Relaxed) / NEXT;
+    job.state.store(number.wrapping_add(1).wrapping_mul(NEXT) | OPEN, Ordering::Release);
     ask_for(helpers.min(HELPERS));
     work(0);
     taken.close();
@@ -198,7 +198,7 @@ impl Helper {
 
     fn run(&self, number: usize) {
         let _ = self.thread.set(thread::current());
-        let mut seen = [0; SLOTS];
+        let mut seen = [0; JOBS_MOST];
         loop {
             help(number, &mut seen);
             self.is_awake.store(false, Ordering::Release);
@@ -209,12 +209,12 @@ impl Helper {
     }
 }
 
-/// Helps as thread `number` until there has been no work for a while; `seen` has the number of the last work of each slot.
-fn help(number: usize, seen: &mut [usize; SLOTS]) {
+/// Helps as thread `number` until there has been no work for a while; `seen` has the number of the last work of each job.
+fn help(number: usize, seen: &mut [usize; JOBS_MOST]) {
     let mut idle = Instant::now();
     while idle.elapsed() < PATIENCE {
         for _ in 0..LOOKS {
-            let has_helped = SLOT.iter().zip(&mut *seen).any(|(slot, seen)| slot.help(number, seen));
+            let has_helped = JOB.iter().zip(&mut *seen).any(|(job, seen)| job.help(number, seen));
             if has_helped {
                 idle = Instant::now();
             } else {
@@ -254,9 +254,9 @@ mod tests {
 
     #[test]
     fn callers_work_at_the_same_time() {
-        // More callers than slots.
+        // More callers than jobs.
         thread::scope(|scope| {
-            for _ in 0..2 * SLOTS {
+            for _ in 0..2 * JOBS_MOST {
                 scope.spawn(|| {
                     (0..if cfg!(miri) { 5 } else { 500 })
                         .for_each(|count| assert_eq!(sum(count), count * (count + 1) / 2))

@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::scratch;
 use super::window::WindowGeometry;
 
 /// Pseudorandom values between -1 and 1, the same every time.
@@ -22,6 +23,29 @@ pub fn assert_close(what: &str, actual: &[f32], expected: &[f64]) {
     for (i, (a, e)) in actual.iter().zip(expected).enumerate() {
         assert!((*a as f64 - e).abs() <= 1e-4 * scale, "{what}: value {i} is {a}, not {e} (scale {scale})");
     }
+}
+
+/// The values of workspace that a new thread keeps after some work, which it does alone.
+pub fn kept_by(work: impl FnOnce() + Send) -> usize {
+    let kept = || {
+        work();
+        scratch::kept()
+    };
+    std::thread::scope(|scope| scope.spawn(kept).join().expect("work without a panic"))
+}
+
+/// The values that new threads keep after some work, and the result of `expected`, with as many threads.
+pub fn kept_by_threads(
+    threads: usize,
+    work: impl FnOnce() + Send,
+    expected: impl FnOnce() -> usize + Send,
+) -> (usize, usize) {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+    let expected = pool.install(|| {
+        work();
+        expected()
+    });
+    (pool.broadcast(|_| scratch::kept()).into_iter().sum(), expected)
 }
 
 /// The same values in double precision.

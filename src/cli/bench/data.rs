@@ -13,9 +13,9 @@ const MOST_BYTES: usize = 8 << 20;
 /// The most random samples, however small, unless a batch has more.
 const MOST_SAMPLES: usize = 1 << 15;
 
-/// The form of random targets.
+/// The encoding of random targets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TargetForm {
+pub enum TargetEncoding {
     /// A class index for each row of outputs.
     Labels,
     /// One-hot rows.
@@ -51,7 +51,7 @@ pub fn count(model: &Model, batch_size: usize) -> Result<usize> {
 /// # Errors
 /// [`Error::State`] for a model without input shape, [`Error::Shape`] for one with unknown sizes, [`Error::Memory`] for
 /// more than fits in memory.
-pub fn made_up(model: &Model, samples: usize, targets: TargetForm) -> Result<Dataset> {
+pub fn made_up(model: &Model, samples: usize, targets: TargetEncoding) -> Result<Dataset> {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let shape = input_shape(model)?;
     let output = model.output_shape()?.known_sample()?;
@@ -59,9 +59,9 @@ pub fn made_up(model: &Model, samples: usize, targets: TargetForm) -> Result<Dat
     let sizes = [&[samples], shape.as_slice()].concat();
     let values = product(&sizes);
     let targets_made = match targets {
-        TargetForm::Labels => product(rows),
+        TargetEncoding::Labels => product(rows),
         // The labels from which they are made are in memory, too.
-        TargetForm::Rows => product(rows).saturating_mul(classes.saturating_add(1)),
+        TargetEncoding::Rows => product(rows).saturating_mul(classes.saturating_add(1)),
     };
     let made = values.saturating_add(targets_made.saturating_mul(samples));
     check_room(&format!("making up {samples} samples of shape {shape:?}"), made)?;
@@ -80,8 +80,8 @@ pub fn made_up(model: &Model, samples: usize, targets: TargetForm) -> Result<Dat
         .map(|_| random.random_range(0..i32::try_from(classes.max(2)).unwrap_or(i32::MAX)))
         .collect();
     let y = match targets {
-        TargetForm::Labels => Samples::new(sizes, labels)?,
-        TargetForm::Rows => {
+        TargetEncoding::Labels => Samples::new(sizes, labels)?,
+        TargetEncoding::Rows => {
             let mut hot = vec![0.0_f32; labels.len() * classes];
             for (row, label) in hot.chunks_mut(classes.max(1)).zip(&labels) {
                 // With a single class, the target is 0 or 1.
@@ -144,11 +144,11 @@ mod tests {
     #[test]
     fn images_are_bytes_and_classes_are_labels_or_rows() {
         let model = model([Flatten::new().input_shape((4, 4, 3)).into(), Dense::new(5).activation("softmax").into()]);
-        let data = made_up(&model, 200, TargetForm::Labels).unwrap();
+        let data = made_up(&model, 200, TargetEncoding::Labels).unwrap();
         assert_eq!((data.x().shape(), data.x().dtype()), (&[200, 4, 4, 3][..], "uint8"));
         assert_eq!(range(&data.x()), (0.0, 1.0), "9600 bytes have both ends");
         assert_eq!((data.y().shape(), range(&data.y())), (&[200][..], (0.0, 4.0)));
-        let rows = made_up(&model, 200, TargetForm::Rows).unwrap().y();
+        let rows = made_up(&model, 200, TargetEncoding::Rows).unwrap().y();
         assert_eq!(rows.shape(), [200, 5]);
         assert!(rows.to_vec_f32().chunks(5).all(|row| row.iter().sum::<f32>() == 1.0));
     }
@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_single_output_is_zero_or_one() {
         let model = model([Dense::new(1).activation("sigmoid").input_shape(3).into()]);
-        for targets in [TargetForm::Labels, TargetForm::Rows] {
+        for targets in [TargetEncoding::Labels, TargetEncoding::Rows] {
             assert_eq!(range(&made_up(&model, 50, targets).unwrap().y()), (0.0, 1.0));
         }
     }
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn embeddings_get_valid_indices() {
         let model = model([Embedding::new(7, 2).input_shape(10).into(), Flatten::new().into(), Dense::new(1).into()]);
-        let x = made_up(&model, 50, TargetForm::Labels).unwrap().x();
+        let x = made_up(&model, 50, TargetEncoding::Labels).unwrap().x();
         assert_eq!((x.shape(), range(&x)), (&[50, 10][..], (0.0, 6.0)));
         model.predict(x).unwrap();
     }
@@ -182,7 +182,7 @@ mod tests {
     fn samples_beyond_memory_are_refused() {
         let model = model([Dense::new(1).input_shape((1 << 20, 3)).into()]);
         for samples in [1 << 23, 1 << 45, usize::MAX] {
-            for targets in [TargetForm::Labels, TargetForm::Rows] {
+            for targets in [TargetEncoding::Labels, TargetEncoding::Rows] {
                 let error = made_up(&model, samples, targets).unwrap_err();
                 assert!(matches!(error, Error::Memory { .. }), "{error}");
                 assert!(error.to_string().contains("samples of shape [1048576, 3]"), "{error}");
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn a_model_without_an_input_shape_is_refused() {
         let model = model([Dense::new(1).into()]);
-        let error = made_up(&model, 1, TargetForm::Labels).unwrap_err().to_string();
+        let error = made_up(&model, 1, TargetEncoding::Labels).unwrap_err().to_string();
         assert!(error.contains("input_shape") && error.contains("--data"), "{error}");
     }
 }

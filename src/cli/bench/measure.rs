@@ -6,7 +6,7 @@ use brasa::datasets::Dataset;
 use brasa::training::{Fit, Predict, Verbosity};
 use brasa::{Error, Model, Result};
 
-use super::data::{self, TargetForm};
+use super::data::{self, TargetEncoding};
 use super::{Bench, Compute, Measurement, Task};
 use crate::cli::output;
 
@@ -52,8 +52,8 @@ pub(super) struct Workload {
     pub samples: Dataset,
     batch_size: usize,
     task: Task,
-    /// The form of random targets; `None` for given samples.
-    targets: Option<TargetForm>,
+    /// The encoding of random targets; `None` for given samples.
+    targets: Option<TargetEncoding>,
 }
 
 impl Workload {
@@ -64,15 +64,15 @@ impl Workload {
             Some(samples) => Ok(samples.clone()),
             None => data::made_up(model, batch_size, targets),
         };
-        let samples = first(&model, TargetForm::Labels)?;
+        let samples = first(&model, TargetEncoding::Labels)?;
         let mut work = Self { model, samples, batch_size, task: Task::Train, targets: None };
         let done = match work.steps(1) {
-            // The loss needs another form of targets; nothing was computed.
+            // The loss needs another encoding of targets; nothing was computed.
             Err(Error::Data { .. }) if made_up => {
-                work.samples = first(&work.model, TargetForm::Rows)?;
-                work.steps(1).map(|()| TargetForm::Rows)
+                work.samples = first(&work.model, TargetEncoding::Rows)?;
+                work.steps(1).map(|()| TargetEncoding::Rows)
             }
-            done => done.map(|()| TargetForm::Labels),
+            done => done.map(|()| TargetEncoding::Labels),
         };
         work.targets = done.map(|targets| made_up.then_some(targets))?;
         Ok(work)
@@ -80,10 +80,10 @@ impl Workload {
 
     /// Prepares prediction and runs the first step.
     pub fn predict(model: Model, given: Option<Dataset>, batch_size: usize) -> Result<Self> {
-        let targets = given.is_none().then_some(TargetForm::Labels);
+        let targets = given.is_none().then_some(TargetEncoding::Labels);
         let samples = match given {
             Some(samples) => samples,
-            None => data::made_up(&model, batch_size, TargetForm::Labels)?,
+            None => data::made_up(&model, batch_size, TargetEncoding::Labels)?,
         };
         let mut work = Self { model, samples, batch_size, task: Task::Predict, targets };
         work.steps(1)?;

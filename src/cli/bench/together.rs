@@ -8,7 +8,7 @@ use std::time::Instant;
 use brasa::backend::Backend;
 use brasa::callbacks::LambdaCallback;
 use brasa::datasets::Dataset;
-use brasa::distributed::{Communicator, Pace, Timed, Traffic};
+use brasa::distributed::{Communicator, Pace, Timed, Traffic, together};
 use brasa::formats::{Limits, read_text};
 use brasa::text::with_commas;
 use brasa::training::{Fit, Verbosity};
@@ -19,7 +19,7 @@ use serde_json::json;
 use super::measure::{Workload, median};
 use super::{Bench, Compute, Task, data};
 use crate::cli::output;
-use crate::cli::ranks::{Peers, together};
+use crate::cli::ranks::Peers;
 
 /// The result of a measurement; the guide describes the keys.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -87,7 +87,7 @@ impl Bench {
     /// Measures training together with the processes that `mpirun` has started.
     pub(super) fn distributed(&self) -> Result<ExitCode> {
         let peers = self.ranks.join()?;
-        together(&peers, || self.measured_together(&peers))
+        together(peers.clone(), || self.measured_together(&peers))
     }
 
     fn measured_together(&self, peers: &Peers) -> Result<ExitCode> {
@@ -111,7 +111,7 @@ impl Bench {
             if let (Some(given), false) = (&given, model.is_built()) {
                 model.build(given.x().sample_shape().to_vec())?;
             }
-            // A copy of the model finds out which form of targets the loss takes.
+            // A copy of the model finds out which encoding of targets the loss takes.
             let mut work = Workload::train(model.clone(), given, batch_size)?;
             work.take_all_samples()?;
             let mut one = self.steps_together(&mut model, &work.samples, batch_size, peers)?;

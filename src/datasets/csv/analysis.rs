@@ -40,9 +40,9 @@ pub(super) fn read(csv: &Csv, path: &Path) -> Result<Table> {
     let mut read = TableNumbers::default();
     while opened.next()? {
         let inputs = info.columns.iter().zip(&chosen.inputs);
-        inputs.into_iter().try_for_each(|(column, place)| input(column, *place, &opened, &mut read.x))?;
-        for place in &chosen.targets {
-            read.y.push(target(csv, &classes, *place, &opened)?);
+        inputs.into_iter().try_for_each(|(column, index)| input(column, *index, &opened, &mut read.x))?;
+        for index in &chosen.targets {
+            read.y.push(target(csv, &classes, *index, &opened)?);
         }
         read.lines.push(opened.line());
     }
@@ -75,16 +75,16 @@ pub(super) struct Chosen {
 impl Chosen {
     fn new(csv: &Csv, opened: &Opened) -> Result<Self> {
         let given = csv.header.is_some();
-        let places =
+        let indices =
             |names: &[String]| names.iter().map(|name| opened.column(name, given)).collect::<Result<Vec<usize>>>();
         let known = csv.info.as_ref().map(|info| &info.targets).filter(|_| csv.targets.is_empty());
         let targets = match &known.unwrap_or(&csv.targets)[..] {
             [] => vec![opened.columns - 1],
-            names => places(names)?,
+            names => indices(names)?,
         };
         if let Some(info) = &csv.info {
             let inputs = if info.header {
-                places(&info.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>())?
+                indices(&info.columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>())?
             } else {
                 (0..opened.columns).filter(|column| csv.targets_too || !targets.contains(column)).collect()
             };
@@ -94,13 +94,13 @@ impl Chosen {
             }
             return Ok(Self { inputs, targets });
         }
-        let excluded = places(&csv.exclude)?;
+        let excluded = indices(&csv.exclude)?;
         for name in csv.missing_of.keys() {
             opened.column(name, given)?;
         }
         let inputs: Vec<usize> = match &csv.columns[..] {
             [] => (0..opened.columns).filter(|column| csv.targets_too || !targets.contains(column)).collect(),
-            names => places(names)?,
+            names => indices(names)?,
         };
         let inputs: Vec<usize> = inputs.into_iter().filter(|column| !excluded.contains(column)).collect();
         let twice = |columns: &[usize]| columns.iter().collect::<BTreeSet<_>>().len() < columns.len();
@@ -265,14 +265,14 @@ impl AllSeen {
 
     /// How the columns become inputs; replacements of gaps in numbers are computed later.
     fn columns(&self, csv: &Csv, opened: &Opened, chosen: &Chosen) -> Result<Vec<ColumnInfo>> {
-        let column = |place: &usize| {
-            let seen = &self.columns[*place];
-            let name = opened.names.get(*place).cloned().unwrap_or_default();
+        let column = |index: &usize| {
+            let seen = &self.columns[*index];
+            let name = opened.names.get(*index).cloned().unwrap_or_default();
             let rule = csv.rule(&name);
             let gaps = seen.first_gap.as_ref();
             let refused = |gap: &CellPlace, rules: &str, holds: &str| {
                 let reason = format!("expected a rule for gaps in {holds}, `missing` {rules}, received another");
-                opened.fault_at(gap.line, *place, reason)
+                opened.fault_at(gap.line, *index, reason)
             };
             if seen.texts.is_empty() {
                 let fill = match (gaps, rule) {
@@ -280,7 +280,7 @@ impl AllSeen {
                     (Some(gap), _) if seen.numbers == 0 => {
                         return Err(opened.fault_at(
                             gap.line,
-                            *place,
+                            *index,
                             "expected a value in any row, received gaps alone",
                         ));
                     }
@@ -391,15 +391,15 @@ fn most_frequent(mut values: Vec<f32>) -> f32 {
 
 /// Appends the inputs of a field of the record. A gap in numbers becomes NaN until its replacement is known; in a table
 /// that is read like another one it is filled at once.
-pub(super) fn input(column: &ColumnInfo, place: usize, opened: &Opened, x: &mut Vec<f32>) -> Result<()> {
-    let field = &opened.record[place];
+pub(super) fn input(column: &ColumnInfo, index: usize, opened: &Opened, x: &mut Vec<f32>) -> Result<()> {
+    let field = &opened.record[index];
     let gap = is_gap(field);
     match &column.categories {
         None => {
             let value = match (field.parse::<f32>(), &column.fill) {
                 (Ok(value), _) if value.is_finite() => value,
                 (_, Some(Fill::Number(fill))) if gap => *fill,
-                _ => return Err(opened.fault(place, unfit(field))),
+                _ => return Err(opened.fault(index, unfit(field))),
             };
             x.push(value);
         }
@@ -412,29 +412,29 @@ pub(super) fn input(column: &ColumnInfo, place: usize, opened: &Opened, x: &mut 
                 let known = categories.join(", ");
                 let reason =
                     format!("expected a text ({known}), received a gap; there was none in what was trained on");
-                return Err(opened.fault(place, reason));
+                return Err(opened.fault(index, reason));
             }
             let Some(found) = categories.iter().position(|category| category == text) else {
-                return Err(opened.fault(place, Error::unknown("text", text, categories)));
+                return Err(opened.fault(index, Error::unknown("text", text, categories)));
             };
-            x.extend((0..categories.len()).map(|index| f32::from(u8::from(index == found))));
+            x.extend((0..categories.len()).map(|category| f32::from(u8::from(category == found))));
         }
     }
     Ok(())
 }
 
 /// The target of the record in one column: a number, or the number of the class that it names.
-fn target(csv: &Csv, classes: &[String], place: usize, opened: &Opened) -> Result<f32> {
-    let field = &opened.record[place];
+fn target(csv: &Csv, classes: &[String], index: usize, opened: &Opened) -> Result<f32> {
+    let field = &opened.record[index];
     if let Some(class) = classes.iter().position(|name| name == field) {
         return Ok(class as f32);
     }
     if classes.is_empty() {
         let number = field.parse::<f32>().ok().filter(|number| number.is_finite());
-        return number.ok_or_else(|| opened.fault(place, unfit(field)));
+        return number.ok_or_else(|| opened.fault(index, unfit(field)));
     }
     let number = || class_of_number(field, classes).filter(|_| !csv.class_names.is_empty());
-    let class = number().ok_or_else(|| opened.fault(place, Error::unknown("class", field, classes)))?;
+    let class = number().ok_or_else(|| opened.fault(index, Error::unknown("class", field, classes)))?;
     Ok(class as f32)
 }
 
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_stand_for_classes_by_their_value_or_their_place() {
+    fn numbers_stand_for_classes_by_their_value_or_their_index() {
         let class = |field: &str, names: [&str; 3]| class_of_number(field, &names.map(str::to_owned));
         for (field, found) in [("4.0", Some(1)), ("1", None), ("5", Some(2)), ("3.5", None), ("nan", None)] {
             assert_eq!(class(field, ["3", "4", "5"]), found, "{field}");

@@ -15,6 +15,7 @@ use crate::datasets::parquet_name::is_parquet;
 use crate::datasets::parquet_name::without_parquet;
 use crate::error::{Error, Result};
 use crate::formats::regular::open_file;
+use crate::text::extension;
 
 /// The candidate separators.
 const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
@@ -336,8 +337,7 @@ impl Opened {
 
 /// Detects the field separator of a file.
 fn found_separator(path: &Path) -> Result<char> {
-    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
-    if ["tsv", "tab"].contains(&extension.as_str()) {
+    if ["tsv", "tab"].contains(&extension(path).as_str()) {
         return Ok('\t');
     }
     let mut bytes = Vec::new();

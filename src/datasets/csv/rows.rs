@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 pub struct TableRows {
     opened: Opened,
     columns: Vec<ColumnInfo>,
-    places: Vec<usize>,
+    indices: Vec<usize>,
 }
 
 impl TableRows {
@@ -28,11 +28,11 @@ impl TableRows {
             }
             opened.check_readable(&(0..width).collect::<Vec<_>>())?;
             opened.want(&(0..width).collect());
-            return Ok(Self { opened, columns: vec![ColumnInfo::default(); width], places: (0..width).collect() });
+            return Ok(Self { opened, columns: vec![ColumnInfo::default(); width], indices: (0..width).collect() });
         };
-        let places: Vec<usize> = if info.header {
-            let place = |column: &ColumnInfo| opened.column(&column.name, csv.header.is_some());
-            info.columns.iter().map(place).collect::<Result<_>>()?
+        let indices: Vec<usize> = if info.header {
+            let index_of = |column: &ColumnInfo| opened.column(&column.name, csv.header.is_some());
+            info.columns.iter().map(index_of).collect::<Result<_>>()?
         } else {
             // The target, if present, is the last.
             let count = info.columns.len();
@@ -46,13 +46,13 @@ impl TableRows {
             }
             (0..count).collect()
         };
-        opened.check_readable(&places)?;
-        opened.want(&places.iter().copied().collect());
+        opened.check_readable(&indices)?;
+        opened.want(&indices.iter().copied().collect());
         if info.width() != width {
             let expected = format!("a table of {width} inputs, as the model has");
             return Err(Error::data(format!("`{}`", path.display()), expected, info.width()));
         }
-        Ok(Self { opened, columns: info.columns.clone(), places })
+        Ok(Self { opened, columns: info.columns.clone(), indices })
     }
 
     /// A remark on what was not obvious about the file.
@@ -75,8 +75,8 @@ impl Iterator for TableRows {
         };
         let values = more.and_then(|()| {
             let mut x = Vec::new();
-            for (column, place) in self.columns.iter().zip(&self.places) {
-                input(column, *place, &self.opened, &mut x)?;
+            for (column, index) in self.columns.iter().zip(&self.indices) {
+                input(column, *index, &self.opened, &mut x)?;
             }
             Ok(x)
         });

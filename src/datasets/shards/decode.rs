@@ -196,7 +196,7 @@ impl Member<'_> {
                 ))),
             };
         }
-        let by_name = names.iter().position(|name| name == text).map(|place| place as i64);
+        let by_name = names.iter().position(|name| name == text).map(|index| index as i64);
         let by_number = number.filter(|number| usize::try_from(*number).is_ok_and(|number| number < names.len()));
         match by_name.or(by_number) {
             Some(class) => Samples::new([1], vec![class]),

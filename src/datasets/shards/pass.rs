@@ -158,8 +158,8 @@ impl Pass {
         if self.buffer.is_empty() {
             return Ok(None);
         }
-        let place = if size > 1 { self.random.below(self.buffer.len()) } else { 0 };
-        let sample = self.buffer.swap_remove(place);
+        let index = if size > 1 { self.random.below(self.buffer.len()) } else { 0 };
+        let sample = self.buffer.swap_remove(index);
         self.held = self.held.saturating_sub(sample.bytes());
         Ok(Some(sample))
     }

@@ -167,7 +167,7 @@ impl Remote {
 /// The content of an object, one piece after another.
 pub(super) struct Pieces {
     remote: Remote,
-    /// The place of the next request.
+    /// The offset of the next request.
     next: u64,
     piece: Bytes,
     /// The piece that has been requested, and its length.

@@ -95,8 +95,8 @@ fn fill(dataset: &mut hdf5_pure::DatasetBuilder, array: &Array) {
         // As `with_f32_data`, whose loop is slow when dependencies are built with little optimization.
         Elements::F32(values) => {
             let mut bytes = vec![0; size_of_val(values.as_slice())];
-            let places = bytes.as_chunks_mut::<4>().0.iter_mut();
-            places.zip(values).for_each(|(place, value)| *place = value.to_le_bytes());
+            let chunks = bytes.as_chunks_mut::<4>().0.iter_mut();
+            chunks.zip(values).for_each(|(chunk, value)| *chunk = value.to_le_bytes());
             dataset.with_raw_data(make_f32_type(), bytes, values.len() as u64)
         }
         Elements::I32(values) => dataset.with_i32_data(values),

@@ -413,15 +413,15 @@ impl WeightsFile {
         let older = older.join("/");
         let mut tried: Vec<String> = Vec::new();
         for path in [path, &older] {
-            for place in [path.to_owned(), path.replace('/', "\\")] {
-                if tried.contains(&place) {
+            for group in [path.to_owned(), path.replace('/', "\\")] {
+                if tried.contains(&group) {
                     continue;
                 }
-                let vars = if place.is_empty() { VARS.to_owned() } else { format!("{place}/{VARS}") };
+                let vars = if group.is_empty() { VARS.to_owned() } else { format!("{group}/{VARS}") };
                 if let Some(group) = self.reader.group(&vars)? {
                     return self.vars_of(path, &group).map(Some);
                 }
-                tried.push(place);
+                tried.push(group);
             }
         }
         Ok(None)

@@ -26,13 +26,13 @@ impl OnnxGraph {
         let mut nodes: Vec<OnnxNode> = Vec::with_capacity(self.nodes.len());
         let mut made: HashMap<Edge, usize> = HashMap::new();
         for node in std::mem::take(&mut self.nodes) {
-            if let Some(place) = self.folded(&node, &nodes, &made, &uses) {
-                let before = &mut nodes[place.0];
-                before.inputs[1] = Some(place.1);
+            if let Some(folded) = self.folded(&node, &nodes, &made, &uses) {
+                let before = &mut nodes[folded.0];
+                before.inputs[1] = Some(folded.1);
                 before.inputs.truncate(2);
-                before.inputs.push(Some(place.2));
+                before.inputs.push(Some(folded.2));
                 before.outputs[0] = node.outputs[0];
-                made.insert(node.outputs[0], place.0);
+                made.insert(node.outputs[0], folded.0);
                 continue;
             }
             for output in &node.outputs {
@@ -61,8 +61,8 @@ impl OnnxGraph {
         if uses.get(value) != Some(&1) {
             return None;
         }
-        let place = *made.get(value)?;
-        let before = nodes.get(place)?;
+        let index = *made.get(value)?;
+        let before = nodes.get(index)?;
         let axis = channels(before.operator)?;
         if before.operator == "ConvTranspose" && before.int("group").unwrap_or(1) != 1 {
             return None;
@@ -95,7 +95,7 @@ impl OnnxGraph {
             None => weight?,
         };
         let bias = self.constant("bias", Constant::floats([count], new));
-        Some((place, weight, bias))
+        Some((index, weight, bias))
     }
 
     /// The numbers for each of `count` channels along an axis, if a constant has them.

@@ -1,6 +1,8 @@
 //! The graph: operators on values, constants among them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
+
+use crate::text::UniqueNames;
 
 /// A value in an [`OnnxGraph`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -203,7 +205,7 @@ pub struct OnnxGraph {
     pub(super) nodes: Vec<OnnxNode>,
     pub(super) inputs: Vec<Port>,
     pub(super) outputs: Vec<Port>,
-    taken: HashSet<String>,
+    taken: UniqueNames,
     scope: String,
 }
 
@@ -218,17 +220,6 @@ impl OnnxGraph {
         name.clone_into(&mut self.scope);
     }
 
-    /// The name itself or, if it is taken, with a number behind.
-    fn unique(&mut self, name: String) -> String {
-        let mut unique = name.clone();
-        let mut number = 0;
-        while !self.taken.insert(unique.clone()) {
-            number += 1;
-            unique = format!("{name}_{number}");
-        }
-        unique
-    }
-
     fn value(&mut self, name: String) -> Edge {
         let edge = Edge(self.names.len());
         self.names.push(name);
@@ -238,13 +229,13 @@ impl OnnxGraph {
     /// A value named after the scope.
     pub(super) fn named(&mut self, what: &str) -> Edge {
         let name = if self.scope.is_empty() { what.to_owned() } else { format!("{}/{what}", self.scope) };
-        let name = self.unique(name);
+        let name = self.taken.take(name);
         self.value(name)
     }
 
     /// Adds an input.
     pub fn input(&mut self, name: &str, element: Element, sizes: Vec<Dimension>) -> Edge {
-        let name = self.unique(name.to_owned());
+        let name = self.taken.take(name.to_owned());
         let edge = self.value(name);
         self.inputs.push(Port { edge, element, sizes });
         edge
@@ -252,7 +243,7 @@ impl OnnxGraph {
 
     /// Makes a value an output of this name.
     pub fn output(&mut self, name: &str, edge: Edge, sizes: Vec<Dimension>) {
-        let name = self.unique(name.to_owned());
+        let name = self.taken.take(name.to_owned());
         let own = self.value(name.clone());
         let node = OnnxNode {
             operator: "Identity",
@@ -332,19 +323,19 @@ pub(crate) fn permuted(sizes: &[usize], values: &[f32], order: &[usize]) -> (Vec
         strides[axis - 1] = strides[axis] * sizes[axis];
     }
     let steps: Vec<usize> = order.iter().map(|axis| strides[*axis]).collect();
-    let mut place = vec![0; to.len()];
+    let mut position = vec![0; to.len()];
     let mut at = 0;
     let mut result = Vec::with_capacity(values.len());
     for _ in 0..values.len() {
         result.push(values[at]);
         for axis in (0..to.len()).rev() {
-            place[axis] += 1;
+            position[axis] += 1;
             at += steps[axis];
-            if place[axis] < to[axis] {
+            if position[axis] < to[axis] {
                 break;
             }
             at -= steps[axis] * to[axis];
-            place[axis] = 0;
+            position[axis] = 0;
         }
     }
     (to, result)
@@ -352,6 +343,8 @@ pub(crate) fn permuted(sizes: &[usize], values: &[f32], order: &[usize]) -> (Vec
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]

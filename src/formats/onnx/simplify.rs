@@ -397,8 +397,8 @@ fn inverse(order: &[usize]) -> Vec<usize> {
 /// The order of the axes that are left without those `reduced`, which are counted before it.
 fn without(order: &[usize], reduced: &[usize]) -> Vec<usize> {
     let left = |axis: &usize| !reduced.contains(axis);
-    let place = |axis: &usize| (0..*axis).filter(left).count();
-    order.iter().filter(|axis| left(axis)).map(place).collect()
+    let axis_left = |axis: &usize| (0..*axis).filter(left).count();
+    order.iter().filter(|axis| left(axis)).map(axis_left).collect()
 }
 
 #[cfg(test)]

@@ -46,8 +46,8 @@ pub(crate) fn read_events(path: impl AsRef<Path>) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     for number in 1.. {
         let broken = |reason: &str| Error::broken(path.display().to_string(), format!("record {number}"), reason);
-        let Some((head, after)) = rest.split_at_checked(12) else { break };
-        let (length, check) = head.split_at(8);
+        let Some((header, after)) = rest.split_at_checked(12) else { break };
+        let (length, check) = header.split_at(8);
         if checksum(length).to_le_bytes() != check {
             return Err(broken("the checksum of its length is wrong"));
         }

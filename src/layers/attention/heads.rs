@@ -1,6 +1,6 @@
 //! Shared by the multi-head attention layers: projections, masks and the attention itself.
 
-use super::{by_place, causal, differ, known_steps, nonzero, onnx_by_place};
+use super::{by_position, causal, differ, known_steps, nonzero, onnx_by_position};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
@@ -172,7 +172,7 @@ impl Sight {
             masks.push(causal(rows, columns, &like)?.reshape(&[1, 1, rows, columns])?);
         }
         if let Some(window) = self.window {
-            let near = by_place(rows, columns, &like, |row, column| row.abs_diff(column) < window)?;
+            let near = by_position(rows, columns, &like, |row, column| row.abs_diff(column) < window)?;
             masks.push(near.reshape(&[1, 1, rows, columns])?);
         }
         for mask in &masks {
@@ -303,7 +303,8 @@ pub(super) fn scratch(inputs: &[Shape], heads: usize, size: usize, training: boo
     let (rows, columns) = (known_steps(query), known_steps(value));
     let scores = batch.saturating_mul(heads).saturating_mul(rows).saturating_mul(columns);
     let projected = batch.saturating_mul(rows.max(columns)).saturating_mul(heads).saturating_mul(size);
-    // Scores before and after the softmax and their mask; projections and their transposed copies.
+    // Scores before and after the softmax and their mask; projections and their transposed copies, or the workspace of
+    // the kernel, which turns the keys of no more heads at a time than there are.
     let copies = if training { 6 } else { 3 };
     scores.saturating_add(projected.saturating_mul(2)).saturating_mul(copies)
 }
@@ -375,10 +376,10 @@ impl Sight {
             masks.push(to.cast(counted, Element::Float));
         }
         if is_causal {
-            masks.push(onnx_by_place(to, lengths, |row, column| row >= column)?);
+            masks.push(onnx_by_position(to, lengths, |row, column| row >= column)?);
         }
         if let Some(window) = self.window {
-            masks.push(onnx_by_place(to, lengths, |row, column| row.abs_diff(column) < window)?);
+            masks.push(onnx_by_position(to, lengths, |row, column| row.abs_diff(column) < window)?);
         }
         Ok(masks.into_iter().reduce(|a, b| to.mul(a, b)))
     }

@@ -55,18 +55,18 @@ fn nonzero(mask: Value) -> Result<Value> {
 
 /// The causal mask, in which no step of the query attends to later steps: `(rows, columns)`.
 fn causal(rows: usize, columns: usize, like: &Value) -> Result<Value> {
-    by_place(rows, columns, like, |row, column| row >= column)
+    by_position(rows, columns, like, |row, column| row >= column)
 }
 
 /// A table that is 1 where a condition holds for row and column, else 0.
-fn by_place(rows: usize, columns: usize, like: &Value, counts: impl Fn(usize, usize) -> bool) -> Result<Value> {
-    let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
-    let numbers = places.map(|(row, column)| f32::from(counts(row, column))).collect();
+fn by_position(rows: usize, columns: usize, like: &Value, counts: impl Fn(usize, usize) -> bool) -> Result<Value> {
+    let positions = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+    let numbers = positions.map(|(row, column)| f32::from(counts(row, column))).collect();
     Value::from_vec(numbers, &[rows, columns], &like.device())
 }
 
-/// As [`by_place`], as a constant of an ONNX graph.
-fn onnx_by_place(
+/// As [`by_position`], as a constant of an ONNX graph.
+fn onnx_by_position(
     to: &mut Exporting<'_>,
     lengths: [Option<usize>; 2],
     counts: impl Fn(usize, usize) -> bool,
@@ -74,7 +74,7 @@ fn onnx_by_place(
     let [Some(rows), Some(columns)] = lengths else {
         return Err(to.unknown_sizes(&Shape::new([None, lengths[0], lengths[1]])));
     };
-    let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
-    let values = places.map(|(row, column)| f32::from(counts(row, column))).collect();
+    let positions = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
+    let values = positions.map(|(row, column)| f32::from(counts(row, column))).collect();
     Ok(to.constant("counted", Numbers { sizes: vec![rows, columns], values }))
 }

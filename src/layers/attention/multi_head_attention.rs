@@ -205,7 +205,7 @@ impl MultiHeadAttention {
 
     /// The inverse: `(batch · others, attended, num_heads, size)` → `(batch, …, num_heads · size)`, for a query of
     /// these sizes.
-    fn together(&self, heads: Value, query: &[usize]) -> Result<Value> {
+    fn merge_heads(&self, heads: Value, query: &[usize]) -> Result<Value> {
         let [_, _, count, size] = heads.sizes()[..] else {
             return Err(Error::shape("heads of four dimensions", format!("{:?}", heads.sizes())));
         };
@@ -321,9 +321,9 @@ impl Layer for MultiHeadAttention {
         let fused = self.dropout == 0.0 && !returns_scores && rank == 3;
         let counts = [self.num_heads, self.num_heads, self.key_dim];
         let (attended, scores) = onnx_attend(to, projected, gates, mask, fused, counts);
-        let together = (self.num_heads * self.value_features()) as i64;
+        let merged = (self.num_heads * self.value_features()) as i64;
         let attended = if rank == 3 {
-            to.reshape(attended, [0, 0, together])
+            to.reshape(attended, [0, 0, merged])
         } else {
             let sample = to.known(&query_shape)?;
             let whole = [&[0], &sample[..rank - 2], &[self.num_heads, self.value_features()]].concat();
@@ -333,7 +333,7 @@ impl Layer for MultiHeadAttention {
             order.iter().enumerate().for_each(|(to, from)| back[*from] = to);
             let split = to.reshape(attended, [vec![-1], split[1..].to_vec()].concat());
             let turned = to.transpose(split, &back);
-            let flat: Vec<i64> = sample[..rank - 2].iter().map(|size| *size as i64).chain([together]).collect();
+            let flat: Vec<i64> = sample[..rank - 2].iter().map(|size| *size as i64).chain([merged]).collect();
             to.reshape(turned, [vec![0], flat].concat())
         };
         let output = self.projections().onnx_output(to, attended, &query_shape, 3 + gate)?;
@@ -366,7 +366,7 @@ impl Layer for MultiHeadAttention {
         let mask = sight.mask(&inputs, heads.scores()?, call)?;
         let fused = self.dropout == 0.0 && !returns_scores && query.rank() == 3;
         let (attended, scores) = heads.attend(mask, (fused, returns_scores), (self.dropout, self.seed), call)?;
-        let attended = self.together(attended, &query.sizes())?;
+        let attended = self.merge_heads(attended, &query.sizes())?;
         let output = self.projections().output(attended, 3 + gate, call)?;
         let query_mask = call.masks().first().cloned().flatten();
         let outputs: Vec<Value> = std::iter::once(output).chain(scores).collect();

@@ -1,6 +1,6 @@
 //! Shared by `Attention` and `AdditiveAttention`, which score each pair of steps of query and key.
 
-use super::{Three, causal, differ, known_steps, nonzero, onnx_by_place};
+use super::{Three, causal, differ, known_steps, nonzero, onnx_by_position};
 use crate::error::{Error, Result};
 use crate::layers::regularization::{check_rate, drop_out};
 use crate::layers::{Arguments, Call, Edge, Exporting};
@@ -75,7 +75,7 @@ pub(super) fn forward(
 ) -> Result<Vec<Value>> {
     let arguments = call.arguments().clone();
     let Three([query, value, key]) = Three::of(inputs)?;
-    let shape = |value: &Value| Shape::new(value.sizes().into_iter().map(Some).collect::<Vec<_>>());
+    let shape = |value: &Value| Shape::known(&value.sizes());
     check(&Three([shape(&query), shape(&value), shape(&key)]))?;
     let query_mask = call.masks().first().cloned().flatten();
     let value_mask = call.masks().get(1).cloned().flatten();
@@ -157,7 +157,7 @@ pub(super) fn onnx(
     }
     if to.arguments().flag("use_causal_mask")? {
         let lengths = [query_shape.sizes()[rank - 2], key_shape.sizes()[rank - 2]];
-        let causal = onnx_by_place(to, lengths, |row, column| row >= column)?;
+        let causal = onnx_by_position(to, lengths, |row, column| row >= column)?;
         counted = Some(counted.map_or(causal, |counted| to.mul(counted, causal)));
     }
     if let Some(counted) = counted {

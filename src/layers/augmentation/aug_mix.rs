@@ -123,10 +123,10 @@ impl Change for AugMix {
         let chains: Vec<Images> = (0..self.num_chains)
             .map(|number| {
                 let mut chain = images.clone();
-                for place in 0..self.chain_depth {
+                for depth in 0..self.chain_depth {
                     // The last index stands for the identity.
                     if let Some(operation) = operations.get(shared.below(operations.len() + 1)) {
-                        policy.layer(*operation).change(&mut chain, &streams.part(number).part(place));
+                        policy.layer(*operation).change(&mut chain, &streams.part(number).part(depth));
                     }
                 }
                 chain

@@ -144,7 +144,7 @@ impl Layer for Pipeline {
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let mut layers = self.layers.iter().zip(0..);
-        layers.try_fold(input, |input, (layer, place)| layer.forward(input, call, 0, place))
+        layers.try_fold(input, |input, (layer, key)| layer.forward(input, call, 0, key))
     }
 }
 

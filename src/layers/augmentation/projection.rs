@@ -54,26 +54,26 @@ pub(super) struct Surroundings<'a> {
 pub(super) type Projection = [f32; 8];
 
 impl Surroundings<'_> {
-    /// The index of the pixel at `place` along an axis of `length`; `None` for the fill value.
-    fn cell(&self, place: f32, length: usize) -> Option<usize> {
+    /// The index of the pixel at `position` along an axis of `length`; `None` for the fill value.
+    fn cell(&self, position: f32, length: usize) -> Option<usize> {
         let count = length as f32;
-        if (0.0..count).contains(&place) {
-            return Some(place as usize);
+        if (0.0..count).contains(&position) {
+            return Some(position as usize);
         }
         let last = length - 1;
         match self.fill {
-            FillMode::Nearest if place < 0.0 => Some(0),
-            FillMode::Nearest if place >= count => Some(last),
-            FillMode::Wrap if place.is_finite() => Some((place.rem_euclid(count) as usize).min(last)),
-            FillMode::Reflect if place.is_finite() => {
-                let within = place.rem_euclid(2.0 * count) as usize;
+            FillMode::Nearest if position < 0.0 => Some(0),
+            FillMode::Nearest if position >= count => Some(last),
+            FillMode::Wrap if position.is_finite() => Some((position.rem_euclid(count) as usize).min(last)),
+            FillMode::Reflect if position.is_finite() => {
+                let within = position.rem_euclid(2.0 * count) as usize;
                 Some(if within < length { within } else { (2 * length).saturating_sub(within + 1).min(last) })
             }
-            FillMode::Mirror if place.is_finite() && length > 1 => {
-                let within = place.rem_euclid(2.0 * last as f32) as usize;
+            FillMode::Mirror if position.is_finite() && length > 1 => {
+                let within = position.rem_euclid(2.0 * last as f32) as usize;
                 Some(if within < length { within } else { (2 * last).saturating_sub(within).min(last) })
             }
-            FillMode::Mirror if place.is_finite() => Some(0),
+            FillMode::Mirror if position.is_finite() => Some(0),
             _ => None,
         }
     }
@@ -109,11 +109,11 @@ impl Surroundings<'_> {
         }
     }
 
-    /// Warps an image: each pixel is sampled from the point `place(column, row)`.
-    pub fn move_cells(&self, image: &mut [f32], size: Size, place: impl Fn(usize, usize) -> [f32; 2]) {
+    /// Warps an image: each pixel is sampled from the point `source(column, row)`.
+    pub fn move_cells(&self, image: &mut [f32], size: Size, source: impl Fn(usize, usize) -> [f32; 2]) {
         let before = image.to_vec();
         for (index, cell) in image.chunks_exact_mut(size.channels).enumerate() {
-            self.sample(&before, size, place(index % size.columns, index / size.columns), cell);
+            self.sample(&before, size, source(index % size.columns, index / size.columns), cell);
         }
     }
 
@@ -134,16 +134,16 @@ mod tests {
 
     #[test]
     fn beyond_the_edges() {
-        let cells = |fill: FillMode, places: [i32; 8]| {
+        let cells = |fill: FillMode, positions: [i32; 8]| {
             let around = Surroundings { fill: &fill, value: 0.0, sampling: &Sampling::Nearest };
-            places.map(|place| around.cell(place as f32, 3).map_or(9, |cell| cell))
+            positions.map(|position| around.cell(position as f32, 3).map_or(9, |cell| cell))
         };
-        let places = [-7, -4, -3, -1, 3, 5, 6, 8];
-        assert_eq!(cells(FillMode::Reflect, places), [0, 2, 2, 0, 2, 0, 0, 2]);
-        assert_eq!(cells(FillMode::Wrap, places), [2, 2, 0, 2, 0, 2, 0, 2]);
-        assert_eq!(cells(FillMode::Nearest, places), [0, 0, 0, 0, 2, 2, 2, 2]);
-        assert_eq!(cells(FillMode::Constant, places), [9; 8]);
-        assert_eq!(cells(FillMode::Mirror, places), [1, 0, 1, 1, 1, 1, 2, 0]);
+        let positions = [-7, -4, -3, -1, 3, 5, 6, 8];
+        assert_eq!(cells(FillMode::Reflect, positions), [0, 2, 2, 0, 2, 0, 0, 2]);
+        assert_eq!(cells(FillMode::Wrap, positions), [2, 2, 0, 2, 0, 2, 0, 2]);
+        assert_eq!(cells(FillMode::Nearest, positions), [0, 0, 0, 0, 2, 2, 2, 2]);
+        assert_eq!(cells(FillMode::Constant, positions), [9; 8]);
+        assert_eq!(cells(FillMode::Mirror, positions), [1, 0, 1, 1, 1, 1, 2, 0]);
         for fill in [FillMode::Reflect, FillMode::Wrap, FillMode::Nearest, FillMode::Constant, FillMode::Mirror] {
             let around = Surroundings { fill: &fill, value: 4.0, sampling: &Sampling::Bilinear };
             for far in [1e30, -1e30, f32::MAX, f32::INFINITY, f32::NAN, -1e-30] {

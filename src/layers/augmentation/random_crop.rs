@@ -137,7 +137,7 @@ mod tests {
         for case in cases {
             let input = case.input();
             let sizes = input.sizes();
-            let start: Vec<usize> = goldens::numbers(&case.drawn).into_iter().map(|place| place as usize).collect();
+            let start: Vec<usize> = goldens::numbers(&case.drawn).into_iter().map(|index| index as usize).collect();
             let start = [start[0], start[1]];
             let random = sizes[1] > case.layer.height && sizes[2] > case.layer.width;
             if !random {

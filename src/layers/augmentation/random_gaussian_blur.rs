@@ -66,9 +66,9 @@ pub(super) fn blur(image: &mut [f32], size: Size, [across, down]: [&[f32]; 2]) {
         let before = image.to_vec();
         let half = weights.len() / 2;
         for (index, number) in image.iter_mut().enumerate() {
-            let place = index / step % length;
-            let first = half.saturating_sub(place);
-            let last = weights.len().min(length + half - place);
+            let position = index / step % length;
+            let first = half.saturating_sub(position);
+            let last = weights.len().min(length + half - position);
             *number = (first..last).map(|cell| weights[cell] * before[index + cell * step - half * step]).sum();
         }
     };

@@ -148,7 +148,7 @@ macro_rules! convolution {
                 let sizes = Portable {
                     batch,
                     inputs: self.windows().scratch(input, channels),
-                    places: outputs / batch.saturating_mul(self.filters).max(1),
+                    positions: outputs / batch.saturating_mul(self.filters).max(1),
                     outputs,
                     column,
                     cells,

@@ -128,7 +128,7 @@ macro_rules! convolution_transpose {
                 let sizes = Portable {
                     batch,
                     inputs: self.whole(input).known_len(),
-                    places: outputs / batch.saturating_mul(channels).max(1),
+                    positions: outputs / batch.saturating_mul(channels).max(1),
                     outputs,
                     column,
                     cells,

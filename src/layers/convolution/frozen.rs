@@ -60,14 +60,14 @@ impl<const N: usize> Freezable<'_, N> {
             return None;
         }
         let prepared = PreparedConv::new(&conv, &kernel, bias.as_deref(), epilogue.inside(), pool)?;
-        Some(FrozenConv { prepared, epilogue, filters }.into())
+        Some(FrozenConv { kernel: ConvKernel::Full(Box::new(prepared)), epilogue, filters }.into())
     }
 
     /// A depthwise convolution, with `multiplier` kernels per channel.
     pub fn depthwise(&self, freezing: &Freezing<'_>, multiplier: usize) -> Option<Frozen> {
-        let prepared = self.prepared_depthwise(freezing, multiplier)?;
+        let kernel = ConvKernel::Depthwise(self.prepared_depthwise(freezing, multiplier)?);
         let (filters, epilogue) = (freezing.input()?.last()?.checked_mul(multiplier)?, Epilogue::of(self.activation)?);
-        Some(FrozenDepthwise { prepared, epilogue, filters }.into())
+        Some(FrozenConv { kernel, epilogue, filters }.into())
     }
 
     fn prepared_depthwise(&self, freezing: &Freezing<'_>, multiplier: usize) -> Option<PreparedDepthwise> {
@@ -93,67 +93,65 @@ impl<const N: usize> Freezable<'_, N> {
         let depthwise = self.prepared_depthwise(freezing, multiplier)?;
         if depthwise.reads_in_place() {
             let pointwise = FrozenDense::packed((inner, filters), pixels, w, bias)?;
-            let prepared = PreparedSeparable::new(depthwise, pointwise);
-            return Some(FrozenSeparable { prepared, epilogue: Epilogue::of(activation)?, filters }.into());
+            let kernel = ConvKernel::Separable(PreparedSeparable::new(depthwise, pointwise));
+            return Some(FrozenConv { kernel, epilogue: Epilogue::of(activation)?, filters }.into());
         }
-        let epilogue = Epilogue::of(self.activation)?;
-        let depthwise = Frozen::from(FrozenDepthwise { prepared: depthwise, epilogue, filters: inner });
+        let (kernel, epilogue) = (ConvKernel::Depthwise(depthwise), Epilogue::of(self.activation)?);
+        let depthwise = Frozen::from(FrozenConv { kernel, epilogue, filters: inner });
         let pointwise = FrozenDense::step((inner, filters), pixels, w, bias, activation)?;
         Some(depthwise.then(pixels.checked_mul(inner)?, pointwise, pixels.checked_mul(filters)?))
     }
 }
 
+/// A convolution in a predictor, for `filters` output channels.
 #[derive(Debug)]
 struct FrozenConv {
-    prepared: PreparedConv,
+    kernel: ConvKernel,
     epilogue: Epilogue,
     filters: usize,
+}
+
+/// The kernel of a convolution, with its weights prepared.
+#[derive(Debug)]
+enum ConvKernel {
+    // Boxed, as it is much larger than the others.
+    Full(Box<PreparedConv>),
+    Depthwise(PreparedDepthwise),
+    Separable(PreparedSeparable),
 }
 
 impl FrozenStep for FrozenConv {
+    fn kernel(&self) -> &'static str {
+        match self.kernel {
+            ConvKernel::Full(_) => "Conv",
+            ConvKernel::Depthwise(_) => "Depthwise",
+            ConvKernel::Separable(_) => "Separable",
+        }
+    }
+
     fn operations(&self) -> usize {
-        self.prepared.operations()
+        match &self.kernel {
+            ConvKernel::Full(conv) => conv.operations(),
+            // An operation here costs several times as much as in a matrix product.
+            ConvKernel::Depthwise(conv) => conv.operations().saturating_mul(4),
+            ConvKernel::Separable(conv) => conv.operations(),
+        }
+    }
+
+    fn workspace(&self, samples: usize, threads: usize) -> usize {
+        match &self.kernel {
+            ConvKernel::Full(conv) => conv.workspace(samples, threads),
+            ConvKernel::Depthwise(conv) => conv.workspace(samples, threads),
+            ConvKernel::Separable(conv) => conv.workspace(samples, threads),
+        }
     }
 
     fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
-        self.prepared.forward(inputs[0], threads, output);
-        self.epilogue.outside(self.filters, output);
-    }
-}
-
-#[derive(Debug)]
-struct FrozenSeparable {
-    prepared: PreparedSeparable,
-    epilogue: Epilogue,
-    filters: usize,
-}
-
-impl FrozenStep for FrozenSeparable {
-    fn operations(&self) -> usize {
-        self.prepared.operations()
-    }
-
-    fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
-        self.prepared.forward(inputs[0], self.epilogue.inside(), threads, output);
-        self.epilogue.outside(self.filters, output);
-    }
-}
-
-#[derive(Debug)]
-struct FrozenDepthwise {
-    prepared: PreparedDepthwise,
-    epilogue: Epilogue,
-    filters: usize,
-}
-
-impl FrozenStep for FrozenDepthwise {
-    fn operations(&self) -> usize {
-        // An operation here costs several times as much as in a matrix product.
-        self.prepared.operations().saturating_mul(4)
-    }
-
-    fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
-        self.prepared.forward(inputs[0], threads, output);
+        match &self.kernel {
+            ConvKernel::Full(conv) => conv.forward(inputs[0], threads, output),
+            ConvKernel::Depthwise(conv) => conv.forward(inputs[0], threads, output),
+            ConvKernel::Separable(conv) => conv.forward(inputs[0], self.epilogue.inside(), threads, output),
+        }
         self.epilogue.outside(self.filters, output);
     }
 }

@@ -162,7 +162,7 @@ struct Portable {
     /// Values of all padded inputs.
     inputs: usize,
     /// Positions of an output, and values of all outputs.
-    places: usize,
+    positions: usize,
     outputs: usize,
     /// Inputs per output position, and positions of the kernel.
     column: usize,
@@ -180,9 +180,9 @@ impl Portable {
 
     /// Values of the windows that all threads copy at once, with `column` values each, and of their products with
     /// `filters` kernels.
-    fn tiles(batch: usize, places: usize, column: usize, filters: usize) -> usize {
-        let tasks = batch.saturating_mul(places.div_ceil(Self::TILE)).min(rayon::current_num_threads());
-        tasks.saturating_mul(places.min(Self::TILE)).saturating_mul(column.saturating_add(filters))
+    fn tiles(batch: usize, positions: usize, column: usize, filters: usize) -> usize {
+        let tasks = batch.saturating_mul(positions.div_ceil(Self::TILE)).min(rayon::current_num_threads());
+        tasks.saturating_mul(positions.min(Self::TILE)).saturating_mul(column.saturating_add(filters))
     }
 
     fn sum(parts: &[usize]) -> usize {
@@ -191,20 +191,20 @@ impl Portable {
 
     /// Besides input, kernel and output: transposed copies of both, and the windows of a tile.
     fn forward(&self) -> usize {
-        let tiles = Self::tiles(self.batch, self.places, self.column, self.filters);
+        let tiles = Self::tiles(self.batch, self.positions, self.column, self.filters);
         Self::sum(&[self.inputs, self.inputs, self.weights, self.weights, tiles])
     }
 
     /// The kernel's gradient is a convolution of the inputs with the output gradients, whose windows are as large as a
     /// whole output.
     fn weights_gradient(&self) -> usize {
-        let tiles = Self::tiles(self.channels, self.cells, self.batch.saturating_mul(self.places), self.filters);
+        let tiles = Self::tiles(self.channels, self.cells, self.batch.saturating_mul(self.positions), self.filters);
         Self::sum(&[self.inputs, self.inputs, self.outputs, self.outputs, self.weights, tiles])
     }
 
     /// The transpose, that is the input gradient: products of some output positions with the whole kernel at once.
     fn transposed(&self) -> usize {
-        let each = self.column.max(Self::COLUMNS).min(self.column.saturating_mul(self.places));
+        let each = self.column.max(Self::COLUMNS).min(self.column.saturating_mul(self.positions));
         let columns = each.saturating_mul(self.batch.min(rayon::current_num_threads()));
         Self::sum(&[self.outputs, self.weights, columns])
     }

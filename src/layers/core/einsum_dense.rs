@@ -145,14 +145,14 @@ impl EinsumDense {
         let mut fans = [1usize; 2];
         let mut kernel_sizes = Vec::with_capacity(kernel.len());
         for name in &kernel {
-            let place = output.iter().position(|n| n == name);
-            let size = match place {
+            let output_axis = output.iter().position(|n| n == name);
+            let size = match output_axis {
                 Some(axis) => sizes[axis],
                 None => size_in_input(name).ok_or_else(|| self.wrong(format!("`{name}` in the inputs or outputs")))?,
             };
             let size = size.filter(|size| *size > 0);
             let size = size.ok_or_else(|| Error::shape(format!("a known size of `{name}` above 0"), shape))?;
-            let fan = &mut fans[usize::from(place.is_some())];
+            let fan = &mut fans[usize::from(output_axis.is_some())];
             *fan = fan.saturating_mul(size);
             kernel_sizes.push(size);
         }
@@ -231,7 +231,7 @@ impl Layer for EinsumDense {
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
-        let resolved = self.resolve(&Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>()))?;
+        let resolved = self.resolve(&Shape::known(&input.sizes()))?;
         let mut output = ops::einsum(input, &resolved.input, call.weight(0), &resolved.kernel, &resolved.output)?;
         if self.bias_axes.is_some() {
             let bias = call.weight(1);

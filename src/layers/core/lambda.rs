@@ -87,7 +87,7 @@ impl Layer for Lambda {
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
-        let declared = Layer::output_shape(self, &Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>()))?;
+        let declared = Layer::output_shape(self, &Shape::known(&sizes))?;
         let output = (self.function)(input)?;
         let received = output.sizes();
         if declared.accepts(&received) && received[0] == sizes[0] {

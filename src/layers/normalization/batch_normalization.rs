@@ -286,7 +286,7 @@ impl Layer for BatchNormalization {
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
-        let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+        let shape = Shape::known(&sizes);
         let (axis, channels) = self.axis_and_size(&shape)?;
         if let Some(mask) = call.mask.as_ref().filter(|mask| mask.rank() + 1 != sizes.len()) {
             return Err(Error::shape(

@@ -122,7 +122,7 @@ impl Layer for GroupNormalization {
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
-        let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+        let shape = Shape::known(&sizes);
         let (axis, channels, groups) = self.layout(&shape)?;
         // (batch, positions before, groups, channels of a group, positions after)
         let before = sizes[1..axis].iter().product();

@@ -158,27 +158,27 @@ impl Layer for SpectralNormalization {
 
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
         let (specs, kernel) = self.layer_weights(to.shape())?;
-        let place = |index: usize| match index.cmp(&kernel) {
+        let own_index = |index: usize| match index.cmp(&kernel) {
             Ordering::Less => index + 2,
             Ordering::Equal => 0,
             Ordering::Greater => index + 1,
         };
         let weights: Vec<Value> =
-            (0..specs.len()).filter_map(|index| to.weights().get(place(index)).cloned()).collect();
+            (0..specs.len()).filter_map(|index| to.weights().get(own_index(index)).cloned()).collect();
         let (inputs, shapes) = (to.inputs().to_vec(), to.shapes().to_vec());
         to.part(self.layer.layer(), inputs, shapes, &Arguments::new(), &weights)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
-        let shape = Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
+        let shape = Shape::known(&input.sizes());
         let (specs, kernel) = self.layer_weights(&shape)?;
         // Keras's order is the kernel, the vector, the layer's other weights.
-        let place = |index: usize| match index.cmp(&kernel) {
+        let own_index = |index: usize| match index.cmp(&kernel) {
             Ordering::Less => index + 2,
             Ordering::Equal => 0,
             Ordering::Greater => index + 1,
         };
-        let mut weights: Vec<Value> = (0..specs.len()).map(|index| call.weight(place(index))).collect();
+        let mut weights: Vec<Value> = (0..specs.len()).map(|index| call.weight(own_index(index))).collect();
         if call.training_mode() {
             let own = weights[kernel].clone();
             let (normalized, vector) = self.normalized(&own.clone().detach(), call.weight(1).detach())?;
@@ -192,7 +192,7 @@ impl Layer for SpectralNormalization {
         part.restrict(is_trainable(layer));
         let output = layer.run(input, &mut part)?;
         call.mask = part.mask.take().filter(|_| layer.supports_masking());
-        call.take_over_at(part, place);
+        call.take_over_at(part, own_index);
         Ok(output)
     }
 }

@@ -53,7 +53,7 @@ impl Constant {
     }
 
     pub(super) fn shape(&self) -> Shape {
-        Shape::new(self.sizes.iter().copied().map(Some).collect::<Vec<_>>())
+        Shape::known(&self.sizes)
     }
 
     pub(super) fn numbers(&self) -> &[f32] {

@@ -104,13 +104,13 @@ fn part_of(part: &Json, described: &Described) -> Result<KeyPart> {
 fn cells(start: Option<i64>, stop: Option<i64>, step: i64, length: usize) -> (usize, usize) {
     let (length, step) = (length as i128, i128::from(step));
     let (low, high) = if step > 0 { (0, length) } else { (-1, length - 1) };
-    let place = |given: Option<i64>, default: i128| match given.map(i128::from) {
+    let bound = |given: Option<i64>, default: i128| match given.map(i128::from) {
         None => default,
         Some(given) if given < 0 => (given + length).clamp(low, high),
         Some(given) => given.clamp(low, high),
     };
     let (first, last) = if step > 0 { (low, high) } else { (high, low) };
-    let (first, last) = (place(start, first), place(stop, last));
+    let (first, last) = (bound(start, first), bound(stop, last));
     let distance = if step > 0 { last - first } else { first - last };
     let count = if distance <= 0 { 0 } else { (distance - 1) / step.abs() + 1 };
     (usize::try_from(first).unwrap_or(0), usize::try_from(count).unwrap_or(0))
@@ -204,7 +204,7 @@ impl Function for GetItem {
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
         let mut value = one(inputs)?;
         let (sizes, whole) = (value.sizes(), value.len());
-        let (plan, _) = self.plan(&super::shape_of(&sizes))?;
+        let (plan, _) = self.plan(&Shape::known(&sizes))?;
         for (axis, cells) in plan.into_iter().enumerate() {
             let size = sizes[axis];
             value = match cells {
@@ -216,10 +216,10 @@ impl Function for GetItem {
                 AxisSelection::Slice { first, count, step: 1 } => value.narrow(axis, first, count.unwrap_or(0)),
                 AxisSelection::Slice { count, step: -1, .. } if count == Some(size) => value.flip(axis),
                 AxisSelection::Slice { first, count, step } => {
-                    let place = |index: usize| {
+                    let cell = |index: usize| {
                         usize::try_from(first as i128 + index as i128 * i128::from(step)).unwrap_or(usize::MAX)
                     };
-                    value.select(axis, &(0..count.unwrap_or(0)).map(place).collect::<Vec<_>>())?
+                    value.select(axis, &(0..count.unwrap_or(0)).map(cell).collect::<Vec<_>>())?
                 }
             };
         }
@@ -315,8 +315,8 @@ impl Function for Take {
     fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
         let (Some(axis), [input, indices]) = (self.axis, given.edges) else { return Ok(None) };
         let axis = counted(axis, given.shapes[0].rank())?;
-        let places = to.cast(*indices, Element::Int64);
-        Ok(Some(vec![to.op("Gather", &[*input, places], vec![("axis", (axis as i64).into())])]))
+        let indices = to.cast(*indices, Element::Int64);
+        Ok(Some(vec![to.op("Gather", &[*input, indices], vec![("axis", (axis as i64).into())])]))
     }
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
@@ -324,7 +324,7 @@ impl Function for Take {
         let (Some(mut value), Some(indices)) = (inputs.next(), inputs.next()) else {
             return Err(Error::shape("a value and indices", "fewer"));
         };
-        let (axis, _) = self.along(&super::shape_of(&value.sizes()))?;
+        let (axis, _) = self.along(&Shape::known(&value.sizes()))?;
         if self.axis.is_none() {
             let count = value.len();
             value = value.reshape(&[count])?;

@@ -164,12 +164,12 @@ impl SplitFunction {
             }
             (Cuts::At(cuts), None) => Ok(vec![(0, None); cuts.len() + 1]),
             (Cuts::At(cuts), Some(size)) => {
-                let place = |cut: &isize| {
+                let bound = |cut: &isize| {
                     let cut = if *cut < 0 { cut.saturating_add_unsigned(size).max(0) } else { *cut };
                     cut.unsigned_abs().min(size)
                 };
-                let starts = std::iter::once(0).chain(cuts.iter().map(place));
-                let ends = cuts.iter().map(place).chain([size]);
+                let starts = std::iter::once(0).chain(cuts.iter().map(bound));
+                let ends = cuts.iter().map(bound).chain([size]);
                 Ok(starts.zip(ends).map(|(start, end)| (start, Some(end.saturating_sub(start)))).collect())
             }
             (Cuts::Single(None), None) => {

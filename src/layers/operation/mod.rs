@@ -28,7 +28,7 @@ use serde_json::{Map, Value as Json, json};
 
 use self::argument::{Described, Operand};
 use super::{Arguments, Call, Common, Edge, Exporting, HasCommon, Layer, OnnxNumbers};
-use crate::config::{Config, Configure};
+use crate::config::{Config, Configure, PACKAGE_END};
 use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::{Shape, check_count};
@@ -61,7 +61,7 @@ trait Function: Debug + Send + Sync {
         false
     }
 
-    /// The operation as ONNX operators; `None` if it has no such form.
+    /// The operation as ONNX operators; `None` if there are none.
     fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
         let _ = (given, to);
         Ok(None)
@@ -114,10 +114,6 @@ fn entries() -> impl Iterator<Item = &'static OperationEntry> {
 /// The total number of values of these shapes.
 fn total(shapes: &[Shape]) -> usize {
     shapes.iter().map(Shape::known_len).fold(0, usize::saturating_add)
-}
-
-fn shape_of(sizes: &[usize]) -> Shape {
-    Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>())
 }
 
 /// An operation of a graph. It has no weights, and is not among [`Model::layers`](crate::Model::layers).
@@ -183,7 +179,9 @@ impl Operation {
             // Keras 3 omits the module in `.h5` files. Layers are distinguished by `trainable`.
             None => {
                 let is_known = text("class_name").is_some_and(|class| entries().any(|entry| entry.class == class));
-                is_known && object.get("config").is_some_and(|config| config.get("trainable").is_none())
+                // An own layer in a package can have an operation's name.
+                let is_own = text("registered_name").is_some_and(|name| name.contains(PACKAGE_END));
+                is_known && !is_own && object.get("config").is_some_and(|config| config.get("trainable").is_none())
             }
         }
     }
@@ -409,7 +407,7 @@ impl Layer for Operation {
         let Some(device) = inputs.first().map(Value::device) else {
             return Err(Error::shape("at least one value", "none"));
         };
-        let shapes: Vec<Shape> = inputs.iter().map(|input| shape_of(&input.sizes())).collect();
+        let shapes: Vec<Shape> = inputs.iter().map(|input| Shape::known(&input.sizes())).collect();
         let outputs = self.checked(&self.all_shapes(&shapes)?)?;
         let sizes: Vec<Vec<usize>> =
             outputs.iter().map(|shape| shape.sizes().iter().map(|size| size.unwrap_or(0)).collect()).collect();

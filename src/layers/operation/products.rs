@@ -71,8 +71,7 @@ impl Function for Matmul {
             let product = a.reshape(&[all, inner])?.matmul(b.reshape(&right)?);
             return Ok(vec![product.reshape(&outputs[0])?]);
         }
-        let leading =
-            broadcast(&[super::shape_of(&left[..left.len() - 2]), super::shape_of(&right[..right.len() - 2])])?;
+        let leading = broadcast(&[Shape::known(&left[..left.len() - 2]), Shape::known(&right[..right.len() - 2])])?;
         let leading: Vec<usize> = leading.sizes().iter().map(|size| size.unwrap_or(0)).collect();
         let batches = check_count(&leading)?;
         let whole = |value: Value, own: Vec<usize>, [rows, columns]: [usize; 2]| {
@@ -242,8 +241,8 @@ fn in_order(value: Value, names: &[char], target: &[char]) -> Result<Value> {
     if names.is_empty() {
         return Ok(value);
     }
-    let place = |name: &char| names.iter().position(|own| own == name);
-    let order = target.iter().map(place).collect::<Option<Vec<usize>>>();
+    let axis_of = |name: &char| names.iter().position(|own| own == name);
+    let order = target.iter().map(axis_of).collect::<Option<Vec<usize>>>();
     let order = order.filter(|order| order.len() == names.len());
     Ok(value.permute(&order.ok_or_else(|| Error::shape("the same names", names.len()))?))
 }

@@ -183,8 +183,8 @@ impl Function for ReductionFunction {
                 let ([axis], Some(_)) = (&axes[..], &self.axes) else { return Ok(None) };
                 let operator = if self.what == Reduce::Argmax { "ArgMax" } else { "ArgMin" };
                 let attributes = vec![("axis", (*axis as i64).into()), ("keepdims", i64::from(self.keepdims).into())];
-                let place = to.op(operator, &[x], attributes);
-                to.cast(place, Element::Float)
+                let index = to.op(operator, &[x], attributes);
+                to.cast(index, Element::Float)
             }
             Reduce::Any | Reduce::All | Reduce::CountNonzero => {
                 let truth = to.truth(x);

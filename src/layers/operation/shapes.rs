@@ -322,7 +322,7 @@ impl Function for Reshaping {
             }
             Self::BroadcastTo(given) => {
                 check_rank(given.len())?;
-                let target = Shape::new(given.iter().copied().map(Some).collect::<Vec<_>>());
+                let target = Shape::known(given);
                 let both = super::rules::broadcast(&[input.clone(), target.clone()])?;
                 if both != target {
                     return Err(Error::shape(format!("a value that fits {target}"), input));
@@ -426,9 +426,9 @@ impl Function for Reshaping {
             Self::Repeat { repeats, axis: Some(own) } => {
                 let axis = counted(*own, rank)?;
                 let Some(length) = shape.sizes()[axis] else { return Ok(None) };
-                let count = |place: usize| repeats[if repeats.len() == 1 { 0 } else { place }];
-                let places = (0..length).flat_map(|place| std::iter::repeat_n(place as i64, count(place))).collect();
-                to.gather(x, places, axis)
+                let count = |index: usize| repeats[if repeats.len() == 1 { 0 } else { index }];
+                let indices = (0..length).flat_map(|index| std::iter::repeat_n(index as i64, count(index))).collect();
+                to.gather(x, indices, axis)
             }
             Self::Pad { widths, mode } => {
                 let widths = Self::widths(widths, rank)?;
@@ -467,7 +467,7 @@ impl Function for Reshaping {
                 value
             }
             Self::Tile(repeats) => {
-                let tiles = Self::tiles(&super::shape_of(&sizes), repeats);
+                let tiles = Self::tiles(&Shape::known(&sizes), repeats);
                 let lifted: Vec<usize> = tiles.iter().map(|(size, _)| size.unwrap_or(0)).collect();
                 let mut value = value.reshape(&lifted)?;
                 for (axis, (_, count)) in tiles.iter().enumerate() {

@@ -29,7 +29,7 @@ fn run(class: &str, config: Json, args: Json, inputs: &[(&[f32], &[usize])]) -> 
     let values = inputs.iter().map(value).collect::<Result<Vec<_>>>()?;
     let shapes: Vec<Shape> = values.iter().map(|value| Shape::batch_of(&value.sizes()[1..])).collect();
     let shape = operation.output_shapes(&shapes, &Arguments::new())?;
-    let known: Vec<Shape> = values.iter().map(|value| shape_of(&value.sizes())).collect();
+    let known: Vec<Shape> = values.iter().map(|value| Shape::known(&value.sizes())).collect();
     operation.scratch_for(&known, &Arguments::new(), true)?;
     let output = operation.forward_all(values, &mut Call::inference(&[]))?;
     assert!(shape[0].accepts(&output[0].sizes()), "{} for {:?}", shape[0], output[0].sizes());

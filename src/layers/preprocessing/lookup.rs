@@ -173,7 +173,7 @@ impl<'a, T: Token> Lookup<'a, T> {
         }
         let skip = self.skip();
         self.vocabulary.check(skip)?;
-        let inside = |token: &T::Ref| self.vocabulary.place(token, skip).is_some();
+        let inside = |token: &T::Ref| self.vocabulary.index_of(token, skip).is_some();
         if let Some(mask) = self.mask.filter(|mask| inside(mask)) {
             return Err(Error::argument(
                 "mask_token",
@@ -242,7 +242,7 @@ impl<'a, T: Token> Lookup<'a, T> {
         Ok(Some(all))
     }
 
-    /// The vocabulary in the form of files.
+    /// The vocabulary as files hold it.
     pub fn stored(&self, also_in: Option<&'static str>) -> Result<Option<StoredVocabulary>>
     where
         T: ToString,
@@ -337,8 +337,8 @@ impl<T: Token> Finder<'_, '_, T> {
         if lookup.mask == Some(token) {
             return Ok(if self.first == 1 { 0 } else { LEFT_OUT });
         }
-        if let Some(place) = lookup.vocabulary.place(token, self.skip) {
-            return Ok((self.start + place) as i64);
+        if let Some(index) = lookup.vocabulary.index_of(token, self.skip) {
+            return Ok((self.start + index) as i64);
         }
         let bucket = match lookup.num_oov {
             0 => {
@@ -376,8 +376,8 @@ fn remainder(text: &[u8], count: usize) -> u64 {
 
 /// Adds a sample's tokens to its row.
 fn count(numbers: impl Iterator<Item = i64>, row: &mut [f32], mode: &LookupMode, weights: Option<&[f32]>) {
-    for place in numbers.filter_map(|number| usize::try_from(number).ok()) {
-        let Some(cell) = row.get_mut(place) else { continue };
+    for index in numbers.filter_map(|number| usize::try_from(number).ok()) {
+        let Some(cell) = row.get_mut(index) else { continue };
         match mode {
             LookupMode::Count | LookupMode::TfIdf => *cell += 1.0,
             _ => *cell = 1.0,
@@ -429,8 +429,8 @@ pub(super) fn encode(
     let samples = outer.first().copied().unwrap_or(1);
     let mut values = zeros(samples.saturating_mul(step), width)?;
     for (index, row) in values.chunks_exact_mut(width.max(1)).enumerate() {
-        let (sample, place) = (index / step.max(1), index % step.max(1));
-        let own = (0..along).map(|token| numbers[(sample * along + token) * step + place]);
+        let (sample, offset) = (index / step.max(1), index % step.max(1));
+        let own = (0..along).map(|token| numbers[(sample * along + token) * step + offset]);
         count(own, row, mode, weights);
     }
     Column::new([&outer[..], &inner, &[width]].concat(), Cells::Float(values))

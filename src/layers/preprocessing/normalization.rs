@@ -104,11 +104,11 @@ impl Normalization {
         // The index of each number of the data in the kept axes.
         let lengths = [&[data.len()], data.sample_shape()].concat();
         let cell_of = |mut index: usize| {
-            let mut place = vec![0; lengths.len()];
-            for (place, length) in place.iter_mut().zip(&lengths).rev() {
-                (*place, index) = (index % length, index / length);
+            let mut position = vec![0; lengths.len()];
+            for (own, length) in position.iter_mut().zip(&lengths).rev() {
+                (*own, index) = (index % length, index / length);
             }
-            axes.iter().fold(0, |cell, axis| cell * lengths[*axis] + place[*axis])
+            axes.iter().fold(0, |cell, axis| cell * lengths[*axis] + position[*axis])
         };
         let values = data.to_vec_f32();
         let cells: usize = sizes.iter().product();
@@ -289,7 +289,7 @@ impl Layer for Normalization {
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
-        let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+        let shape = Shape::known(&sizes);
         let (axes, _) = self.kept(&shape)?;
         let (mean, variance) = match (&self.arguments.mean, &self.arguments.variance) {
             (Some(mean), Some(variance)) => {

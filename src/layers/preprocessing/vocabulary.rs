@@ -101,12 +101,12 @@ pub struct Vocabulary<T: Token> {
     adapted: bool,
 }
 
-/// Tokens, with a lookup of their positions.
+/// Tokens, with a lookup of their indices.
 struct TokenTable<T> {
     tokens: Vec<T>,
-    /// The last position of each token. The hasher is faster than SipHash on short tokens, and seeded at random as well.
-    places: HashMap<T, usize, RandomState>,
-    /// The largest first position of a repeated token.
+    /// The last index of each token. The hasher is faster than SipHash on short tokens, and seeded at random as well.
+    indices: HashMap<T, usize, RandomState>,
+    /// The largest first index of a repeated token.
     repeated: Option<usize>,
 }
 
@@ -129,12 +129,12 @@ impl<T: Token> Vocabulary<T> {
     /// The tokens in this order, special ones included or not.
     pub fn new(tokens: impl IntoIterator<Item = T>) -> Self {
         let tokens: Vec<T> = tokens.into_iter().collect();
-        let mut places = HashMap::with_capacity_and_hasher(tokens.len(), RandomState::default());
+        let mut indices = HashMap::with_capacity_and_hasher(tokens.len(), RandomState::default());
         let mut repeated = None;
-        for (place, token) in tokens.iter().enumerate() {
-            repeated = repeated.max(places.insert(token.clone(), place));
+        for (index, token) in tokens.iter().enumerate() {
+            repeated = repeated.max(indices.insert(token.clone(), index));
         }
-        Self { table: Some(Arc::new(TokenTable { tokens, places, repeated })), adapted: false }
+        Self { table: Some(Arc::new(TokenTable { tokens, indices, repeated })), adapted: false }
     }
 
     /// Tokens learned from data: the layer can be adapted again, and a `.keras` file stores them in a separate member.
@@ -165,9 +165,9 @@ impl<T: Token> Vocabulary<T> {
         if same { specials.len() } else { 0 }
     }
 
-    /// The position of a token among those after the first `skip`.
-    pub(super) fn place(&self, token: &T::Ref, skip: usize) -> Option<usize> {
-        self.table.as_ref()?.places.get(token)?.checked_sub(skip)
+    /// The index of a token among those after the first `skip`.
+    pub(super) fn index_of(&self, token: &T::Ref, skip: usize) -> Option<usize> {
+        self.table.as_ref()?.indices.get(token)?.checked_sub(skip)
     }
 
     /// Refuses tokens that are repeated after the first `skip`, too long or too many.
@@ -179,8 +179,8 @@ impl<T: Token> Vocabulary<T> {
         if table.tokens.len() > MAX_TOKENS {
             return Err(Error::argument("vocabulary", format!("at most {MAX_TOKENS} tokens"), table.tokens.len()));
         }
-        if let Some(place) = table.repeated.filter(|place| *place >= skip) {
-            let token = begun(format!("{:?}", table.tokens[place]), 80);
+        if let Some(index) = table.repeated.filter(|index| *index >= skip) {
+            let token = begun(format!("{:?}", table.tokens[index]), 80);
             return Err(Error::argument("vocabulary", "distinct tokens", format!("{token} twice")));
         }
         let long = table.tokens.iter().map(|token| T::hashed(token.borrow()).len()).find(|len| *len > TOKEN_BYTES);

@@ -79,7 +79,7 @@ impl Bidirectional {
         let wrong = || Err(Error::argument("layer", "a recurrent layer", layer.class_name()));
         // Checked first, because a round trip of a deeply nested layer takes long.
         let entry = entry(layer.class_name())?;
-        if !entry.arguments.contains(&"go_backwards") {
+        if !entry.is_class_of(layer) || !entry.arguments.contains(&"go_backwards") {
             return wrong();
         }
         let mut config = layer.full_config()?;
@@ -299,10 +299,10 @@ impl Layer for Bidirectional {
         let (first, second) = halves(&given)?;
         let outer = call.mask.take();
         let mask = mask_in_use(&outer, &given, call);
-        let mut run = |direction: &DirectedLayer, states: Vec<Value>, first: usize, place: u64| {
+        let mut run = |direction: &DirectedLayer, states: Vec<Value>, first: usize, key: u64| {
             let arguments = starting_from(states.len());
             let inputs = std::iter::once(input.clone()).chain(states).collect();
-            inner_forward(&*direction.layer, inputs, &arguments, call, first, place, mask.clone())
+            inner_forward(&*direction.layer, inputs, &arguments, call, first, key, mask.clone())
         };
         let (mut outputs, count) = run(&forward, first, 0, 0)?;
         let (mut others, _) = run(&backward, second, count, 1)?;

@@ -120,6 +120,10 @@ impl FrozenStep for FrozenLSTM {
         self.prepared.operations()
     }
 
+    fn workspace(&self, samples: usize, _: usize) -> usize {
+        self.prepared.workspace(samples)
+    }
+
     fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
         self.prepared.forward(inputs[0], self.order, output);
     }

@@ -1,19 +1,16 @@
 //! `RNN`: runs a cell over the steps of a sequence.
 
-use std::collections::HashMap;
-
 use super::RnnCell;
 use super::cell::starting_from;
 use super::shared::{check_states, mask_in_use, of_steps, sequence_and_states, split_states};
 use super::stacked_rnn_cells::StackedRNNCells;
 use super::steps::{After, InitialState, Way, each_step, graph_nodes};
-use crate::config::snake_case;
 use crate::error::{Error, Result};
 use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::wrapped::{inner_forward, inner_weights};
 use crate::layers::{
     Arguments, BuiltIn, Call, Edge, Exporting, GRUCell, HasCommon, LSTMCell, Layer, SimpleRNNCell, WeightSpec, Wrapped,
-    is_trainable,
+    class_keys, is_trainable,
 };
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -58,7 +55,7 @@ crate::describe! {
 /// A cell, as a layer and as a cell, and the part of the layer that holds its weights.
 type Member<'a> = (&'a dyn Layer, &'a dyn RnnCell, String);
 
-/// A cell with its place in the layer.
+/// A cell with its weights' part of the layer and its input shape.
 struct StackedCell<'a> {
     layer: &'a dyn Layer,
     cell: &'a dyn RnnCell,
@@ -90,14 +87,8 @@ impl RNN {
         let cells: Vec<(&dyn Layer, String)> = match stacked {
             None => vec![(layer, "cell".to_owned())],
             Some(stacked) => {
-                let mut classes: HashMap<&str, usize> = HashMap::new();
-                let named = stacked.in_order().map(|layer| {
-                    let count = classes.entry(layer.class_name()).or_default();
-                    let number = if *count > 0 { format!("_{count}") } else { String::new() };
-                    *count += 1;
-                    (layer, format!("cell/cells/{}{number}", snake_case(layer.class_name())))
-                });
-                named.collect()
+                let keys = class_keys(stacked.in_order().map(|layer| layer.class_name()));
+                stacked.in_order().zip(keys).map(|(layer, key)| (layer, format!("cell/cells/{key}"))).collect()
             }
         };
         if cells.is_empty() {
@@ -118,24 +109,24 @@ impl RNN {
     }
 
     /// The cells, each with its input shape for one step of a sequence of shape `input`.
-    fn placed(&self, input: &Shape) -> Result<Vec<StackedCell<'_>>> {
+    fn stacked_cells(&self, input: &Shape) -> Result<Vec<StackedCell<'_>>> {
         let mut step = input.sizes().to_vec();
         if step.len() < 2 {
             return Err(Error::shape("a sequence: (batch, steps, …)", input));
         }
         step.remove(1);
         let mut next = Shape::new(step);
-        let placed = self.cells()?.into_iter().map(|(layer, cell, group)| {
+        let stacked = self.cells()?.into_iter().map(|(layer, cell, group)| {
             let after = Shape::new([next.sizes()[0], Some(cell.output_size())]);
             let input = std::mem::replace(&mut next, after);
             StackedCell { layer, cell, group, input }
         });
-        Ok(placed.collect())
+        Ok(stacked.collect())
     }
 
     /// The shapes of the states, cell by cell.
     fn states(cells: &[StackedCell<'_>], batch: Option<usize>) -> Vec<Shape> {
-        let sizes = cells.iter().flat_map(|placed| placed.cell.state_size());
+        let sizes = cells.iter().flat_map(|stacked| stacked.cell.state_size());
         sizes.map(|size| Shape::new([batch, Some(size)])).collect()
     }
 
@@ -156,12 +147,12 @@ impl RNN {
             go_backwards: index == 0 && self.go_backwards,
             zero_output_for_mask: index == last && self.zero_output_for_mask,
         };
-        let layers = cells.iter().enumerate().map(|(index, placed)| placed.cell.whole(way(index)));
+        let layers = cells.iter().enumerate().map(|(index, stacked)| stacked.cell.whole(way(index)));
         let Some(layers) = layers.collect::<Option<Vec<_>>>() else { return Ok(None) };
         let (mut value, mut states, mut first, mut left) = (input.clone(), Vec::new(), 0, given);
-        for (index, (layer, placed)) in layers.iter().zip(cells).enumerate() {
+        for (index, (layer, stacked)) in layers.iter().zip(cells).enumerate() {
             let own;
-            (own, left) = left.split_at(placed.cell.state_size().len().min(left.len()));
+            (own, left) = left.split_at(stacked.cell.state_size().len().min(left.len()));
             let arguments = starting_from(own.len());
             let inputs = std::iter::once(value).chain(own.iter().cloned()).collect();
             let turned = index > 0 && self.go_backwards;
@@ -190,32 +181,32 @@ impl RNN {
         let states = match is_zero {
             true => cells
                 .iter()
-                .flat_map(|placed| placed.cell.state_size())
+                .flat_map(|stacked| stacked.cell.state_size())
                 .map(|size| Value::full(&[batch, size], 0.0, &device))
                 .collect::<Result<_>>()?,
             false => given,
         };
         let counts: Vec<usize> =
-            cells.iter().map(|placed| Ok(placed.layer.weights(&placed.input)?.len())).collect::<Result<_>>()?;
+            cells.iter().map(|stacked| Ok(stacked.layer.weights(&stacked.input)?.len())).collect::<Result<_>>()?;
         let inputs = each_step(input.clone());
         self.way().through(steps, mask.as_ref(), InitialState { states, is_zero }, |index, before| {
             let (mut value, mut states, mut first, mut left) = (inputs(index)?, Vec::new(), 0, before);
-            for (place, (placed, count)) in cells.iter().zip(&counts).enumerate() {
+            for (key, (stacked, count)) in cells.iter().zip(&counts).enumerate() {
                 let own;
-                let expected = placed.cell.state_size().len();
+                let expected = stacked.cell.state_size().len();
                 (own, left) = left.split_at(expected);
-                let mut part = call.part(first..first + count, place as u64);
+                let mut part = call.part(first..first + count, key as u64);
                 part.mask = None;
-                part.restrict(is_trainable(placed.layer));
-                let (output, mut after) = placed.cell.step(value, own.to_vec(), &mut part)?;
+                part.restrict(is_trainable(stacked.layer));
+                let (output, mut after) = stacked.cell.step(value, own.to_vec(), &mut part)?;
                 call.take_over(part, first);
                 let sizes = |values: &[Value]| values.iter().map(Value::sizes).collect::<Vec<_>>();
                 let declared: Vec<Vec<usize>> =
-                    placed.cell.state_size().into_iter().map(|size| vec![batch, size]).collect();
-                if output.sizes() != [batch, placed.cell.output_size()] || sizes(&after) != declared {
-                    let expected = format!("an output of {} and states {declared:?}", placed.cell.output_size());
+                    stacked.cell.state_size().into_iter().map(|size| vec![batch, size]).collect();
+                if output.sizes() != [batch, stacked.cell.output_size()] || sizes(&after) != declared {
+                    let expected = format!("an output of {} and states {declared:?}", stacked.cell.output_size());
                     let received = format!("{:?} and {:?}", output.sizes(), sizes(&after));
-                    return Err(Error::shape(format!("{expected} from `{}`", placed.layer.class_name()), received));
+                    return Err(Error::shape(format!("{expected} from `{}`", stacked.layer.class_name()), received));
                 }
                 value = output;
                 first += count;
@@ -235,19 +226,19 @@ impl Layer for RNN {
     fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
         arguments.expect_only(&[INITIAL_STATE])?;
         let (input, given) = split_states(inputs, arguments)?;
-        let cells = self.placed(input)?;
+        let cells = self.stacked_cells(input)?;
         let (batch, steps) = (input.sizes()[0], input.sizes()[1]);
         Way::check(steps, input)?;
-        for placed in &cells {
+        for stacked in &cells {
             // Refuses invalid arguments of the cell.
-            if let Some(layer) = placed.cell.whole(Way::default()) {
-                let features = placed.input.expect_rank(2).and_then(|()| placed.input.last())?;
+            if let Some(layer) = stacked.cell.whole(Way::default()) {
+                let features = stacked.input.expect_rank(2).and_then(|()| stacked.input.last())?;
                 layer.checked_output(&Shape::new([batch, steps, Some(features)]))?;
             }
         }
         let states = Self::states(&cells, batch);
         check_states(given, &states)?;
-        let features = cells.last().map(|placed| placed.cell.output_size());
+        let features = cells.last().map(|stacked| stacked.cell.output_size());
         let output = match self.return_sequences {
             true => Shape::new([batch, steps, features]),
             false => Shape::new([batch, features]),
@@ -257,17 +248,17 @@ impl Layer for RNN {
 
     fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
         let mut specs = Vec::new();
-        for placed in self.placed(input)? {
-            specs.extend(inner_weights(placed.layer, &placed.input, &placed.group)?);
+        for stacked in self.stacked_cells(input)? {
+            specs.extend(inner_weights(stacked.layer, &stacked.input, &stacked.group)?);
         }
         Ok(specs)
     }
 
     fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
         let mut all = Vec::new();
-        for placed in self.placed(input)? {
-            let brought = placed.layer.brought_weights(std::slice::from_ref(&placed.input))?;
-            let count = placed.layer.weights(&placed.input)?.len();
+        for stacked in self.stacked_cells(input)? {
+            let brought = stacked.layer.brought_weights(std::slice::from_ref(&stacked.input))?;
+            let count = stacked.layer.weights(&stacked.input)?.len();
             all.extend(if brought.is_empty() { vec![None; count] } else { brought });
         }
         Ok(if all.iter().any(Option::is_some) { all } else { Vec::new() })
@@ -308,17 +299,17 @@ impl Layer for RNN {
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
         let (batch, steps) = (input.sizes()[0].unwrap_or(1), input.sizes()[1].unwrap_or(1));
         let mut all = 0usize;
-        for placed in self.placed(input)? {
-            let sizes =
-                placed.cell.state_size().iter().fold(placed.cell.output_size(), |sum, size| sum.saturating_add(*size));
+        for stacked in self.stacked_cells(input)? {
+            let output = stacked.cell.output_size();
+            let sizes = stacked.cell.state_size().iter().fold(output, |sum, size| sum.saturating_add(*size));
             let states = batch.saturating_mul(steps).saturating_mul(sizes);
-            let own = match placed.cell.whole(Way { return_state: self.return_state, ..Way::default() }) {
+            let own = match stacked.cell.whole(Way { return_state: self.return_state, ..Way::default() }) {
                 Some(layer) => {
-                    let features = placed.input.last()?;
+                    let features = stacked.input.last()?;
                     layer.scratch(&Shape::new([Some(batch), Some(steps), Some(features)]), training)?
                 }
                 None => {
-                    let step = placed.layer.scratch(&placed.input.with_batch(batch), training)?;
+                    let step = stacked.layer.scratch(&stacked.input.with_batch(batch), training)?;
                     let steps_kept = step.saturating_mul(if training { steps } else { 1 });
                     steps_kept.saturating_add(states).saturating_add(graph_nodes(steps, training))
                 }
@@ -330,7 +321,7 @@ impl Layer for RNN {
 
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
         to.refuse_masks()?;
-        let cells = self.placed(to.shape())?;
+        let cells = self.stacked_cells(to.shape())?;
         let (edges, shapes) = (to.inputs().to_vec(), to.shapes().to_vec());
         let positional = to.arguments().positional(edges.len());
         if self.stateful {
@@ -339,18 +330,18 @@ impl Layer for RNN {
         let last = cells.len() - 1;
         let (mut value, mut shape, mut states) = (edges[0], shapes[0].clone(), Vec::new());
         let (mut given, mut weights) = (positional, to.weights());
-        for (index, placed) in cells.iter().enumerate() {
+        for (index, stacked) in cells.iter().enumerate() {
             let way = Way {
                 return_sequences: index < last || self.return_sequences,
                 return_state: self.return_state,
                 go_backwards: index == 0 && self.go_backwards,
                 zero_output_for_mask: false,
             };
-            let layer = placed.cell.whole(way).ok_or_else(|| {
-                let what = format!("a cell of the class `{}` in ONNX", placed.layer.class_name());
+            let layer = stacked.cell.whole(way).ok_or_else(|| {
+                let what = format!("a cell of the class `{}` in ONNX", stacked.layer.class_name());
                 Error::unsupported(what, "the cells of LSTM, GRU and SimpleRNN")
             })?;
-            let count = if given < edges.len() { placed.cell.state_size().len().min(edges.len() - given) } else { 0 };
+            let count = if given < edges.len() { stacked.cell.state_size().len().min(edges.len() - given) } else { 0 };
             let inputs = std::iter::once(value).chain(edges[given..given + count].iter().copied()).collect();
             let input_shapes: Vec<Shape> =
                 std::iter::once(shape.clone()).chain(shapes[given..given + count].iter().cloned()).collect();
@@ -360,7 +351,7 @@ impl Layer for RNN {
             let mut outputs = to.part(&*layer, inputs, input_shapes, &starting_from(count), own)?;
             value = outputs.remove(0);
             states.append(&mut outputs);
-            shape = Shape::new([shape.sizes()[0], shape.sizes()[1], Some(placed.cell.output_size())]);
+            shape = Shape::new([shape.sizes()[0], shape.sizes()[1], Some(stacked.cell.output_size())]);
         }
         Ok(std::iter::once(value).chain(states).collect())
     }
@@ -372,13 +363,13 @@ impl Layer for RNN {
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let states = self.cells()?.iter().map(|(_, cell, _)| cell.state_size().len()).sum();
         let (input, given) = sequence_and_states(inputs, states)?;
-        let cells = self.placed(&Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>()))?;
+        let cells = self.stacked_cells(&Shape::known(&input.sizes()))?;
         let outer = call.mask.take();
         let mask = mask_in_use(&outer, &given, call);
         let given = match given.is_empty() && self.stateful {
             true => {
                 let batch = input.sizes()[0];
-                let sizes = cells.iter().flat_map(|placed| placed.cell.state_size());
+                let sizes = cells.iter().flat_map(|stacked| stacked.cell.state_size());
                 call.kept_states(&sizes.map(|size| vec![batch, size]).collect::<Vec<_>>())?
             }
             false => given,

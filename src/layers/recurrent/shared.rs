@@ -391,9 +391,9 @@ impl RecurrentArguments<'_> {
         // (inputs, gates · units) → (1, gates · units, inputs)
         let arranged = |kernel: Numbers| {
             let [rows, _] = kernel.sizes[..] else { return kernel };
-            let places = order.iter().flat_map(|gate| (0..units).map(move |unit| gate * units + unit));
-            let values = places.flat_map(|column| (0..rows).map(move |row| row * columns + column));
-            let values = values.map(|place| kernel.values[place]).collect();
+            let columns_of_gates = order.iter().flat_map(|gate| (0..units).map(move |unit| gate * units + unit));
+            let values = columns_of_gates.flat_map(|column| (0..rows).map(move |row| row * columns + column));
+            let values = values.map(|index| kernel.values[index]).collect();
             Numbers { sizes: vec![1, columns, rows], values }
         };
         let (kernel, recurrent) = (arranged(to.weight(0)?), arranged(to.weight(1)?));
@@ -404,7 +404,7 @@ impl RecurrentArguments<'_> {
         inputs.push(Some(to.constant("recurrent_kernel", recurrent)));
         inputs.push(biases.iter().any(Option::is_some).then(|| {
             let values = biases.iter().flat_map(|bias| {
-                let value = |place: usize| bias.as_ref().map_or(0.0, |bias| bias.values[place]);
+                let value = |index: usize| bias.as_ref().map_or(0.0, |bias| bias.values[index]);
                 order.iter().flat_map(move |gate| (0..units).map(move |unit| value(gate * units + unit)))
             });
             let values: Vec<f32> = values.collect();

@@ -135,7 +135,7 @@ impl Layer for TimeDistributed {
             return Err(Error::shape(expected, format!("{:?}", mask.sizes())));
         }
         let step = [&sizes[..1], &sizes[2..]].concat();
-        let specs = self.layer.layer().weights(&Shape::new(step.into_iter().map(Some).collect::<Vec<_>>()))?;
+        let specs = self.layer.layer().weights(&Shape::known(&step))?;
         // Weights that a layer updates from its batches are updated at each step.
         let one_by_one = call.training_mode() && specs.iter().any(|spec| !spec.trainable);
         if !one_by_one && let Some(output) = self.all_steps(input.clone(), call)? {
@@ -199,8 +199,8 @@ impl TimeDistributed {
         Value::concat(outputs, 1)
     }
 
-    fn part<'a: 'b, 'b>(&self, call: &mut Call<'a>, weights: &'b [Value], place: u64, mask: Option<Value>) -> Call<'b> {
-        let mut part = call.part_with(weights, place);
+    fn part<'a: 'b, 'b>(&self, call: &mut Call<'a>, weights: &'b [Value], key: u64, mask: Option<Value>) -> Call<'b> {
+        let mut part = call.part_with(weights, key);
         part.restrict(is_trainable(self.layer.layer()));
         part.skip_activity_loss = true;
         // For a custom layer that hides a stateful one.

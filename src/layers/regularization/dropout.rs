@@ -90,14 +90,14 @@ mod tests {
     #[test]
     fn training_drops_the_rate_and_keeps_the_mean() {
         let ones = Value::full(&[100, 100], 1.0, &Device::flex()).unwrap();
-        let output = |place: &[u64]| {
-            Dropout::new(0.3).forward(ones.clone(), &mut Call::training(&[], true, place)).unwrap().to_vec().unwrap()
+        let output = |key: &[u64]| {
+            Dropout::new(0.3).forward(ones.clone(), &mut Call::training(&[], true, key)).unwrap().to_vec().unwrap()
         };
         let values = output(&[1, 2, 3]);
         let dropped = values.iter().filter(|v| **v == 0.0).count();
         assert!((2850..3150).contains(&dropped), "{dropped}");
         assert!(values.iter().all(|v| *v == 0.0 || (*v - 1.0 / 0.7).abs() < 1e-6));
-        assert_eq!(values, output(&[1, 2, 3]), "the same place draws the same mask");
+        assert_eq!(values, output(&[1, 2, 3]), "the same key draws the same mask");
         assert_ne!(values, output(&[1, 3, 3]), "another step draws another");
     }
 

@@ -153,6 +153,8 @@ impl Model {
             }
             return Ok(None);
         }
+        // The rule of `UniqueNames`, but layers can be removed, which frees their names, and the count is taken back if
+        // the layer is not added.
         let base = if base.is_empty() { snake_case(layer.class_name()) } else { base.to_owned() };
         let before = self.names.get(&base).copied().unwrap_or_default();
         let numbered = |count: usize| if count == 0 { base.clone() } else { format!("{base}_{count}") };

@@ -1,10 +1,10 @@
 //! A model's summary: its layers' rows and its parameter counts.
 
 use super::super::as_model::nested_model;
-use super::super::form::{Form, Functional};
 use super::super::graph::shapes_of;
 use super::super::graph::{Node, ValueId};
 use super::super::order::{GraphOrder, Vertex, order};
+use super::super::structure::{Functional, Structure};
 use super::super::summary::{Connection, ParamCount, Row, Summary};
 use super::{Built, Model};
 use crate::compile::Compiled;
@@ -41,18 +41,18 @@ impl Model {
             let shapes = built.map_or_else(Vec::new, |built| self.shapes_by_call(index, &calls[index], built));
             let inputs = calls[index].iter().flat_map(|node| node.in_order());
             let nested = nested_model(layer);
-            let names = nested.and_then(|model| model.functional.as_ref()).map(|own| &own.output_form);
+            let names = nested.and_then(|model| model.functional.as_ref()).map(|own| &own.output_structure);
             rows.push(Row {
                 name: layer.name().to_owned(),
                 class_name: layer.class_name().to_owned(),
                 same_shapes: shapes.windows(2).all(|pair| pair[0] == pair[1]),
                 output_shapes: shapes.into_iter().next_back().unwrap_or_default(),
-                output_names: if let Some(Form::Named(names)) = names { names.clone() } else { Vec::new() },
+                output_names: if let Some(Structure::Named(names)) = names { names.clone() } else { Vec::new() },
                 params: specs.map_or(0, |specs| specs.iter().fold(0, |sum, spec| spec.count().saturating_add(sum))),
                 built: built.is_some(),
                 trainable: self.common.trainable && layer.common().trainable,
                 is_operation: layer.as_any().is::<Operation>(),
-                connections: inputs.filter_map(|slot| self.connection(slot)).collect(),
+                connections: inputs.filter_map(|id| self.connection(id)).collect(),
                 level,
             });
             if let Some(nested) = nested {
@@ -68,19 +68,19 @@ impl Model {
     /// The shapes of a layer's outputs, per call; those of the input for an input layer.
     fn shapes_by_call(&self, layer: usize, calls: &[&Node], built: &Built) -> Vec<Vec<Shape>> {
         let input = self.functional.as_ref().and_then(|own| own.inputs.iter().position(|input| *input == layer));
-        if let Some(slot) = input {
-            return built.shapes.get(slot).map(|shape| vec![vec![shape.clone()]]).unwrap_or_default();
+        if let Some(id) = input {
+            return built.shapes.get(id).map(|shape| vec![vec![shape.clone()]]).unwrap_or_default();
         }
         let shapes = calls.iter().map(|node| built.shapes.get(node.output..node.output + node.outputs));
         shapes.map(|shapes| shapes.unwrap_or_default().to_vec()).collect()
     }
 
     /// The source of a value of a Functional model.
-    fn connection(&self, slot: ValueId) -> Option<Connection> {
+    fn connection(&self, id: ValueId) -> Option<Connection> {
         let functional = self.functional.as_ref()?;
-        let (layer, call, output) = match self.graph.producer(slot) {
-            Some(node) => (node.layer, node.number, slot - node.output),
-            None => (*functional.inputs.get(slot)?, 0, 0),
+        let (layer, call, output) = match self.graph.producer(id) {
+            Some(node) => (node.layer, node.number, id - node.output),
+            None => (*functional.inputs.get(id)?, 0, 0),
         };
         Some(Connection { layer: self.layers[layer].name().to_owned(), call, output })
     }
@@ -88,7 +88,7 @@ impl Model {
     /// Keras's order of the layers and calls. The calls are the inputs followed by the nodes of the graph.
     fn order(&self, functional: &Functional) -> Option<GraphOrder> {
         let inputs = self.graph.inputs();
-        let call_of = |slot: ValueId| self.graph.index_of(slot).map_or(slot, |node| inputs + node);
+        let call_of = |id: ValueId| self.graph.index_of(id).map_or(id, |node| inputs + node);
         let input = |layer: &usize| Vertex { operation: *layer, parents: Vec::new() };
         let mut vertices: Vec<Vertex> = functional.inputs.iter().map(input).collect();
         vertices.extend(

@@ -64,7 +64,7 @@ impl ModelFile {
         Ok(Self { name, file, limits: limits.clone() })
     }
 
-    /// Takes the bytes of a file of a form, as [`open`](Self::open) does with a name of that ending.
+    /// Takes the bytes of a file of a format, as [`open`](Self::open) does with a name of that ending.
     pub fn of_bytes(bytes: Vec<u8>, format: FileFormat, limits: &Limits) -> Result<Self> {
         let path = Path::new(BYTES);
         let name = name_of(path);
@@ -159,17 +159,17 @@ impl ModelFile {
     }
 
     /// The weights, matched with the layers of the model that the file describes.
-    pub fn weights(&mut self, places: Vec<FileLayer>) -> Result<Box<dyn MatchedWeights + '_>> {
-        self.stored(places, false)
+    pub fn weights(&mut self, file_layers: Vec<FileLayer>) -> Result<Box<dyn MatchedWeights + '_>> {
+        self.stored(file_layers, false)
     }
 
     /// The weights, matched with the layers of a model.
-    pub fn stored(&mut self, places: Vec<FileLayer>, by_name: bool) -> Result<Box<dyn MatchedWeights + '_>> {
+    pub fn stored(&mut self, file_layers: Vec<FileLayer>, by_name: bool) -> Result<Box<dyn MatchedWeights + '_>> {
         Ok(match &mut self.file {
-            File::Keras(file) => Box::new(TreeWeights::new(file.weights()?, places, by_name)?),
-            File::Weights(file) => Box::new(TreeWeights::new(file, places, by_name)?),
-            File::Legacy(file) => Box::new(LegacyWeights::new(file, places, by_name)),
-            File::Safetensors(file) => Box::new(NamedWeights::new(file, places)),
+            File::Keras(file) => Box::new(TreeWeights::new(file.weights()?, file_layers, by_name)?),
+            File::Weights(file) => Box::new(TreeWeights::new(file, file_layers, by_name)?),
+            File::Legacy(file) => Box::new(LegacyWeights::new(file, file_layers, by_name)),
+            File::Safetensors(file) => Box::new(NamedWeights::new(file, file_layers)),
             File::Json(_) => return Err(Error::unsupported(format!("weights from `{}`", self.name), "other files")),
         })
     }

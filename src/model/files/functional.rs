@@ -9,9 +9,9 @@ use serde_json::{Map, Value as Json, json};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layers::{self, Arguments, INITIAL_STATE, Layer, MASK, Operation, ValueKind, tensors};
-use crate::model::form::{Form, Functional};
 use crate::model::functional::{Called, Description};
 use crate::model::graph::{Node, ValueId};
+use crate::model::structure::{Functional, Structure};
 use crate::model::{Model, nested_model};
 
 /// A tensor, identified by its layer, the index of the call and that of the output.
@@ -122,7 +122,7 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
     }
     let count = |layer: usize| first.get(layer + 1).copied().unwrap_or(parsed.len()) - first[layer];
     // Keras 2 counts the calls of a nested model from 1, Keras 3 only at the ends of the graph.
-    let place = |reference: &Reference, is_end: bool| -> Result<(usize, usize)> {
+    let output_of = |reference: &Reference, is_end: bool| -> Result<(usize, usize)> {
         let Some(layer) = index_of.get(&reference.layer).copied() else {
             let received = format!("`{}`", reference.layer);
             return Err(Error::argument("inbound_nodes", "the name of a layer of the model", received));
@@ -141,14 +141,14 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
     };
     let mut calls = Vec::with_capacity(parsed.len());
     for (index, (layer, call)) in parsed.iter().enumerate() {
-        let mut inputs = call.inputs.iter().map(|input| place(input, false)).collect::<Result<Vec<_>>>()?;
-        let masks = call.masks.iter().map(|mask| mask.as_ref().map(|mask| place(mask, false)).transpose());
+        let mut inputs = call.inputs.iter().map(|input| output_of(input, false)).collect::<Result<Vec<_>>>()?;
+        let masks = call.masks.iter().map(|mask| mask.as_ref().map(|mask| output_of(mask, false)).transpose());
         let masks = masks.collect::<Result<Vec<_>>>()?;
         let mut arguments = Arguments::new();
         for (name, tensors) in &call.named {
             arguments.push_named(name, tensors.iter().map(Option::is_some).collect());
             for tensor in tensors.iter().flatten() {
-                inputs.push(place(tensor, false)?);
+                inputs.push(output_of(tensor, false)?);
             }
         }
         for (name, value) in &call.options {
@@ -157,12 +157,12 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
         arguments.set_by_name(call.by_name.clone());
         calls.push(Called { layer: *layer, number: index - first[*layer], inputs, masks, arguments });
     }
-    let mut ends = |key: &str| -> Result<(Vec<(usize, usize)>, Form)> {
-        let (references, form) = ends(config.remove(key).unwrap_or(Json::Null), key)?;
-        Ok((references.iter().map(|reference| place(reference, true)).collect::<Result<_>>()?, form))
+    let mut ends = |key: &str| -> Result<(Vec<(usize, usize)>, Structure)> {
+        let (references, structure) = ends(config.remove(key).unwrap_or(Json::Null), key)?;
+        Ok((references.iter().map(|reference| output_of(reference, true)).collect::<Result<_>>()?, structure))
     };
-    let (inputs, input_form) = ends("input_layers")?;
-    let (outputs, output_form) = ends("output_layers")?;
+    let (inputs, input_structure) = ends("input_layers")?;
+    let (outputs, output_structure) = ends("output_layers")?;
     if let Some(unknown) = config.keys().find(|key| key.as_str() != "dtype") {
         let known = "name, layers, input_layers, output_layers";
         return Err(Error::unsupported(format!("key `{unknown}` of a Functional model"), known));
@@ -173,16 +173,16 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
         calls,
         inputs: inputs.into_iter().map(|(call, _)| call).collect(),
         outputs,
-        input_form,
-        output_form,
+        input_structure,
+        output_structure,
     };
     description.build()
 }
 
 /// The inputs or outputs of a graph: one tensor, a list, or a dictionary of them.
-fn ends(value: Json, key: &str) -> Result<(Vec<Reference>, Form)> {
+fn ends(value: Json, key: &str) -> Result<(Vec<Reference>, Structure)> {
     if let Some(reference) = reference_of_list(&value) {
-        return Ok((vec![reference], Form::Single));
+        return Ok((vec![reference], Structure::Single));
     }
     let leaf = |value: &Json| -> Result<Reference> {
         let inner =
@@ -190,11 +190,11 @@ fn ends(value: Json, key: &str) -> Result<(Vec<Reference>, Form)> {
         reference_of_list(value).or(inner).ok_or_else(|| wrong(key, "tensors as [layer, call, output]", value))
     };
     match &value {
-        Json::Array(list) if !list.is_empty() => Ok((list.iter().map(leaf).collect::<Result<_>>()?, Form::List)),
+        Json::Array(list) if !list.is_empty() => Ok((list.iter().map(leaf).collect::<Result<_>>()?, Structure::List)),
         Json::Object(fields) if !fields.is_empty() => {
             let sorted: BTreeMap<&String, &Json> = fields.iter().collect();
             let references = sorted.values().map(|value| leaf(value)).collect::<Result<_>>()?;
-            Ok((references, Form::Named(sorted.into_keys().cloned().collect())))
+            Ok((references, Structure::Named(sorted.into_keys().cloned().collect())))
         }
         other => Err(wrong(key, "at least one tensor as [layer, call, output]", other)),
     }
@@ -387,8 +387,8 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
     let graph = model.graph();
     let shapes = model.shapes().unwrap_or_default();
     let mut numbers: BTreeMap<ValueId, (usize, usize, usize)> = BTreeMap::new();
-    for (slot, layer) in functional.inputs.iter().enumerate() {
-        numbers.insert(slot, (*layer, 0, 0));
+    for (id, layer) in functional.inputs.iter().enumerate() {
+        numbers.insert(id, (*layer, 0, 0));
     }
     let calls = graph.calls(model.all_layers().len());
     // Calls outside this model leave no gap in the numbering.
@@ -400,10 +400,10 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
         }
     }
     let name = |layer: usize| model.all_layers()[layer].name();
-    let tensor = |slot: &ValueId| {
-        let (layer, call, output) = numbers[slot];
+    let tensor = |id: &ValueId| {
+        let (layer, call, output) = numbers[id];
         let history = json!([name(layer), call, output]);
-        let config = json!({ "shape": shapes[*slot], "dtype": "float32", "keras_history": history });
+        let config = json!({ "shape": shapes[*id], "dtype": "float32", "keras_history": history });
         json!({ "class_name": "__keras_tensor__", "config": config })
     };
     let call = |node: &Node| {
@@ -464,21 +464,21 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
         object["inbound_nodes"] = calls[index].iter().copied().map(call).collect();
         objects.push(object);
     }
-    let leaf = |slot: &ValueId| {
-        let (layer, call, output) = numbers[slot];
+    let leaf = |id: &ValueId| {
+        let (layer, call, output) = numbers[id];
         // The ends of the graph count the calls of a nested Functional model from 1.
         let nested = nested_model(&*model.all_layers()[layer]).is_some_and(|model| model.functional().is_some());
         json!([name(layer), call + usize::from(nested), output])
     };
-    let ends = |slots: &[ValueId], form: &Form| match form {
-        Form::Single => slots.first().map_or(Json::Null, leaf),
-        Form::List => slots.iter().map(leaf).collect(),
-        Form::Named(names) => Json::Object(names.iter().cloned().zip(slots.iter().map(leaf)).collect()),
+    let ends = |ids: &[ValueId], structure: &Structure| match structure {
+        Structure::Single => ids.first().map_or(Json::Null, leaf),
+        Structure::List => ids.iter().map(leaf).collect(),
+        Structure::Named(names) => Json::Object(names.iter().cloned().zip(ids.iter().map(leaf)).collect()),
     };
     let inputs: Vec<ValueId> = (0..graph.inputs()).collect();
     let mut config = Config::new();
     config.insert("layers".into(), Json::Array(objects));
-    config.insert("input_layers".into(), ends(&inputs, &functional.input_form));
-    config.insert("output_layers".into(), ends(graph.outputs(), &functional.output_form));
+    config.insert("input_layers".into(), ends(&inputs, &functional.input_structure));
+    config.insert("output_layers".into(), ends(graph.outputs(), &functional.output_structure));
     Ok(config)
 }

@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use serde_json::{Value as Json, json};
 
 use crate::error::{Error, Result};
-use crate::layers::{self, Input, WeightSpec};
-use crate::model::{Model, class_keys};
+use crate::layers::{self, Input, WeightSpec, class_keys};
+use crate::model::Model;
 use crate::ops::Value;
 use crate::optimizers::OptimizerState;
+use crate::text::UniqueNames;
 
 /// Brasa's name of the old function.
 const OLD: &str = "hard_sigmoid_keras_2";
@@ -52,7 +53,7 @@ impl Model {
         common.batch_size = self.input_batch;
         model.add(input.into())?;
 
-        let mut taken: Vec<String> = self.layers().iter().map(|layer| layer.name().to_owned()).collect();
+        let mut names: UniqueNames = self.layers().iter().map(|layer| layer.name().to_owned()).collect();
         let mut values = Vec::new();
         let own = self.layers().iter().zip(self.layer_weights("save")?).zip(self.weight_specs("save")?);
         for (((layer, weights), specs), mut object) in own.zip(objects) {
@@ -64,7 +65,7 @@ impl Model {
             let numbers = weights.iter().map(|weight| weight.value.to_vec());
             let mut weights: Vec<ReadWeight<'_>> = specs.iter().zip(numbers.collect::<Result<Vec<_>>>()?).collect();
             if renew(&mut object, &mut weights, "")? {
-                model.add(layers::from_keras(rescaling(layer.name(), &mut taken))?)?;
+                model.add(layers::from_keras(rescaling(layer.name(), &mut names))?)?;
                 values.push(Vec::new());
             }
             model.add(layers::from_keras(object)?)?;
@@ -118,12 +119,8 @@ fn mentions(object: &Json) -> bool {
 }
 
 /// A layer that multiplies by the factor, named after the one it precedes.
-fn rescaling(layer: &str, taken: &mut Vec<String>) -> Json {
-    let mut name = format!("{layer}_input_scale");
-    while taken.contains(&name) {
-        name.push('_');
-    }
-    taken.push(name.clone());
+fn rescaling(layer: &str, names: &mut UniqueNames) -> Json {
+    let name = names.take(format!("{layer}_input_scale"));
     json!({"class_name": "Rescaling", "config": {"name": name, "scale": FACTOR}})
 }
 
@@ -211,7 +208,7 @@ fn cells(config: &mut Json) -> Vec<(&mut Json, String)> {
 fn renew_list(config: &mut Json, weights: &mut [ReadWeight<'_>], group: &str) -> Result<()> {
     let Some(list) = config.get_mut("layers").and_then(Json::as_array_mut) else { return Ok(()) };
     let of = |object: &Json, key: &str| object[key].as_str().unwrap_or_default().to_owned();
-    let mut taken: Vec<String> = list.iter().map(|object| of(&object["config"], "name")).collect();
+    let mut names: UniqueNames = list.iter().map(|object| of(&object["config"], "name")).collect();
     let classes: Vec<String> =
         list.iter().map(|object| of(object, "class_name")).filter(|class| class != "InputLayer").collect();
     let mut keys = class_keys(classes.iter().map(String::as_str)).into_iter();
@@ -220,7 +217,7 @@ fn renew_list(config: &mut Json, weights: &mut [ReadWeight<'_>], group: &str) ->
         if object["class_name"] != "InputLayer" {
             let key = keys.next().unwrap_or_default();
             if renew(&mut object, weights, &format!("{group}/{key}"))? {
-                renewed.push(rescaling(&of(&object["config"], "name"), &mut taken));
+                renewed.push(rescaling(&of(&object["config"], "name"), &mut names));
             }
         }
         renewed.push(object);

@@ -8,8 +8,8 @@ use super::vocabularies::{self, insert_weights};
 use crate::error::Result;
 use crate::formats::keras::{Listed, WeightTree, WeightsFile};
 use crate::formats::{Array, Limits};
-use crate::layers::{Layer, WeightSpec};
-use crate::model::{Model, container_keys, nested_model};
+use crate::layers::{Layer, WeightSpec, container_keys};
+use crate::model::{Model, nested_model, weight_name};
 
 /// The state of random layers, which Keras before 3.15 stored with the weights; it has no meaning here.
 const SEEDS: &str = "seed_generator";
@@ -78,29 +78,25 @@ fn groups(base: &str, specs: &[WeightSpec]) -> Vec<(String, Vec<usize>)> {
 pub(super) struct TreeWeights<F> {
     file: F,
     listed: BTreeMap<String, Listed>,
-    places: Vec<FileLayer>,
+    file_layers: Vec<FileLayer>,
     /// The path of each layer in the file, if present.
     bases: Vec<Option<String>>,
     by_name: bool,
 }
 
 impl<F: Borrow<WeightsFile>> TreeWeights<F> {
-    pub fn new(file: F, places: Vec<FileLayer>, by_name: bool) -> Result<Self> {
+    pub fn new(file: F, file_layers: Vec<FileLayer>, by_name: bool) -> Result<Self> {
         let listed = file.borrow().list()?;
-        let bases = places
+        let bases = file_layers
             .iter()
-            .map(
-                |place| {
-                    if by_name { base_of_name(&listed, &place.name) } else { Some(format!("layers/{}", place.key)) }
-                },
-            )
+            .map(|own| if by_name { base_of_name(&listed, &own.name) } else { Some(format!("layers/{}", own.key)) })
             .collect();
-        Ok(Self { file, listed, places, bases, by_name })
+        Ok(Self { file, listed, file_layers, bases, by_name })
     }
 
     /// The groups of a layer in the file.
     fn groups(&self, layer: usize) -> Option<Vec<(String, Vec<usize>)>> {
-        self.bases[layer].as_ref().map(|base| groups(base, &self.places[layer].specs))
+        self.bases[layer].as_ref().map(|base| groups(base, &self.file_layers[layer].specs))
     }
 }
 
@@ -113,26 +109,27 @@ fn base_of_name(listed: &BTreeMap<String, Listed>, name: &str) -> Option<String>
 impl<F: Borrow<WeightsFile>> MatchedWeights for TreeWeights<F> {
     fn differences(&self, layer: usize) -> Option<Vec<String>> {
         let groups = self.groups(layer)?;
-        let place = &self.places[layer];
+        let file_layer = &self.file_layers[layer];
         let mut differences = Vec::new();
         let mut found = false;
         for (path, indices) in &groups {
-            let specs = indices.iter().map(|index| &place.specs[*index]);
+            let specs = indices.iter().map(|index| &file_layer.specs[*index]);
             match self.listed.get(path) {
                 Some(listed) => {
                     found = true;
-                    differences.extend(compare(&place.name, specs, &listed.shapes()));
+                    differences.extend(compare(&file_layer.name, specs, &listed.shapes()));
                 }
-                None => differences
-                    .extend(specs.map(|spec| format!("`{}`: missing", crate::model::weight_name(&place.name, spec)))),
+                None => {
+                    differences.extend(specs.map(|spec| format!("`{}`: missing", weight_name(&file_layer.name, spec))));
+                }
             }
         }
         (found || groups.is_empty()).then_some(differences)
     }
 
     fn unexpected(&self) -> Vec<String> {
-        let wanted: BTreeSet<String> =
-            (0..self.places.len()).filter_map(|layer| self.groups(layer)).flatten().map(|(path, _)| path).collect();
+        let groups = (0..self.file_layers.len()).filter_map(|layer| self.groups(layer));
+        let wanted: BTreeSet<String> = groups.flatten().map(|(path, _)| path).collect();
         let others = self.listed.iter().filter(|(path, listed)| {
             path.starts_with("layers/")
                 && listed.variables.iter().any(|(name, _)| name != vocabularies::WEIGHTS)
@@ -143,12 +140,12 @@ impl<F: Borrow<WeightsFile>> MatchedWeights for TreeWeights<F> {
     }
 
     fn read(&self, layer: usize) -> Result<Vec<Array>> {
-        let place = &self.places[layer];
-        let mut arrays: Vec<Option<Array>> = vec![None; place.specs.len()];
+        let file_layer = &self.file_layers[layer];
+        let mut arrays: Vec<Option<Array>> = vec![None; file_layer.specs.len()];
         let groups = self.groups(layer).unwrap_or_default();
         let expected: Vec<(&String, Vec<Vec<usize>>)> = groups
             .iter()
-            .map(|(path, indices)| (path, indices.iter().map(|index| place.specs[*index].sizes.clone()).collect()))
+            .map(|(path, indices)| (path, indices.iter().map(|index| file_layer.specs[*index].sizes.clone()).collect()))
             .collect();
         for ((_, indices), found) in groups.iter().zip(self.file.borrow().read_all(&expected)?) {
             for (index, array) in indices.iter().zip(found) {

@@ -19,13 +19,13 @@ impl Model {
     pub(super) fn legacy_model(&self, mut object: Json) -> Result<LegacyModel> {
         let values = self.layer_weights("save")?;
         let mut layers = Vec::new();
-        for (place, values) in self.places()?.iter().zip(values) {
-            let weights = legacy_order(place).into_iter().map(|index| {
-                let spec = &place.specs[index];
+        for (file_layer, values) in self.file_layers()?.iter().zip(values) {
+            let weights = legacy_order(file_layer).into_iter().map(|index| {
+                let spec = &file_layer.specs[index];
                 let array = Array::new(spec.sizes.clone(), values[index].value.to_vec()?)?;
-                Ok((crate::model::weight_name(&place.name, spec), array))
+                Ok((crate::model::weight_name(&file_layer.name, spec), array))
             });
-            layers.push((place.name.clone(), weights.collect::<Result<_>>()?));
+            layers.push((file_layer.name.clone(), weights.collect::<Result<_>>()?));
         }
         let alone = object.is_null();
         let mut training_config = object.get_mut("compile_config").map(Json::take).map(training_config);
@@ -86,10 +86,10 @@ fn spell_out(config: &mut Json) {
 }
 
 /// The order of a layer's weights in the file: trainable ones first.
-fn legacy_order(place: &FileLayer) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..place.specs.len()).collect();
-    if !place.frozen {
-        order.sort_by_key(|index| Reverse(place.specs[*index].trainable));
+fn legacy_order(file_layer: &FileLayer) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..file_layer.specs.len()).collect();
+    if !file_layer.frozen {
+        order.sort_by_key(|index| Reverse(file_layer.specs[*index].trainable));
     }
     order
 }
@@ -100,7 +100,10 @@ fn training_config(mut compile: Json) -> Json {
         && let Some(optimizer) = settings.shift_remove("optimizer")
     {
         let part = |key: &str| optimizer.get(key).cloned().unwrap_or_default();
-        let optimizer_config = json!({ "class_name": part("class_name"), "config": part("config") });
+        // Keras looks an own class up by its registered name, which is the class's in this form.
+        let class = Some(part("registered_name")).filter(|name| !name.is_null());
+        let class = class.unwrap_or_else(|| part("class_name"));
+        let optimizer_config = json!({ "class_name": class, "config": part("config") });
         settings.insert("optimizer_config".into(), optimizer_config);
     }
     compile
@@ -119,7 +122,7 @@ pub(super) fn compile_config(mut training: Json) -> Json {
 /// The weights of such a file, matched with the layers of a model.
 pub(super) struct LegacyWeights<'a> {
     file: &'a LegacyFile,
-    places: Vec<FileLayer>,
+    file_layers: Vec<FileLayer>,
     /// The file's layer for each of the model's.
     layers: Vec<Option<&'a LegacyLayer>>,
     /// Whether Keras 1 wrote the file: as in Keras 2, also if there is no version.
@@ -129,31 +132,31 @@ pub(super) struct LegacyWeights<'a> {
 impl<'a> LegacyWeights<'a> {
     /// By order: Keras takes the layers that have weights, one after another. By name if all names exist: files of
     /// Keras 2 can have another order than Keras 3.
-    pub fn new(file: &'a LegacyFile, places: Vec<FileLayer>, by_name: bool) -> Self {
-        let named = |place: &FileLayer| file.layers().iter().find(|layer| layer.name == place.name);
+    pub fn new(file: &'a LegacyFile, file_layers: Vec<FileLayer>, by_name: bool) -> Self {
+        let named = |file_layer: &FileLayer| file.layers().iter().find(|layer| layer.name == file_layer.name);
         let mut with_weights = file.layers().iter().filter(|layer| !layer.weights.is_empty());
         let stored = with_weights.clone().count();
-        let own = places.iter().filter(|place| !place.specs.is_empty()).count();
-        let has_weights = |place: &FileLayer| named(place).is_some_and(|layer| !layer.weights.is_empty());
-        let all_named = places.iter().all(|place| place.specs.is_empty() || has_weights(place));
+        let own = file_layers.iter().filter(|file_layer| !file_layer.specs.is_empty()).count();
+        let has_weights = |file_layer: &FileLayer| named(file_layer).is_some_and(|layer| !layer.weights.is_empty());
+        let all_named = file_layers.iter().all(|file_layer| file_layer.specs.is_empty() || has_weights(file_layer));
         // If the number of layers differs, names show best which of them do not match.
-        let layers = places.iter().map(|place| match place.specs.is_empty() {
+        let layers = file_layers.iter().map(|file_layer| match file_layer.specs.is_empty() {
             true => None,
-            false if by_name || all_named || stored != own => named(place),
+            false if by_name || all_named || stored != own => named(file_layer),
             false => with_weights.next(),
         });
         let layers = layers.collect();
         let version = file.keras_version();
         let keras_1 = version.is_none_or(|version| ["0.", "1."].iter().any(|first| version.starts_with(first)));
-        Self { file, places, layers, keras_1 }
+        Self { file, file_layers, layers, keras_1 }
     }
 
     /// The shapes of a layer's weights in the file, and how the layer's own are made from them.
     fn arranged(&self, layer: usize) -> Option<(Vec<Vec<usize>>, Arranged)> {
-        let place = &self.places[layer];
+        let file_layer = &self.file_layers[layer];
         let found: Vec<Vec<usize>> = self.layers[layer]?.weights.iter().map(|weight| weight.shape.clone()).collect();
-        let specs: Vec<_> = legacy_order(place).into_iter().map(|index| &place.specs[index]).collect();
-        let layout = WeightArrangement { keras_1: self.keras_1, channels_first: place.channels_first };
+        let specs: Vec<_> = legacy_order(file_layer).into_iter().map(|index| &file_layer.specs[index]).collect();
+        let layout = WeightArrangement { keras_1: self.keras_1, channels_first: file_layer.channels_first };
         let arranged = Arranged::new(&specs, &found, layout);
         Some((found, arranged))
     }
@@ -161,13 +164,13 @@ impl<'a> LegacyWeights<'a> {
 
 impl MatchedWeights for LegacyWeights<'_> {
     fn differences(&self, layer: usize) -> Option<Vec<String>> {
-        let place = &self.places[layer];
-        if place.specs.is_empty() {
+        let file_layer = &self.file_layers[layer];
+        if file_layer.specs.is_empty() {
             return Some(Vec::new());
         }
         let (_, arranged) = self.arranged(layer)?;
-        let order = legacy_order(place);
-        Some(compare(&place.name, order.iter().map(|index| &place.specs[*index]), &arranged.shapes))
+        let order = legacy_order(file_layer);
+        Some(compare(&file_layer.name, order.iter().map(|index| &file_layer.specs[*index]), &arranged.shapes))
     }
 
     fn unexpected(&self) -> Vec<String> {
@@ -180,12 +183,12 @@ impl MatchedWeights for LegacyWeights<'_> {
     }
 
     fn read(&self, layer: usize) -> Result<Vec<Array>> {
-        let place = &self.places[layer];
+        let file_layer = &self.file_layers[layer];
         let (Some(found), Some((shapes, arranged))) = (self.layers[layer], self.arranged(layer)) else {
             return Ok(Vec::new());
         };
         let own = arranged.make(self.file.read(&found.name, &shapes)?)?;
-        let mut arrays: Vec<(usize, Array)> = legacy_order(place).into_iter().zip(own).collect();
+        let mut arrays: Vec<(usize, Array)> = legacy_order(file_layer).into_iter().zip(own).collect();
         arrays.sort_by_key(|(index, _)| *index);
         Ok(arrays.into_iter().map(|(_, array)| array).collect())
     }

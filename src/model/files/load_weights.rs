@@ -72,7 +72,7 @@ impl Model {
                 "`.keras`, `.h5`, `.weights.h5` and `.safetensors`",
             ));
         }
-        let stored = opened.stored(self.places()?, options.by_name)?;
+        let stored = opened.stored(self.file_layers()?, options.by_name)?;
         self.take_weights(&*stored, options)
     }
 }

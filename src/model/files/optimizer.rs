@@ -1,13 +1,12 @@
 //! The optimizer's state in files: the step number, the learning rate, and the slots in Keras's order.
 
-use std::collections::BTreeSet;
-
 use super::stored::{MatchedWeights, check_memory};
 use crate::error::Result;
 use crate::formats::Array;
 use crate::model::Model;
 use crate::ops::Value;
 use crate::optimizers::{OptimizerState, Slot, WeightInfo, at_least_one};
+use crate::text::UniqueNames;
 
 impl Model {
     /// The optimizer's variables by Keras's names, in Keras's order; empty if the model is not compiled.
@@ -21,13 +20,10 @@ impl Model {
             arrays.push((format!("{optimizer}/learning_rate"), Array::new([], vec![rate])?));
         }
         let trainable = self.trainable_weights("save")?;
-        let mut taken = BTreeSet::new();
+        // `a_b/c` and `a/b_c` both become `a_b_c`.
+        let mut names = UniqueNames::default();
         for stored in state.stored(&*compiled.optimizer, &infos(&trainable))? {
-            let mut name = format!("{optimizer}/{}", stored.name);
-            // `a_b/c` and `a/b_c` would both become `a_b_c`.
-            while !taken.insert(name.clone()) {
-                name.push('_');
-            }
+            let name = names.take(format!("{optimizer}/{}", stored.name));
             arrays.push((name, Array::new(stored.sizes, stored.values)?));
         }
         Ok(arrays)
@@ -115,7 +111,7 @@ struct VariableOrder {
     /// The number of scalars, step number and learning rate: Keras stores no rate with a schedule, and Keras 2 never
     /// did.
     scalars: usize,
-    /// The place of the scalar shared by all weights, if there is one.
+    /// The position of the scalar shared by all weights, if there is one.
     shared: Option<SharedScalar>,
 }
 

@@ -24,10 +24,10 @@ impl Model {
     pub(super) fn safetensors(&self) -> Result<Vec<(String, Array)>> {
         let values = self.layer_weights("save")?;
         let mut tensors = Vec::new();
-        for (place, values) in self.places()?.iter().zip(values) {
-            for (spec, weight) in place.specs.iter().zip(values) {
+        for (file_layer, values) in self.file_layers()?.iter().zip(values) {
+            for (spec, weight) in file_layer.specs.iter().zip(values) {
                 let array = Array::new(spec.sizes.clone(), weight.value.to_vec()?)?;
-                tensors.push((weight_name(&place.name, spec), array));
+                tensors.push((weight_name(&file_layer.name, spec), array));
             }
         }
         let optimizer = self.optimizer_arrays()?.into_iter().enumerate();
@@ -39,26 +39,26 @@ impl Model {
 /// The weights of such a file, matched with the layers of a model.
 pub(super) struct NamedWeights<'a> {
     file: &'a SafetensorsFile,
-    places: Vec<FileLayer>,
+    file_layers: Vec<FileLayer>,
 }
 
 impl<'a> NamedWeights<'a> {
-    pub fn new(file: &'a SafetensorsFile, places: Vec<FileLayer>) -> Self {
-        Self { file, places }
+    pub fn new(file: &'a SafetensorsFile, file_layers: Vec<FileLayer>) -> Self {
+        Self { file, file_layers }
     }
 }
 
 impl MatchedWeights for NamedWeights<'_> {
     fn differences(&self, layer: usize) -> Option<Vec<String>> {
-        let place = &self.places[layer];
-        let mut found = place.specs.is_empty();
+        let file_layer = &self.file_layers[layer];
+        let mut found = file_layer.specs.is_empty();
         let mut differences = Vec::new();
-        for spec in &place.specs {
-            let name = weight_name(&place.name, spec);
+        for spec in &file_layer.specs {
+            let name = weight_name(&file_layer.name, spec);
             match self.file.shape(&name) {
                 Some(shape) => {
                     found = true;
-                    differences.extend(compare(&place.name, std::iter::once(spec), &[shape.to_vec()]));
+                    differences.extend(compare(&file_layer.name, std::iter::once(spec), &[shape.to_vec()]));
                 }
                 None => differences.push(format!("`{name}`: missing")),
             }
@@ -68,9 +68,9 @@ impl MatchedWeights for NamedWeights<'_> {
 
     fn unexpected(&self) -> Vec<String> {
         let wanted: BTreeSet<String> = self
-            .places
+            .file_layers
             .iter()
-            .flat_map(|place| place.specs.iter().map(|spec| weight_name(&place.name, spec)))
+            .flat_map(|file_layer| file_layer.specs.iter().map(|spec| weight_name(&file_layer.name, spec)))
             .chain((0..self.optimizer_count()).map(optimizer_name))
             .collect();
         let others = self.file.tensors().filter(|(name, _)| !wanted.contains(*name));
@@ -78,8 +78,8 @@ impl MatchedWeights for NamedWeights<'_> {
     }
 
     fn read(&self, layer: usize) -> Result<Vec<Array>> {
-        let place = &self.places[layer];
-        place.specs.iter().map(|spec| self.file.read(&weight_name(&place.name, spec), &spec.sizes)).collect()
+        let file_layer = &self.file_layers[layer];
+        file_layer.specs.iter().map(|spec| self.file.read(&weight_name(&file_layer.name, spec), &spec.sizes)).collect()
     }
 
     fn optimizer_shapes(&self) -> Result<Vec<Vec<usize>>> {

@@ -4,8 +4,7 @@ use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
 use crate::formats::{Array, Limits, memory_of, shape_text};
-use crate::layers::{Layer, WeightSpec};
-use crate::model::container_keys;
+use crate::layers::{Layer, WeightSpec, container_keys};
 
 /// The group of the optimizer's variables in Keras's files.
 pub(super) const OPTIMIZER: &str = "optimizer";
@@ -27,14 +26,14 @@ impl FileLayer {
     /// The layers of a model, in order.
     pub fn all(layers: &[Box<dyn Layer>], specs: &[Vec<WeightSpec>]) -> Vec<Self> {
         let keys = container_keys(layers);
-        let places = layers.iter().zip(keys).zip(specs).map(|((layer, key), specs)| Self {
+        let file_layers = layers.iter().zip(keys).zip(specs).map(|((layer, key), specs)| Self {
             name: layer.name().to_owned(),
             key,
             specs: specs.clone(),
             frozen: !layer.common().trainable,
             channels_first: layer.config().is_ok_and(|config| has_channels_first(config.values())),
         });
-        places.collect()
+        file_layers.collect()
     }
 }
 
@@ -76,9 +75,9 @@ pub(super) trait MatchedWeights {
 
 /// Whether the weights of two vocabularies are equal, up to rounding of a mean and zeros at the end.
 pub(super) fn same_weights(own: &[f32], found: &[f32]) -> bool {
-    let at = |weights: &[f32], place: usize| weights.get(place).copied().unwrap_or(0.0);
+    let at = |weights: &[f32], index: usize| weights.get(index).copied().unwrap_or(0.0);
     let same = |own: f32, found: f32| (own - found).abs() <= 1e-6 * own.abs();
-    (0..own.len().max(found.len())).all(|place| same(at(own, place), at(found, place)))
+    (0..own.len().max(found.len())).all(|index| same(at(own, index), at(found, index)))
 }
 
 /// A line for each mismatch between the found and the layer's shapes.

@@ -10,7 +10,7 @@ use crate::ops::Value;
 
 impl Model {
     /// The layers and their weights' specs.
-    pub(super) fn places(&self) -> Result<Vec<FileLayer>> {
+    pub(super) fn file_layers(&self) -> Result<Vec<FileLayer>> {
         Ok(FileLayer::all(self.layers(), self.weight_specs("load")?))
     }
 

@@ -7,9 +7,9 @@ use serde_json::{Value as Json, json};
 use crate::error::{Error, Result};
 use crate::formats::Array;
 use crate::formats::keras::{KerasFile, WeightTree};
-use crate::layers::{ADAPTED, Layer, StoredVocabulary, vocabulary_lines};
+use crate::layers::{ADAPTED, Layer, StoredVocabulary, class_keys, container_keys, vocabulary_lines};
 use crate::memory::check_room;
-use crate::model::{Model, class_keys, container_keys, nested_model};
+use crate::model::{Model, nested_model};
 
 /// The name of the weights of `tf_idf` among a layer's variables.
 pub(super) const WEIGHTS: &str = "idf_weights";
@@ -37,9 +37,9 @@ pub(super) fn insert_weights(tree: &mut WeightTree, layer: &dyn Layer, base: &st
         tree.insert(format!("{base}/{part}"), part.trim_start_matches('_'), Vec::new())?;
     }
     let Some(weights) = vocabulary.weights else { return Ok(()) };
-    let places = std::iter::once(base.to_owned()).chain(vocabulary.also_in.map(|part| format!("{base}/{part}")));
-    for place in places {
-        tree.insert_named(&place, WEIGHTS, Array::new([weights.len()], weights.clone())?)?;
+    let groups = std::iter::once(base.to_owned()).chain(vocabulary.also_in.map(|part| format!("{base}/{part}")));
+    for group in groups {
+        tree.insert_named(&group, WEIGHTS, Array::new([weights.len()], weights.clone())?)?;
     }
     Ok(())
 }
@@ -94,19 +94,19 @@ pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base:
             continue;
         }
         // If both exist, Keras reads that of the inner layer last, which therefore wins.
-        let places = [format!("{path}/{LOOKUP}"), path];
+        let groups = [format!("{path}/{LOOKUP}"), path];
         let mut lines = None;
-        for place in &places {
-            if let Some(text) = file.text(&member(place))?.filter(|_| lines.is_none()) {
-                lines = Some((place, text));
+        for group in &groups {
+            if let Some(text) = file.text(&member(group))?.filter(|_| lines.is_none()) {
+                lines = Some((group, text));
             }
         }
-        let Some((place, text)) = lines else { continue };
+        let Some((group, text)) = lines else { continue };
         // A short token takes several times its size in the config, a list and a table.
         check_room("the tokens of a vocabulary", text.lines().count().saturating_mul(VALUES_OF_TOKEN))?;
         let tokens = asset_tokens(&text);
         let count = tokens.len();
-        let broken = |reason: String| Error::broken(name, member(place), reason);
+        let broken = |reason: String| Error::broken(name, member(group), reason);
         let tokens = match class.as_str() {
             "IntegerLookup" => {
                 let number = |(line, token): (usize, &&str)| {
@@ -121,9 +121,9 @@ pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base:
         if config.get("output_mode").and_then(Json::as_str) == Some("tf_idf") {
             let weights = file.weights()?;
             let mut found = None;
-            for place in &places {
+            for group in &groups {
                 found = match found {
-                    None => weights.read_named(place, WEIGHTS)?,
+                    None => weights.read_named(group, WEIGHTS)?,
                     found => found,
                 };
             }

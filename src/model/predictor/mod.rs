@@ -13,7 +13,7 @@ pub(crate) use self::program::Program;
 use super::Model;
 use super::as_model::nested_model;
 use super::plan::{PreparedPlan, Purpose};
-use super::stage::{Feed, Head, Stage};
+use super::stage::{Feed, HostSplit, Stage};
 use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result};
 use crate::layers::{Arguments, Layer, in_layer};
@@ -87,7 +87,7 @@ struct Inner {
     /// The calls on the host, before the first layer on the device.
     stage: Option<Stage>,
     checks: Checks,
-    form: Engine,
+    engine: Engine,
 }
 
 /// The name and the shape of an input or output.
@@ -117,12 +117,12 @@ struct Check {
 impl Checks {
     /// The checks of a model, for the outputs of the layers on the host.
     pub fn of(model: &Model) -> Result<Self> {
-        let head = Head::of(model);
+        let split = HostSplit::of(model);
         let mut checks = Self::default();
-        for feed in 0..head.feeds.len() {
-            let mut same = vec![false; model.graph().slots()];
-            same[head.feeds[feed]] = true;
-            checks.collect(model, &head, (feed, &[]), same)?;
+        for feed in 0..split.feeds.len() {
+            let mut same = vec![false; model.graph().value_count()];
+            same[split.feeds[feed]] = true;
+            checks.collect(model, &split, (feed, &[]), same)?;
         }
         Ok(checks)
     }
@@ -132,19 +132,19 @@ impl Checks {
     fn collect(
         &mut self,
         model: &Model,
-        head: &Head,
+        split: &HostSplit,
         (feed, outer): (usize, &[Box<dyn Layer>]),
         mut same: Vec<bool>,
     ) -> Result<Vec<bool>> {
-        for (_, node) in model.graph().nodes().iter().enumerate().filter(|(call, _)| !head.has(*call)) {
+        for (_, node) in model.graph().nodes().iter().enumerate().filter(|(call, _)| !split.is_on_host(*call)) {
             let layer = &*model.all_layers()[node.layer];
-            for place in (0..node.inputs.len()).filter(|place| same[node.inputs[*place]]).collect::<Vec<_>>() {
+            for input in (0..node.inputs.len()).filter(|input| same[node.inputs[*input]]).collect::<Vec<_>>() {
                 let path = [outer, &[layer.boxed_clone()]].concat();
                 let outputs = match nested_model(layer) {
                     Some(inner) => {
-                        let mut inside = vec![false; inner.graph().slots()];
-                        inside[place] = true;
-                        self.collect(inner, &Head::none(inner), (feed, &path), inside)?
+                        let mut inside = vec![false; inner.graph().value_count()];
+                        inside[input] = true;
+                        self.collect(inner, &HostSplit::none(inner), (feed, &path), inside)?
                     }
                     None => {
                         // Whether the values pass unchanged does not depend on them.
@@ -158,7 +158,7 @@ impl Checks {
                 }
             }
         }
-        Ok(model.graph().outputs().iter().map(|slot| same[*slot]).collect())
+        Ok(model.graph().outputs().iter().map(|id| same[*id]).collect())
     }
 
     /// Refuses values that the layers cannot take.
@@ -188,7 +188,7 @@ impl Model {
             let purpose = Purpose {
                 training: false,
                 skip_final: vec![false; self.graph.outputs().len()],
-                observed: false,
+                unfused: false,
                 behind_images: false,
             };
             let plan = self.plan(&purpose)?;
@@ -214,14 +214,10 @@ impl Model {
     pub fn freeze(&self) -> Result<Predictor> {
         let built = self.expect_built("freeze")?;
         self.layer_weights("freeze")?;
-        let signatures = |names: Vec<String>, slots: &mut dyn Iterator<Item = usize>| -> Vec<Signature> {
-            names
-                .into_iter()
-                .zip(slots)
-                .map(|(name, slot)| Signature { name, shape: built.shapes[slot].clone() })
-                .collect()
+        let signatures = |names: Vec<String>, ids: &mut dyn Iterator<Item = usize>| -> Vec<Signature> {
+            names.into_iter().zip(ids).map(|(name, id)| Signature { name, shape: built.shapes[id].clone() }).collect()
         };
-        let form = match self.program()? {
+        let engine = match self.program()? {
             Some(program) => Engine::Compiled(program),
             None => Engine::General(Box::new(General::new(self)?)),
         };
@@ -235,7 +231,7 @@ impl Model {
             outputs,
             stage: self.stage(),
             checks: Checks::of(self)?,
-            form,
+            engine,
         };
         Ok(Predictor { inner: Arc::new(inner) })
     }
@@ -245,9 +241,9 @@ impl Model {
     /// The values of each output for the values fed to the device, by the compiled form; values that the layers cannot
     /// take are refused. Return the buffers with [`give_back`](crate::ops::give_back).
     pub(crate) fn compute(&self, program: &Program, feeds: Vec<Feed>, samples: usize) -> Result<Vec<Vec<f32>>> {
-        let head = Head::of(self);
+        let split = HostSplit::of(self);
         for (index, feed) in feeds.iter().enumerate() {
-            self.check_fed(&head, index, &feed.numbers)?;
+            self.check_fed(&split, index, &feed.numbers)?;
         }
         let mut values: Vec<Vec<f32>> = program.output_lens().map(|len| ops::buffer(len * samples)).collect();
         let slices: Vec<&[f32]> = feeds.iter().map(|feed| feed.numbers.as_slice()).collect();
@@ -272,7 +268,7 @@ impl CallMemory<'_> {
     /// [`Error::Layer`] for a layer that rejects its inputs' shapes.
     #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "for servers"))]
     pub fn values(&self) -> Result<usize> {
-        match &self.inner.form {
+        match &self.inner.engine {
             Engine::Compiled(program) => Ok(program.values_for(self.samples).0),
             Engine::General(general) => general.values_for(self.sizes),
         }
@@ -284,7 +280,7 @@ impl CallMemory<'_> {
     /// As [`values`](Self::values).
     #[cfg_attr(not(feature = "serve"), expect(dead_code, reason = "for servers"))]
     pub fn more(&self) -> Result<usize> {
-        match &self.inner.form {
+        match &self.inner.engine {
             Engine::Compiled(program) => Ok(program.values_for(self.samples).1),
             Engine::General(general) => general.values_for(self.sizes),
         }
@@ -329,7 +325,7 @@ impl Predictor {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub fn is_compiled(&self) -> bool {
-        matches!(self.inner.form, Engine::Compiled(_))
+        matches!(self.inner.engine, Engine::Compiled(_))
     }
 
     /// The outputs for a batch: an array for each output, batch first, like the inputs.
@@ -453,7 +449,7 @@ impl Predictor {
         for (output, values) in inner.outputs.iter().zip(&*outputs) {
             self.check_len(output, "output", samples, values.len())?;
         }
-        if let (Engine::Compiled(program), None) = (&inner.form, &inner.stage) {
+        if let (Engine::Compiled(program), None) = (&inner.engine, &inner.stage) {
             for (feed, values) in inputs.iter().enumerate() {
                 inner.checks.check(feed, values)?;
             }
@@ -493,7 +489,7 @@ impl Predictor {
         for (feed, values) in feeds.iter().enumerate() {
             inner.checks.check(feed, values)?;
         }
-        let program = match &inner.form {
+        let program = match &inner.engine {
             Engine::Compiled(program) => program,
             Engine::General(general) => return general.run(feeds, sizes, samples),
         };
@@ -546,23 +542,23 @@ impl Predictor {
         Err(Error::data(format!("inputs of model `{}`", self.inner.model), expected, inputs))
     }
 
-    fn check_len(&self, place: &Signature, kind: &str, samples: usize, received: usize) -> Result<()> {
-        let Some(sample) = place.shape.sample_len() else {
-            let what = format!("`run_into` with {kind} `{}` of shape {}", place.name, place.shape);
+    fn check_len(&self, signature: &Signature, kind: &str, samples: usize, received: usize) -> Result<()> {
+        let Some(sample) = signature.shape.sample_len() else {
+            let what = format!("`run_into` with {kind} `{}` of shape {}", signature.name, signature.shape);
             return Err(Error::unsupported(what, "shapes without `None` but for the batch; `run` takes any"));
         };
         if sample.checked_mul(samples) == Some(received) {
             return Ok(());
         }
-        let what = format!("{kind} `{}` of model `{}`", place.name, self.inner.model);
+        let what = format!("{kind} `{}` of model `{}`", signature.name, self.inner.model);
         Err(Error::data(what, format!("{} values", sample.saturating_mul(samples)), received))
     }
 }
 
 impl fmt::Debug for Predictor {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shapes = |places: &[Signature]| -> Vec<String> {
-            places.iter().map(|place| format!("{}: {}", place.name, place.shape)).collect()
+        let shapes = |signatures: &[Signature]| -> Vec<String> {
+            signatures.iter().map(|own| format!("{}: {}", own.name, own.shape)).collect()
         };
         formatter
             .debug_struct("Predictor")

@@ -24,7 +24,7 @@ const MOST_KEPT: usize = 256;
 
 /// The location of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Location {
     /// In an input of the call.
     Input(usize),
     Buffer(usize),
@@ -32,13 +32,13 @@ enum Place {
     Output(usize),
 }
 
-/// A step with the places of its values.
+/// A step with the locations of its values.
 #[derive(Debug)]
-struct PlacedStep {
+struct ProgramStep {
     step: Box<dyn FrozenStep>,
-    /// The place of each input, and its values per sample; empty for an in-place step.
-    inputs: Vec<(Place, usize)>,
-    output: (Place, usize),
+    /// The location of each input, and its values per sample; empty for an in-place step.
+    inputs: Vec<(Location, usize)>,
+    output: (Location, usize),
     /// The index of the plan's step that it belongs to.
     of: usize,
 }
@@ -50,21 +50,32 @@ pub(crate) type Nanoseconds = [AtomicU64];
 #[derive(Debug, Default)]
 struct Arena {
     buffers: Vec<Vec<f32>>,
+    /// Their values as counted in [`Program::held`].
+    counted: usize,
 }
 
-impl Arena {
-    fn values(&self) -> usize {
-        self.buffers.iter().map(Vec::len).sum()
+/// An arena in use, which goes back to its program even if a step panics.
+struct ArenaInUse<'a> {
+    program: &'a Program,
+    arena: Arena,
+}
+
+impl Drop for ArenaInUse<'_> {
+    fn drop(&mut self) {
+        let mut arena = std::mem::take(&mut self.arena);
+        // A step that panics takes its output's buffer with it.
+        self.program.count(&mut arena);
+        self.program.keep(arena);
     }
 }
 
 /// A compiled model.
 #[derive(Debug)]
 pub(crate) struct Program {
-    steps: Vec<PlacedStep>,
+    steps: Vec<ProgramStep>,
     inputs: Vec<usize>,
-    /// For each output its values per sample, and the place it is copied from unless a step writes it directly.
-    outputs: Vec<(usize, Option<Place>)>,
+    /// For each output its values per sample, and the location it is copied from unless a step writes it directly.
+    outputs: Vec<(usize, Option<Location>)>,
     /// Values per sample of each buffer.
     buffers: Vec<usize>,
     /// Samples in a block.
@@ -76,13 +87,13 @@ pub(crate) struct Program {
     held: AtomicUsize,
 }
 
-/// Assignment of a plan's values to places.
+/// Assignment of a plan's values to locations.
 struct Layout {
-    /// For each slot the slot whose values it shares.
+    /// For each value the one whose numbers it shares.
     origin: Vec<usize>,
     /// For each origin the last step that uses it; `usize::MAX` for outputs.
     last_use: Vec<usize>,
-    places: Vec<Option<Place>>,
+    locations: Vec<Option<Location>>,
     buffers: Vec<usize>,
     free: Vec<usize>,
 }
@@ -103,8 +114,8 @@ impl Layout {
     }
 
     /// Returns a buffer to the free list.
-    fn free(&mut self, place: Place) {
-        if let Place::Buffer(buffer) = place {
+    fn free(&mut self, location: Location) {
+        if let Location::Buffer(buffer) = location {
             self.free.push(buffer);
         }
     }
@@ -124,9 +135,9 @@ impl Program {
         }
 
         let mut layout = Layout {
-            origin: (0..plan.slots).collect(),
-            last_use: vec![0; plan.slots],
-            places: vec![None; plan.slots],
+            origin: (0..plan.value_count).collect(),
+            last_use: vec![0; plan.value_count],
+            locations: vec![None; plan.value_count],
             buffers: Vec::new(),
             free: Vec::new(),
         };
@@ -136,22 +147,22 @@ impl Program {
             }
         }
         for (index, step) in plan.steps.iter().enumerate() {
-            for (slot, _) in &step.inputs {
-                layout.last_use[layout.origin[*slot]] = index;
+            for (id, _) in &step.inputs {
+                layout.last_use[layout.origin[*id]] = index;
             }
         }
         // A value that is only an output is written there directly.
-        let mut as_output = vec![None; plan.slots];
-        let ends: Vec<usize> = plan.outputs.iter().map(|slot| layout.origin[*slot]).collect();
-        for (output, slot) in ends.iter().enumerate() {
+        let mut as_output = vec![None; plan.value_count];
+        let ends: Vec<usize> = plan.outputs.iter().map(|id| layout.origin[*id]).collect();
+        for (output, id) in ends.iter().enumerate() {
             let is_used = plan.steps.iter().zip(&frozen).any(|(step, frozen)| {
-                !matches!(frozen, Frozen::Same) && step.inputs.iter().any(|(input, _)| layout.origin[*input] == *slot)
+                !matches!(frozen, Frozen::Same) && step.inputs.iter().any(|(input, _)| layout.origin[*input] == *id)
             });
-            let is_only = ends.iter().filter(|end| *end == slot).count() == 1;
-            as_output[*slot] = Some(output).filter(|_| is_only && !is_used && *slot >= feeds);
-            layout.last_use[*slot] = usize::MAX;
+            let is_only = ends.iter().filter(|end| *end == id).count() == 1;
+            as_output[*id] = Some(output).filter(|_| is_only && !is_used && *id >= feeds);
+            layout.last_use[*id] = usize::MAX;
         }
-        (0..feeds).for_each(|feed| layout.places[feed] = Some(Place::Input(feed)));
+        (0..feeds).for_each(|feed| layout.locations[feed] = Some(Location::Input(feed)));
 
         let mut steps = Vec::new();
         for (index, (step, frozen)) in plan.steps.iter().zip(frozen).enumerate() {
@@ -160,60 +171,60 @@ impl Program {
                 Frozen::Step(step_of_one) => vec![(step_of_one, lens[step.output])],
                 Frozen::Steps(parts) => parts,
             };
-            let origins: Vec<usize> = step.inputs.iter().map(|(slot, _)| layout.origin[*slot]).collect();
+            let origins: Vec<usize> = step.inputs.iter().map(|(id, _)| layout.origin[*id]).collect();
             let mut inputs = Vec::with_capacity(origins.len());
-            for slot in &origins {
-                inputs.push((layout.places[*slot]?, lens[*slot]));
+            for id in &origins {
+                inputs.push((layout.locations[*id]?, lens[*id]));
             }
             // Values used for the last time, deduplicated.
             let mut ended: Vec<usize> = origins.clone();
             ended.sort_unstable();
             ended.dedup();
-            ended.retain(|slot| layout.last_use[*slot] == index);
-            let mut ended: Vec<Place> = ended.into_iter().filter_map(|slot| layout.places[slot]).collect();
+            ended.retain(|id| layout.last_use[*id] == index);
+            let mut ended: Vec<Location> = ended.into_iter().filter_map(|id| layout.locations[id]).collect();
             let count = parts.len();
             for (number, (part, len)) in parts.into_iter().enumerate() {
                 let is_last = number + 1 == count;
                 if is_last && len != lens[step.output] {
                     return None;
                 }
-                let place = match (as_output[step.output].filter(|_| is_last), &inputs[..]) {
-                    (Some(output), _) => Place::Output(output),
-                    (None, [(place @ Place::Buffer(_), own)])
-                        if part.in_place() && *own == len && ended.contains(place) =>
+                let location = match (as_output[step.output].filter(|_| is_last), &inputs[..]) {
+                    (Some(output), _) => Location::Output(output),
+                    (None, [(location @ Location::Buffer(_), own)])
+                        if part.in_place() && *own == len && ended.contains(location) =>
                     {
-                        let place = *place;
+                        let location = *location;
                         ended.clear();
                         inputs.clear();
-                        place
+                        location
                     }
-                    _ => Place::Buffer(layout.buffer(len)),
+                    _ => Location::Buffer(layout.buffer(len)),
                 };
-                for place in ended.drain(..) {
-                    layout.free(place);
+                for location in ended.drain(..) {
+                    layout.free(location);
                 }
-                steps.push(PlacedStep {
+                steps.push(ProgramStep {
                     step: part,
                     inputs: std::mem::take(&mut inputs),
-                    output: (place, len),
+                    output: (location, len),
                     of: index,
                 });
                 if is_last {
-                    layout.places[step.output] = Some(place);
+                    layout.locations[step.output] = Some(location);
                     // An unused value is freed immediately.
                     if layout.last_use[step.output] == 0 {
-                        layout.free(place);
+                        layout.free(location);
                     }
                 } else {
-                    inputs.push((place, len));
-                    ended.push(place);
+                    inputs.push((location, len));
+                    ended.push(location);
                 }
             }
         }
         let mut outputs = Vec::with_capacity(ends.len());
-        for slot in ends {
-            let place = layout.places[slot]?;
-            outputs.push((lens[slot], Some(place).filter(|place| !matches!(place, Place::Output(_)))));
+        for id in ends {
+            let location = layout.locations[id]?;
+            outputs.push((lens[id], Some(location).filter(|location| !matches!(location, Location::Output(_)))));
         }
         let sample: usize = layout.buffers.iter().fold(0, |all, len| all.saturating_add(*len));
         Some(Self {
@@ -233,18 +244,25 @@ impl Program {
         self.outputs.iter().map(|(len, _)| *len)
     }
 
-    /// Values in the buffers and outputs of a call, and how many of them a call would allocate now, if no other took the
-    /// buffers that are free.
+    /// Values in the buffers, outputs and workspace of a call, and how many of them a call would allocate now, if no
+    /// other took the buffers that are free.
     pub fn values_for(&self, samples: usize) -> (usize, usize) {
-        let arenas = match self.threads_for(samples) {
-            (threads, Some(part)) => threads.saturating_mul(part),
-            (_, None) => samples.min(self.block),
+        // Threads keep workspace for any kernel, so how much of it is there already is not known.
+        let workspace = |samples: usize, threads: usize| {
+            self.steps.iter().map(|entry| entry.step.workspace(samples, threads)).max().unwrap_or(0)
+        };
+        let (arenas, workspace) = match self.threads_for(samples) {
+            (threads, Some(part)) => (threads.saturating_mul(part), workspace(part, 1).saturating_mul(threads)),
+            (threads, None) => {
+                let block = samples.min(self.block);
+                (block, workspace(block, threads))
+            }
         };
         let sum = |lens: &mut dyn Iterator<Item = usize>| lens.fold(0, usize::saturating_add);
         let buffers = sum(&mut self.buffers.iter().copied()).saturating_mul(arenas);
-        let outputs = sum(&mut self.output_lens()).saturating_mul(samples);
-        let more = buffers.saturating_sub(self.held.load(Ordering::Relaxed)).saturating_add(outputs);
-        (buffers.saturating_add(outputs), more)
+        let others = sum(&mut self.output_lens()).saturating_mul(samples).saturating_add(workspace);
+        let more = buffers.saturating_sub(self.held.load(Ordering::Relaxed)).saturating_add(others);
+        (buffers.saturating_add(others), more)
     }
 
     /// The threads that compute a batch, and the samples of a part if it is split between them.
@@ -271,7 +289,7 @@ impl Program {
 
     /// For each step the plan's step that it belongs to, and the name of its kernel.
     pub fn kernels(&self) -> impl Iterator<Item = (usize, &'static str)> {
-        self.steps.iter().map(|placed| (placed.of, placed.step.kernel()))
+        self.steps.iter().map(|entry| (entry.of, entry.step.kernel()))
     }
 
     /// As [`run`](Self::run), adding the time of each step; returns the number of threads that each computed all steps
@@ -336,21 +354,25 @@ impl Program {
 
     /// Calls `work` with an arena for `samples` samples.
     fn with_arena(&self, samples: usize, work: impl FnOnce(&mut Arena)) -> Result<()> {
-        let mut arena = self.arenas.pop().unwrap_or_default();
-        if let Err(error) = self.grow(&mut arena, samples) {
-            self.keep(arena);
-            return Err(error);
-        }
-        work(&mut arena);
-        self.keep(arena);
+        let mut used = ArenaInUse { program: self, arena: self.arenas.pop().unwrap_or_default() };
+        self.grow(&mut used.arena, samples)?;
+        work(&mut used.arena);
         Ok(())
     }
 
     /// Puts an arena into the free list; if that is full, it is dropped.
     fn keep(&self, arena: Arena) {
         if let Err(arena) = self.arenas.push(arena) {
-            self.held.fetch_sub(arena.values(), Ordering::Relaxed);
+            self.held.fetch_sub(arena.counted, Ordering::Relaxed);
         }
+    }
+
+    /// Counts the values that an arena has now.
+    fn count(&self, arena: &mut Arena) {
+        let values = arena.buffers.iter().map(Vec::len).fold(0, usize::saturating_add);
+        self.held.fetch_add(values.saturating_sub(arena.counted), Ordering::Relaxed);
+        self.held.fetch_sub(arena.counted.saturating_sub(values), Ordering::Relaxed);
+        arena.counted = values;
     }
 
     fn grow(&self, arena: &mut Arena, samples: usize) -> Result<()> {
@@ -362,7 +384,6 @@ impl Program {
         arena.buffers.resize_with(self.buffers.len(), Vec::new);
         let all = self.buffers.iter().fold(0usize, |all, len| all.saturating_add(wanted(len)));
         check_room("the buffers of a prediction", all)?;
-        let before = arena.values();
         for (buffer, len) in arena.buffers.iter_mut().zip(&self.buffers) {
             if buffer.len() < wanted(len) {
                 // Free it before allocating the next.
@@ -370,7 +391,7 @@ impl Program {
                 *buffer = huge_pages::zeros(wanted(len));
             }
         }
-        self.held.fetch_add(arena.values().saturating_sub(before), Ordering::Relaxed);
+        self.count(arena);
         Ok(())
     }
 
@@ -386,37 +407,37 @@ impl Program {
     ) {
         let count = range.len();
         let of_input = |input: usize, len: usize| &inputs[input][range.start * len..range.end * len];
-        for (index, placed) in self.steps.iter().enumerate() {
+        for (index, entry) in self.steps.iter().enumerate() {
             let begin = times.map(|_| Instant::now());
-            let (place, len) = placed.output;
-            let mut taken = match place {
-                Place::Buffer(buffer) => std::mem::take(&mut arena.buffers[buffer]),
+            let (location, len) = entry.output;
+            let mut taken = match location {
+                Location::Buffer(buffer) => std::mem::take(&mut arena.buffers[buffer]),
                 _ => Vec::new(),
             };
-            let output = match place {
-                Place::Output(output) => &mut outputs[output][from * len..(from + count) * len],
+            let output = match location {
+                Location::Output(output) => &mut outputs[output][from * len..(from + count) * len],
                 _ => &mut taken[..count * len],
             };
             let mut values: [&[f32]; MOST_INPUTS] = [&[]; MOST_INPUTS];
-            for (value, (place, len)) in values.iter_mut().zip(&placed.inputs) {
-                *value = match place {
-                    Place::Input(input) => of_input(*input, *len),
-                    Place::Buffer(buffer) => &arena.buffers[*buffer][..count * len],
-                    Place::Output(_) => unreachable!("a value written to an output is not read by a step"),
+            for (value, (location, len)) in values.iter_mut().zip(&entry.inputs) {
+                *value = match location {
+                    Location::Input(input) => of_input(*input, *len),
+                    Location::Buffer(buffer) => &arena.buffers[*buffer][..count * len],
+                    Location::Output(_) => unreachable!("a value written to an output is not read by a step"),
                 };
             }
-            placed.step.run(&values[..placed.inputs.len()], count, threads, output);
-            if let Place::Buffer(buffer) = place {
+            entry.step.run(&values[..entry.inputs.len()], count, threads, output);
+            if let Location::Buffer(buffer) = location {
                 arena.buffers[buffer] = taken;
             }
             if let (Some(times), Some(begin)) = (times, begin) {
                 times[index].fetch_add(begin.elapsed().as_nanos() as u64, Ordering::Relaxed);
             }
         }
-        for (output, (len, place)) in outputs.iter_mut().zip(&self.outputs) {
-            let value = match place {
-                Some(Place::Input(input)) => of_input(*input, *len),
-                Some(Place::Buffer(buffer)) => &arena.buffers[*buffer][..count * len],
+        for (output, (len, location)) in outputs.iter_mut().zip(&self.outputs) {
+            let value = match location {
+                Some(Location::Input(input)) => of_input(*input, *len),
+                Some(Location::Buffer(buffer)) => &arena.buffers[*buffer][..count * len],
                 _ => continue,
             };
             output[from * len..(from + count) * len].copy_from_slice(value);
@@ -434,7 +455,7 @@ fn freeze(step: &PlanStep, weights: &[ops::Value], sizes: &[Vec<usize>]) -> Opti
     if step.outputs != 1 || !step.masks.is_empty() || !step.arguments.is_empty() {
         return None;
     }
-    let inputs: Vec<Vec<usize>> = step.inputs.iter().map(|(slot, _)| sizes[*slot].clone()).collect();
+    let inputs: Vec<Vec<usize>> = step.inputs.iter().map(|(id, _)| sizes[*id].clone()).collect();
     if inputs.is_empty() || inputs.len() > MOST_INPUTS {
         return None;
     }
@@ -449,5 +470,80 @@ fn freeze(step: &PlanStep, weights: &[ops::Value], sizes: &[Vec<usize>]) -> Opti
         (true, true) => Some(Frozen::Same),
         (true, false) => None,
         (false, _) => Some(frozen),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    /// Repeats the input; panics for a negative one.
+    #[derive(Debug)]
+    struct Fragile;
+
+    impl FrozenStep for Fragile {
+        fn operations(&self) -> usize {
+            1
+        }
+
+        fn workspace(&self, samples: usize, threads: usize) -> usize {
+            samples * threads * 100
+        }
+
+        fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+            let [input] = inputs else { unreachable!("a step of one input") };
+            assert!(input.iter().all(|value| *value >= 0.0), "a negative number");
+            for (value, output) in input.iter().zip(output.chunks_exact_mut(4)) {
+                output.fill(*value);
+            }
+        }
+    }
+
+    /// A step of one value to four, in a buffer that is copied to the output.
+    fn program(operations: usize) -> Program {
+        let (input, output) = ((Location::Input(0), 1), (Location::Buffer(0), 4));
+        Program {
+            steps: vec![ProgramStep { step: Box::new(Fragile), inputs: vec![input], output, of: 0 }],
+            inputs: vec![1],
+            outputs: vec![(4, Some(output.0))],
+            buffers: vec![4],
+            block: 8,
+            operations,
+            arenas: ArrayQueue::new(MOST_KEPT),
+            held: AtomicUsize::new(0),
+        }
+    }
+
+    #[test]
+    fn a_buffer_lost_by_a_panic_is_not_counted_as_held() {
+        let program = program(1);
+        let held = || program.held.load(Ordering::Relaxed);
+        let run = |value: f32| {
+            let mut output = [0.0; 4];
+            program.run(&[&[value]], 1, &mut [&mut output]).unwrap();
+            output
+        };
+        assert_eq!((run(1.0), held()), ([1.0; 4], 4));
+        for _ in 0..3 {
+            assert!(catch_unwind(AssertUnwindSafe(|| run(-1.0))).is_err());
+            assert_eq!((held(), program.arenas.len()), (0, 1));
+        }
+        assert_eq!((run(2.0), held()), ([2.0; 4], 4));
+    }
+
+    #[test]
+    fn the_values_of_a_call_include_the_workspace() {
+        let small = program(1);
+        // Buffers, outputs and workspace of three samples, and of a block of eight of the nine.
+        assert_eq!(small.values_for(3), (3 * 4 + 3 * 4 + 300, 3 * 4 + 3 * 4 + 300));
+        assert_eq!(small.values_for(9).0, 8 * 4 + 9 * 4 + 800);
+        small.run(&[&[1.0; 3]], 3, &mut [&mut [0.0; 12]]).unwrap();
+        assert_eq!(small.values_for(3).1, 3 * 4 + 300);
+        assert_eq!(small.values_for(usize::MAX).0, usize::MAX);
+        // Two threads, each with a part of four samples of its own.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        assert_eq!(pool.install(|| program(1 << 30).values_for(8)).0, 8 * 4 + 8 * 4 + 2 * 400);
     }
 }

@@ -40,6 +40,13 @@ pub(super) fn check(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>) {
 }
 
 impl ConvLayout {
+    /// The most values of workspace that [`band`](Self::band) takes.
+    pub(super) fn workspace(&self, band: &Band) -> usize {
+        let images = self.images.min(band.images.len());
+        let tiles = self.winograd.as_ref().map_or(0, |winograd| winograd.workspace(images, &band.rows));
+        self.copies_len(images, &band.rows).saturating_add(tiles)
+    }
+
     /// The convolution with its activation for a band of the output.
     pub(super) fn band(
         &self,
@@ -139,20 +146,26 @@ impl Bands {
         Bands { batch: 1, rows, images: 1, height: height.next_multiple_of(whole) }
     }
 
-    /// Each band with its part of an output that has `row_len` values a row.
+    /// The bands, in the order of the output.
+    pub fn all(&self) -> impl Iterator<Item = Band> {
+        let (batch, rows, images, height) = (self.batch, self.rows, self.images, self.height);
+        (0..batch).step_by(images).flat_map(move |image| {
+            (0..rows).step_by(height).map(move |row| Band {
+                images: image..(image + images).min(batch),
+                rows: row..(row + height).min(rows),
+            })
+        })
+    }
+
+    /// Each band with its part of an output that has `row_len` values a row; none for an empty output.
     pub fn tasks<'a, T>(&self, output: &'a mut [T], row_len: usize) -> Vec<(Band, &'a mut [T])> {
-        let mut tasks = Vec::new();
-        for (i, part) in output.chunks_mut((self.images * self.rows * row_len).max(1)).enumerate() {
-            let images = i * self.images..((i + 1) * self.images).min(self.batch);
-            if self.height >= self.rows {
-                tasks.push((Band { images, rows: 0..self.rows }, part));
-                continue;
-            }
-            for (j, band) in part.chunks_mut((self.height * row_len).max(1)).enumerate() {
-                let rows = j * self.height..((j + 1) * self.height).min(self.rows);
-                tasks.push((Band { images: images.clone(), rows }, band));
-            }
-        }
-        tasks
+        let mut rest = output;
+        let part = |band: Band| {
+            let len = band.images.len() * band.rows.len() * row_len;
+            let (part, after) = std::mem::take(&mut rest).split_at_mut_checked(len)?;
+            rest = after;
+            Some((band, part))
+        };
+        self.all().map_while(part).collect()
     }
 }

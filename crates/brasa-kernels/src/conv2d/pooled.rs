@@ -73,6 +73,14 @@ pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
 }
 
 impl ConvLayout {
+    /// The most values of workspace that [`pooled_band`](Self::pooled_band) takes.
+    pub(super) fn pooled_workspace(&self, pool: &WindowGeometry, band: &Band) -> usize {
+        let rows = conv_rows(pool, &band.rows);
+        let images = self.images.min(band.images.len());
+        let results = size_of(&[images, rows.len(), self.conv.window.output[1], self.conv.filters]);
+        self.workspace(&Band { images: band.images.clone(), rows }).saturating_add(results)
+    }
+
     /// The convolution with its activation and pooling for a band of the output. `positions` is as for [`forward`].
     #[allow(clippy::too_many_arguments)]
     pub(super) fn pooled_band(

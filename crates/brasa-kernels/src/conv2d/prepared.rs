@@ -99,20 +99,45 @@ impl PreparedConv {
         let row_len = columns * conv.filters;
         check_len("the input", x.len(), size_of(&[batch, one]));
         check_len("the output", y.len(), size_of(&[batch, rows, row_len]));
+        match self.split(batch, threads) {
+            (threads, None) => self.band(x, threads, Band { images: 0..batch, rows: 0..rows }, y),
+            (threads, Some(bands)) => {
+                let tasks = bands.tasks(y, row_len);
+                parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| self.band(x, 1, band, y));
+            }
+        }
+    }
+
+    /// The number of threads for some images, and the bands that they share; `None` where all is one band, in which
+    /// they share the places of tiles.
+    fn split(&self, batch: usize, threads: usize) -> (usize, Option<Bands>) {
         let threads = threads.min(parallel::threads_for(self.operations().saturating_mul(batch)));
-        if threads <= 1 {
-            return self.band(x, 1, Band { images: 0..batch, rows: 0..rows }, y);
+        let shares_places = batch == 1 && self.layout.winograd.as_ref().is_some_and(Winograd::shares_places);
+        if threads <= 1 || shares_places {
+            return (threads, None);
         }
-        if batch == 1 && self.layout.winograd.as_ref().is_some_and(Winograd::shares_places) {
-            return self.band(x, threads, Band { images: 0..1, rows: 0..rows }, y);
-        }
+        let rows = self.output()[0];
         let whole = self.pool.map_or(self.layout.whole_rows(), |pool| whole_rows(&self.layout, &pool));
         let bands = match batch {
             1 => Bands::of_one(rows, parallel::part_len_of(self.operations(), rows, threads), whole),
             batch => Bands::new(batch, rows, threads, whole),
         };
-        let tasks = bands.tasks(y, row_len);
-        parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| self.band(x, 1, band, y));
+        (threads, Some(bands))
+    }
+
+    /// The most values of workspace that [`forward`](Self::forward) takes for some images, in all threads together.
+    pub fn workspace(&self, images: usize, threads: usize) -> usize {
+        let of_band = |band: &Band| match &self.pool {
+            Some(pool) => self.layout.pooled_workspace(pool, band),
+            None => self.layout.workspace(band),
+        };
+        match self.split(images, threads) {
+            (_, None) => of_band(&Band { images: 0..images, rows: 0..self.output()[0] }),
+            (threads, Some(bands)) => {
+                let most = bands.all().map(|band| of_band(&band)).max().unwrap_or(0);
+                most.saturating_mul(threads.min(bands.all().count()))
+            }
+        }
     }
 
     /// A band of the output; `threads` share the places of tiles.
@@ -150,7 +175,7 @@ mod tests {
     use super::*;
     use crate::conv2d::{Pooled, forward, pooled_forward};
     use crate::simd::{at_every_level, test_lock};
-    use crate::testing::{assert_close, double, values, windows};
+    use crate::testing::{assert_close, double, kept_by, kept_by_threads, values, windows};
 
     /// Compares with the unprepared form; an image has the same bits in any batch, on any number of threads.
     fn check(conv: Conv2d, pool: Option<WindowGeometry>) {
@@ -189,6 +214,31 @@ mod tests {
         let conv =
             Conv2d { window: WindowGeometry::valid(1, [3, 3], [3, 3], [1, 1]), channels: 1, filters: 1, groups: 1 };
         assert!(PreparedConv::new(&conv, &[1.0; 9], None, Activation::Relu, Some(halving(&conv))).is_none());
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
+    fn the_workspace_is_what_a_call_takes() {
+        // Frames, tiles, and places that threads share.
+        for (batch, side, channels, filters) in
+            [(1, 61, 24, 24), (9, 28, 24, 24), (1, 32, 64, 64), (5, 32, 64, 64), (1, 8, 128, 320)]
+        {
+            let mut window = WindowGeometry::valid(batch, [side; 2], [3, 3], [1, 1]);
+            (window.pad, window.output) = ([1, 1], [side; 2]);
+            let conv = Conv2d { window, channels, filters, groups: 1 };
+            let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
+            for pool in [None, Some(halving(&conv))] {
+                let prepared = PreparedConv::new(&conv, &w, None, Activation::Relu, pool).expect("offsets that fit");
+                let len = pool.map_or(window.pixels(), |pool| pool.pixels()) * filters;
+                let run = |threads: usize| prepared.forward(&x, threads, &mut vec![7.5; batch * len]);
+                // The tiles of a block can be half of the most.
+                let (kept, most) = (kept_by(|| run(1)), prepared.workspace(batch, 1));
+                assert!(kept <= most && most <= 2 * kept, "{conv:?}: {kept}, not {most}");
+                // A thread can keep the larger of its two buffers for either use.
+                let (kept, most) = kept_by_threads(4, || run(4), || prepared.workspace(batch, 4));
+                assert!(kept > 0 && kept <= 2 * most, "{conv:?}: {kept}, not {most}");
+            }
+        }
     }
 
     fn halving(conv: &Conv2d) -> WindowGeometry {

@@ -248,15 +248,31 @@ impl Winograd {
         rows: Range<usize>,
         mut work: impl FnMut(&mut [f32], &mut [f32], Range<usize>),
     ) {
-        let tiles = images * self.tile_rows(&rows).len() * self.tiles[1];
+        let tiles = self.tiles_of(images, &rows);
         let blocks = tiles.div_ceil(block);
         let most = tiles.div_ceil(blocks.max(1));
-        scratch::with(PLACES * most * (self.conv.channels + self.conv.filters), |room| {
+        scratch::with(self.room(most), |room| {
             let (v, m) = room.split_at_mut(PLACES * most * self.conv.channels);
             for first in (0..tiles).step_by(most.max(1)) {
                 work(v, m, first..(first + most).min(tiles));
             }
         });
+    }
+
+    /// Number of tiles that cover some output rows of some images.
+    fn tiles_of(&self, images: usize, rows: &Range<usize>) -> usize {
+        images * self.tile_rows(rows).len() * self.tiles[1]
+    }
+
+    /// Number of values of the transformed inputs and outputs of some tiles.
+    fn room(&self, tiles: usize) -> usize {
+        PLACES * tiles * (self.conv.channels + self.conv.filters)
+    }
+
+    /// The most values of workspace that [`rows`](Self::rows) takes for up to `images` images: more images can be cut
+    /// into smaller blocks.
+    pub fn workspace(&self, images: usize, rows: &Range<usize>) -> usize {
+        self.room(self.tiles_of(images, rows).min(self.forward_block))
     }
 
     /// The rows of tiles that cover some output rows.

@@ -137,6 +137,19 @@ impl PreparedGru {
         (self.kernel.operations().saturating_add(self.recurrent.operations())).saturating_mul(self.sizes.steps)
     }
 
+    /// The most values of workspace that [`forward`](Self::forward) takes for some sequences.
+    pub fn workspace(&self, sequences: usize) -> usize {
+        self.room(StepOrder::samples_of(sequences))
+    }
+
+    /// Number of values of workspace for the sequences of a part: the gates of a block of steps, the recurrent products
+    /// and the states of one step, and the next state of one sequence.
+    fn room(&self, samples: usize) -> usize {
+        let Recurrent { steps, units, .. } = self.sizes;
+        let width = GATES * units;
+        samples * (steps.min(STEPS) * width + width + units) + units
+    }
+
     /// The outputs of all steps, in the order in which they are taken, or of the last one; from a state of zeros, on
     /// the calling thread. Every value of `y` is written.
     ///
@@ -148,7 +161,7 @@ impl PreparedGru {
         // The inputs' share of the gates is computed for a block of steps.
         let block = steps.min(STEPS);
         order.each_part(&self.sizes, x, y, |samples, x, y| {
-            scratch::with(samples * (block * width + width + units) + units, |buffer| {
+            scratch::with(self.room(samples), |buffer| {
                 let (gates, buffer) = buffer.split_at_mut(samples * block * width);
                 let (products, buffer) = buffer.split_at_mut(samples * width);
                 let (states, next) = buffer.split_at_mut(samples * units);

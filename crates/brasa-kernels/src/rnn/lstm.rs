@@ -177,6 +177,17 @@ impl PreparedLstm {
         self.gates.operations().saturating_mul(self.sizes.steps)
     }
 
+    /// The most values of workspace that [`forward`](Self::forward) takes for some sequences.
+    pub fn workspace(&self, sequences: usize) -> usize {
+        StepOrder::samples_of(sequences) * self.of_sequence()
+    }
+
+    /// Number of values of workspace for a sequence: a step's input and output, gates and cells.
+    fn of_sequence(&self) -> usize {
+        let Recurrent { inputs, units, .. } = self.sizes;
+        inputs + units + GATES * units + units
+    }
+
     /// The outputs of all steps, in the order in which they are taken, or of the last one; from states of zeros, on the
     /// calling thread. Every value of `y` is written.
     ///
@@ -186,7 +197,7 @@ impl PreparedLstm {
         let Recurrent { steps, inputs, units, .. } = self.sizes;
         let (width, depth) = (GATES * units, inputs + units);
         order.each_part(&self.sizes, x, y, |samples, x, y| {
-            scratch::with_zeros(samples * (depth + width + units), |buffer| {
+            scratch::with_zeros(samples * self.of_sequence(), |buffer| {
                 let (rows, buffer) = buffer.split_at_mut(samples * depth);
                 let (gates, cells) = buffer.split_at_mut(samples * width);
                 for n in 0..steps {

@@ -101,6 +101,11 @@ impl StepOrder {
         }
     }
 
+    /// The most samples that [`each_part`](Self::each_part) passes at a time, of some in all.
+    fn samples_of(samples: usize) -> usize {
+        samples.min(SAMPLES_WANTED.end - 1)
+    }
+
     /// Calls `work` with part of the samples at a time: their number, inputs and outputs.
     fn each_part(self, sizes: &Recurrent, x: &[f32], y: &mut [f32], mut work: impl FnMut(usize, &[f32], &mut [f32])) {
         let one = size_of(&[sizes.steps, sizes.inputs]);
@@ -112,7 +117,7 @@ impl StepOrder {
             // The state before the first step.
             return y.fill(0.0);
         }
-        let most = SAMPLES_WANTED.end - 1;
+        let most = Self::samples_of(batch).max(1);
         for (i, y) in y.chunks_mut((most * result).max(1)).enumerate() {
             let samples = y.len() / result;
             work(samples, &x[i * most * one..][..samples * one], y);

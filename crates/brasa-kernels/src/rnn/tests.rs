@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::simd::{at_every_level, test_lock};
-use super::super::testing::{assert_close, double, values};
+use super::super::testing::{assert_close, double, kept_by, values};
 use super::*;
 
 fn sizes(batch: usize, steps: usize, inputs: usize, units: usize) -> Recurrent {
@@ -190,6 +190,22 @@ fn prepared(gru: bool, sizes: &Recurrent, weights: &Weights, x: &[f32], order: S
         PreparedLstm::new(sizes, weights).expect("offsets that fit").forward(x, order, &mut y);
     }
     y
+}
+
+#[test]
+fn the_workspace_is_what_a_call_takes() {
+    for (batch, steps) in [(1, 1), (2, 7), (40, 5), (3, 70)] {
+        let all = sizes(batch, steps, 3, 4);
+        let x = values(batch * steps * 3, 1);
+        let (kernel, recurrent) = (values(3 * 16, 2), values(4 * 16, 3));
+        let weights =
+            |gates: usize| Weights { kernel: &kernel[..12 * gates], recurrent: &recurrent[..16 * gates], bias: None };
+        let order = StepOrder { backwards: false, sequences: false };
+        let lstm = PreparedLstm::new(&all, &weights(4)).expect("offsets that fit");
+        assert_eq!(kept_by(|| lstm.forward(&x, order, &mut vec![7.5; batch * 4])), lstm.workspace(batch));
+        let gru = PreparedGru::new(&all, &weights(3)).expect("offsets that fit");
+        assert_eq!(kept_by(|| gru.forward(&x, order, &mut vec![7.5; batch * 4])), gru.workspace(batch));
+    }
 }
 
 #[test]

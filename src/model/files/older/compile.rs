@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use crate::config::{PACKAGE_END, is_of_keras};
+
 /// Converts the settings of `compile` to the current form. What cannot be converted is left, and reported later.
 pub(super) fn renew_compile(compile: &mut Json) {
     let Some(settings) = compile.as_object_mut() else { return };
@@ -40,7 +42,9 @@ fn renew_optimizer(optimizer: &mut Json) {
         *optimizer = config[key].take();
     }
     let Some(class) = optimizer.get("class_name").and_then(Json::as_str) else { return };
-    let class = class.strip_prefix("Custom>").unwrap_or(class).to_owned();
+    // TensorFlow 2.11 to 2.15 wrote Keras's own optimizers so, with this argument; users' classes of Keras 3 lack it.
+    let is_keras_2 = optimizer.get("config").is_some_and(|config| config.get("is_legacy_optimizer").is_some());
+    let class = class.strip_prefix("Custom>").filter(|_| is_keras_2).unwrap_or(class).to_owned();
     optimizer["class_name"] = json!(class);
     let Some(config) = optimizer.get_mut("config").and_then(Json::as_object_mut) else { return };
     for unused in ["jit_compile", "is_legacy_optimizer"] {
@@ -82,13 +86,16 @@ fn renew_optimizer(optimizer: &mut Json) {
 }
 
 /// The name of a function in a file: Keras 2 wrote its name, Keras 3 writes an object. A user's function is of another
-/// module, and identified by its name only.
-fn function(value: &Json) -> Option<&str> {
+/// module, and gets a package, so that no function of Keras is taken for it.
+fn function(value: &Json) -> Option<String> {
     if let Some(name) = value.as_str() {
-        return Some(name);
+        return Some(name.to_owned());
     }
     let is_function = value.get("class_name").and_then(Json::as_str) == Some("function");
-    value.get("config").filter(|_| is_function)?.as_str()
+    let name = value.get("config").filter(|_| is_function)?.as_str()?;
+    let module = value.get("module").and_then(Json::as_str).unwrap_or("builtins");
+    let is_own = module != "builtins" && !is_of_keras(module);
+    Some(if is_own && !name.contains(PACKAGE_END) { format!("Custom>{name}") } else { name.to_owned() })
 }
 
 /// The current name of a function.
@@ -98,7 +105,7 @@ fn today(name: &str) -> &str {
 
 fn renew_loss(loss: &mut Json) {
     if let Some(name) = function(loss) {
-        *loss = json!(today(name));
+        *loss = json!(today(&name));
         return;
     }
     unwrap(loss, "LossFunctionWrapper");
@@ -110,11 +117,11 @@ fn renew_loss(loss: &mut Json) {
 
 fn renew_metric(metric: &mut Json) {
     // The function of this name is the loss, whose sign is opposite to that of the metric with the same name.
-    if metric.is_object() && function(metric) == Some("cosine_similarity") {
+    if metric.is_object() && function(metric).as_deref() == Some("cosine_similarity") {
         return;
     }
     if let Some(name) = function(metric) {
-        let value = match today(name) {
+        let value = match today(&name) {
             same if same == name => json!(name),
             // It keeps its name in the history.
             class => json!({"class_name": class, "config": {"name": name}}),
@@ -137,7 +144,7 @@ fn unwrap(value: &mut Json, wrapper: &str) {
     let is_wrapper = value.get("class_name").is_some_and(|class| class == wrapper);
     let Some(config) = value.get_mut("config").and_then(Json::as_object_mut) else { return };
     // Classes derived from such wrappers have written it too.
-    let Some(inner) = config.get("fn").and_then(function).map(|name| today(name).to_owned()) else { return };
+    let Some(inner) = config.get("fn").and_then(function).map(|name| today(&name).to_owned()) else { return };
     config.shift_remove("fn");
     if is_wrapper {
         let config: Map<String, Json> = std::mem::take(config);

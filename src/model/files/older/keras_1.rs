@@ -28,7 +28,7 @@ pub(super) fn is_keras_1(object: &Json) -> bool {
 }
 
 /// The error for a model of Keras 1 that could not be read.
-pub(super) fn refusal(version: Option<&str>, error: &Error) -> Error {
+pub(in crate::model::files) fn refusal(version: Option<&str>, error: &Error) -> Error {
     let version = version.map_or_else(|| "Keras 1".to_owned(), |version| format!("Keras {version}"));
     Error::unsupported(
         format!("a model of {version}: {error}"),
@@ -91,13 +91,13 @@ fn renew_arguments<'a>(class: &'a str, config: &mut Map<String, Json>) -> &'a st
         "Convolution2D" | "AtrousConvolution2D" | "Conv2D" => {
             rename(config, &kernel);
             rename(config, &[("nb_filter", "filters"), ("subsample", "strides"), ("atrous_rate", "dilation_rate")]);
-            together(config, &["nb_row", "nb_col"], "kernel_size");
+            collect_numbers(config, &["nb_row", "nb_col"], "kernel_size");
             return "Conv2D";
         }
         "Convolution3D" | "Conv3D" => {
             rename(config, &kernel);
             rename(config, &[("nb_filter", "filters"), ("subsample", "strides")]);
-            together(config, &["kernel_dim1", "kernel_dim2", "kernel_dim3"], "kernel_size");
+            collect_numbers(config, &["kernel_dim1", "kernel_dim2", "kernel_dim3"], "kernel_size");
             return "Conv3D";
         }
         "MaxPooling1D" | "AveragePooling1D" => rename(config, &[("pool_length", "pool_size"), ("stride", "strides")]),
@@ -181,7 +181,7 @@ fn leave_out(config: &mut Map<String, Json>, names: &[&str]) {
 }
 
 /// Collects several numbers into a list.
-fn together(config: &mut Map<String, Json>, names: &[&str], list: &str) {
+fn collect_numbers(config: &mut Map<String, Json>, names: &[&str], list: &str) {
     let numbers: Vec<Json> = names.iter().filter_map(|name| config.shift_remove(*name)).collect();
     if numbers.len() == names.len() {
         config.insert(list.into(), Json::Array(numbers));

@@ -4,11 +4,12 @@
 //! So the mask becomes an argument, computed by the operations that Keras 3 itself writes for a mask. If the mask
 //! cannot be determined, the call is rejected.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use serde_json::{Map, Value as Json, json};
 
 use crate::model::files::functional::is_graph;
+use crate::text::UniqueNames;
 
 /// The recurrent layers, which accept initial states.
 const RECURRENT: &[&str] =
@@ -121,7 +122,7 @@ struct MaskGraph<'a> {
     origins: HashMap<String, MaskOrigin>,
     /// The masks that are already computed.
     made: HashMap<(usize, String), String>,
-    names: HashSet<String>,
+    names: UniqueNames,
 }
 
 impl<'a> MaskGraph<'a> {
@@ -256,13 +257,7 @@ impl<'a> MaskGraph<'a> {
 
     /// Adds an operation under a unique name.
     fn add(&mut self, class: &str, name: String, mut config: Json, args: Json) -> String {
-        let mut own = name.clone();
-        for number in 1.. {
-            if self.names.insert(own.clone()) {
-                break;
-            }
-            own = format!("{name}_{number}");
-        }
+        let own = self.names.take(name);
         config["name"] = json!(own);
         self.layers.push(json!({
             "module": "keras.src.ops.numpy", "class_name": class, "registered_name": class, "name": own,

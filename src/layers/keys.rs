@@ -1,0 +1,27 @@
+//! The names of a container's layers in weight files.
+
+use std::collections::BTreeMap;
+
+use super::Layer;
+use crate::config::snake_case;
+
+/// Keras's keys of the layers in a container: the class in snake case, with a number.
+///
+/// The format of `.keras` and `.weights.h5` files demands this rule: it counts the layers of each class and does not
+/// look at their names. Names elsewhere are made unique by [`UniqueNames`](crate::text::UniqueNames).
+pub(crate) fn container_keys(layers: &[Box<dyn Layer>]) -> Vec<String> {
+    class_keys(layers.iter().map(|layer| layer.class_name()))
+}
+
+/// As [`container_keys`], for layers of these classes.
+pub(crate) fn class_keys<'a>(classes: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    classes
+        .map(|class| {
+            let class = snake_case(class);
+            let count = counts.entry(class.clone()).or_default();
+            *count += 1;
+            if *count == 1 { class } else { format!("{class}_{}", *count - 1) }
+        })
+        .collect()
+}
