@@ -51,10 +51,10 @@ impl PreparedConv {
             assert!(activation.gradient_needs_only_output(), "{activation:?} cannot be pooled here");
         }
         // Bands are cut along the height, so a line of pixels is turned upright; in memory it is the same.
-        let is_line = conv.window.input[0] == 1 && conv.window.size[0] == 1 && conv.window.output[0] == 1;
-        let conv = match pool.is_none() && is_line && !conv.window.frame(conv.channels).padded {
-            true => Conv2d { window: upright(conv.window), ..conv },
-            false => conv,
+        let is_line = |window: &WindowGeometry| window.input[0] == 1 && window.size[0] == 1 && window.output[0] == 1;
+        let (conv, pool) = match is_line(&conv.window) && pool.as_ref().is_none_or(is_line) {
+            true => (Conv2d { window: upright(conv.window), ..conv }, pool.map(upright)),
+            false => (conv, pool),
         };
         let layout = ConvLayout::with(&conv, Winograd::of_one(&conv));
         let (depth, columns) = (size_of(&[conv.window.cells(), conv.group_channels()]), conv.group_filters());
@@ -266,7 +266,14 @@ mod tests {
             let square = Conv2d { window, channels: 128, filters: 320, groups: 1 };
             let line = WindowGeometry::valid(1, [1, 98], [1, 5], [1, 1]);
             let line = Conv2d { window: line, channels: 64, filters: 128, groups: 1 };
-            for (conv, pool) in [(square, None), (square, Some(halving(&square))), (line, None)] {
+            let mut padded = line;
+            (padded.window.pad, padded.window.output) = ([0, 4], [1, 98]);
+            let halves = |conv: &Conv2d| Some(WindowGeometry::valid(1, conv.window.output, [1, 2], [1, 2]));
+            let lines = [(line, None), (line, halves(&line)), (padded, None), (padded, halves(&padded))];
+            let direct = lines.map(|(conv, pool)| (Conv2d { channels: 60, ..conv }, pool));
+            for (conv, pool) in
+                [(square, None), (square, Some(halving(&square)))].into_iter().chain(lines).chain(direct)
+            {
                 let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
                 let prepared = PreparedConv::new(&conv, &w, None, Activation::Relu, pool).unwrap();
                 let len = pool.map_or(conv.window.pixels(), |pool| pool.pixels()) * conv.filters;

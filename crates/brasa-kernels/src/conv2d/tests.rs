@@ -135,21 +135,27 @@ proptest! {
 
     #[test]
     fn any_winograd_convolution_agrees_with_double_precision(
-        batch in 1..4usize, input in [5..15usize, 5..15usize], small in any::<bool>(), pad in [0..3usize, 0..3usize],
+        batch in 1..4usize, input in [7..17usize, 7..17usize], of in 0..8usize, pad in [0..3usize, 0..3usize],
         cut in [0..3usize, 0..3usize], channels in 1..3usize, filters in 1..4usize,
     ) {
         let _alone = test_lock();
-        let size = if small { 3 } else { 5 };
-        let mut window = WindowGeometry::valid(batch, input, [size, size], [1, 1]);
+        let size = [[3, 3], [5, 5], [1, 3], [3, 1], [1, 5], [5, 1], [1, 7], [7, 1]][of];
+        // Lines gain where they are long, and have many channels.
+        let is_line = size.contains(&1);
+        let input = [0, 1].map(|d| if is_line && size[d] > 1 { 4 * input[d] } else { input[d] });
+        let (channels, filters) = if is_line { (channels + 3, filters + 3) } else { (channels, filters) };
+        let mut window = WindowGeometry::valid(batch, input, size, [1, 1]);
         window.pad = pad;
         // Any output that begins in the image: with padding after it, or with its last pixels cut off.
-        window.output = [0, 1].map(|d| (input[d] + pad[d] + 2 - size + 1 - cut[d]).max(1));
+        window.output = [0, 1].map(|d| (input[d] + pad[d] + 2 - size[d] + 1 - cut[d]).max(1));
         let mut conv = Conv2d { window, channels: 16 * channels, filters: 16 * filters, groups: 1 };
         if Winograd::of(&conv).is_none() {
             // Too little work, or tiles mostly beyond the output.
             conv.window.batch = 20;
         }
-        if let Some(tiles) = Winograd::of(&conv) {
+        let tiles = Winograd::of(&conv);
+        prop_assert!(!is_line || tiles.is_some());
+        if let Some(tiles) = tiles {
             check_tiles(&Case::new(conv), tiles);
         }
     }
@@ -177,9 +183,11 @@ fn check_tiles(case: &Case, tiles: Winograd) {
 #[test]
 fn winograd_rounding_error_is_small() {
     let _alone = test_lock();
-    for (size, side) in [(3, 18), (5, 12)] {
-        let window = WindowGeometry::valid(if cfg!(miri) { 1 } else { 10 }, [side, side], [size, size], [1, 1]);
-        let case = Case::new(Conv2d { window, channels: 64, filters: 32, groups: 1 });
+    for (size, input) in
+        [([3, 3], [18, 18]), ([5, 5], [12, 12]), ([1, 3], [1, 200]), ([1, 5], [1, 200]), ([7, 1], [200, 1])]
+    {
+        let window = WindowGeometry::valid(if cfg!(miri) { 1 } else { 10 }, input, size, [1, 1]);
+        let case = Case::new(Conv2d { window, channels: 64, filters: 64, groups: 1 });
         assert!(cfg!(miri) || Winograd::of(&case.conv).is_some());
         let mut y = vec![0.0; case.dy.len()];
         forward(&case.conv, &case.x, &case.w, None, Activation::Linear, &mut y);

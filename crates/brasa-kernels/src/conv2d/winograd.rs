@@ -1,4 +1,4 @@
-//! Winograd convolution: the same result with a third or a quarter of the multiplications.
+//! Winograd convolution: the same result with half to a quarter of the multiplications.
 //!
 //! The output is cut into square tiles of `m` pixels a side, each of which depends on an input tile of six a side
 //! (`m + r - 1` for a window of `r`): F(4×4, 3×3) and F(2×2, 5×5). Seen as polynomials evaluated at six points, the
@@ -10,8 +10,9 @@
 //! ```
 //!
 //! with an input tile `d`, the window `g`, and the output tile `Y`. Summed over the channels, `⊙` is a matrix product
-//! for each of the 36 places. The gradients apply the transposed matrices in reverse order. The error is some 10⁻⁶ of
-//! the greatest result, a few times that of a direct sum.
+//! for each of the 36 places. The gradients apply the transposed matrices in reverse order. Windows of one row or one
+//! column are cut into lines, `Y = Aᵀ [ (G g) ⊙ (Bᵀ d) ]`, with eight places: F(6, 3), F(4, 5) and F(2, 7). The error is
+//! some 10⁻⁶ of the greatest result, a few times that of a direct sum.
 
 use std::ops::Range;
 
@@ -23,30 +24,85 @@ use super::super::window::even_offsets;
 use super::super::{parallel, scratch};
 use super::Conv2d;
 
-/// Side of an input tile.
+/// Side of a square input tile.
 const SIDE: usize = 6;
-/// Places in a tile.
-const PLACES: usize = SIDE * SIDE;
+/// Places of an input tile that is a line.
+const LINE: usize = 8;
 /// Channels that are transformed together.
 const LANES: usize = 16;
-/// Points of evaluation besides infinity. Powers of two, so that `A` and `B` are exact; the rounding error is half that
-/// of 0, ±1, ±2.
-const POINTS: [f64; SIDE - 1] = [0.0, 1.0, -1.0, 0.5, -2.0];
+/// Points of evaluation besides infinity, for six places and for eight. Powers of two, so that `A` and `B` are exact; the
+/// rounding error of the first is half that of 0, ±1, ±2.
+const POINTS: [&[f64]; 2] = [&[0.0, 1.0, -1.0, 0.5, -2.0], &[0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0]];
 
 /// Values of a block of tiles in the backward pass, which sums over the tiles of a block: the same on every processor, so
 /// that the gradients have the same bits.
 const BLOCK: usize = 144 << 10;
 /// Fewest tiles of a block: the weights are read once per block.
 const FEWEST_TILES: usize = 20;
+/// What a multiply-add of a line's transforms costs, in multiply-adds of the products: measured for 16 to 256 channels and
+/// filters.
+const LINE_COST: usize = 4;
 /// Most values of the transformed weights: more would be read from memory for every block.
 const WEIGHTS_MOST: usize = 2 << 20;
+
+/// The tiles of a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tiling {
+    Square3,
+    Square5,
+    Line3,
+    Line5,
+    Line7,
+}
+
+impl Tiling {
+    /// The tiles of a window of some height and width.
+    fn of(size: [usize; 2]) -> Option<Self> {
+        match size {
+            [3, 3] => Some(Tiling::Square3),
+            [5, 5] => Some(Tiling::Square5),
+            [1, 3] | [3, 1] => Some(Tiling::Line3),
+            [1, 5] | [5, 1] => Some(Tiling::Line5),
+            [1, 7] | [7, 1] => Some(Tiling::Line7),
+            _ => None,
+        }
+    }
+
+    fn is_square(self) -> bool {
+        matches!(self, Tiling::Square3 | Tiling::Square5)
+    }
+
+    /// Places along an axis of an input tile.
+    fn side(self) -> usize {
+        if self.is_square() { SIDE } else { LINE }
+    }
+
+    /// Places of an input tile.
+    fn places(self) -> usize {
+        if self.is_square() { SIDE * SIDE } else { self.side() }
+    }
+}
+
+/// Calls a transform by the matrices of a tiling.
+macro_rules! transform {
+    ($tiling:expr, $matrix:ident, $($argument:expr),*) => {
+        match $tiling {
+            Tiling::Square3 => sandwich::<$matrix<6, 3>>($($argument),*),
+            Tiling::Square5 => sandwich::<$matrix<6, 5>>($($argument),*),
+            Tiling::Line3 => line::<$matrix<8, 3>>($($argument),*),
+            Tiling::Line5 => line::<$matrix<8, 5>>($($argument),*),
+            Tiling::Line7 => line::<$matrix<8, 7>>($($argument),*),
+        }
+    };
+}
 
 /// A convolution by Winograd's transform.
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
     conv: Conv2d,
-    /// Side of an output tile.
-    outputs: usize,
+    tiling: Tiling,
+    /// Height and width of an output tile.
+    outputs: [usize; 2],
     /// Tiles of an image, down and across.
     tiles: [usize; 2],
     /// Tiles of a block in the backward pass.
@@ -62,7 +118,7 @@ impl Winograd {
         let (here, gain) = Self::with_gain(conv)?;
         // The weights are transformed once a call, and their gradient once a part: there must be enough work to pay for
         // it.
-        (gain.saturating_mul(conv.window.batch) >= 100 * PLACES).then_some(here)
+        (gain.saturating_mul(conv.window.batch) >= 100 * here.tiling.places()).then_some(here)
     }
 
     /// The convolution in this form, if it has one and that is faster with transformed weights, for any number of
@@ -74,30 +130,39 @@ impl Winograd {
     /// The convolution in this form, if it has one, and the number of products saved for an image.
     fn with_gain(conv: &Conv2d) -> Option<(Self, usize)> {
         let window = &conv.window;
-        let side = window.size[0];
-        let plain = window.size == [side; 2] && window.strides == [1, 1] && window.dilations == [1, 1];
+        let tiling = Tiling::of(window.size)?;
+        let plain = window.strides == [1, 1] && window.dilations == [1, 1];
         let whole = conv.channels.is_multiple_of(LANES) && conv.filters.is_multiple_of(LANES) && conv.channels > 0;
-        if !(plain && whole && conv.groups == 1 && (side == 3 || side == 5)) {
+        if !(plain && whole && conv.groups == 1) {
             return None;
         }
-        if PLACES.checked_mul(conv.channels)?.checked_mul(conv.filters)? > WEIGHTS_MOST {
+        let (places, weights) = (tiling.places(), conv.channels.checked_mul(conv.filters)?);
+        if places.checked_mul(weights)? > WEIGHTS_MOST {
             return None;
         }
-        let outputs = SIDE + 1 - side;
-        let tiles = window.output.map(|size| size.div_ceil(outputs));
-        let (direct, here) = (window.pixels() * window.cells(), tiles[0] * tiles[1] * PLACES);
-        // The transforms cost about half as much as the products.
-        let gain = direct.saturating_sub(here + here / 2);
-        let tiles_in = |values: usize| (values / (PLACES * (conv.channels + conv.filters))).max(FEWEST_TILES) / 10 * 10;
+        let outputs = window.size.map(|size| if size == 1 { 1 } else { tiling.side() + 1 - size });
+        let tiles = [0, 1].map(|axis| window.output[axis].div_ceil(outputs[axis]));
+        let (direct, here) = (window.pixels() * window.cells(), tiles[0] * tiles[1] * places);
+        // The transforms cost about half as much as the products; those of lines, which save less, more where channels
+        // and filters are few.
+        let transforms = match tiling.is_square() {
+            true => here / 2,
+            false => {
+                let of_tile = places * conv.channels + outputs[0] * outputs[1] * conv.filters;
+                (LINE_COST * here).saturating_mul(of_tile) / weights.max(1)
+            }
+        };
+        let gain = direct.saturating_sub(here + transforms);
+        let tiles_in = |values: usize| (values / (places * (conv.channels + conv.filters))).max(FEWEST_TILES) / 10 * 10;
         // Nine sixteenths of the cache, in values of four bytes.
         let (block, forward_block) = (tiles_in(BLOCK), tiles_in(cache::second_level() / 64 * 9));
         let tables = OffsetTables::new(block.max(forward_block), conv.channels, conv.filters);
-        Some((Winograd { conv: *conv, outputs, tiles, block, forward_block, tables }, gain))
+        Some((Winograd { conv: *conv, tiling, outputs, tiles, block, forward_block, tables }, gain))
     }
 
     /// Bands are best cut at multiples of this number of output rows: else a row of tiles is computed for both bands.
     pub fn whole_rows(&self) -> usize {
-        self.outputs
+        self.outputs[0]
     }
 
     /// Images to pass together.
@@ -111,22 +176,19 @@ impl Winograd {
 
     /// Number of values of the transformed weights.
     pub fn weights_len(&self) -> usize {
-        PLACES * self.conv.channels * self.conv.filters
+        self.tiling.places() * self.conv.channels * self.conv.filters
     }
 
     /// `G g Gᵀ` for every channel and filter.
     pub fn transform_weights(&self, w: &[f32], transformed: &mut [f32]) {
         let all = self.conv.channels * self.conv.filters;
-        let (from, to) = (Places::even(self.conv.window.size[0], all), Places::even(SIDE, all));
-        match self.outputs {
-            2 => sandwich::<WeightTransform<5>>(w, &from, transformed, &to, all, Write::Set),
-            _ => sandwich::<WeightTransform<3>>(w, &from, transformed, &to, all, Write::Set),
-        }
+        let (from, to) = (self.window_places(all), Places::even(self.tiling.side(), all));
+        transform!(self.tiling, WeightTransform, w, &from, transformed, &to, all, Write::Set);
     }
 
     /// Number of values that [`Winograd::transpose_weights`] writes.
     pub fn transposed_len(&self) -> usize {
-        PLACES * panels_len(self.conv.filters, self.conv.channels)
+        self.tiling.places() * panels_len(self.conv.filters, self.conv.channels)
     }
 
     /// The transformed weights, transposed and packed for the gradient of the input.
@@ -170,22 +232,20 @@ impl Winograd {
                 let v = (&v[place * count * channels..], &tables.by_channels[..count], &tables.channels[..]);
                 product(v, weights, filters, (m, &tables.by_filters[..count]), InitialC::Zero);
             };
-            let places = m[..PLACES * count * filters].chunks_exact_mut(count * filters).enumerate();
+            let all = self.tiling.places();
+            let places = m[..all * count * filters].chunks_exact_mut(count * filters).enumerate();
             if threads <= 1 {
                 places.for_each(products);
             } else {
                 let mut places: Vec<_> = places.collect();
-                let parts = places.chunks_mut(PLACES.div_ceil(threads)).collect();
+                let parts = places.chunks_mut(all.div_ceil(threads)).collect();
                 parallel::each(threads, parts, |part: &mut [(usize, &mut [f32])]| {
                     part.iter_mut().for_each(|(place, m)| products((*place, m)));
                 });
             }
             for (t, tile) in tiles.enumerate() {
-                let (from, to) = (Places::of_tile((t, count), filters), self.outputs_of(self.tile(tile, &rows), &rows));
-                match self.outputs {
-                    2 => sandwich::<OutputTransform<2>>(m, &from, y, &to, filters, write),
-                    _ => sandwich::<OutputTransform<4>>(m, &from, y, &to, filters, write),
-                }
+                let (from, to) = (self.places_of((t, count), filters), self.outputs_of(self.tile(tile, &rows), &rows));
+                transform!(self.tiling, OutputTransform, m, &from, y, &to, filters, write);
             }
         });
     }
@@ -203,13 +263,10 @@ impl Winograd {
             for (t, tile) in tiles.clone().enumerate() {
                 let tile = self.tile(tile, &rows);
                 self.input_tile(x, tile, v, (t, count));
-                let (from, to) = (self.outputs_of(tile, &rows), Places::of_tile((t, count), filters));
-                match self.outputs {
-                    2 => sandwich::<OutputTransformBack<2>>(dz, &from, m, &to, filters, Write::Set),
-                    _ => sandwich::<OutputTransformBack<4>>(dz, &from, m, &to, filters, Write::Set),
-                }
+                let (from, to) = (self.outputs_of(tile, &rows), self.places_of((t, count), filters));
+                transform!(self.tiling, OutputTransformBack, dz, &from, m, &to, filters, Write::Set);
             }
-            for place in 0..PLACES {
+            for place in 0..self.tiling.places() {
                 let v = (&v[place * count * channels..], &tables.channels[..], &tables.by_channels[..count]);
                 let m = Right::Rows { data: &m[place * count * filters..], stride: filters };
                 let dw = (&mut dw[place * channels * filters..], &tables.weights[..]);
@@ -223,8 +280,8 @@ impl Winograd {
                 product(m, Right::panels(weights, filters), channels, v, InitialC::Zero);
             }
             for (t, tile) in tiles.enumerate() {
-                let (from, to) = (Places::of_tile((t, count), channels), self.inputs_of(self.tile(tile, &rows)));
-                sandwich::<InputTransformBack>(v, &from, dx, &to, channels, Write::Add);
+                let (from, to) = (self.places_of((t, count), channels), self.inputs_of(self.tile(tile, &rows)));
+                transform!(self.tiling, InputTransformBack, v, &from, dx, &to, channels, Write::Add);
             }
         });
     }
@@ -232,11 +289,8 @@ impl Winograd {
     /// The gradient of the weights from the gradient of the transformed weights.
     pub fn weights_gradient(&self, transformed: &[f32], dw: &mut [f32]) {
         let all = self.conv.channels * self.conv.filters;
-        let (from, to) = (Places::even(SIDE, all), Places::even(self.conv.window.size[0], all));
-        match self.outputs {
-            2 => sandwich::<WeightTransformBack<5>>(transformed, &from, dw, &to, all, Write::Set),
-            _ => sandwich::<WeightTransformBack<3>>(transformed, &from, dw, &to, all, Write::Set),
-        }
+        let (from, to) = (Places::even(self.tiling.side(), all), self.window_places(all));
+        transform!(self.tiling, WeightTransformBack, transformed, &from, dw, &to, all, Write::Set);
     }
 
     /// Calls `work` for each block, of at most `block` tiles, of those that cover some output rows of some images, with
@@ -252,7 +306,7 @@ impl Winograd {
         let blocks = tiles.div_ceil(block);
         let most = tiles.div_ceil(blocks.max(1));
         scratch::with(self.room(most), |room| {
-            let (v, m) = room.split_at_mut(PLACES * most * self.conv.channels);
+            let (v, m) = room.split_at_mut(self.tiling.places() * most * self.conv.channels);
             for first in (0..tiles).step_by(most.max(1)) {
                 work(v, m, first..(first + most).min(tiles));
             }
@@ -266,7 +320,7 @@ impl Winograd {
 
     /// Number of values of the transformed inputs and outputs of some tiles.
     fn room(&self, tiles: usize) -> usize {
-        PLACES * tiles * (self.conv.channels + self.conv.filters)
+        self.tiling.places() * tiles * (self.conv.channels + self.conv.filters)
     }
 
     /// The most values of workspace that [`rows`](Self::rows) takes for up to `images` images: more images can be cut
@@ -277,7 +331,7 @@ impl Winograd {
 
     /// The rows of tiles that cover some output rows.
     fn tile_rows(&self, rows: &Range<usize>) -> Range<usize> {
-        rows.start / self.outputs..rows.end.div_ceil(self.outputs)
+        rows.start / self.outputs[0]..rows.end.div_ceil(self.outputs[0])
     }
 
     /// The tile with a given number, counted image by image, row by row.
@@ -288,27 +342,46 @@ impl Winograd {
     }
 
     fn input_tile(&self, x: &[f32], tile: Tile, v: &mut [f32], place: (usize, usize)) {
-        let to = Places::of_tile(place, self.conv.channels);
-        sandwich::<InputTransform>(x, &self.inputs_of(tile), v, &to, self.conv.channels, Write::Set);
+        let to = self.places_of(place, self.conv.channels);
+        transform!(self.tiling, InputTransform, x, &self.inputs_of(tile), v, &to, self.conv.channels, Write::Set);
     }
 
     /// Offsets of a tile's inputs within the images.
     fn inputs_of(&self, tile: Tile) -> Places {
         let ([height, width], [above, left]) = (self.conv.window.input, self.conv.window.pad);
         let pixel = self.conv.channels;
-        Places::new(
-            |i| (tile.row * self.outputs + i).checked_sub(above).filter(|row| *row < height),
-            |j| (tile.column * self.outputs + j).checked_sub(left).filter(|column| *column < width),
-            (tile.image * height * width * pixel, width * pixel, pixel),
-        )
+        let rows = Axis::new(tile.row * self.outputs[0], above, height, width * pixel);
+        let columns = Axis::new(tile.column * self.outputs[1], left, width, pixel);
+        self.along_the_line(Places::new(tile.image * height * width * pixel, rows, columns))
     }
 
     /// Offsets of its outputs within the given rows of all images.
     fn outputs_of(&self, tile: Tile, rows: &Range<usize>) -> Places {
         let (width, pixel) = (self.conv.window.output[1], self.conv.filters);
-        let row = |i: usize| (tile.row * self.outputs + i).checked_sub(rows.start).filter(|row| *row < rows.len());
-        let column = |j: usize| Some(tile.column * self.outputs + j).filter(|column| *column < width);
-        Places::new(row, column, (tile.image * rows.len() * width * pixel, width * pixel, pixel))
+        let start = tile.image * rows.len() * width * pixel;
+        let down = Axis::new(tile.row * self.outputs[0], rows.start, rows.len(), width * pixel);
+        let across = Axis::new(tile.column * self.outputs[1], 0, width, pixel);
+        self.along_the_line(Places::new(start, down, across))
+    }
+
+    /// With the axes exchanged for a window of one column, whose line goes down.
+    fn along_the_line(&self, places: Places) -> Places {
+        match self.conv.window.size[1] {
+            1 => Places { rows: places.columns, columns: places.rows, ..places },
+            _ => places,
+        }
+    }
+
+    /// The places of tile `t` of `count`: the values of one place of all tiles are contiguous.
+    fn places_of(&self, (t, count): (usize, usize), channels: usize) -> Places {
+        let side = self.tiling.side();
+        Places::new(t * channels, Axis::whole(side * count * channels), Axis::whole(count * channels))
+    }
+
+    /// The cells of the window, of `len` values each.
+    fn window_places(&self, len: usize) -> Places {
+        let [height, width] = self.conv.window.size;
+        Places::even(height.max(width), len)
     }
 }
 
@@ -342,35 +415,60 @@ impl OffsetTables {
     }
 }
 
-/// Offset of the first channel of each place of a tile: the sum of its row's and its column's part. Places at
-/// [`OUTSIDE`] or beyond are read as zero and not written.
+/// Offset of the first channel of each place of a tile, where it is not outside: it is then read as zero and not written.
+/// A line has one row.
+#[derive(Clone, Copy)]
 struct Places {
-    rows: [usize; SIDE],
-    columns: [usize; SIDE],
+    /// Offset of the first place; that of a place outside can wrap around.
+    start: usize,
+    rows: Axis,
+    columns: Axis,
 }
 
-const OUTSIDE: usize = usize::MAX / 4;
+/// The places of a tile along one axis.
+#[derive(Clone, Copy)]
+struct Axis {
+    /// Position of the first place; it wraps around before the image.
+    first: usize,
+    /// Positions of the image.
+    len: usize,
+    /// Distance between the offsets of places.
+    step: usize,
+}
+
+impl Axis {
+    /// The places from `first` on, `before` of which are before an image of `len`.
+    fn new(first: usize, before: usize, len: usize, step: usize) -> Self {
+        Axis { first: first.wrapping_sub(before), len, step }
+    }
+
+    /// Places of which none is outside.
+    fn whole(step: usize) -> Self {
+        Axis { first: 0, len: LINE, step }
+    }
+
+    fn has(&self, place: usize) -> bool {
+        self.first.wrapping_add(place) < self.len
+    }
+}
 
 impl Places {
-    fn new(
-        row: impl Fn(usize) -> Option<usize>,
-        column: impl Fn(usize) -> Option<usize>,
-        (start, row_len, pixel): (usize, usize, usize),
-    ) -> Self {
-        Places {
-            rows: std::array::from_fn(|i| row(i).map_or(OUTSIDE, |row| start + row * row_len)),
-            columns: std::array::from_fn(|j| column(j).map_or(OUTSIDE, |column| column * pixel)),
-        }
+    /// In an image whose values begin at `start`.
+    fn new(start: usize, rows: Axis, columns: Axis) -> Self {
+        let first = |axis: Axis| axis.first.wrapping_mul(axis.step);
+        Places { start: start.wrapping_add(first(rows)).wrapping_add(first(columns)), rows, columns }
     }
 
-    /// A square of `side` contiguous places of `len` values each.
+    /// A square, or a line, of `side` contiguous places of `len` values each.
     fn even(side: usize, len: usize) -> Self {
-        Places::new(Some, Some, (0, side * len, len))
+        Places::new(0, Axis::whole(side * len), Axis::whole(len))
     }
 
-    /// Tile `t` of `count`, place by place: the values of one place of all tiles are contiguous.
-    fn of_tile((t, count): (usize, usize), channels: usize) -> Self {
-        Places::new(Some, Some, (t * channels, SIDE * count * channels, count * channels))
+    /// The offset of a place that is not outside.
+    #[inline(always)]
+    fn at(&self, row: usize, column: usize) -> Option<usize> {
+        let offset = (row * self.rows.step).wrapping_add(column * self.columns.step);
+        (self.rows.has(row) && self.columns.has(column)).then(|| self.start.wrapping_add(offset))
     }
 }
 
@@ -383,76 +481,82 @@ enum Write<'a> {
     Bias(&'a [[f32; LANES]]),
 }
 
-/// A matrix applied to tiles from both sides: `M t Mᵀ`.
+/// A matrix applied to square tiles from both sides, `M t Mᵀ`, and to lines from the left, `M t`; for windows of `R` with
+/// `N` places along an axis.
 trait Matrix {
     const ROWS: usize;
     const COLUMNS: usize;
-    const VALUES: [[f32; SIDE]; SIDE];
+    const VALUES: [[f32; LINE]; LINE];
 }
 
 /// `Bᵀ`: the polynomial that is zero at all other points.
-struct InputTransform;
+struct InputTransform<const N: usize, const R: usize>;
 /// `B`.
-struct InputTransformBack;
+struct InputTransformBack<const N: usize, const R: usize>;
 /// `Aᵀ`: powers of the points.
-struct OutputTransform<const M: usize>;
+struct OutputTransform<const N: usize, const R: usize>;
 /// `A`.
-struct OutputTransformBack<const M: usize>;
+struct OutputTransformBack<const N: usize, const R: usize>;
 /// `G`: powers of the points, divided by the value of the row of `Bᵀ` there.
-struct WeightTransform<const R: usize>;
+struct WeightTransform<const N: usize, const R: usize>;
 /// `Gᵀ`.
-struct WeightTransformBack<const R: usize>;
+struct WeightTransformBack<const N: usize, const R: usize>;
 
-impl Matrix for InputTransform {
-    const ROWS: usize = SIDE;
-    const COLUMNS: usize = SIDE;
-    const VALUES: [[f32; SIDE]; SIDE] = polynomials();
+impl<const N: usize, const R: usize> Matrix for InputTransform<N, R> {
+    const ROWS: usize = N;
+    const COLUMNS: usize = N;
+    const VALUES: [[f32; LINE]; LINE] = polynomials(points(N));
 }
-impl Matrix for InputTransformBack {
-    const ROWS: usize = SIDE;
-    const COLUMNS: usize = SIDE;
-    const VALUES: [[f32; SIDE]; SIDE] = transposed(polynomials());
+impl<const N: usize, const R: usize> Matrix for InputTransformBack<N, R> {
+    const ROWS: usize = N;
+    const COLUMNS: usize = N;
+    const VALUES: [[f32; LINE]; LINE] = transposed(polynomials(points(N)));
 }
-impl<const M: usize> Matrix for OutputTransform<M> {
-    const ROWS: usize = M;
-    const COLUMNS: usize = SIDE;
-    const VALUES: [[f32; SIDE]; SIDE] = transposed(powers(M, false));
+impl<const N: usize, const R: usize> Matrix for OutputTransform<N, R> {
+    const ROWS: usize = N + 1 - R;
+    const COLUMNS: usize = N;
+    const VALUES: [[f32; LINE]; LINE] = transposed(powers(points(N), N + 1 - R, false));
 }
-impl<const M: usize> Matrix for OutputTransformBack<M> {
-    const ROWS: usize = SIDE;
-    const COLUMNS: usize = M;
-    const VALUES: [[f32; SIDE]; SIDE] = powers(M, false);
+impl<const N: usize, const R: usize> Matrix for OutputTransformBack<N, R> {
+    const ROWS: usize = N;
+    const COLUMNS: usize = N + 1 - R;
+    const VALUES: [[f32; LINE]; LINE] = powers(points(N), N + 1 - R, false);
 }
-impl<const R: usize> Matrix for WeightTransform<R> {
-    const ROWS: usize = SIDE;
+impl<const N: usize, const R: usize> Matrix for WeightTransform<N, R> {
+    const ROWS: usize = N;
     const COLUMNS: usize = R;
-    const VALUES: [[f32; SIDE]; SIDE] = powers(R, true);
+    const VALUES: [[f32; LINE]; LINE] = powers(points(N), R, true);
 }
-impl<const R: usize> Matrix for WeightTransformBack<R> {
+impl<const N: usize, const R: usize> Matrix for WeightTransformBack<N, R> {
     const ROWS: usize = R;
-    const COLUMNS: usize = SIDE;
-    const VALUES: [[f32; SIDE]; SIDE] = transposed(powers(R, true));
+    const COLUMNS: usize = N;
+    const VALUES: [[f32; LINE]; LINE] = transposed(powers(points(N), R, true));
+}
+
+/// The points of so many places.
+const fn points(places: usize) -> &'static [f64] {
+    POINTS[(places == LINE) as usize]
 }
 
 /// Row `k` holds the coefficients of the product of `x - p` over all points `p` but the `k`-th, the last row over all.
-const fn polynomials() -> [[f32; SIDE]; SIDE] {
-    let mut rows = [[0.0; SIDE]; SIDE];
+const fn polynomials(points: &[f64]) -> [[f32; LINE]; LINE] {
+    let mut rows = [[0.0; LINE]; LINE];
     let mut k = 0;
-    while k < SIDE {
-        let mut row = [0.0; SIDE];
+    while k <= points.len() {
+        let mut row = [0.0; LINE];
         row[0] = 1.0;
         let mut l = 0;
-        while l < POINTS.len() {
+        while l < points.len() {
             // Times x - p, unless it is the point left out.
-            let mut j = SIDE;
+            let mut j = LINE;
             while l != k && j > 0 {
                 j -= 1;
-                row[j] = if j > 0 { row[j - 1] } else { 0.0 } - POINTS[l] * row[j];
+                row[j] = if j > 0 { row[j - 1] } else { 0.0 } - points[l] * row[j];
             }
             l += 1;
         }
         let mut j = 0;
-        while j < SIDE {
+        while j < LINE {
             rows[k][j] = row[j] as f32;
             j += 1;
         }
@@ -463,21 +567,21 @@ const fn polynomials() -> [[f32; SIDE]; SIDE] {
 
 /// Row `k` holds the first `count` powers of the `k`-th point; the last row, infinity, the highest alone. `divided`: by
 /// the product of its differences from the other points.
-const fn powers(count: usize, divided: bool) -> [[f32; SIDE]; SIDE] {
-    let mut rows = [[0.0; SIDE]; SIDE];
-    rows[SIDE - 1][count - 1] = 1.0;
+const fn powers(points: &[f64], count: usize, divided: bool) -> [[f32; LINE]; LINE] {
+    let mut rows = [[0.0; LINE]; LINE];
+    rows[points.len()][count - 1] = 1.0;
     let mut k = 0;
-    while k < POINTS.len() {
+    while k < points.len() {
         let mut power = 1.0;
         let mut l = 0;
-        while divided && l < POINTS.len() {
-            power /= if l == k { 1.0 } else { POINTS[k] - POINTS[l] };
+        while divided && l < points.len() {
+            power /= if l == k { 1.0 } else { points[k] - points[l] };
             l += 1;
         }
         let mut j = 0;
         while j < count {
             rows[k][j] = power as f32;
-            power *= POINTS[k];
+            power *= points[k];
             j += 1;
         }
         k += 1;
@@ -485,20 +589,23 @@ const fn powers(count: usize, divided: bool) -> [[f32; SIDE]; SIDE] {
     rows
 }
 
-const fn transposed(matrix: [[f32; SIDE]; SIDE]) -> [[f32; SIDE]; SIDE] {
-    let mut columns = [[0.0; SIDE]; SIDE];
+const fn transposed(matrix: [[f32; LINE]; LINE]) -> [[f32; LINE]; LINE] {
+    let mut columns = [[0.0; LINE]; LINE];
     let mut at = 0;
-    while at < PLACES {
-        columns[at % SIDE][at / SIDE] = matrix[at / SIDE][at % SIDE];
+    while at < LINE * LINE {
+        columns[at % LINE][at / LINE] = matrix[at / LINE][at % LINE];
         at += 1;
     }
     columns
 }
 
-/// Repeats a statement for each of a tile's six places, with the place as a constant.
-macro_rules! six {
-    ($place:ident => $body:expr) => {
-        six!(@ $place $body, 0 1 2 3 4 5)
+/// Repeats a statement for six or eight places along an axis, with the place as a constant.
+macro_rules! each_place {
+    (6, $place:ident => $body:expr) => {
+        each_place!(@ $place $body, 0 1 2 3 4 5)
+    };
+    (8, $place:ident => $body:expr) => {
+        each_place!(@ $place $body, 0 1 2 3 4 5 6 7)
     };
     (@ $place:ident $body:expr, $($n:literal)*) => {
         $({
@@ -520,25 +627,18 @@ simd! {
             let mut half = [[[0.0; LANES]; SIDE]; SIDE];
             for j in 0..S::COLUMNS {
                 let mut column = [[0.0; LANES]; SIDE];
-                six!(N => if N < S::COLUMNS {
-                    let at = from_at.rows[N] + from_at.columns[j];
-                    if at < OUTSIDE {
+                each_place!(6, N => if N < S::COLUMNS {
+                    if let Some(at) = from_at.at(N, j) {
                         column[N] = from[(at + c) / LANES];
                     }
                 });
-                six!(R => if R < S::ROWS { half[R][j] = row_times::<I, S, R>(&column) });
+                each_place!(6, R => if R < S::ROWS { half[R][j] = row_times::<I, S, R, SIDE>(&column) });
             }
             for r in 0..S::ROWS {
-                six!(R => if R < S::ROWS {
-                    let at = to_at.rows[r] + to_at.columns[R];
-                    if at < OUTSIDE {
-                        let sums = row_times::<I, S, R>(&half[r]);
-                        let to = &mut to[(at + c) / LANES];
-                        *to = match write {
-                            Write::Set => sums,
-                            Write::Add => plus(sums, to),
-                            Write::Bias(bias) => plus(sums, &bias[c / LANES]),
-                        };
+                each_place!(6, R => if R < S::ROWS {
+                    if let Some(at) = to_at.at(r, R) {
+                        let sums = row_times::<I, S, R, SIDE>(&half[r]);
+                        write_to(&mut to[(at + c) / LANES], sums, write, c);
                     }
                 });
             }
@@ -546,13 +646,47 @@ simd! {
     }
 }
 
+simd! {
+    /// Multiplies a line with a matrix from the left, separately for each channel. `channels` is a multiple of
+    /// [`LANES`].
+    fn line<I, S: Matrix>(
+        from: &[f32], from_at: &Places, to: &mut [f32], to_at: &Places, channels: usize, write: Write,
+    ) {
+        let (from, to) = (from.as_chunks::<LANES>().0, to.as_chunks_mut::<LANES>().0);
+        for c in (0..channels).step_by(LANES) {
+            let mut line = [[0.0; LANES]; LINE];
+            each_place!(8, N => if N < S::COLUMNS {
+                if let Some(at) = from_at.at(0, N) {
+                    line[N] = from[(at + c) / LANES];
+                }
+            });
+            each_place!(8, R => if R < S::ROWS {
+                if let Some(at) = to_at.at(0, R) {
+                    let sums = row_times::<I, S, R, LINE>(&line);
+                    write_to(&mut to[(at + c) / LANES], sums, write, c);
+                }
+            });
+        }
+    }
+}
+
+/// Writes the results of the channels from `c` on.
+#[inline(always)]
+fn write_to(to: &mut [f32; LANES], sums: [f32; LANES], write: Write, c: usize) {
+    *to = match write {
+        Write::Set => sums,
+        Write::Add => plus(sums, to),
+        Write::Bias(bias) => plus(sums, &bias[c / LANES]),
+    };
+}
+
 /// A row of the matrix times the places of a column. The factors are constants, so the compiler drops those that are
 /// zero.
 #[inline(always)]
 #[allow(clippy::needless_range_loop)]
-fn row_times<I: Isa, S: Matrix, const R: usize>(column: &[[f32; LANES]; SIDE]) -> [f32; LANES] {
+fn row_times<I: Isa, S: Matrix, const R: usize, const K: usize>(column: &[[f32; LANES]; K]) -> [f32; LANES] {
     let mut sums = [0.0; LANES];
-    six!(N => if S::VALUES[R][N] != 0.0 {
+    each_place!(8, N => if N < K && S::VALUES[R][N] != 0.0 {
         for lane in 0..LANES {
             sums[lane] = I::mul_add(S::VALUES[R][N], column[N][lane], sums[lane]);
         }
