@@ -5,9 +5,9 @@
     scripts/instructions.py --write     # keeps today's counts in benches/instructions.json
 
 A count is that of valgrind's callgrind on one thread, the difference between runs of several steps divided by their
-number, so that start-up and the first step are not in it. It depends on the compiler and on the instruction set that
-valgrind offers (AVX2), and not on how busy the machine is: with another compiler than the one that the counts were
-taken with nothing is compared. Needs valgrind.
+number, so that start-up and the first step are not in it. It depends on the compiler, on the instruction set that
+valgrind offers (AVX2) and on the size of the second-level cache, for which blocks are cut, and not on how busy the
+machine is: with another compiler or cache than the counts were taken with nothing is compared. Needs valgrind.
 """
 
 import json
@@ -31,6 +31,11 @@ def build():
     return next(m["executable"] for m in built if m.get("target", {}).get("name") == "instructions" and m.get("executable"))
 
 
+def output(*command):
+    """What a command prints."""
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
+
+
 def count(program, network, action, batch, steps):
     """The instructions of a whole run."""
     command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, network, action]
@@ -42,10 +47,11 @@ def count(program, network, action, batch, steps):
 
 def main():
     """Counts, compares, and prints a line for each case."""
-    compiler = subprocess.run(["rustc", "--version"], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
-    kept = json.loads(COUNTS.read_text()) if COUNTS.exists() else {"compiler": compiler, "counts": {}}
-    if "--write" not in sys.argv and kept["compiler"] != compiler:
-        print(f"not compared: the counts are those of {kept['compiler']}, this is {compiler}")
+    machine = {"compiler": output("rustc", "--version"), "level2_cache": output("getconf", "LEVEL2_CACHE_SIZE")}
+    kept = json.loads(COUNTS.read_text()) if COUNTS.exists() else {**machine, "counts": {}}
+    differs = [f"{kept[key]}, not {value}" for key, value in machine.items() if kept[key] != value]
+    if "--write" not in sys.argv and differs:
+        print(f"not compared: the counts were taken with {' and '.join(differs)}")
         return
     program = build()
     before, now, worse = kept["counts"], {}, []
@@ -59,7 +65,7 @@ def main():
             if change > TOLERANCE:
                 worse.append(name)
     if "--write" in sys.argv:
-        COUNTS.write_text(json.dumps({"compiler": compiler, "counts": now}, indent=2) + "\n")
+        COUNTS.write_text(json.dumps({**machine, "counts": now}, indent=2) + "\n")
     elif worse:
         sys.exit(f"more instructions than before: {', '.join(worse)}")
 

@@ -226,13 +226,14 @@ pub fn snake_case(class_name: &str) -> String {
     snake
 }
 
-/// Whether `name` refers to the class: its own name or Keras's snake case of it. A class with a package has its whole
-/// name only: another one can have the same name without it.
+/// Whether `name` refers to the class: its own name or Keras's snake case of it. A class with a package is found by its
+/// whole name only, as another class can have the part after the package.
 pub(crate) fn names_class(name: &str, class_name: &str) -> bool {
     name == class_name || (!class_name.contains(PACKAGE_END) && name == snake_case(class_name))
 }
 
-/// The name to write for a class, for lists of those that [`names_class`] knows: in snake case if it has no package.
+/// The name by which lists show a class, one of those that [`names_class`] accepts: in snake case, or whole with a
+/// package.
 pub(crate) fn name_of_class(class_name: &str) -> String {
     if class_name.contains(PACKAGE_END) { class_name.to_owned() } else { snake_case(class_name) }
 }

@@ -1,4 +1,4 @@
-//! Random numbers as pure functions of their place of use, so that runs can be repeated and resumed.
+//! Random numbers as pure functions of their rng keys, so that runs can be repeated and resumed.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use rand::{Rng, RngExt, SeedableRng, TryRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-/// A stream of random numbers that is a function of its place of use: see [`Call::rng`](crate::layers::Call::rng).
+/// A stream of random numbers that is a function of its rng key: see [`Call::rng`](crate::layers::Call::rng).
 ///
 /// It implements the generator traits of the crate `rand` (0.10), and has methods for the usual distributions.
 #[derive(Clone, Debug)]

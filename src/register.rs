@@ -21,7 +21,7 @@ impl<E: Copy> Register<E> {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(class_name, entry);
     }
 
-    /// The class of this name, or of its snake case, if there is one.
+    /// The class of this name or, if it has no package, of its snake case, if there is one.
     pub fn get(&self, name: &str) -> Option<E> {
         let own = self.0.read().unwrap_or_else(PoisonError::into_inner);
         own.iter().find(|(class, _)| names_class(name, class)).map(|(_, entry)| *entry)
@@ -36,7 +36,7 @@ impl<E: Copy> Register<E> {
         }
     }
 
-    /// The names of all classes, in snake case.
+    /// The names of all classes as lists show them: in snake case, or whole with a package.
     pub fn names(&self) -> Vec<String> {
         self.class_names().into_iter().map(name_of_class).collect()
     }
@@ -48,9 +48,9 @@ impl<E: Copy> Register<E> {
 }
 
 /// The package of classes that are registered without one, as in Keras.
-const PACKAGE: &str = "Custom";
+const DEFAULT_PACKAGE: &str = "Custom";
 
-/// A custom object in the form of a Keras file: of the class `package>Class`, or of one without a package.
+/// A custom object in the form of a Keras file. `class_name` is `package>Class`, or has no package.
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a class without a package that has the name of a built-in one, which would be loaded in
@@ -61,9 +61,9 @@ pub(crate) fn own_object(
     is_built_in: impl FnOnce(&str) -> bool,
     config: Config,
 ) -> Result<Json> {
-    let package = class_name.rsplit_once(PACKAGE_END).map_or(PACKAGE, |(package, _)| package);
+    let package = class_name.rsplit_once(PACKAGE_END).map_or(DEFAULT_PACKAGE, |(package, _)| package);
     let class = without_package(class_name);
-    if package == PACKAGE && is_built_in(class) {
+    if package == DEFAULT_PACKAGE && is_built_in(class) {
         return Err(Error::unsupported(
             format!("saving an own {kind} of the class `{class}`, the name of a built-in class"),
             format!("another name, or one with a package: `struct {class} as \"my_package>{class}\"`"),

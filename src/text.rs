@@ -1,4 +1,4 @@
-//! Text for people: names from untrusted sources, and numbers.
+//! Text for people: names from untrusted sources, equal names, and numbers.
 
 use std::collections::{HashMap, HashSet};
 
@@ -62,7 +62,7 @@ pub fn escaped_json(json: &str) -> String {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UniqueNames {
     taken: HashSet<String>,
-    /// The next number for each name that is taken: counting from 1 again would be quadratic where many share a name.
+    /// The next number for each repeated name: counting from 1 again would be quadratic where many share a name.
     next: HashMap<String, usize>,
 }
 
@@ -72,7 +72,7 @@ impl UniqueNames {
         self.taken.contains(name)
     }
 
-    /// Takes this name or, if it is taken, the first free one with a number behind it.
+    /// Takes this name or, if it is taken, the first free one with a number appended.
     pub fn take(&mut self, name: String) -> String {
         if self.taken.insert(name.clone()) {
             return name;
@@ -95,7 +95,7 @@ impl FromIterator<String> for UniqueNames {
     }
 }
 
-/// The names with a number behind each that an earlier one equals.
+/// The names, with a number appended to each that is taken by an earlier one, as Keras tells its layers apart.
 ///
 /// ```
 /// use brasa::text::unique_names;

@@ -9,7 +9,7 @@ use clap::{Args, ValueHint};
 use super::help::examples;
 use super::output;
 
-/// Write a model or its weights in another form; the names' endings choose the forms.
+/// Write a model or its weights in another format; the names' endings choose the formats.
 ///
 /// .keras, .h5 and .safetensors hold a whole model, .json a model without weights, .weights.h5 weights alone. .onnx is
 /// written alone: a model for prediction in other runtimes (IR version 8, opset 17, a batch of any size).

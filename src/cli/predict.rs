@@ -66,7 +66,7 @@ pub struct Predict {
     column: Option<String>,
 
     /// How the outputs are written: text, json, jsonl or csv (default: text, or what the ending of --output says).
-    #[arg(long, value_enum, value_name = "FORM", conflicts_with = "json")]
+    #[arg(long, value_enum, value_name = "FORMAT", conflicts_with = "json")]
     format: Option<Format>,
 
     /// How many classes to show, the likeliest first (default: 3; in a table 1).

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The longest time, a day.
 const MOST: f64 = 86_400.0;
 
-/// Parses a number of seconds up to a day; 0 is one.
+/// Parses a number of seconds from 0 to a day.
 pub fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || format!("expected a number of seconds such as 30 or 0.5, received `{text}`");
     number(text).and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).ok_or_else(wrong)

@@ -51,10 +51,11 @@ pub(crate) fn object_of(kind: &'static str, value: Json, origin: impl Fn(&str) -
     }
 }
 
-/// The name under which an object's class is known here.
+/// The name of an object's class in the list of built-in classes or in the register.
 ///
-/// Python's decorator registers a class as `package>Class`; without one its name is the class's own. Keras 3 writes
-/// this name as `registered_name`; the older form (`.h5`, Keras 2's JSON, names instead of objects) as the class.
+/// Python's decorator registers a class as `package>Class`; without the decorator the registered name is the class's
+/// own. Keras 3 writes it as `registered_name`; in `.h5` files, in Keras 2's JSON and where a name stands for an object
+/// it is the class.
 fn class_named(
     kind: &'static str,
     class: String,
@@ -86,13 +87,13 @@ fn class_named(
     {
         return Err(Error::unsupported(
             format!("{kind} `{shown}` registered as {}", super::brief(&Json::from(name))),
-            "classes of Keras itself, and registered ones that have another name than a built-in class or a package",
+            "classes of Keras itself, and registered ones with another name or with a package",
         ));
     }
     Ok(shown.to_owned())
 }
 
-/// What separates the package from the class in a registered name.
+/// The character between the package and the class in a registered name.
 pub(crate) const PACKAGE_END: char = '>';
 
 /// The part of a registered name after its package.

@@ -105,7 +105,7 @@ macro_rules! words {
         impl std::str::FromStr for $name {
             type Err = $crate::Error;
 
-            /// For a word that is not a literal.
+            /// Parses a word that is not a literal; the error for an unknown one lists the valid ones.
             fn from_str(word: &str) -> $crate::Result<Self> {
                 Self::of_word(word).ok_or_else(|| $crate::Error::unknown($kind, word, Self::NAMES))
             }

@@ -19,7 +19,7 @@ pub(crate) fn check(path: &Path) -> Result<()> {
     if path.is_dir() {
         let has = |name: &str| path.join(name).exists();
         let kind = match () {
-            () if has("saved_model.pb") => "a folder in TensorFlow's SavedModel form",
+            () if has("saved_model.pb") => "a folder in TensorFlow's SavedModel format",
             () if has("config.json") && has("model.weights.h5") => "a `.keras` archive that was unpacked into a folder",
             () => "a folder",
         };

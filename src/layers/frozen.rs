@@ -19,8 +19,9 @@ pub trait FrozenStep: Debug + Send + Sync {
     /// Floating-point operations per sample, or an equivalent cost; determines how work is split between threads.
     fn operations(&self) -> usize;
 
-    /// The most values of workspace that [`run`](Self::run) takes for `samples` samples on `threads` threads, in all of
-    /// them together, beside inputs and output; part of what a prediction is said to need. By default none.
+    /// The most values of workspace, each an `f32`, that [`run`](Self::run) takes besides inputs and output for
+    /// `samples` samples on `threads` threads, in all of them together. The estimate of a prediction's memory includes
+    /// them. By default none.
     fn workspace(&self, samples: usize, threads: usize) -> usize {
         let _ = (samples, threads);
         0

@@ -81,7 +81,7 @@ static OWN: Register<Maker> = Register::new();
 /// accepts the name.
 ///
 /// A built-in class takes precedence; a class with its name needs a package (`struct Poisson as "my_package>Poisson"`),
-/// by which it is then named.
+/// which is then part of the name that `compile` accepts.
 ///
 /// ```
 /// use brasa::losses::{self, Loss};
@@ -122,7 +122,7 @@ pub(super) fn is_built_in<L: 'static>() -> bool {
 }
 
 /// Whether a built-in loss has this class, name or alias.
-pub(crate) fn has(class: &str) -> bool {
+pub(crate) fn is_built_in_name(class: &str) -> bool {
     maker(class).is_some()
 }
 
@@ -190,7 +190,7 @@ impl LossArgument {
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`].
     pub fn from_json(json: Json) -> Result<Self> {
-        let (class, config) = object_of("loss", json, |class| OWN.origin(class, has(class)))?;
+        let (class, config) = object_of("loss", json, |class| OWN.origin(class, is_built_in_name(class)))?;
         if config.is_empty() {
             // An unknown name is refused here; a known one is kept as a name.
             from_class(&class, Config::new())?;
@@ -205,16 +205,15 @@ impl LossArgument {
     /// [`Error::Unsupported`] if it cannot be serialized.
     pub(crate) fn to_json(&self) -> Result<Json> {
         match &self.0 {
-            // Keras knows an own class by the name in its object only.
-            Spec::Name(name) if !has(name) => match OWN.get(name) {
+            Spec::Name(name) => match OWN.get(name).filter(|_| !is_built_in_name(name)) {
+                // Keras finds an own class only by the registered name in its object.
                 Some(make) => Self(Spec::Loss(make(Config::new())?)).to_json(),
                 None => Ok(Json::String(name.clone())),
             },
-            Spec::Name(name) => Ok(Json::String(name.clone())),
             Spec::Loss(loss) if loss.is_built_in() => {
                 Ok(keras_object("keras.losses", loss.class_name(), without_late(loss.class_name(), loss.config()?)))
             }
-            Spec::Loss(loss) => own_object("loss", loss.class_name(), has, loss.config()?),
+            Spec::Loss(loss) => own_object("loss", loss.class_name(), is_built_in_name, loss.config()?),
         }
     }
 

@@ -47,7 +47,7 @@ pub use divergence::{CategoricalGeneralizedCrossEntropy, KLDivergence, Poisson};
 pub use focal::{BinaryFocalCrossentropy, CategoricalFocalCrossentropy, ClassFactors};
 pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
 pub use list::{LossArgument, names, register};
-pub(crate) use list::{from_class, has, is_registered, without_late};
+pub(crate) use list::{from_class, is_built_in_name, is_registered, without_late};
 pub use reduction::Reduction;
 pub(crate) use reduction::{Divisor, Reduced, spread};
 pub(crate) use regression::cosines;

@@ -87,15 +87,15 @@ fn is_built_in(metric: &dyn Metric) -> bool {
 }
 
 /// Whether a built-in metric, or a built-in loss as a metric, has this class or name.
-fn has(class: &str) -> bool {
-    LIST.iter().any(|(name, ..)| names_class(class, name)) || losses::has(class)
+fn is_built_in_name(class: &str) -> bool {
+    LIST.iter().any(|(name, ..)| names_class(class, name)) || losses::is_built_in_name(class)
 }
 
 /// Registers a custom metric, a mean over samples, by its class name and its snake case, so that files and recipes can
 /// load it and `compile` accepts the name. A metric made of it by [`Mean::of`] is serialized with its arguments.
 ///
 /// A built-in class takes precedence; a class with its name needs a package (`struct Recall as "my_package>Recall"`),
-/// by which it is then named.
+/// which is then part of the name that `compile` accepts.
 pub fn register_mean<F: MeanFunction + Configure>() {
     OWN.insert(F::CLASS_NAME, mean::<F>());
 }
@@ -274,7 +274,8 @@ impl MetricArgument {
                 let (class, config) = object_of("metric", json, |class| {
                     let is_metric = LIST.iter().any(|(name, ..)| names_class(class, name));
                     // A loss is a metric unless an own metric has its name.
-                    match OWN.origin(class, is_metric || (OWN.get(class).is_none() && losses::has(class))) {
+                    let is_loss = OWN.get(class).is_none() && losses::is_built_in_name(class);
+                    match OWN.origin(class, is_metric || is_loss) {
                         Origin::Unknown if losses::is_registered(class) => Origin::Registered,
                         origin => origin,
                     }
@@ -291,7 +292,7 @@ impl MetricArgument {
     /// [`Error::Unsupported`] for an own metric with the name of a built-in class.
     pub(crate) fn to_json(&self) -> Result<Json> {
         match &self.0 {
-            // Keras knows an own class by the name in its object only.
+            // Keras finds an own class only by the registered name in its object.
             Spec::Name(name) if !is_accuracy(name) && (OWN.get(name).is_some() || losses::is_registered(name)) => {
                 written(&*from_name(name)?)
             }
@@ -330,8 +331,11 @@ fn written(metric: &dyn Metric) -> Result<Json> {
                 Ok(keras_object("keras.losses", class, losses::without_late(class, config)))
             }
         }
-        // An own metric takes precedence over a built-in loss of its name.
-        Some((class, config)) => own_object("metric", class, |class| has(class) && OWN.get(class).is_none(), config),
+        Some((class, config)) => {
+            // An own metric takes precedence over a built-in loss of its name.
+            let is_taken = |class: &str| is_built_in_name(class) && OWN.get(class).is_none();
+            own_object("metric", class, is_taken, config)
+        }
         None => Ok(Json::String(metric.name().to_owned())),
     }
 }

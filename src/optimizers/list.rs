@@ -50,8 +50,8 @@ static OWN: Register<Maker> = Register::new();
 /// Registers a custom optimizer by its class name and its snake case, so that files and recipes can load it and
 /// `compile` accepts the name.
 ///
-/// A built-in class takes precedence; a class with its name needs a package (`struct Adam as "my_package>Adam"`), by
-/// which it is then named.
+/// A built-in class takes precedence; a class with its name needs a package (`struct Adam as "my_package>Adam"`), which
+/// is then part of the name that `compile` accepts.
 pub fn register<O: Optimizer + Configure + Clone + 'static>() {
     let (class, make, _) = entry::<O>();
     OWN.insert(class, make);

@@ -449,7 +449,7 @@ fn mistakes(data: &str, classes: &Classes) -> Result<Markup> {
     Ok(html! {
         h2 { "Worst mistakes, " (data) " data" }
         @if classes.mistakes.is_empty() { p { "None." } } @else {
-            p.pale { "Where the true class got the least probability. The number is the sample's place in the data." }
+            p.pale { "Where the true class got the least probability. The number is the sample's index in the data." }
         }
         ul.mistakes {
             @for (mistake, image) in classes.mistakes.iter().zip(&images) {

@@ -104,7 +104,7 @@ pub(super) struct RequestLimits {
     /// Whether nobody waits for the answer any more.
     gone: Arc<AtomicBool>,
     pixels: Arc<AtomicU64>,
-    /// Its permit, one for each of the requests that are served at once.
+    /// Its permit, which counts it among the requests that are served at once.
     _permit: Option<Arc<OwnedSemaphorePermit>>,
 }
 
@@ -114,7 +114,7 @@ impl RequestLimits {
         Self { rows, share, until, time, gone: Arc::default(), pixels: Arc::default(), _permit: None }
     }
 
-    /// With a permit, one for each of the requests that are served at once.
+    /// With a permit, which counts it among the requests that are served at once.
     #[must_use]
     pub fn with_permit(mut self, permit: OwnedSemaphorePermit) -> Self {
         self._permit = Some(Arc::new(permit));

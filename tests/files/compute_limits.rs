@@ -368,8 +368,8 @@ fn a_limit_can_come_with_the_file() {
     Sequential::load(&path).unwrap().predict(ones(1, &[3])).unwrap();
 }
 
-/// Makes the test of this name act as the process whose limit changes: it holds for all models, those of other tests
-/// included.
+/// Set in the process that runs [`the_process_that_is_limited`]: a limit holds for all models of a process, those of
+/// other tests included.
 #[cfg(unix)]
 const LIMITED: &str = "BRASA_TEST_LIMITS_ITSELF";
 

@@ -64,7 +64,7 @@ pub fn forward(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     }
     let threads = parallel::threads_for(dense.operations());
     let start = InitialC::with_bias(bias);
-    if rows >= FEW_ROWS && units > PANEL && near(rows, inputs) {
+    if rows >= FEW_ROWS && units > PANEL && fits_in_cache(rows, inputs) {
         let pack = |columns, panel: &mut [f32]| pack_panel(w, units, columns, panel);
         return by_panels(threads, x, (rows, inputs, units), packing(inputs, pack), start, activation, y);
     }
@@ -110,7 +110,7 @@ pub fn backward(
         if rows < MANY_ROWS {
             return few_inputs_gradient(threads, dense, w, dy, dx);
         }
-        if near(rows, units) {
+        if fits_in_cache(rows, units) {
             let pack = |columns, panel: &mut [f32]| pack_transposed_panel(w, units, columns, panel);
             let sizes = (rows, units, inputs);
             return by_panels(threads, dy, sizes, packing(units, pack), InitialC::Zero, Activation::Linear, dx);
@@ -228,15 +228,16 @@ fn by_columns(
     });
 }
 
-/// Whether a left matrix stays in a core's cache while columns of the right one are multiplied with it: it takes at most
-/// half of it.
-fn near(rows: usize, depth: usize) -> bool {
+/// Whether a left matrix stays in a core's cache while it is multiplied by one panel after another of the right one: it
+/// may fill half of the cache.
+fn fits_in_cache(rows: usize, depth: usize) -> bool {
     size_of(&[rows, depth, std::mem::size_of::<f32>()]) <= cache::second_level() / 2
 }
 
-/// As [`matrix_product`], for contiguous rows of A that stay [`near`], with the columns of C shared between threads: each
-/// reads no other panels of B than those that it multiplies, and those of weights that stay are in its cache from the
-/// call before. `with_panel` calls a function with the panel of a first column and a width.
+/// As [`matrix_product`], for contiguous rows of A that stay in the cache ([`fits_in_cache`]). Threads share the
+/// columns of C, so that each reads only the panels of B that it multiplies, and finds those of fixed weights in its
+/// cache from the call before. `with_panel` calls a function with the panel of some columns, given by the first and
+/// their number.
 fn by_panels(
     threads: usize,
     a: &[f32],

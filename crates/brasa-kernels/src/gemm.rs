@@ -115,7 +115,7 @@ pub fn product(
 /// The blocks of a [`product`] with at least one row, step and column.
 ///
 /// # Safety
-/// As for [`check`]; no other thread may access these columns of C.
+/// The arguments have passed [`check`], and no other thread accesses these columns of C.
 unsafe fn by_blocks(
     (a, rows, steps): (&[f32], &[u32], &[u32]),
     b: Right,
@@ -132,8 +132,8 @@ unsafe fn by_blocks(
             while j < columns {
                 let width = tiles.set_for(columns - j).width;
                 let end = (j + width).min(columns);
-                // SAFETY: the caller's promise covers all offsets into A and C and the size of B; `panel` keeps the reads
-                // of B inside it.
+                // SAFETY: `check` covers all offsets into A and C and the size of B; `panel` keeps the reads of B
+                // inside it.
                 unsafe { call.panel(b, d * DEPTH, j, end - j, width, start.starting_at(j)) };
                 j = end;
             }
@@ -178,6 +178,17 @@ pub fn line(a: &[f32], (panels, depth): (&[f32], usize), start: Option<&[f32]>, 
 }
 
 /// Some columns of a matrix of contiguous rows, for one thread to write while others write the rest.
+///
+/// ```
+/// use brasa_kernels::gemm::{Columns, InitialC, Right};
+/// let (a, b, mut c) = ([1.0, 2.0], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], [0.0; 3]);
+/// for mut part in Columns::split(&mut c, 3, 2) {
+///     let columns = part.range();
+///     let b = Right::Rows { data: &b[columns.start..], stride: 3 };
+///     part.product((&a, &[0], &[0, 1]), b, (columns, &[0]), InitialC::Zero);
+/// }
+/// assert_eq!(c, [9.0, 12.0, 15.0]);
+/// ```
 pub struct Columns<'a> {
     matrix: *mut f32,
     rows: usize,
@@ -227,8 +238,8 @@ impl<'a> Columns<'a> {
     /// belong to them. `c_rows` are the offsets of the rows in the matrix.
     ///
     /// # Panics
-    /// If any offset lies outside `a` or `b`, if these columns are not all among the part's, or if `c_rows` are no
-    /// offsets of rows.
+    /// If any offset lies outside `a` or `b`, if these columns are not all among the part's, or if `c_rows` are not the
+    /// offsets of the rows.
     pub fn product(
         &mut self,
         (a, rows, steps): (&[f32], &[u32], &[u32]),
@@ -264,10 +275,19 @@ fn nothing_to_add(columns: usize, c: &mut [f32], c_rows: &[u32], start: InitialC
 
 /// Checks that the microkernels stay inside their slices.
 #[allow(clippy::too_many_arguments)]
-fn check(a: &[f32], rows: &[u32], steps: &[u32], b: Right, columns: usize, c: usize, c_rows: &[u32], start: InitialC) {
+fn check(
+    a: &[f32],
+    rows: &[u32],
+    steps: &[u32],
+    b: Right,
+    columns: usize,
+    c_len: usize,
+    c_rows: &[u32],
+    start: InitialC,
+) {
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
     assert_eq!(rows.len(), c_rows.len(), "the tables of rows differ in length");
-    assert!(last(c_rows).checked_add(columns).is_some_and(|end| end <= c), "C is too short");
+    assert!(last(c_rows).checked_add(columns).is_some_and(|end| end <= c_len), "C is too short");
     if let InitialC::Bias(bias) = start {
         assert!(bias.len() >= columns, "the bias is too short");
     }
@@ -295,7 +315,7 @@ impl InitialC<'_> {
         }
     }
 
-    /// A row of C before the first step.
+    /// Sets a row of C to what the sums start from.
     fn initialize(self, row: &mut [f32]) {
         match self {
             InitialC::Add => {}

@@ -33,8 +33,9 @@
 //! batch, on any number of threads.
 //!
 //! The same call gives the same bits every time, for a given number of threads and instruction set. Unsafe code is in
-//! five places: the microkernels of [`gemm`] and of [`depthwise`], behind functions that check every offset, the
-//! runtime dispatch in [`simd`], the advice to the system in `huge_pages`, and the borrowed work of `team`.
+//! six places: the microkernels of [`gemm`] and of [`depthwise`], behind functions that check every offset, the columns
+//! of a result that threads share ([`gemm::Columns`]), the runtime dispatch in [`simd`], the advice to the system in
+//! `huge_pages`, and the borrowed work of `team`.
 
 /// The `opt-level` of this package's build. At `0` every kernel takes many times as long.
 pub const OPT_LEVEL: &str = env!("BRASA_OPT_LEVEL");

@@ -57,7 +57,7 @@ fn give_back(buffer: Vec<f32>) {
     });
 }
 
-/// Values that this thread keeps.
+/// Values in the free list of this thread.
 #[cfg(test)]
 pub fn kept() -> usize {
     FREE.with_borrow(|free| free.iter().map(Vec::len).sum())

@@ -304,7 +304,7 @@ pub(super) fn scratch(inputs: &[Shape], heads: usize, size: usize, training: boo
     let scores = batch.saturating_mul(heads).saturating_mul(rows).saturating_mul(columns);
     let projected = batch.saturating_mul(rows.max(columns)).saturating_mul(heads).saturating_mul(size);
     // Scores before and after the softmax and their mask; projections and their transposed copies, or the workspace of
-    // the kernel, which turns the keys of no more heads at a time than there are.
+    // the kernel, which transposes the keys of at most all heads at a time.
     let copies = if training { 6 } else { 3 };
     scores.saturating_add(projected.saturating_mul(2)).saturating_mul(copies)
 }

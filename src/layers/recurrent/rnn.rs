@@ -55,7 +55,7 @@ crate::describe! {
 /// A cell, as a layer and as a cell, and the part of the layer that holds its weights.
 type Member<'a> = (&'a dyn Layer, &'a dyn RnnCell, String);
 
-/// A cell with its weights' part of the layer and its input shape.
+/// A cell with the group of its weights and its input shape.
 struct StackedCell<'a> {
     layer: &'a dyn Layer,
     cell: &'a dyn RnnCell,

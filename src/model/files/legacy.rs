@@ -100,7 +100,7 @@ fn training_config(mut compile: Json) -> Json {
         && let Some(optimizer) = settings.shift_remove("optimizer")
     {
         let part = |key: &str| optimizer.get(key).cloned().unwrap_or_default();
-        // Keras looks an own class up by its registered name, which is the class's in this form.
+        // In this format the class of an own optimizer is its registered name, by which Keras finds it.
         let class = Some(part("registered_name")).filter(|name| !name.is_null());
         let class = class.unwrap_or_else(|| part("class_name"));
         let optimizer_config = json!({ "class_name": class, "config": part("config") });

@@ -1,9 +1,9 @@
 //! Two-dimensional convolution of channels-last images as an indirect GEMM, without im2col (see [`super::gemm`]).
 //!
 //! A one-dimensional convolution has height 1, a pointwise one a window of one cell. Padded images are copied, one or a
-//! few at a time, into a frame with zeros around; others are read in place. Windows of 3×3 and 5×5, and lines of 3, 5 and
-//! 7, without strides and over many channels, are computed by Winograd's transform, with far fewer multiplications
-//! (`winograd`).
+//! few at a time, into a frame with zeros around; others are read in place. Windows of 3×3 and 5×5, and of 3, 5 or 7
+//! along one axis, without strides and over many channels, are computed by Winograd's transform, with far fewer
+//! multiplications (`winograd`).
 
 use std::ops::Range;
 

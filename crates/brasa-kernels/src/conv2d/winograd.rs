@@ -1,4 +1,4 @@
-//! Winograd convolution: the same result with half to a quarter of the multiplications.
+//! Winograd convolution: the same result with roughly a quarter to a half of the multiplications.
 //!
 //! The output is cut into square tiles of `m` pixels a side, each of which depends on an input tile of six a side
 //! (`m + r - 1` for a window of `r`): F(4×4, 3×3) and F(2×2, 5×5). Seen as polynomials evaluated at six points, the
@@ -10,9 +10,9 @@
 //! ```
 //!
 //! with an input tile `d`, the window `g`, and the output tile `Y`. Summed over the channels, `⊙` is a matrix product
-//! for each of the 36 places. The gradients apply the transposed matrices in reverse order. Windows of one row or one
-//! column are cut into lines, `Y = Aᵀ [ (G g) ⊙ (Bᵀ d) ]`, with eight places: F(6, 3), F(4, 5) and F(2, 7). The error is
-//! some 10⁻⁶ of the greatest result, a few times that of a direct sum.
+//! for each of the 36 places. The gradients apply the transposed matrices in reverse order. For a window of one row or
+//! one column the tiles are lines, `Y = Aᵀ [ (G g) ⊙ (Bᵀ d) ]`, with eight places: F(6, 3), F(4, 5) and F(2, 7). The
+//! error is some 10⁻⁶ of the greatest result, a few times that of a direct sum.
 
 use std::ops::Range;
 
@@ -26,7 +26,7 @@ use super::Conv2d;
 
 /// Side of a square input tile.
 const SIDE: usize = 6;
-/// Places of an input tile that is a line.
+/// Places of an input tile that is a line; also the order of the largest matrix of a transform.
 const LINE: usize = 8;
 /// Channels that are transformed together.
 const LANES: usize = 16;
@@ -39,13 +39,13 @@ const POINTS: [&[f64]; 2] = [&[0.0, 1.0, -1.0, 0.5, -2.0], &[0.0, 1.0, -1.0, 0.5
 const BLOCK: usize = 144 << 10;
 /// Fewest tiles of a block: the weights are read once per block.
 const FEWEST_TILES: usize = 20;
-/// What a multiply-add of a line's transforms costs, in multiply-adds of the products: measured for 16 to 256 channels and
-/// filters.
+/// Cost of a multiply-add in the transforms of a line, in multiply-adds of the products: measured for 16 to 256
+/// channels and filters.
 const LINE_COST: usize = 4;
 /// Most values of the transformed weights: more would be read from memory for every block.
 const WEIGHTS_MOST: usize = 2 << 20;
 
-/// The tiles of a window.
+/// The kind of tiles, by the size of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Tiling {
     Square3,
@@ -83,7 +83,7 @@ impl Tiling {
     }
 }
 
-/// Calls a transform by the matrices of a tiling.
+/// Applies a transform with the matrices for a tiling.
 macro_rules! transform {
     ($tiling:expr, $matrix:ident, $($argument:expr),*) => {
         match $tiling {
@@ -415,8 +415,8 @@ impl OffsetTables {
     }
 }
 
-/// Offset of the first channel of each place of a tile, where it is not outside: it is then read as zero and not written.
-/// A line has one row.
+/// Offset of the first channel of each place of a tile. Places outside the image are read as zero and not written. A
+/// line has one row.
 #[derive(Clone, Copy)]
 struct Places {
     /// Offset of the first place; that of a place outside can wrap around.
@@ -481,8 +481,8 @@ enum Write<'a> {
     Bias(&'a [[f32; LANES]]),
 }
 
-/// A matrix applied to square tiles from both sides, `M t Mᵀ`, and to lines from the left, `M t`; for windows of `R` with
-/// `N` places along an axis.
+/// A matrix applied to square tiles from both sides, `M t Mᵀ`, and to lines from the left, `M t`: for windows of `R`
+/// cells along an axis, and input tiles of `N` places.
 trait Matrix {
     const ROWS: usize;
     const COLUMNS: usize;

@@ -1,6 +1,6 @@
 //! A fully connected layer with fixed weights, which are packed once.
 
-use super::{by_panels, most_rows, near, part_of};
+use super::{by_panels, fits_in_cache, most_rows, part_of};
 use crate::activation::Activation;
 use crate::gemm::{InitialC, PANEL, Right, line, product};
 use crate::panels::{pack, panels_len};
@@ -92,7 +92,7 @@ impl Packed {
             });
             return;
         }
-        if near(rows, self.inputs) && self.units > PANEL {
+        if fits_in_cache(rows, self.inputs) && self.units > PANEL {
             let panel = |(first, _), multiply: &mut dyn FnMut(&[f32])| {
                 multiply(&self.panels[first * self.inputs..][..self.inputs * PANEL]);
             };
