@@ -65,8 +65,7 @@ pub fn forward(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     let threads = parallel::threads_for(dense.operations());
     let start = InitialC::with_bias(bias);
     if rows >= FEW_ROWS && units > PANEL && fits_in_cache(rows, inputs) {
-        let pack = |columns, panel: &mut [f32]| pack_panel(w, units, columns, panel);
-        return by_panels(threads, x, (rows, inputs, units), packing(inputs, pack), start, activation, y);
+        return by_panels(threads, x, Panels::Rows(w, units), (rows, inputs, units), start, activation, y);
     }
     let many = rows >= MANY_ROWS && units > PANEL;
     scratch::with(if many { panels_len(inputs, units) } else { 0 }, |panels| {
@@ -111,9 +110,8 @@ pub fn backward(
             return few_inputs_gradient(threads, dense, w, dy, dx);
         }
         if fits_in_cache(rows, units) {
-            let pack = |columns, panel: &mut [f32]| pack_transposed_panel(w, units, columns, panel);
-            let sizes = (rows, units, inputs);
-            return by_panels(threads, dy, sizes, packing(units, pack), InitialC::Zero, Activation::Linear, dx);
+            let (panels, sizes) = (Panels::Transposed(w, units), (rows, units, inputs));
+            return by_panels(threads, dy, panels, sizes, InitialC::Zero, Activation::Linear, dx);
         }
         scratch::with(panels_len(units, inputs), |panels| {
             pack_transposed((w, units), units, inputs, panels, (units, 0));
@@ -234,15 +232,43 @@ fn fits_in_cache(rows: usize, depth: usize) -> bool {
     size_of(&[rows, depth, std::mem::size_of::<f32>()]) <= cache::second_level() / 2
 }
 
+/// Where the panels of a right matrix come from.
+#[derive(Clone, Copy)]
+enum Panels<'a> {
+    /// All are packed.
+    Packed(&'a [f32]),
+    /// Each is packed when it is used, from rows of the matrix that lie so far apart.
+    Rows(&'a [f32], usize),
+    /// As `Rows`, from rows of the transpose.
+    Transposed(&'a [f32], usize),
+}
+
+impl Panels<'_> {
+    /// Calls `work` with the panel of the `width` columns from `first` on. One that is packed now goes to the workspace
+    /// of the one before, which is still in the cache.
+    fn with(self, depth: usize, (first, width): (usize, usize), work: impl FnOnce(&[f32])) {
+        match self {
+            Panels::Packed(panels) => work(&panels[first * depth..][..depth * PANEL]),
+            Panels::Rows(rows, stride) => scratch::with(depth * PANEL, |panel| {
+                pack_panel(rows, stride, (first, width), panel);
+                work(panel);
+            }),
+            Panels::Transposed(rows, stride) => scratch::with(depth * PANEL, |panel| {
+                pack_transposed_panel(rows, stride, (first, width), panel);
+                work(panel);
+            }),
+        }
+    }
+}
+
 /// As [`matrix_product`], for contiguous rows of A that stay in the cache ([`fits_in_cache`]). Threads share the
 /// columns of C, so that each reads only the panels of B that it multiplies, and finds those of fixed weights in its
-/// cache from the call before. `with_panel` calls a function with the panel of some columns, given by the first and
-/// their number.
+/// cache from the call before.
 fn by_panels(
     threads: usize,
     a: &[f32],
+    b: Panels,
     (rows, depth, columns): (usize, usize, usize),
-    with_panel: impl Fn((usize, usize), &mut dyn FnMut(&[f32])) + Sync + Send,
     start: InitialC,
     activation: Activation,
     c: &mut [f32],
@@ -256,26 +282,13 @@ fn by_panels(
     parallel::each(threads, Columns::split(c, columns, width), |mut c: Columns| {
         for first in c.range().step_by(PANEL) {
             let part = first..(first + PANEL).min(c.range().end);
-            with_panel((first, part.len()), &mut |panel| {
+            b.with(depth, (first, part.len()), |panel| {
                 let start = columns_of(start, &part);
                 c.product((a, &lefts, &steps), Right::panels(panel, depth), (part.clone(), &results), start);
             });
         }
         c.rows().for_each(|row| activation.apply(row));
     });
-}
-
-/// The panels of [`by_panels`], packed one after another into the same workspace, which stays in the cache.
-fn packing(
-    depth: usize,
-    pack: impl Fn((usize, usize), &mut [f32]) + Sync + Send,
-) -> impl Fn((usize, usize), &mut dyn FnMut(&[f32])) + Sync + Send {
-    move |columns, multiply| {
-        scratch::with(depth * PANEL, |panel| {
-            pack(columns, panel);
-            multiply(panel);
-        });
-    }
 }
 
 /// Some rows of a matrix, of `width` values each.

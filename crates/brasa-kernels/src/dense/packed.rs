@@ -1,6 +1,6 @@
 //! A fully connected layer with fixed weights, which are packed once.
 
-use super::{by_panels, fits_in_cache, most_rows, part_of};
+use super::{Panels, by_panels, fits_in_cache, most_rows, part_of};
 use crate::activation::Activation;
 use crate::gemm::{InitialC, PANEL, Right, line, product};
 use crate::panels::{pack, panels_len};
@@ -93,11 +93,8 @@ impl Packed {
             return;
         }
         if fits_in_cache(rows, self.inputs) && self.units > PANEL {
-            let panel = |(first, _), multiply: &mut dyn FnMut(&[f32])| {
-                multiply(&self.panels[first * self.inputs..][..self.inputs * PANEL]);
-            };
             let (sizes, start) = ((rows, self.inputs, self.units), InitialC::with_bias(self.bias.as_deref()));
-            return by_panels(threads, x, sizes, panel, start, activation, y);
+            return by_panels(threads, x, Panels::Packed(&self.panels), sizes, start, activation, y);
         }
         let operations = self.operations().saturating_mul(rows);
         let part = parallel::part_len_of(operations, rows, threads).max(FEWEST_ROWS.min(rows.div_ceil(threads)));
