@@ -10,13 +10,17 @@ use super::activation::Activation;
 use super::gemm::{Columns, InitialC, PANEL, Right, product};
 use super::panels::{pack, pack_panel, pack_transposed, pack_transposed_panel, panels_len};
 use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
-use super::{cache, parallel, scratch};
+use super::{parallel, scratch};
 
 /// Rows from which on the weights are packed, a panel at a time by the thread that multiplies it: measured from 4 to 64.
 const FEW_ROWS: usize = 8;
 /// Rows from which on all weights are packed before the first is used, or transposed: they are then read often enough to
 /// pay for it.
 const MANY_ROWS: usize = 48;
+
+/// Most values of a left matrix that is multiplied by one panel after another: 512 KiB, half of a usual second-level
+/// cache. Not read from the processor, as the last bit of a result can depend on whether the weights are packed.
+const NEAR: usize = 128 << 10;
 
 /// Columns of the input that are processed together for the weights' gradient.
 const STRIP: usize = 120;
@@ -64,7 +68,7 @@ pub fn forward(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     }
     let threads = parallel::threads_for(dense.operations());
     let start = InitialC::with_bias(bias);
-    if rows >= FEW_ROWS && units > PANEL && fits_in_cache(rows, inputs) {
+    if rows >= FEW_ROWS && units > PANEL && fits_in_cache(rows, inputs, units) {
         return by_panels(threads, x, Panels::Rows(w, units), (rows, inputs, units), start, activation, y);
     }
     let many = rows >= MANY_ROWS && units > PANEL;
@@ -109,7 +113,7 @@ pub fn backward(
         if rows < MANY_ROWS {
             return few_inputs_gradient(threads, dense, w, dy, dx);
         }
-        if fits_in_cache(rows, units) {
+        if fits_in_cache(rows, units, inputs) {
             let (panels, sizes) = (Panels::Transposed(w, units), (rows, units, inputs));
             return by_panels(threads, dy, panels, sizes, InitialC::Zero, Activation::Linear, dx);
         }
@@ -226,10 +230,10 @@ fn by_columns(
     });
 }
 
-/// Whether a left matrix stays in a core's cache while it is multiplied by one panel after another of the right one: it
-/// may fill half of the cache.
-fn fits_in_cache(rows: usize, depth: usize) -> bool {
-    size_of(&[rows, depth, std::mem::size_of::<f32>()]) <= cache::second_level() / 2
+/// Whether a left matrix stays in a core's cache while it is multiplied by one panel after another of the right one, and
+/// the rows of the result need not be processed in parts.
+fn fits_in_cache(rows: usize, depth: usize, columns: usize) -> bool {
+    size_of(&[rows, depth]) <= NEAR && rows <= most_rows(depth, columns)
 }
 
 /// Where the panels of a right matrix come from.
@@ -381,6 +385,7 @@ mod tests {
             let rows = most_rows(columns, others);
             assert!(rows > 0 && offsets_fit_in(&[rows, columns]) && offsets_fit_in(&[rows, others]));
         }
+        assert!(fits_in_cache(128, 784, 512) && !fits_in_cache(1 << 17, 1, 1 << 15) && !fits_in_cache(1 << 17, 2, 1));
         let dense = Dense { rows: 1 << 20, inputs: 1 << 20, units: 1 << 20 };
         assert!(dense.fits() && !Dense { rows: 1 << 32, ..dense }.fits());
         assert!(!Dense { inputs: 1 << 32, ..dense }.fits() && !Dense { units: 1 << 32, ..dense }.fits());

@@ -38,8 +38,11 @@ impl PreparedConv {
         let pixels = conv.window.output[0].saturating_mul(conv.window.output[1]);
         let conv =
             Conv2d { window: WindowGeometry { batch: ROWS_WANTED.div_ceil(pixels.max(1)), ..conv.window }, ..*conv };
+        if !conv.fits() {
+            return None;
+        }
         let is_empty = conv.input_len() == 0 || conv.output_len() == 0 || pool.is_some_and(|pool| pool.pixels() == 0);
-        if !conv.fits() || is_empty {
+        if is_empty {
             return None;
         }
         conv.check();

@@ -92,7 +92,7 @@ impl Packed {
             });
             return;
         }
-        if fits_in_cache(rows, self.inputs) && self.units > PANEL {
+        if fits_in_cache(rows, self.inputs, self.units) && self.units > PANEL {
             let (sizes, start) = ((rows, self.inputs, self.units), InitialC::with_bias(self.bias.as_deref()));
             return by_panels(threads, x, Panels::Packed(&self.panels), sizes, start, activation, y);
         }
