@@ -1,6 +1,6 @@
 //! `Adadelta`: step sizes adapted by running means of squared gradients and squared updates.
 
-use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive};
+use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive, settled};
 use crate::error::Result;
 use crate::ops::{self, Value};
 
@@ -33,12 +33,15 @@ impl Optimizer for Adadelta {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let (rate, rho, epsilon) = (step.learning_rate, self.rho, self.epsilon);
+        let settle = settled(epsilon);
         let mut weight = weight;
         if let [squares, changes] = slots
             && ops::step_with_two(step.decay, &gradient, [&mut weight, squares, changes], |g, w, squares, changes| {
                 *squares = rho * *squares + (1.0 - rho) * g * g;
                 let change = -((*changes + epsilon).sqrt() * g / (*squares + epsilon).sqrt());
                 *changes = rho * *changes + (1.0 - rho) * change * change;
+                settle(squares);
+                settle(changes);
                 *w += rate * change;
             })
         {

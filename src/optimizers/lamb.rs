@@ -1,7 +1,8 @@
 //! `Lamb`: Adam with layer-wise step sizes, in proportion to the weights.
 
 use super::{
-    HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved, scaled,
+    HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved,
+    negligible, scaled,
 };
 use crate::error::Result;
 use crate::kernels::optimizer as kernel;
@@ -45,6 +46,7 @@ impl Optimizer for Lamb {
             unbiased_1: unbiased[0],
             unbiased_2: unbiased[1],
             epsilon: self.epsilon,
+            negligible: negligible(self.epsilon),
         };
         let mut weight = weight;
         if let [m, v] = slots

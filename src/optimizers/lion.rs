@@ -36,6 +36,10 @@ impl Optimizer for Lion {
         let done = ops::step_with_one(step.decay, &gradient, [&mut weight, &mut slots[0]], |g, w, m| {
             let direction = kept * *m + (1.0 - kept) * g;
             *m = kept_after * *m + (1.0 - kept_after) * g;
+            // As in `settled`, but the direction counts however small it is.
+            if m.abs() < f32::MIN_POSITIVE {
+                *m = 0.0;
+            }
             // Unlike `signum`, 0 for 0.
             *w -= rate * f32::from(i8::from(direction > 0.0) - i8::from(direction < 0.0));
         });

@@ -62,6 +62,11 @@ pub(super) fn is_built_in<O: 'static>() -> bool {
     LIST.iter().any(|(_, _, own)| own() == TypeId::of::<O>())
 }
 
+/// Whether a built-in optimizer has this class or name.
+pub(crate) fn is_built_in_name(class: &str) -> bool {
+    built_in(class).is_some()
+}
+
 /// All names of optimizers.
 pub fn names() -> Vec<String> {
     LIST.iter().map(|(class, ..)| class.to_lowercase()).chain(OWN.names()).collect()
@@ -86,7 +91,7 @@ pub(crate) fn to_json(optimizer: &dyn Optimizer) -> Result<Json> {
     let (class, config) = (optimizer.class_name(), optimizer.config()?);
     match optimizer.is_built_in() {
         true => Ok(keras_object("keras.optimizers", class, config)),
-        false => own_object("optimizer", class, |class| built_in(class).is_some(), config),
+        false => own_object("optimizer", class, is_built_in_name, config),
     }
 }
 
@@ -132,7 +137,7 @@ impl OptimizerArgument {
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`], [`Error::Unsupported`].
     pub fn from_json(json: Json) -> Result<Self> {
-        let (class, config) = object_of("optimizer", json, |class| OWN.origin(class, built_in(class).is_some()))?;
+        let (class, config) = object_of("optimizer", json, |class| OWN.origin(class, is_built_in_name(class)))?;
         from_class(&class, config).map(|optimizer| Self(Spec::Optimizer(optimizer)))
     }
 }

@@ -63,8 +63,8 @@ pub use base::{Base, HasBase, OptimizerArguments};
 pub use ftrl::Ftrl;
 pub use lamb::Lamb;
 pub use lion::Lion;
-pub(crate) use list::to_json as optimizer_to_json;
 pub use list::{OptimizerArgument, names, register};
+pub(crate) use list::{is_built_in_name, to_json as optimizer_to_json};
 pub use muon::Muon;
 pub use nadam::Nadam;
 pub use rmsprop::RMSprop;
@@ -194,6 +194,24 @@ fn blended(mean: &mut Value, value: Value, kept: f32) {
     *mean = mean.clone().mul_scalar(kept) + value.mul_scalar(1.0 - kept);
 }
 
+/// The size below which a state has no effect, and is set to zero. Where gradients stay zero (a unit that is never
+/// active, a row of an embedding that no batch reads) a state would become subnormal, and rounding would keep it so: with
+/// such numbers a processor takes a hundred times as long. Keras's backends set them to zero, too. Without an `epsilon`
+/// the quotient of two states counts, which need not be small: then nothing is.
+fn negligible(epsilon: f32) -> f32 {
+    if epsilon > 0.0 { 1e-34 } else { 0.0 }
+}
+
+/// Sets a [`negligible`] state to zero.
+fn settled(epsilon: f32) -> impl Fn(&mut f32) + Copy + Sync {
+    let negligible = negligible(epsilon);
+    move |state| {
+        if state.abs() < negligible {
+            *state = 0.0;
+        }
+    }
+}
+
 /// `1 − beta^step`, in f64: in f32 it would be off by 1e-4 after some ten thousand steps.
 fn correction(beta: f32, step: u64) -> f64 {
     1.0 - f64::from(beta).powf(step as f64)
@@ -204,4 +222,56 @@ fn scaled(value: Value, factor: &Value) -> Result<Value> {
     let sizes = value.sizes();
     let factor = factor.clone().reshape(&vec![1; sizes.len()])?.expand(&sizes);
     Ok(value * factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn value(number: f32) -> Value {
+        Value::from_vec(vec![number], &[1], &Device::flex()).unwrap()
+    }
+
+    /// The states after a gradient of 1 and many of 0.
+    fn states_after(optimizer: &dyn Optimizer, slots: usize) -> Vec<f32> {
+        let mut slots: Vec<Value> = (0..slots).map(|_| value(0.0)).collect();
+        let mut weight = value(1.0);
+        for number in 1..=4000 {
+            let step = Step { number, learning_rate: 0.1, shared: 0.9, decay: 0.0 };
+            let gradient = value(if number == 1 { 1.0 } else { 0.0 });
+            weight = optimizer.update(step, weight, gradient, &mut slots).unwrap();
+        }
+        assert!(weight.to_vec().unwrap()[0].is_finite());
+        slots.iter().map(|slot| slot.to_vec().unwrap()[0]).collect()
+    }
+
+    #[test]
+    fn states_of_weights_without_gradients_become_zero() {
+        let rmsprop = || RMSprop::default().rho(0.9);
+        let optimizers: [(Box<dyn Optimizer>, usize); 9] = [
+            (Box::new(Adam::default().beta_2(0.9)), 2),
+            (Box::new(Nadam::default().beta_2(0.9)), 2),
+            (Box::new(Adamax::default().beta_2(0.9)), 2),
+            (Box::new(rmsprop()), 1),
+            (Box::new(rmsprop().momentum(0.9).centered(true)), 3),
+            (Box::new(Adadelta::default().rho(0.9)), 2),
+            (Box::new(SGD::new(0.1).momentum(0.9)), 1),
+            (Box::new(Lion::default().beta_2(0.9)), 1),
+            (Box::new(Lamb::default().beta_2(0.9)), 2),
+        ];
+        for (optimizer, slots) in optimizers {
+            let states = states_after(&*optimizer, slots);
+            assert!(states.iter().all(|state| *state == 0.0), "{optimizer:?}: {states:?}");
+        }
+    }
+
+    #[test]
+    fn without_epsilon_small_gradients_count() {
+        let (mut weight, mut slots) = (value(1.0), [value(0.0), value(0.0)]);
+        let step = Step { number: 1, learning_rate: 0.5, shared: 0.0, decay: 0.0 };
+        weight = Adam::new(0.5).epsilon(0.0).update(step, weight, value(3e-18), &mut slots).unwrap();
+        assert!((weight.to_vec().unwrap()[0] - 0.5).abs() < 1e-4);
+    }
 }

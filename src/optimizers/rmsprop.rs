@@ -1,6 +1,6 @@
 //! `RMSprop`: step sizes divided by a running root mean square.
 
-use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive};
+use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive, settled};
 use crate::error::{Error, Result};
 use crate::ops::{self, Value};
 
@@ -40,7 +40,11 @@ impl Optimizer for RMSprop {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let (rate, rho, epsilon, momentum) = (step.learning_rate, self.rho, self.epsilon, self.momentum);
-        let blend = |mean: &mut f32, value: f32| *mean = rho * *mean + (1.0 - rho) * value;
+        let settle = settled(epsilon);
+        let blend = |mean: &mut f32, value: f32| {
+            *mean = rho * *mean + (1.0 - rho) * value;
+            settle(mean);
+        };
         let change = |g: f32, square: f32| rate * g / (square + epsilon).sqrt();
         let mut weight = weight;
         let done = match slots {
@@ -59,6 +63,7 @@ impl Optimizer for RMSprop {
                 ops::step_with_two(step.decay, &gradient, [&mut weight, v, velocity], |g, w, v, velocity| {
                     blend(v, g * g);
                     *velocity = momentum * *velocity + change(g, *v);
+                    settle(velocity);
                     *w -= *velocity;
                 })
             }
@@ -70,6 +75,7 @@ impl Optimizer for RMSprop {
                     blend(v, g * g);
                     blend(average, g);
                     *velocity = momentum * *velocity + change(g, *v - *average * *average);
+                    settle(velocity);
                     *w -= *velocity;
                 },
             ),

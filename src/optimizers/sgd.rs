@@ -1,6 +1,6 @@
 //! `SGD`: stochastic gradient descent, with or without momentum.
 
-use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo};
+use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, settled};
 use crate::error::{Error, Result};
 use crate::ops::{self, Value};
 
@@ -43,9 +43,12 @@ impl Optimizer for SGD {
             let done = ops::step_alone(step.decay, &gradient, &mut weight, |g, w| *w -= rate * g);
             return Ok(if done { weight } else { weight - gradient.mul_scalar(rate) });
         };
+        // No quotient: any velocity that small has no effect.
+        let settle = settled(1.0);
         let done = ops::step_with_one(step.decay, &gradient, [&mut weight, velocity], |g, w, velocity| {
             let change = -rate * g;
             *velocity = momentum * *velocity + change;
+            settle(velocity);
             *w += if nesterov { momentum * *velocity + change } else { *velocity };
         });
         if done {

@@ -26,6 +26,8 @@ pub struct Lamb {
     pub unbiased_2: f32,
     /// Keeps the divisor away from zero.
     pub epsilon: f32,
+    /// Means below this are set to zero.
+    pub negligible: f32,
 }
 
 /// Adafactor's settings for one step.
@@ -191,10 +193,15 @@ impl<F: Fn(f32, f32) -> f32 + Sync> OfTwo for F {}
 
 simd! {
     fn lamb_means<I>(settings: &Lamb, g: &[f32], m: &mut [f32], v: &mut [f32]) {
-        let (rate_1, rate_2) = (settings.rate_1, settings.rate_2);
+        let (rate_1, rate_2, negligible) = (settings.rate_1, settings.rate_2, settings.negligible);
         for ((m, v), g) in m.iter_mut().zip(v).zip(g) {
             *m += (*g - *m) * rate_1;
             *v += (*g * *g - *v) * rate_2;
+            for mean in [m, v] {
+                if mean.abs() < negligible {
+                    *mean = 0.0;
+                }
+            }
         }
     }
 }
@@ -271,6 +278,7 @@ mod tests {
                     rate_2: 0.001,
                     unbiased_1: unbiased[0] as f32,
                     unbiased_2: unbiased[1] as f32,
+                    negligible: 0.0,
                     epsilon: 1e-7,
                 };
                 lamb(&settings, 0.125, &g, &mut w, &mut m, &mut v);
@@ -294,8 +302,15 @@ mod tests {
 
     #[test]
     fn zero_norms_give_the_ratio_one() {
-        let settings =
-            Lamb { learning_rate: 0.5, rate_1: 1.0, rate_2: 1.0, unbiased_1: 1.0, unbiased_2: 1.0, epsilon: 0.0 };
+        let settings = Lamb {
+            learning_rate: 0.5,
+            rate_1: 1.0,
+            rate_2: 1.0,
+            unbiased_1: 1.0,
+            unbiased_2: 1.0,
+            epsilon: 0.0,
+            negligible: 0.0,
+        };
         let (mut w, mut m, mut v) = ([0.0; 2], [0.0; 2], [0.0; 2]);
         lamb(&settings, 0.0, &[3.0, -2.0], &mut w, &mut m, &mut v);
         assert_eq!(w, [-0.5, 0.5]);
