@@ -25,21 +25,30 @@ pub(crate) enum Origin {
 /// # Errors
 /// [`Error::Argument`] for another form, [`Error::Unsupported`] for a class of a module that is not Keras's.
 pub(crate) fn object(kind: &'static str, value: Json) -> Result<(String, Config)> {
-    object_of(kind, value, |_| Origin::BuiltIn)
+    of_kind(kind, value, |_| Origin::BuiltIn, false)
 }
 
 /// As [`object`], of a kind that has a register: a class of any other module than Keras's is taken if it is registered,
 /// and its name in the register is returned.
 pub(crate) fn object_of(kind: &'static str, value: Json, origin: impl Fn(&str) -> Origin) -> Result<(String, Config)> {
+    of_kind(kind, value, origin, true)
+}
+
+fn of_kind(
+    kind: &'static str,
+    value: Json,
+    origin: impl Fn(&str) -> Origin,
+    has_register: bool,
+) -> Result<(String, Config)> {
     let wrong = |value: &Json| Error::argument(kind, "a name or an object with `class_name`", super::brief(value));
     match value {
-        Json::String(name) => Ok((class_named(kind, name, None, None, origin)?, Config::new())),
+        Json::String(name) => Ok((class_named(kind, name, None, None, origin, has_register)?, Config::new())),
         Json::Object(mut map) => {
             let Some(Json::String(class)) = map.remove("class_name") else { return Err(wrong(&Json::Object(map))) };
             let module = map.remove("module").filter(|module| !module.is_null());
             let registered = map.remove("registered_name");
             let registered = registered.as_ref().and_then(Json::as_str);
-            let class = class_named(kind, class, module.as_ref(), registered, origin)?;
+            let class = class_named(kind, class, module.as_ref(), registered, origin, has_register)?;
             map.remove("build_config");
             match map.remove("config") {
                 Some(Json::Object(config)) => Ok((class, config)),
@@ -62,6 +71,7 @@ fn class_named(
     module: Option<&Json>,
     registered: Option<&str>,
     origin: impl Fn(&str) -> Origin,
+    has_register: bool,
 ) -> Result<String> {
     if module.and_then(Json::as_str).is_some_and(is_of_keras) {
         return Ok(class);
@@ -75,10 +85,14 @@ fn class_named(
         return Ok(own.to_owned());
     }
     let shown = without_package(&class);
+    let supported = |with_register: &'static str| match has_register {
+        true => with_register,
+        false => "Keras's own classes; no others of this kind can be loaded from a file",
+    };
     if let Some(module) = module {
         return Err(Error::unsupported(
             format!("{kind} `{shown}` of module {}", super::brief(module)),
-            "classes of Keras itself, and registered ones whose names are not those of built-in classes",
+            supported("classes of Keras itself, and registered ones whose names are not those of built-in classes"),
         ));
     }
     // An own class in Python, which the built-in one of its name must not replace.
@@ -87,7 +101,7 @@ fn class_named(
     {
         return Err(Error::unsupported(
             format!("{kind} `{shown}` registered as {}", super::brief(&Json::from(name))),
-            "classes of Keras itself, and registered ones with another name or with a package",
+            supported("classes of Keras itself, and registered ones with another name or with a package"),
         ));
     }
     Ok(shown.to_owned())
@@ -198,6 +212,8 @@ mod tests {
         assert!(of("Zeros", Json::Null).is_ok());
         for refused in [of("Zeros", json!("my_package>Zeros")), of("my_package>Zeros", Json::Null)] {
             assert!(matches!(refused, Err(Error::Unsupported { .. })));
+            let error = refused.unwrap_err().to_string();
+            assert!(error.contains("no others of this kind") && !error.contains("registered ones"), "{error}");
         }
     }
 
@@ -205,5 +221,7 @@ mod tests {
     fn an_object_of_an_unknown_module_is_refused() {
         let object = object("initializer", json!({"module": "os", "class_name": "system", "config": {}}));
         assert!(matches!(object, Err(Error::Unsupported { .. })));
+        let error = object.unwrap_err().to_string();
+        assert!(error.contains("no others of this kind") && !error.contains("registered ones"), "{error}");
     }
 }

@@ -7,10 +7,11 @@ use crate::config::snake_case;
 
 /// Keras's keys of the layers in a container: the class in snake case, with a number.
 ///
-/// The format of `.keras` and `.weights.h5` files demands this rule: it counts the layers of each class and does not
-/// look at their names. Names elsewhere are made unique by [`UniqueNames`](crate::text::UniqueNames).
+/// The class is that of Python: `register_keras_serializable` can register it under another name, by which Brasa finds
+/// its own class. The format of `.keras` and `.weights.h5` files demands this rule: it counts the layers of each class
+/// and does not look at their names. Names elsewhere are made unique by [`UniqueNames`](crate::text::UniqueNames).
 pub(crate) fn container_keys(layers: &[Box<dyn Layer>]) -> Vec<String> {
-    class_keys(layers.iter().map(|layer| layer.class_name()))
+    class_keys(layers.iter().map(|layer| layer.common().python_class.as_deref().unwrap_or_else(|| layer.class_name())))
 }
 
 /// As [`container_keys`], for layers of these classes.

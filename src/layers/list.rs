@@ -9,7 +9,7 @@ use super::{
     Common, Layer, activation, applications, attention, augmentation, convolution, core, drop_neutral, dtype_name,
     in_layer, merging, normalization, pooling, preprocessing, recurrent, regularization, reshaping, spectrogram,
 };
-use crate::config::{Config, Configure, keras_object, known_early};
+use crate::config::{Config, Configure, keras_object, known_early, snake_case, without_package};
 use crate::error::{Error, Result, words};
 use crate::formats::limits::NAME_BYTES;
 use crate::model::{Model, Sequential, nested_model};
@@ -342,16 +342,34 @@ fn canonical(class_name: &str) -> String {
 /// # Errors
 /// [`Error::Unsupported`] for a class that Brasa does not have, [`Error::Layer`] for a config that the layer refuses.
 pub(crate) fn from_keras(object: Json) -> Result<Box<dyn Layer>> {
+    let python_class = python_class(&object);
     let (class, config) =
         crate::config::object_of("layer", object, |class| OWN.origin(class, Entry::named(class).is_some()))?;
     let name = config.get("name").and_then(Json::as_str).unwrap_or("(unnamed)").to_owned();
-    entry(&class).and_then(|entry| entry.layer(config)).map_err(|error| match error {
+    let layer = entry(&class).and_then(|entry| {
+        let mut layer = entry.layer(config)?;
+        let is_own = Entry::named(&class).is_none();
+        layer.common_mut().python_class =
+            python_class.filter(|written| is_own && written.as_str() != without_package(entry.class_name));
+        Ok(layer)
+    });
+    layer.map_err(|error| match error {
         Error::UnknownName { kind: "layer class", name: class, valid } => {
             let what = format!("layer class `{class}` (layer `{name}`)");
             Error::unsupported(what, words("layer class", &class, &valid))
         }
         error => Error::Layer { layer: name, class_name: class, source: Box::new(error) },
     })
+}
+
+/// The class of a registered layer in Python, if it can name weights in a file. Python's decorator can register a class
+/// under another name.
+fn python_class(object: &Json) -> Option<String> {
+    let text = |key: &str| object.get(key).and_then(Json::as_str);
+    text("registered_name")?;
+    let class = text("class_name").filter(|class| class.len() <= NAME_BYTES)?;
+    // A key is longer than its class: it has underscores, and a number.
+    (1..=NAME_BYTES / 2).contains(&snake_case(class).len()).then(|| class.to_owned())
 }
 
 /// Serializes a layer as Keras does.
@@ -368,7 +386,11 @@ pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
     if let Some(entry) = built_in().iter().find(|entry| entry.is_class_of(layer)) {
         return Ok(keras_object(entry.module, entry.exported, known_early(config, entry.late)));
     }
-    in_layer(layer, own_object("layer", class, |class| Entry::named(class).is_some(), config))
+    let mut object = in_layer(layer, own_object("layer", class, |class| Entry::named(class).is_some(), config))?;
+    if let Some(class) = &layer.common().python_class {
+        object["class_name"] = Json::from(class.as_str());
+    }
+    Ok(object)
 }
 
 #[cfg(test)]

@@ -163,6 +163,9 @@ pub struct Common {
     /// Keras's dtype or dtype policy, such as `mixed_bfloat16`, where a file has another than `float32`. It is written
     /// back; Brasa computes in float32.
     pub dtype: Option<String>,
+    /// The name of its class in Python, where a file has another than the one of the registered class. It names the
+    /// layer's weights in Keras's files, and is written back.
+    pub(crate) python_class: Option<String>,
     /// The weights that the layer had in the model that it was popped from.
     pub(crate) brought: Brought,
 }
@@ -191,6 +194,7 @@ impl Default for Common {
             input_shape: None,
             batch_size: None,
             dtype: None,
+            python_class: None,
             brought: Brought::default(),
         }
     }

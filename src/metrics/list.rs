@@ -13,6 +13,7 @@ use super::{
 };
 use crate::config::{
     Config, Configure, Origin, PACKAGE_END, keras_object, known_early, names_class, object_of, snake_case,
+    without_package,
 };
 use crate::error::{Error, Result};
 use crate::losses;
@@ -289,7 +290,8 @@ impl MetricArgument {
     /// Serializes the metric for a config; a custom one without a description by its name only.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for an own metric with the name of a built-in class.
+    /// [`Error::Unsupported`] for an own metric with the name of a built-in class, and for one that is not registered
+    /// with the name of a registered loss.
     pub(crate) fn to_json(&self) -> Result<Json> {
         match &self.0 {
             // Keras finds an own class only by the registered name in its object.
@@ -332,6 +334,14 @@ fn written(metric: &dyn Metric) -> Result<Json> {
             }
         }
         Some((class, config)) => {
+            let is_loss = metric.described_type() == Some(TypeId::of::<LossMean>());
+            let is_name_of_loss = [class, without_package(class)].into_iter().any(losses::is_registered);
+            if is_name_of_loss && !is_loss && OWN.get(class).is_none() {
+                return Err(Error::unsupported(
+                    format!("saving the own metric `{class}`: the registered loss of this name would be loaded"),
+                    "metrics that are registered as well, or have another name",
+                ));
+            }
             // An own metric takes precedence over a built-in loss of its name.
             let is_taken = |class: &str| is_built_in_name(class) && OWN.get(class).is_none();
             own_object("metric", class, is_taken, config)

@@ -96,6 +96,25 @@ mod tests {
 
     use super::*;
 
+    crate::describe! {
+        /// An own schedule.
+        struct OwnDecay {}
+    }
+
+    impl Schedule for OwnDecay {
+        fn at(&self, _: u64) -> f32 {
+            0.5
+        }
+    }
+
+    /// It is written as Keras writes own classes, and cannot be registered.
+    #[test]
+    fn an_own_schedule_is_not_loaded() {
+        let own: Box<dyn Schedule> = Box::new(OwnDecay::default());
+        let error = from_json(own.object().unwrap()).unwrap_err().to_string();
+        assert!(error.contains("`OwnDecay`") && error.contains("no others of this kind"), "{error}");
+    }
+
     #[test]
     fn invalid_arguments_are_refused() {
         let refused = |class: &str, config: Json| {

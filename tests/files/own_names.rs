@@ -1,14 +1,15 @@
 //! Own classes in files by their registered names: with and without a package, in every form, and beside a built-in
 //! class of the same name.
 
-use brasa::layers::{self, Call, Layer};
+use brasa::layers::{self, Call, Layer, WeightSpec};
 use brasa::losses::{self, Loss, MeanSquaredError};
 use brasa::metrics::{self, Mean, MeanFunction};
+use brasa::model::Contents;
 use brasa::ndarray::{Array2, array};
 use brasa::optimizers::{self, LearningRate, Optimizer, Slot, Step, WeightInfo};
 use brasa::prelude::*;
 use brasa::schedules::Schedule;
-use brasa::{Result, Value};
+use brasa::{Result, Shape, Value};
 use serde_json::{Value as Json, json};
 
 brasa::describe! {
@@ -50,6 +51,38 @@ brasa::describe! {
 impl Layer for OwnDense {
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         Ok(input.mul_scalar(2.0))
+    }
+}
+
+brasa::describe! {
+    /// Has arguments that layers of Keras 1 have.
+    pub layer struct Bordered {
+        /// What is beyond the border.
+        border_mode: String = "same".to_owned(),
+        /// The order of the axes.
+        dim_ordering: String = "th".to_owned(),
+    }
+}
+
+impl Layer for Bordered {
+    fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+        Ok(input)
+    }
+}
+
+brasa::describe! {
+    /// Is registered in Python under another name than that of its class.
+    pub layer struct Renamed as "my_package>Renamed" {}
+}
+
+impl Layer for Renamed {
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        Ok(vec![WeightSpec::new("factor", [input.last()?], "ones")])
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let sizes = input.sizes();
+        Ok(input * call.weight(0).broadcast(&[sizes.len() - 1], &sizes)?)
     }
 }
 
@@ -126,6 +159,32 @@ descent!(OwnDescent as "SGD");
 descent!(PackagedDescent as "my_package>SGD");
 
 brasa::describe! {
+    /// Has arguments that Keras's optimizers had, with other defaults.
+    pub optimizer struct OwnRms {
+        /// The step size.
+        learning_rate: LearningRate = LearningRate::Constant(0.01),
+        /// The decay factor of the mean of squares.
+        decay: f32 = 0.9,
+        /// What is added to the root.
+        epsilon: Option<f32> = Some(1e-5),
+        /// A number.
+        lr: f32 = 1.0,
+        /// A switch.
+        jit_compile: bool = false,
+    }
+}
+
+impl Optimizer for OwnRms {
+    fn slots(&self, _: &WeightInfo<'_>) -> Vec<Slot> {
+        Vec::new()
+    }
+
+    fn update(&self, step: Step, weight: Value, gradient: Value, _: &mut [Value]) -> Result<Value> {
+        Ok(weight - gradient.mul_scalar(step.learning_rate * self.decay))
+    }
+}
+
+brasa::describe! {
     /// Has the name of a built-in schedule.
     pub struct OwnDecay as "ExponentialDecay" {}
 }
@@ -189,6 +248,85 @@ fn a_package_distinguishes_an_own_class_in_every_form() {
         assert!(loaded.is_compiled(), "{name}: {:?}", loaded.compile_fault());
         assert_eq!(loaded.test_on_batch(x(), &y).unwrap(), model.test_on_batch(x(), &y).unwrap());
     }
+}
+
+/// The optimizer in a model's JSON.
+fn optimizer_of(model: &Model) -> Json {
+    let object: Json = serde_json::from_str(&model.to_json().unwrap()).unwrap();
+    object["compile_config"]["optimizer"].clone()
+}
+
+#[test]
+fn an_own_optimizer_keeps_arguments_that_older_ones_had() {
+    optimizers::register::<OwnRms>();
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = Sequential::new();
+    model.add(Dense::new(2).input_shape(3)).unwrap();
+    let own = OwnRms::default().decay(0.8).epsilon(None::<f32>).lr(0.5).jit_compile(true);
+    model.compile(Compile::new(own, "mse")).unwrap();
+    let written = optimizer_of(&model);
+    for name in ["own.keras", "own.h5", "own.safetensors", "own.json"] {
+        let path = folder.path().join(name);
+        model.save(&path).unwrap();
+        let loaded = Sequential::load(&path).unwrap();
+        assert!(loaded.is_compiled(), "{name}: {:?}", loaded.compile_fault());
+        assert_eq!(optimizer_of(&loaded), written, "{name}");
+    }
+}
+
+#[test]
+fn an_own_layer_keeps_arguments_that_keras_1_had() {
+    layers::register::<Bordered>();
+    let folder = tempfile::tempdir().unwrap();
+    let mut model = Sequential::new();
+    model.add(Bordered::default().border_mode("none").input_shape(3)).unwrap().add(Dense::new(2)).unwrap();
+    for name in ["own.keras", "own.h5", "own.safetensors", "own.json"] {
+        let path = folder.path().join(name);
+        model.save(&path).unwrap();
+        let loaded = Sequential::load(&path).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let config = loaded.layers()[0].config().unwrap();
+        assert_eq!((&config["border_mode"], &config["dim_ordering"]), (&json!("none"), &json!("th")), "{name}");
+    }
+}
+
+/// Python's `register_keras_serializable(package="my_package", name="Renamed")` over a class `Blur` or `Dense`: Keras
+/// names the weights after the class.
+#[test]
+fn the_class_in_python_names_the_weights() {
+    layers::register::<Renamed>();
+    let own = |class: &str, name: &str| {
+        let registered = "my_package>Renamed";
+        json!({"module": null, "class_name": class, "config": {"name": name}, "registered_name": registered})
+    };
+    let of_keras = |module: &str, class: &str, config: Json| json!({"module": module, "class_name": class, "config": config, "registered_name": null});
+    let input = |name: &str| of_keras("keras.layers", "InputLayer", json!({"name": name, "batch_shape": [null, 3]}));
+    let chain = |name: &str, layers: Json| of_keras("keras", "Sequential", json!({"name": name, "layers": layers}));
+    let inner = chain("inner", json!([input("inner_in"), own("Blur", "c")]));
+    let dense = of_keras("keras.layers", "Dense", json!({"name": "d", "units": 3}));
+    let object = chain("m", json!([input("in"), own("Blur", "a"), own("Dense", "b"), dense, inner]));
+    let model = Sequential::from_json(&object.to_string()).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let weights = folder.path().join("python.weights.h5");
+    model.save_weights(&weights).unwrap();
+    let Contents::Weights(listed) = Contents::of(&weights).unwrap() else { panic!("weights alone") };
+    let names: Vec<&str> = listed.iter().map(|weight| weight.name.as_str()).collect();
+    let expected = [
+        "layers/blur/vars/0",
+        "layers/dense/vars/0",
+        "layers/dense_1/vars/0",
+        "layers/dense_1/vars/1",
+        "layers/sequential/layers/blur/vars/0",
+    ];
+    assert_eq!(names, expected);
+
+    let path = folder.path().join("python.keras");
+    model.save(&path).unwrap();
+    let loaded = Sequential::load(&path).unwrap();
+    assert_eq!(loaded.get_weights().unwrap(), model.get_weights().unwrap());
+    let text = loaded.to_json().unwrap();
+    assert_eq!(text.matches(r#""class_name":"Blur""#).count(), 2, "{text}");
+    assert_eq!(text.matches(r#""registered_name":"my_package>Renamed""#).count(), 3, "{text}");
 }
 
 /// A layer of a file of Keras 2, whose class is its registered name.

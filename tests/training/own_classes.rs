@@ -134,6 +134,47 @@ fn own_classes_load_compiled_once_registered() {
     assert!(error.contains("did you mean `quartic_error`?"), "{error}");
 }
 
+brasa::describe! {
+    /// A loss with the name of the metric below.
+    pub struct TailError {}
+}
+
+impl Loss for TailError {
+    fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+        QuarticError::default().losses(y_true, y_pred)
+    }
+}
+
+brasa::describe! {
+    /// A metric with the name of the loss above.
+    pub struct TailMetric as "TailError" {}
+}
+
+impl MeanFunction for TailMetric {
+    fn values(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+        LargestError::default().values(y_true, y_pred)
+    }
+}
+
+/// A file would be loaded with the loss in place of the metric.
+#[test]
+fn an_own_metric_with_the_name_of_a_registered_loss_is_registered_to_be_saved() {
+    losses::register::<TailError>();
+    let mut by_name = layers();
+    by_name.compile(Compile::new("sgd", "tail_error").metrics(["tail_error"])).unwrap();
+    assert!(by_name.to_json().is_ok(), "the loss as a metric");
+    let mut model = layers();
+    model.compile(Compile::new("sgd", "mse").metrics([Mean::of(TailMetric::default())])).unwrap();
+    let error = model.to_json().unwrap_err();
+    assert!(matches!(error, Error::Unsupported { .. }), "{error}");
+    assert!(error.to_string().contains("`TailError`: the registered loss"), "{error}");
+    metrics::register_mean::<TailMetric>();
+    let mut loaded = Sequential::from_json(&model.to_json().unwrap()).unwrap();
+    loaded.set_weights(&model.get_weights().unwrap()).unwrap();
+    let (x, y) = (Array2::<f32>::ones((6, 3)), Array1::<f32>::zeros(6));
+    assert_eq!(loaded.test_on_batch(&x, &y).unwrap(), model.test_on_batch(&x, &y).unwrap());
+}
+
 #[test]
 fn own_classes_receive_only_matching_targets() {
     let mut model = layers();

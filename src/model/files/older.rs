@@ -9,8 +9,11 @@ use serde_json::{Value as Json, json};
 use self::compile::renew_compile;
 pub(super) use self::keras_1::refusal;
 use super::functional;
-use crate::config::is_of_keras;
+use crate::config::{PACKAGE_END, is_of_keras};
 use crate::layers;
+
+/// The layers that Keras 2 registers itself, in the package that users' classes have by default.
+const REGISTERED_BY_KERAS: [&str; 1] = ["CustomScaleLayer"];
 
 /// Converts a model's object to the current form; `version` is that of the Keras that wrote it, if known. Returns
 /// whether it is a model of Keras 1, whose errors [`refusal`] explains.
@@ -23,8 +26,9 @@ pub(super) fn renew(object: &mut Json, version: Option<&str>) -> bool {
         fields.remove("keras_version");
         fields.remove("backend");
     }
-    // Files of Keras before 1.1 have no version, but can be recognised by their arguments.
-    let is_keras_1 = starts(&["0.", "1."]) || keras_1::is_keras_1(object);
+    // Files of Keras before 1.1 have no version, but can be recognised by their arguments. Where there is one, such an
+    // argument is that of a user's class.
+    let is_keras_1 = starts(&["0.", "1."]) || (version.is_none() && keras_1::is_keras_1(object));
     if is_keras_1 {
         keras_1::renew(object);
     }
@@ -33,9 +37,17 @@ pub(super) fn renew(object: &mut Json, version: Option<&str>) -> bool {
         masks::renew(object, false);
     }
     if let Some(compile) = object.get_mut("compile_config") {
-        renew_compile(compile);
+        renew_compile(compile, starts(&["2."]));
     }
     is_keras_1
+}
+
+/// Whether an object is of a user's own class, which can have the name of a built-in one. Keras 3 writes its registered
+/// name, and no module of Keras; in `.h5` files and Keras 2's JSON the class is that name, with its package.
+fn is_own(object: &Json) -> bool {
+    let text = |key: &str| object.get(key).and_then(Json::as_str);
+    let has_package = || text("class_name").is_some_and(|class| class.contains(PACKAGE_END));
+    (text("registered_name").is_some() || has_package()) && !text("module").is_some_and(is_of_keras)
 }
 
 /// Keras 1 wrote a Sequential model as a plain list of its layers.
@@ -63,9 +75,11 @@ fn forget_input_shape(layer: &mut Json) {
 /// Converts a layer's object, and nested ones, to the current form. What cannot be converted is left, and rejected
 /// later.
 fn renew_layer(object: &mut Json, old: bool) {
-    // An own class in a package can have the name of a built-in one.
-    let module = object.get("module").and_then(Json::as_str);
-    let is_own = object.get("registered_name").is_some_and(Json::is_string) && !module.is_some_and(is_of_keras);
+    let class = object.get("class_name").and_then(Json::as_str).unwrap_or_default();
+    if let Some(class) = class.strip_prefix("Custom>").filter(|class| REGISTERED_BY_KERAS.contains(class)) {
+        object["class_name"] = json!(class);
+    }
+    let is_own = is_own(object);
     let class = object.get("class_name").and_then(Json::as_str).filter(|_| !is_own).unwrap_or_default().to_owned();
     let today = match class.as_str() {
         "ThresholdedReLU" => "ReLU",
@@ -173,6 +187,51 @@ mod tests {
         assert!((config(2)["negative_slope"].as_f64().unwrap() - 0.1).abs() < 1e-7);
         assert_eq!((model.layers()[3].class_name(), config(3)["threshold"].clone()), ("ReLU", json!(0.5)));
         assert_eq!(config(4)["axis"], 1);
+    }
+
+    #[test]
+    fn a_layer_that_keras_2_registers_is_built_in() {
+        let input = |name: &str| {
+            json!({"class_name": "InputLayer", "name": name, "inbound_nodes": [],
+                   "config": {"name": name, "batch_input_shape": [null, 3]}})
+        };
+        let scale = json!({"class_name": "Custom>CustomScaleLayer", "name": "scale",
+                           "config": {"name": "scale", "scale": 0.17},
+                           "inbound_nodes": [[["a", 0, 0, {}], ["b", 0, 0, {}]]]});
+        let config = json!({"name": "m", "layers": [input("a"), input("b"), scale],
+                            "input_layers": [["a", 0, 0], ["b", 0, 0]], "output_layers": [["scale", 0, 0]]});
+        let model = read(json!({"class_name": "Functional", "config": config}), Some("2.15.0"));
+        assert_eq!(model.layers().last().unwrap().class_name(), "CustomScaleLayer");
+    }
+
+    #[test]
+    fn own_arguments_do_not_make_a_model_one_of_keras_1() {
+        let model = |own: Json| {
+            let mut own = own;
+            own["config"] = json!({"name": "own", "border_mode": "same", "dim_ordering": "th"});
+            json!({"class_name": "Sequential", "config": {"name": "m", "layers": [own]}})
+        };
+        let registered = json!({"module": null, "class_name": "Own", "registered_name": "Custom>Own"});
+        for (own, version) in [
+            (registered, None),
+            (json!({"class_name": "Custom>Own"}), None),
+            (json!({"class_name": "Own"}), Some("3.15.1")),
+            (json!({"class_name": "Own"}), Some("2.15.0")),
+        ] {
+            let mut object = model(own);
+            let before = object.clone();
+            assert!(!renew(&mut object, version));
+            assert_eq!(object, before);
+        }
+        assert!(renew(&mut model(json!({"class_name": "Own"})), None));
+        // Beside a layer of Keras 1.
+        let mut object = model(json!({"class_name": "Custom>Own"}));
+        let layers = object["config"]["layers"].as_array_mut().unwrap();
+        layers.push(json!({"class_name": "Dense", "config": {"name": "d", "output_dim": 2, "W_regularizer": null}}));
+        let own = layers[0].clone();
+        assert!(renew(&mut object, None));
+        assert_eq!(object["config"]["layers"][0], own);
+        assert_eq!(object["config"]["layers"][1]["config"]["units"], 2);
     }
 
     #[test]

@@ -2,17 +2,30 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::is_own;
 use crate::config::{PACKAGE_END, is_of_keras};
+use crate::optimizers;
 
-/// Converts the settings of `compile` to the current form. What cannot be converted is left, and reported later.
-pub(super) fn renew_compile(compile: &mut Json) {
+/// The functions among which Keras 2 chose for metrics given as `accuracy` or `crossentropy`.
+const CHOSEN_BY_SHAPE: [&str; 6] = [
+    "binary_accuracy",
+    "categorical_accuracy",
+    "sparse_categorical_accuracy",
+    "binary_crossentropy",
+    "categorical_crossentropy",
+    "sparse_categorical_crossentropy",
+];
+
+/// Converts the settings of `compile` to the current form; `is_keras_2` says whether Keras 2 is known to have written
+/// them. What cannot be converted is left, and reported later.
+pub(super) fn renew_compile(compile: &mut Json, is_keras_2: bool) {
     let Some(settings) = compile.as_object_mut() else { return };
     // The shape of sample weights, which is a property of the data; and the number of servers on which Keras evaluated.
     for unused in ["sample_weight_mode", "pss_evaluation_shards"] {
         settings.shift_remove(unused);
     }
     if let Some(optimizer) = settings.get_mut("optimizer") {
-        renew_optimizer(optimizer);
+        renew_optimizer(optimizer, is_keras_2);
     }
     if let Some(loss) = settings.get_mut("loss") {
         each(loss, &mut renew_loss);
@@ -33,23 +46,46 @@ fn each(value: &mut Json, renew: &mut impl FnMut(&mut Json)) {
     }
 }
 
-fn renew_optimizer(optimizer: &mut Json) {
+fn renew_optimizer(optimizer: &mut Json, is_keras_2: bool) {
     // Loss scaling keeps small gradients from vanishing in float16; in float32 it has no effect.
     if optimizer.get("class_name").is_some_and(|class| class == "LossScaleOptimizer")
+        && !is_own(optimizer)
         && let Some(config) = optimizer.get_mut("config")
         && let Some(key) = ["inner_optimizer", "optimizer"].into_iter().find(|key| config.get(key).is_some())
     {
         *optimizer = config[key].take();
     }
     let Some(class) = optimizer.get("class_name").and_then(Json::as_str) else { return };
-    // TensorFlow 2.11 to 2.15 wrote Keras's own optimizers so, with this argument; users' classes of Keras 3 lack it.
-    let is_keras_2 = optimizer.get("config").is_some_and(|config| config.get("is_legacy_optimizer").is_some());
-    let class = class.strip_prefix("Custom>").filter(|_| is_keras_2).unwrap_or(class).to_owned();
+    // Keras 2 registers its optimizers itself: TensorFlow 2.9 and 2.10 wrote the experimental ones so, with
+    // `jit_compile`, 2.11 to 2.15 all, with `is_legacy_optimizer` too. Users' classes of Keras 3 have neither argument.
+    let has = |key: &str| optimizer.get("config").is_some_and(|config| config.get(key).is_some());
+    let is_keras_2 = is_keras_2 || has("is_legacy_optimizer");
+    let is_registered_by_keras = is_keras_2 || has("jit_compile");
+    let built_in = class.strip_prefix("Custom>").filter(|class| optimizers::is_built_in_name(class));
+    let class = built_in.filter(|_| is_registered_by_keras).unwrap_or(class).to_owned();
     optimizer["class_name"] = json!(class);
+    // Its arguments have the meaning and the defaults that the user gave them.
+    let is_own = self::is_own(optimizer) || !optimizers::is_built_in_name(&class);
     let Some(config) = optimizer.get_mut("config").and_then(Json::as_object_mut) else { return };
-    for unused in ["jit_compile", "is_legacy_optimizer"] {
-        config.shift_remove(unused);
+    if is_keras_2 || !is_own {
+        // Keras 2 wrote them for users' classes as well.
+        for unused in ["jit_compile", "is_legacy_optimizer"] {
+            config.shift_remove(unused);
+        }
     }
+    if !is_own {
+        renew_arguments(&class, config);
+    }
+    if let Some(rate) = config.get_mut("learning_rate").filter(|rate| !self::is_own(rate))
+        && let Some(schedule) = rate.get_mut("config").and_then(Json::as_object_mut)
+        && schedule.get("name").is_some_and(Json::is_null)
+    {
+        schedule.shift_remove("name");
+    }
+}
+
+/// Converts the arguments of a built-in optimizer.
+fn renew_arguments(class: &str, config: &mut Map<String, Json>) {
     if let Some(rate) = config.shift_remove("lr") {
         config.entry("learning_rate").or_insert(rate);
     }
@@ -76,12 +112,6 @@ fn renew_optimizer(optimizer: &mut Json) {
             let value = json!({"class_name": "InverseTimeDecay", "config": schedule});
             config.insert("learning_rate".into(), value);
         }
-    }
-    if let Some(schedule) = config.get_mut("learning_rate").and_then(|rate| rate.get_mut("config"))
-        && let Some(schedule) = schedule.as_object_mut()
-        && schedule.get("name").is_some_and(Json::is_null)
-    {
-        schedule.shift_remove("name");
     }
 }
 
@@ -130,9 +160,14 @@ fn renew_metric(metric: &mut Json) {
         return;
     }
     let is_wrapper = metric.get("class_name").is_some_and(|class| class == "MeanMetricWrapper");
-    // Keras 2 wrote metrics given by name as wrapped functions, chosen by the shapes.
-    let name = metric.get("config").and_then(|config| config.get("name")).and_then(Json::as_str);
-    if let Some(name) = name.filter(|name| is_wrapper && ["accuracy", "acc", "crossentropy", "ce"].contains(name)) {
+    // Keras 2 wrote metrics given by name as wrapped functions, chosen by the shapes. A user can give another function
+    // such a name.
+    let argument = |key: &str| metric.get("config").and_then(|config| config.get(key));
+    let is_chosen = argument("fn").is_none_or(|inner| {
+        inner.is_null() || function(inner).is_some_and(|inner| CHOSEN_BY_SHAPE.contains(&inner.as_str()))
+    });
+    let name = argument("name").and_then(Json::as_str).filter(|_| is_wrapper && is_chosen);
+    if let Some(name) = name.filter(|name| ["accuracy", "acc", "crossentropy", "ce"].contains(name)) {
         *metric = json!(name);
         return;
     }
@@ -149,5 +184,69 @@ fn unwrap(value: &mut Json, wrapper: &str) {
     if is_wrapper {
         let config: Map<String, Json> = std::mem::take(config);
         *value = json!({"class_name": inner, "config": config});
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn optimizer(mut optimizer: Json, is_keras_2: bool) -> Json {
+        renew_optimizer(&mut optimizer, is_keras_2);
+        optimizer
+    }
+
+    #[test]
+    fn the_arguments_of_own_optimizers_are_kept() {
+        let config =
+            json!({"learning_rate": 0.1, "lr": 0.2, "decay": 0.9, "epsilon": null, "jit_compile": true, "rho": 0.5});
+        for own in [
+            json!({"module": null, "class_name": "MyRms", "config": config, "registered_name": "Custom>MyRms"}),
+            json!({"module": null, "class_name": "SGD", "config": config, "registered_name": "my_package>SGD"}),
+            json!({"class_name": "my_package>SGD", "config": config}),
+            json!({"class_name": "Custom>MyRms", "config": config}),
+            json!({"class_name": "MyRms", "config": config}),
+        ] {
+            assert_eq!(optimizer(own.clone(), false), own);
+        }
+        // Keras 2 wrote these two for any class.
+        let own = json!({"class_name": "Custom>MyRms", "config": {
+            "learning_rate": 0.1, "decay": 0.9, "jit_compile": true, "is_legacy_optimizer": false,
+        }});
+        let kept = json!({"class_name": "Custom>MyRms", "config": {"learning_rate": 0.1, "decay": 0.9}});
+        assert_eq!(optimizer(own, false), kept);
+        let renewed = optimizer(json!({"class_name": "SGD", "config": {"lr": 0.2, "decay": 0.0}}), false);
+        assert_eq!(renewed, json!({"class_name": "SGD", "config": {"learning_rate": 0.2}}));
+    }
+
+    #[test]
+    fn optimizers_that_keras_2_registers_are_built_in() {
+        let adam = |config: Json| json!({"class_name": "Custom>Adam", "config": config});
+        let built_in = json!({"class_name": "Adam", "config": {"learning_rate": 0.01}});
+        assert_eq!(optimizer(adam(json!({"learning_rate": 0.01, "jit_compile": true})), false), built_in);
+        assert_eq!(optimizer(adam(json!({"learning_rate": 0.01, "is_legacy_optimizer": false})), false), built_in);
+        assert_eq!(optimizer(adam(json!({"learning_rate": 0.01})), true), built_in);
+        let own = adam(json!({"learning_rate": 0.01}));
+        assert_eq!(optimizer(own.clone(), false), own);
+    }
+
+    #[test]
+    fn only_functions_that_keras_chose_are_metrics_by_name() {
+        let function = |module: &str, name: &str| json!({"module": module, "class_name": "function", "config": name, "registered_name": name});
+        let renewed = |name: &str, inner: Json| {
+            let config = json!({"name": name, "fn": inner});
+            let mut metric = json!({"module": "keras.metrics", "class_name": "MeanMetricWrapper", "config": config});
+            renew_metric(&mut metric);
+            metric
+        };
+        for inner in [Json::Null, json!("categorical_accuracy"), function("builtins", "binary_accuracy")] {
+            assert_eq!(renewed("accuracy", inner), "accuracy");
+        }
+        assert_eq!(renewed("ce", function("keras.metrics", "binary_crossentropy")), "ce");
+        let of = |class: &str| json!({"class_name": class, "config": {"name": "accuracy"}});
+        assert_eq!(renewed("accuracy", function("__main__", "my_fn")), of("Custom>my_fn"));
+        assert_eq!(renewed("accuracy", function("__main__", "binary_accuracy")), of("Custom>binary_accuracy"));
+        assert_eq!(renewed("accuracy", json!("my_fn")), of("my_fn"));
+        assert_eq!(renewed("accuracy", json!("mean_absolute_error")), of("mean_absolute_error"));
     }
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
+use super::is_own;
 use crate::error::Error;
 
 /// Arguments that only Keras 1 has; a layer with one of them is in its form.
@@ -17,11 +18,11 @@ const OWN_WORDS: [&str; 9] = [
     "consume_less",
 ];
 
-/// Whether a layer of the model is in the form of Keras 1.
+/// Whether a layer of the model is in the form of Keras 1. It has no registered classes: their arguments do not count.
 pub(super) fn is_keras_1(object: &Json) -> bool {
     let Some(config) = object.get("config") else { return false };
     let layers = config.get("layers").unwrap_or(config).as_array();
-    layers.into_iter().flatten().chain(config.get("layer")).any(|layer| {
+    layers.into_iter().flatten().chain(config.get("layer")).filter(|layer| !is_own(layer)).any(|layer| {
         let own = layer.get("config").and_then(Json::as_object);
         own.is_some_and(|own| OWN_WORDS.iter().any(|word| own.contains_key(*word))) || is_keras_1(layer)
     })
@@ -38,6 +39,9 @@ pub(in crate::model::files) fn refusal(version: Option<&str>, error: &Error) -> 
 
 /// Converts a layer's object, and nested ones, to the form of Keras 2.
 pub(super) fn renew(object: &mut Json) {
+    if is_own(object) {
+        return;
+    }
     let class = object.get("class_name").and_then(Json::as_str).unwrap_or_default().to_owned();
     let Some(config) = object.get_mut("config").and_then(Json::as_object_mut) else { return };
     for inner in ["layers", "layer", "backward_layer", "forward_layer"] {

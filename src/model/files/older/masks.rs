@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value as Json, json};
 
+use super::is_own;
 use crate::model::files::functional::is_graph;
 use crate::text::UniqueNames;
 
@@ -75,6 +76,9 @@ enum MaskOrigin {
 /// Adds masks as arguments to calls with initial states, in a model of Keras 2 and nested ones; `from_outside` says
 /// whether its inputs can carry masks.
 pub(super) fn renew(model: &mut Json, from_outside: bool) {
+    if is_own(model) {
+        return;
+    }
     let graph = model.get("class_name").and_then(Json::as_str).is_some_and(is_graph);
     let Some(layers) = model.get_mut("config").and_then(|config| config.get_mut("layers")) else { return };
     let Some(layers) = layers.as_array_mut() else { return };
@@ -88,10 +92,11 @@ pub(super) fn renew(model: &mut Json, from_outside: bool) {
     }
 }
 
-/// Whether there is a layer that computes a mask, at any depth.
+/// Whether there is a layer that computes a mask, at any depth. An own class does not, whatever its name and arguments.
 fn makes_a_mask(value: &Json) -> bool {
     match value {
         Json::Array(values) => values.iter().any(makes_a_mask),
+        Json::Object(_) if is_own(value) => false,
         Json::Object(fields) => {
             let masking = fields.get("class_name").is_some_and(|class| class == "Masking");
             masking || fields.get("mask_zero") == Some(&Json::Bool(true)) || fields.values().any(makes_a_mask)
@@ -105,7 +110,7 @@ fn name(layer: &Json) -> Option<&str> {
 }
 
 fn is_of(layer: &Json, classes: &[&str]) -> bool {
-    layer.get("class_name").and_then(Json::as_str).is_some_and(|class| classes.contains(&class))
+    !is_own(layer) && layer.get("class_name").and_then(Json::as_str).is_some_and(|class| classes.contains(&class))
 }
 
 /// The tensor of an entry `[layer, call, output, {…}]`.
@@ -313,7 +318,14 @@ mod tests {
         assert_eq!(of(vec![embedding("e"), pass("Conv1D")], "p").0, json!({}));
         assert!(of(vec![embedding("e"), pass("Add")], "p").0.to_string().contains("mask that `p` passes on"));
         let masking = layer("Masking", "e", json!({ "mask_value": 2.0 }), json!([[["a", 0, 0, {}]]]));
-        assert_eq!(of(vec![masking], "e").0, json!({ "mask": ["e_any", 0, 0] }));
+        assert_eq!(of(vec![masking.clone()], "e").0, json!({ "mask": ["e_any", 0, 0] }));
+        let own = |module: Json| {
+            let mut own = masking.clone();
+            (own["module"], own["registered_name"]) = (module, json!("my_package>Masking"));
+            own
+        };
+        assert_eq!(of(vec![own(Json::Null)], "e").0, json!({}));
+        assert_eq!(of(vec![own(json!("my_package.layers")), embedding("f")], "e").0, json!({}));
     }
 
     #[test]
