@@ -5,12 +5,14 @@
     scripts/instructions.py --write     # keeps today's counts in benches/instructions.json
 
 A count is that of valgrind's callgrind on one thread, the difference between runs of several steps divided by their
-number, so that start-up and the first step are not in it. It depends on the compiler, on the instruction set that
-valgrind offers (AVX2) and on the size of the second-level cache, for which blocks are cut, and not on how busy the
-machine is: with another compiler or cache than the counts were taken with nothing is compared. Needs valgrind.
+number, so that start-up and the first step are not in it. It depends on the compiler and on the processor (libraries
+choose by it how to copy, and blocks are cut for its second-level cache), though valgrind offers AVX2 at most, and not on
+how busy the machine is: with another compiler or processor nothing is compared. Needs valgrind.
 """
 
+import concurrent.futures
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -45,9 +47,20 @@ def count(program, network, action, batch, steps):
     return int(re.search(r"Collected : (\d+)", run.stderr).group(1))
 
 
+def step(program, network, action, batch, steps):
+    """The instructions of one step."""
+    first, last = (count(program, network, action, batch, total) for total in (2, 2 + steps))
+    return (last - first) // steps
+
+
 def main():
     """Counts, compares, and prints a line for each case."""
-    machine = {"compiler": output("rustc", "--version"), "level2_cache": output("getconf", "LEVEL2_CACHE_SIZE")}
+    processor = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    machine = {
+        "compiler": output("rustc", "--version"),
+        "processor": processor.group(1) if processor else "unknown",
+        "level2_cache": output("getconf", "LEVEL2_CACHE_SIZE"),
+    }
     kept = json.loads(COUNTS.read_text()) if COUNTS.exists() else {**machine, "counts": {}}
     differs = [f"{kept[key]}, not {value}" for key, value in machine.items() if kept[key] != value]
     if "--write" not in sys.argv and differs:
@@ -55,13 +68,13 @@ def main():
         return
     program = build()
     before, now, worse = kept["counts"], {}, []
-    for network in NETWORKS:
-        for action, batch, steps in CASES:
+    cases = [(network, *case) for network in NETWORKS for case in CASES]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for (network, action, batch, _), counted in zip(cases, pool.map(lambda case: step(program, *case), cases)):
             name = f"{network} {action} {batch}"
-            first = count(program, network, action, batch, 2)
-            now[name] = (count(program, network, action, batch, 2 + steps) - first) // steps
-            change = now[name] / before[name] - 1 if name in before else 0.0
-            print(f"{name:24} {now[name]:>14,} {change:+8.1%}", flush=True)
+            now[name] = counted
+            change = counted / before[name] - 1 if name in before else 0.0
+            print(f"{name:24} {counted:>14,} {change:+8.1%}", flush=True)
             if change > TOLERANCE:
                 worse.append(name)
     if "--write" in sys.argv:

@@ -447,6 +447,7 @@ impl Axis {
         Axis { first: 0, len: LINE, step }
     }
 
+    #[inline(always)]
     fn has(&self, place: usize) -> bool {
         self.first.wrapping_add(place) < self.len
     }
