@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use brasa::ndarray::ArrayD;
 use brasa::prelude::*;
-use brasa::shape::Padding;
 
 fn main() -> brasa::Result<()> {
     for (name, model) in networks()? {
@@ -87,7 +86,7 @@ fn networks() -> brasa::Result<Vec<(&'static str, Sequential)>> {
     vgg.add(Input::new((32, 32, 3)))?;
     for filters in [32, 64, 128] {
         for _ in 0..2 {
-            vgg.add(Conv2D::new(filters, 3).padding(Padding::Same))?.add(BatchNormalization::new())?;
+            vgg.add(Conv2D::new(filters, 3).padding("same"))?.add(BatchNormalization::new())?;
             vgg.add(Activation::new("relu"))?;
         }
         vgg.add(MaxPooling2D::new(2))?;
@@ -95,9 +94,9 @@ fn networks() -> brasa::Result<Vec<(&'static str, Sequential)>> {
     vgg.add(Flatten::new())?.add(Dense::new(128).activation("relu"))?.add(Dense::new(10).activation("softmax"))?;
 
     let mut separable = Sequential::new();
-    separable.add(Conv2D::new(32, 3).padding(Padding::Same).input_shape((32, 32, 3)))?;
+    separable.add(Conv2D::new(32, 3).padding("same").input_shape((32, 32, 3)))?;
     for filters in [64, 128] {
-        separable.add(SeparableConv2D::new(filters, 3).strides(2).padding(Padding::Same))?;
+        separable.add(SeparableConv2D::new(filters, 3).strides(2).padding("same"))?;
         separable.add(BatchNormalization::new())?.add(Activation::new("relu"))?;
     }
     separable.add(GlobalAveragePooling2D::new())?.add(Dense::new(10).activation("softmax"))?;

@@ -131,7 +131,7 @@ fn write_given(
 
 /// A convolution with a batch normalization and an activation.
 fn block(input: &Symbol, filters: usize, strides: usize) -> brasa::Result<Symbol> {
-    let conv = Conv2D::new(filters, 3).strides(strides).padding(Padding::Same).use_bias(false).call(input)?;
+    let conv = Conv2D::new(filters, 3).strides(strides).padding("same").use_bias(false).call(input)?;
     Activation::new("relu").call(&BatchNormalization::new().call(&conv)?)
 }
 
@@ -144,7 +144,7 @@ fn graphs() -> Outcome<Vec<(&'static str, Model, Option<usize>)>> {
     let y = block(&block(&x, 8, 1)?, 8, 1)?;
     let sum = Add::new().call([&x, &y])?;
     let pooled = MaxPooling2D::new(2).call(&sum)?;
-    let depthwise = DepthwiseConv2D::new(3).padding(Padding::Same).call(&pooled)?;
+    let depthwise = DepthwiseConv2D::new(3).padding("same").call(&pooled)?;
     let gate = GlobalAveragePooling2D::new().keepdims(true).call(&depthwise)?;
     let gate = Conv2D::new(8, 1).activation("sigmoid").call(&gate)?;
     let gated = Multiply::new().call([&depthwise, &gate])?;
@@ -181,7 +181,7 @@ fn graphs() -> Outcome<Vec<(&'static str, Model, Option<usize>)>> {
     pixels.add(Rescaling::new(1.0 / 255.0).input_shape((12, 12, 1)))?;
     pixels.add(RandomFlip::default())?.add(Conv2D::new(4, 5).activation("relu"))?.add(MaxPooling2D::new(2))?;
     pixels.add(Dropout::new(0.5))?.add(SeparableConv2D::new(6, 3).activation("swish"))?;
-    pixels.add(Conv2DTranspose::new(3, 3).strides(2).padding(Padding::Same))?.add(BatchNormalization::new())?;
+    pixels.add(Conv2DTranspose::new(3, 3).strides(2).padding("same"))?.add(BatchNormalization::new())?;
     pixels.add(UpSampling2D::new(2))?.add(ZeroPadding2D::new(1))?.add(Cropping2D::new(2))?;
     pixels.add(Flatten::new())?.add(Dense::new(7).activation("leaky_relu"))?.add(BatchNormalization::new())?;
     graphs.push(("pixels", pixels.into(), None));

@@ -5,16 +5,18 @@
     scripts/instructions.py --write     # keeps today's counts in benches/instructions.json
 
 A count is that of valgrind's callgrind on one thread, the difference between runs of several steps divided by their
-number, so that start-up and the first step are not in it. It depends on the compiler and on the processor (libraries
-choose by it how to copy, and blocks are cut for its second-level cache), though valgrind offers AVX2 at most, and not on
-how busy the machine is: with another compiler or processor nothing is compared. Needs valgrind.
+number, so that start-up and the first step are not in it. It depends on the compiler, the C library, valgrind and the
+processor (libraries choose by it how to copy, and blocks are cut for its second-level cache), and not on how busy the
+machine is: where one of them differs nothing is compared. Needs valgrind, which offers AVX2 at most.
 """
 
 import concurrent.futures
 import json
 import os
 import pathlib
+import platform
 import re
+import shutil
 import subprocess
 import sys
 
@@ -34,8 +36,10 @@ def build():
 
 
 def output(*command):
-    """What a command prints."""
-    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
+    """What a command prints; nothing if it is missing."""
+    if shutil.which(command[0]) is None:
+        return ""
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False, text=True).stdout.strip()
 
 
 def count(program, network, action, batch, steps):
@@ -55,21 +59,25 @@ def step(program, network, action, batch, steps):
 
 def main():
     """Counts, compares, and prints a line for each case."""
-    processor = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    processor = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.exists() else None
     machine = {
-        "compiler": output("rustc", "--version"),
-        "processor": processor.group(1) if processor else "unknown",
+        "rustc": output("rustc", "--version"),
+        "rustflags": os.environ.get("RUSTFLAGS", ""),
+        "libc": " ".join(platform.libc_ver()),
+        "valgrind": output("valgrind", "--version"),
+        "processor": processor.group(1) if processor else "",
         "level2_cache": output("getconf", "LEVEL2_CACHE_SIZE"),
     }
     kept = json.loads(COUNTS.read_text()) if COUNTS.exists() else {**machine, "counts": {}}
-    differs = [f"{kept[key]}, not {value}" for key, value in machine.items() if kept[key] != value]
+    differs = [f"{key} {kept.get(key)!r}, not {value!r}" for key, value in machine.items() if kept.get(key) != value]
     if "--write" not in sys.argv and differs:
-        print(f"not compared: the counts were taken with {' and '.join(differs)}")
+        print(f"not compared: the counts were taken with {', '.join(differs)}")
         return
     program = build()
     before, now, worse = kept["counts"], {}, []
     cases = [(network, *case) for network in NETWORKS for case in CASES]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for (network, action, batch, _), counted in zip(cases, pool.map(lambda case: step(program, *case), cases)):
             name = f"{network} {action} {batch}"
             now[name] = counted

@@ -23,7 +23,7 @@ pub(crate) use self::object::{
 };
 pub(crate) use self::word::words;
 #[doc(hidden)]
-pub use self::word::{AcceptGiven, CheckGiven, Given, Word};
+pub use self::word::{AcceptGiven, ArgumentRef, CheckGiven, Word};
 use crate::error::{Error, RECEIVED, Result, begun};
 
 /// The arguments of a description by name, as in a Keras file's `config`.

@@ -164,7 +164,7 @@ macro_rules! describe {
             #[allow(unused_imports, clippy::needless_borrow)]
             fn check_words(&self) -> $crate::Result<()> {
                 use $crate::config::{AcceptGiven as _, CheckGiven as _};
-                $( (&$crate::config::Given(&self.$field)).check_given()?; )*
+                $( (&$crate::config::ArgumentRef(&self.$field)).check_given()?; )*
                 Ok(())
             }
         }

@@ -24,11 +24,11 @@ impl<T: Word> Word for Vec<T> {
     }
 }
 
-/// An argument of any type, as [`describe!`](crate::describe) checks it: `(&Given(&argument)).check_given()` is the
+/// An argument of any type, as [`describe!`](crate::describe) checks it: `(&ArgumentRef(&argument)).check_given()` is the
 /// method of [`CheckGiven`] if the type is a [`Word`]; else the compiler takes one more reference, and finds that of
 /// [`AcceptGiven`].
 #[doc(hidden)]
-pub struct Given<'a, T>(pub &'a T);
+pub struct ArgumentRef<'a, T>(pub &'a T);
 
 /// The check of a word.
 #[doc(hidden)]
@@ -40,7 +40,7 @@ pub trait CheckGiven {
     fn check_given(&self) -> Result<()>;
 }
 
-impl<T: Word> CheckGiven for Given<'_, T> {
+impl<T: Word> CheckGiven for ArgumentRef<'_, T> {
     fn check_given(&self) -> Result<()> {
         self.0.check_word()
     }
@@ -56,7 +56,7 @@ pub trait AcceptGiven {
     fn check_given(&self) -> Result<()>;
 }
 
-impl<T> AcceptGiven for &Given<'_, T> {
+impl<T> AcceptGiven for &ArgumentRef<'_, T> {
     fn check_given(&self) -> Result<()> {
         Ok(())
     }

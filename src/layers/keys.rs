@@ -11,7 +11,12 @@ use crate::config::snake_case;
 /// its own class. The format of `.keras` and `.weights.h5` files demands this rule: it counts the layers of each class
 /// and does not look at their names. Names elsewhere are made unique by [`UniqueNames`](crate::text::UniqueNames).
 pub(crate) fn container_keys(layers: &[Box<dyn Layer>]) -> Vec<String> {
-    class_keys(layers.iter().map(|layer| layer.common().python_class.as_deref().unwrap_or_else(|| layer.class_name())))
+    class_keys(layers.iter().map(|layer| key_class(&**layer)))
+}
+
+/// The class that names a layer's weights.
+pub(crate) fn key_class(layer: &dyn Layer) -> &str {
+    layer.common().python_class.as_deref().unwrap_or_else(|| layer.class_name())
 }
 
 /// As [`container_keys`], for layers of these classes.

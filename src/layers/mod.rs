@@ -108,7 +108,7 @@ pub(crate) use self::frozen::{Activated, Epilogue, copied, each_part};
 pub use self::frozen::{Freezing, Frozen, FrozenStep};
 pub use self::fused::Fused;
 pub use self::host::{HostLayer, Preparation, StoredVocabulary, Takes};
-pub(crate) use self::keys::{class_keys, container_keys};
+pub(crate) use self::keys::{class_keys, container_keys, key_class};
 pub use self::list::{Entry, built_in, register};
 pub(crate) use self::list::{entry, from_keras, to_keras};
 pub use self::merging::{Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract};

@@ -1,6 +1,8 @@
 //! `Adadelta`: step sizes adapted by running means of squared gradients and squared updates.
 
-use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive, settled};
+use super::{
+    HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive, negligible, settled,
+};
 use crate::error::Result;
 use crate::ops::{self, Value};
 
@@ -33,7 +35,7 @@ impl Optimizer for Adadelta {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let (rate, rho, epsilon) = (step.learning_rate, self.rho, self.epsilon);
-        let settle = settled(epsilon);
+        let settle = settled(negligible(epsilon));
         let mut weight = weight;
         if let [squares, changes] = slots
             && ops::step_with_two(step.decay, &gradient, [&mut weight, squares, changes], |g, w, squares, changes| {

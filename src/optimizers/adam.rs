@@ -1,7 +1,8 @@
 //! `Adam`: step sizes adapted by running means of gradients and their squares.
 
 use super::{
-    HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved, settled,
+    HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved,
+    negligible, settled,
 };
 use crate::error::Result;
 use crate::ops::{self, Value};
@@ -49,7 +50,7 @@ impl Optimizer for Adam {
         let root = correction(self.beta_2, step.number).sqrt();
         let alpha = (f64::from(step.learning_rate) * root / correction(self.beta_1, step.number)) as f32;
         let (new, epsilon) = ([1.0 - self.beta_1, 1.0 - self.beta_2], self.epsilon);
-        let settle = settled(epsilon);
+        let settle = settled(negligible(epsilon));
         let means = |g: f32, m: &mut f32, v: &mut f32| {
             *m += (g - *m) * new[0];
             *v += (g * g - *v) * new[1];

@@ -1,7 +1,8 @@
 //! `Adamax`: Adam with the infinity norm in place of the mean square.
 
 use super::{
-    HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved, settled,
+    HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved,
+    negligible, settled,
 };
 use crate::error::Result;
 use crate::ops::{self, Value};
@@ -36,7 +37,7 @@ impl Optimizer for Adamax {
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let rate = (f64::from(step.learning_rate) / correction(self.beta_1, step.number)) as f32;
         let (new, kept, epsilon) = (1.0 - self.beta_1, self.beta_2, self.epsilon);
-        let settle = settled(epsilon);
+        let settle = settled(negligible(epsilon));
         let mut weight = weight;
         if let [m, norm] = slots
             && ops::step_with_two(step.decay, &gradient, [&mut weight, m, norm], |g, w, m, norm| {

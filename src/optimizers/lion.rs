@@ -1,6 +1,6 @@
 //! `Lion`: steps by the sign of a momentum.
 
-use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas};
+use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, settled};
 use crate::error::{Error, Result};
 use crate::ops::{self, Value};
 
@@ -32,14 +32,13 @@ impl Optimizer for Lion {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let (rate, kept, kept_after) = (step.learning_rate, self.beta_1, self.beta_2);
+        // The direction counts however small it is.
+        let settle = settled(f32::MIN_POSITIVE);
         let mut weight = weight;
         let done = ops::step_with_one(step.decay, &gradient, [&mut weight, &mut slots[0]], |g, w, m| {
             let direction = kept * *m + (1.0 - kept) * g;
             *m = kept_after * *m + (1.0 - kept_after) * g;
-            // As in `settled`, but the direction counts however small it is.
-            if m.abs() < f32::MIN_POSITIVE {
-                *m = 0.0;
-            }
+            settle(m);
             // Unlike `signum`, 0 for 0.
             *w -= rate * f32::from(i8::from(direction > 0.0) - i8::from(direction < 0.0));
         });

@@ -67,6 +67,11 @@ pub(crate) fn is_built_in_name(class: &str) -> bool {
     built_in(class).is_some()
 }
 
+/// Whether an own optimizer has this name in the register.
+pub(crate) fn is_registered(class: &str) -> bool {
+    OWN.get(class).is_some()
+}
+
 /// All names of optimizers.
 pub fn names() -> Vec<String> {
     LIST.iter().map(|(class, ..)| class.to_lowercase()).chain(OWN.names()).collect()

@@ -64,7 +64,7 @@ pub use ftrl::Ftrl;
 pub use lamb::Lamb;
 pub use lion::Lion;
 pub use list::{OptimizerArgument, names, register};
-pub(crate) use list::{is_built_in_name, to_json as optimizer_to_json};
+pub(crate) use list::{is_built_in_name, is_registered, to_json as optimizer_to_json};
 pub use muon::Muon;
 pub use nadam::Nadam;
 pub use rmsprop::RMSprop;
@@ -196,17 +196,16 @@ fn blended(mean: &mut Value, value: Value, kept: f32) {
 
 /// The size below which a state has no effect, and is set to zero. Where gradients stay zero (a unit that is never
 /// active, a row of an embedding that no batch reads) a state would become subnormal, and rounding would keep it so: with
-/// such numbers a processor takes a hundred times as long. Keras's backends set them to zero, too. Without an `epsilon`
-/// the quotient of two states counts, which need not be small: then nothing is.
+/// such numbers a processor takes many times as long. TensorFlow and JAX set subnormal numbers to zero. The square root
+/// of a negligible state is far below `epsilon`, to which it is added; without one, no state is too small to count.
 fn negligible(epsilon: f32) -> f32 {
-    if epsilon > 0.0 { 1e-34 } else { 0.0 }
+    (1e-8 * epsilon).powi(2).min(1e-34)
 }
 
-/// Sets a [`negligible`] state to zero.
-fn settled(epsilon: f32) -> impl Fn(&mut f32) + Copy + Sync {
-    let negligible = negligible(epsilon);
+/// Sets a state below the limit to zero.
+fn settled(limit: f32) -> impl Fn(&mut f32) + Copy + Sync {
     move |state| {
-        if state.abs() < negligible {
+        if state.abs() < limit {
             *state = 0.0;
         }
     }
@@ -268,10 +267,25 @@ mod tests {
     }
 
     #[test]
-    fn without_epsilon_small_gradients_count() {
+    fn small_gradients_count_beside_a_smaller_epsilon() {
+        for epsilon in [0.0, 1e-24, 1e-22] {
+            let mut slots = [value(0.0), value(0.0)];
+            let step = Step { number: 1, learning_rate: 0.5, shared: 0.0, decay: 0.0 };
+            let weight = Adam::new(0.5).epsilon(epsilon).update(step, value(1.0), value(3e-18), &mut slots).unwrap();
+            let weight = weight.to_vec().unwrap()[0];
+            assert!((weight - 0.5).abs() < 1e-2, "{weight}");
+        }
+    }
+
+    /// The mean of squares less the square of the mean must not become negative.
+    #[test]
+    fn a_centered_rmsprop_with_a_tiny_epsilon_stays_finite() {
+        let optimizer = RMSprop::new(1e-3).centered(true).epsilon(1e-35);
         let (mut weight, mut slots) = (value(1.0), [value(0.0), value(0.0)]);
-        let step = Step { number: 1, learning_rate: 0.5, shared: 0.0, decay: 0.0 };
-        weight = Adam::new(0.5).epsilon(0.0).update(step, weight, value(3e-18), &mut slots).unwrap();
-        assert!((weight.to_vec().unwrap()[0] - 0.5).abs() < 1e-4);
+        for number in 1..100 {
+            let step = Step { number, learning_rate: 1e-3, shared: 0.0, decay: 0.0 };
+            weight = optimizer.update(step, weight, value(8e-18), &mut slots).unwrap();
+            assert!(weight.to_vec().unwrap()[0].is_finite(), "step {number}");
+        }
     }
 }

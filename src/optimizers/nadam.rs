@@ -1,7 +1,8 @@
 //! `Nadam`: Adam with Nesterov momentum.
 
 use super::{
-    HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved, settled,
+    HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved,
+    negligible, settled,
 };
 use crate::error::Result;
 use crate::ops::{self, Value};
@@ -54,7 +55,7 @@ impl Optimizer for Nadam {
         let ahead = [next / (1.0 - next_product), (1.0 - now) / (1.0 - product)];
         let unbiased = (1.0 / correction(self.beta_2, step.number)) as f32;
         let (rate, epsilon, new) = (step.learning_rate, self.epsilon, [1.0 - self.beta_1, 1.0 - self.beta_2]);
-        let settle = settled(epsilon);
+        let settle = settled(negligible(epsilon));
         let mut weight = weight;
         if let [m, v] = slots
             && ops::step_with_two(step.decay, &gradient, [&mut weight, m, v], |g, w, m, v| {

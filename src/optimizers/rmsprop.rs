@@ -1,6 +1,8 @@
 //! `RMSprop`: step sizes divided by a running root mean square.
 
-use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive, settled};
+use super::{
+    HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive, negligible, settled,
+};
 use crate::error::{Error, Result};
 use crate::ops::{self, Value};
 
@@ -40,7 +42,7 @@ impl Optimizer for RMSprop {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let (rate, rho, epsilon, momentum) = (step.learning_rate, self.rho, self.epsilon, self.momentum);
-        let settle = settled(epsilon);
+        let settle = settled(negligible(epsilon));
         let blend = |mean: &mut f32, value: f32| {
             *mean = rho * *mean + (1.0 - rho) * value;
             settle(mean);

@@ -43,8 +43,7 @@ impl Optimizer for SGD {
             let done = ops::step_alone(step.decay, &gradient, &mut weight, |g, w| *w -= rate * g);
             return Ok(if done { weight } else { weight - gradient.mul_scalar(rate) });
         };
-        // No quotient: any velocity that small has no effect.
-        let settle = settled(1.0);
+        let settle = settled(f32::MIN_POSITIVE);
         let done = ops::step_with_one(step.decay, &gradient, [&mut weight, velocity], |g, w, velocity| {
             let change = -rate * g;
             *velocity = momentum * *velocity + change;

@@ -208,14 +208,14 @@ impl PreparedDepthwise {
         if !self.regions.is_empty() {
             return 0;
         }
-        let (most, part) = self.of(images).parts();
+        let (most, part) = self.for_images(images).parts();
         // A single image is copied once.
         let threads = threads.min(most).min(images.div_ceil(part)).max(1);
         self.layout.copies_len().saturating_mul(threads)
     }
 
     /// The convolution of so many images.
-    fn of(&self, batch: usize) -> Depthwise {
+    fn for_images(&self, batch: usize) -> Depthwise {
         Depthwise { window: WindowGeometry { batch, ..self.conv.window }, ..self.conv }
     }
 
@@ -229,7 +229,7 @@ impl PreparedDepthwise {
         let batch = x.len() / one;
         check_len("the input", x.len(), size_of(&[batch, one]));
         check_len("the output", y.len(), size_of(&[batch, result]));
-        let (most, images) = self.of(batch).parts();
+        let (most, images) = self.for_images(batch).parts();
         let threads = most.min(threads);
         if threads <= 1 {
             x.chunks_exact(one).zip(y.chunks_exact_mut(result)).for_each(|(x, y)| self.band(x, 0, y));

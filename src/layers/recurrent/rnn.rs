@@ -10,7 +10,7 @@ use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::wrapped::{inner_forward, inner_weights};
 use crate::layers::{
     Arguments, BuiltIn, Call, Edge, Exporting, GRUCell, HasCommon, LSTMCell, Layer, SimpleRNNCell, WeightSpec, Wrapped,
-    class_keys, is_trainable,
+    class_keys, is_trainable, key_class,
 };
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -87,7 +87,7 @@ impl RNN {
         let cells: Vec<(&dyn Layer, String)> = match stacked {
             None => vec![(layer, "cell".to_owned())],
             Some(stacked) => {
-                let keys = class_keys(stacked.in_order().map(|layer| layer.class_name()));
+                let keys = class_keys(stacked.in_order().map(key_class));
                 stacked.in_order().zip(keys).map(|(layer, key)| (layer, format!("cell/cells/{key}"))).collect()
             }
         };

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value as Json, json};
 
+use super::older::is_own;
 use crate::error::{Error, Result};
 use crate::layers::{self, Input, WeightSpec, class_keys};
 use crate::model::Model;
@@ -132,6 +133,9 @@ fn renew(object: &mut Json, weights: &mut [ReadWeight<'_>], group: &str) -> Resu
     }
     let class = object["class_name"].as_str().unwrap_or_default().to_owned();
     let name = object["config"]["name"].as_str().unwrap_or_default().to_owned();
+    if is_own(object) {
+        return Err(refused(&name, &class, "with its weights"));
+    }
     let config = &mut object["config"];
     let inside = |part: &str| if group.is_empty() { part.to_owned() } else { format!("{group}/{part}") };
     let is_old = |config: &Json, key: &str| config.get(key).is_some_and(|function| function == OLD);

@@ -37,14 +37,14 @@ pub(super) fn renew(object: &mut Json, version: Option<&str>) -> bool {
         masks::renew(object, false);
     }
     if let Some(compile) = object.get_mut("compile_config") {
-        renew_compile(compile, starts(&["2."]));
+        renew_compile(compile, version);
     }
     is_keras_1
 }
 
 /// Whether an object is of a user's own class, which can have the name of a built-in one. Keras 3 writes its registered
 /// name, and no module of Keras; in `.h5` files and Keras 2's JSON the class is that name, with its package.
-fn is_own(object: &Json) -> bool {
+pub(super) fn is_own(object: &Json) -> bool {
     let text = |key: &str| object.get(key).and_then(Json::as_str);
     let has_package = || text("class_name").is_some_and(|class| class.contains(PACKAGE_END));
     (text("registered_name").is_some() || has_package()) && !text("module").is_some_and(is_of_keras)
@@ -75,7 +75,7 @@ fn forget_input_shape(layer: &mut Json) {
 /// Converts a layer's object, and nested ones, to the current form. What cannot be converted is left, and rejected
 /// later.
 fn renew_layer(object: &mut Json, old: bool) {
-    let class = object.get("class_name").and_then(Json::as_str).unwrap_or_default();
+    let class = object.get("class_name").and_then(Json::as_str).filter(|_| old).unwrap_or_default();
     if let Some(class) = class.strip_prefix("Custom>").filter(|class| REGISTERED_BY_KERAS.contains(class)) {
         object["class_name"] = json!(class);
     }

@@ -4,6 +4,7 @@
 
 use serde_json::{Value as Json, json};
 
+use super::older::is_own;
 use crate::error::{Error, Result};
 use crate::formats::Array;
 use crate::formats::keras::{KerasFile, WeightTree};
@@ -85,7 +86,7 @@ pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base:
     let keys = class_keys(classes.iter().map(String::as_str));
     for ((layer, class), key) in layers.iter_mut().zip(&classes).zip(keys) {
         let path = format!("{base}layers/{key}");
-        if !CLASSES.contains(&class.as_str()) {
+        if !CLASSES.contains(&class.as_str()) || is_own(layer) {
             move_in(layer, file, name, &format!("{path}/"))?;
             continue;
         }

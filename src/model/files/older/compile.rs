@@ -16,16 +16,16 @@ const CHOSEN_BY_SHAPE: [&str; 6] = [
     "sparse_categorical_crossentropy",
 ];
 
-/// Converts the settings of `compile` to the current form; `is_keras_2` says whether Keras 2 is known to have written
-/// them. What cannot be converted is left, and reported later.
-pub(super) fn renew_compile(compile: &mut Json, is_keras_2: bool) {
+/// Converts the settings of `compile` to the current form; `version` is that of the Keras that wrote them, if known. What
+/// cannot be converted is left, and reported later.
+pub(super) fn renew_compile(compile: &mut Json, version: Option<&str>) {
     let Some(settings) = compile.as_object_mut() else { return };
     // The shape of sample weights, which is a property of the data; and the number of servers on which Keras evaluated.
     for unused in ["sample_weight_mode", "pss_evaluation_shards"] {
         settings.shift_remove(unused);
     }
     if let Some(optimizer) = settings.get_mut("optimizer") {
-        renew_optimizer(optimizer, is_keras_2);
+        renew_optimizer(optimizer, version);
     }
     if let Some(loss) = settings.get_mut("loss") {
         each(loss, &mut renew_loss);
@@ -46,7 +46,7 @@ fn each(value: &mut Json, renew: &mut impl FnMut(&mut Json)) {
     }
 }
 
-fn renew_optimizer(optimizer: &mut Json, is_keras_2: bool) {
+fn renew_optimizer(optimizer: &mut Json, version: Option<&str>) {
     // Loss scaling keeps small gradients from vanishing in float16; in float32 it has no effect.
     if optimizer.get("class_name").is_some_and(|class| class == "LossScaleOptimizer")
         && !is_own(optimizer)
@@ -56,11 +56,13 @@ fn renew_optimizer(optimizer: &mut Json, is_keras_2: bool) {
         *optimizer = config[key].take();
     }
     let Some(class) = optimizer.get("class_name").and_then(Json::as_str) else { return };
-    // Keras 2 registers its optimizers itself: TensorFlow 2.9 and 2.10 wrote the experimental ones so, with
-    // `jit_compile`, 2.11 to 2.15 all, with `is_legacy_optimizer` too. Users' classes of Keras 3 have neither argument.
-    let has = |key: &str| optimizer.get("config").is_some_and(|config| config.get(key).is_some());
-    let is_keras_2 = is_keras_2 || has("is_legacy_optimizer");
-    let is_registered_by_keras = is_keras_2 || has("jit_compile");
+    // Keras 2 registers its optimizers itself: TensorFlow 2.8 to 2.10 wrote the experimental ones so, with `jit_compile`,
+    // 2.11 to 2.15 all, with `is_legacy_optimizer` too. A class without either is a user's, as all are of Keras 3.
+    let is_of = |major: &str| version.is_some_and(|version| version.starts_with(major));
+    let has = |key: &str| !is_of("3.") && optimizer.get("config").is_some_and(|config| config.get(key).is_some());
+    let is_keras_2 = is_of("2.") || has("is_legacy_optimizer");
+    let is_registered_by_keras =
+        (has("is_legacy_optimizer") || has("jit_compile")) && !optimizers::is_registered(class);
     let built_in = class.strip_prefix("Custom>").filter(|class| optimizers::is_built_in_name(class));
     let class = built_in.filter(|_| is_registered_by_keras).unwrap_or(class).to_owned();
     optimizer["class_name"] = json!(class);
@@ -139,6 +141,9 @@ fn renew_loss(loss: &mut Json) {
         return;
     }
     unwrap(loss, "LossFunctionWrapper");
+    if is_own(loss) {
+        return;
+    }
     let Some(config) = loss.get_mut("config").and_then(Json::as_object_mut) else { return };
     if config.get("reduction").is_some_and(|reduction| reduction == "auto") {
         config.shift_remove("reduction");
@@ -159,7 +164,7 @@ fn renew_metric(metric: &mut Json) {
         *metric = value;
         return;
     }
-    let is_wrapper = metric.get("class_name").is_some_and(|class| class == "MeanMetricWrapper");
+    let is_wrapper = metric.get("class_name").is_some_and(|class| class == "MeanMetricWrapper") && !is_own(metric);
     // Keras 2 wrote metrics given by name as wrapped functions, chosen by the shapes. A user can give another function
     // such a name.
     let argument = |key: &str| metric.get("config").and_then(|config| config.get(key));
@@ -176,10 +181,12 @@ fn renew_metric(metric: &mut Json) {
 
 /// Unwraps the object of a class that wraps a function (`fn`, next to the function's own arguments).
 fn unwrap(value: &mut Json, wrapper: &str) {
-    let is_wrapper = value.get("class_name").is_some_and(|class| class == wrapper);
+    let is_own = is_own(value);
+    let is_wrapper = value.get("class_name").is_some_and(|class| class == wrapper) && !is_own;
     let Some(config) = value.get_mut("config").and_then(Json::as_object_mut) else { return };
-    // Classes derived from such wrappers have written it too.
-    let Some(inner) = config.get("fn").and_then(function).map(|name| today(&name).to_owned()) else { return };
+    // Classes derived from such wrappers have written it too; a text is a user's own argument.
+    let inner = config.get("fn").filter(|inner| !is_own || inner.is_object());
+    let Some(inner) = inner.and_then(function).map(|name| today(&name).to_owned()) else { return };
     config.shift_remove("fn");
     if is_wrapper {
         let config: Map<String, Json> = std::mem::take(config);
@@ -191,8 +198,8 @@ fn unwrap(value: &mut Json, wrapper: &str) {
 mod tests {
     use super::*;
 
-    fn optimizer(mut optimizer: Json, is_keras_2: bool) -> Json {
-        renew_optimizer(&mut optimizer, is_keras_2);
+    fn optimizer(mut optimizer: Json, version: Option<&str>) -> Json {
+        renew_optimizer(&mut optimizer, version);
         optimizer
     }
 
@@ -207,15 +214,15 @@ mod tests {
             json!({"class_name": "Custom>MyRms", "config": config}),
             json!({"class_name": "MyRms", "config": config}),
         ] {
-            assert_eq!(optimizer(own.clone(), false), own);
+            assert_eq!(optimizer(own.clone(), None), own);
         }
         // Keras 2 wrote these two for any class.
         let own = json!({"class_name": "Custom>MyRms", "config": {
             "learning_rate": 0.1, "decay": 0.9, "jit_compile": true, "is_legacy_optimizer": false,
         }});
         let kept = json!({"class_name": "Custom>MyRms", "config": {"learning_rate": 0.1, "decay": 0.9}});
-        assert_eq!(optimizer(own, false), kept);
-        let renewed = optimizer(json!({"class_name": "SGD", "config": {"lr": 0.2, "decay": 0.0}}), false);
+        assert_eq!(optimizer(own, None), kept);
+        let renewed = optimizer(json!({"class_name": "SGD", "config": {"lr": 0.2, "decay": 0.0}}), None);
         assert_eq!(renewed, json!({"class_name": "SGD", "config": {"learning_rate": 0.2}}));
     }
 
@@ -223,11 +230,25 @@ mod tests {
     fn optimizers_that_keras_2_registers_are_built_in() {
         let adam = |config: Json| json!({"class_name": "Custom>Adam", "config": config});
         let built_in = json!({"class_name": "Adam", "config": {"learning_rate": 0.01}});
-        assert_eq!(optimizer(adam(json!({"learning_rate": 0.01, "jit_compile": true})), false), built_in);
-        assert_eq!(optimizer(adam(json!({"learning_rate": 0.01, "is_legacy_optimizer": false})), false), built_in);
-        assert_eq!(optimizer(adam(json!({"learning_rate": 0.01})), true), built_in);
+        assert_eq!(optimizer(adam(json!({"learning_rate": 0.01, "jit_compile": true})), None), built_in);
+        assert_eq!(optimizer(adam(json!({"learning_rate": 0.01, "is_legacy_optimizer": false})), None), built_in);
         let own = adam(json!({"learning_rate": 0.01}));
-        assert_eq!(optimizer(own.clone(), false), own);
+        for version in [None, Some("2.4.0"), Some("3.15.1")] {
+            assert_eq!(optimizer(own.clone(), version), own);
+        }
+        let own = adam(json!({"learning_rate": 0.01, "jit_compile": true}));
+        assert_eq!(optimizer(own.clone(), Some("3.15.1")), own);
+    }
+
+    #[test]
+    fn own_losses_and_metrics_are_left_alone() {
+        let own = |class: &str, config: Json| json!({"module": null, "class_name": class, "registered_name": format!("my_package>{class}"), "config": config});
+        let loss = own("LossFunctionWrapper", json!({"reduction": "auto", "fn": "steep"}));
+        let metric = own("MeanMetricWrapper", json!({"name": "accuracy"}));
+        let mut renewed = [loss.clone(), metric.clone()];
+        renew_loss(&mut renewed[0]);
+        renew_metric(&mut renewed[1]);
+        assert_eq!(renewed, [loss, metric]);
     }
 
     #[test]
