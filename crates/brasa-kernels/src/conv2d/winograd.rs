@@ -628,19 +628,15 @@ simd! {
             let mut half = [[[0.0; LANES]; SIDE]; SIDE];
             for j in 0..S::COLUMNS {
                 let mut column = [[0.0; LANES]; SIDE];
-                each_place!(6, N => if N < S::COLUMNS {
-                    if let Some(at) = from_at.at(N, j) {
-                        column[N] = from[(at + c) / LANES];
-                    }
+                each_place!(6, N => if N < S::COLUMNS && let Some(at) = from_at.at(N, j) {
+                    column[N] = from[(at + c) / LANES];
                 });
                 each_place!(6, R => if R < S::ROWS { half[R][j] = row_times::<I, S, R, SIDE>(&column) });
             }
             for r in 0..S::ROWS {
-                each_place!(6, R => if R < S::ROWS {
-                    if let Some(at) = to_at.at(r, R) {
-                        let sums = row_times::<I, S, R, SIDE>(&half[r]);
-                        write_to(&mut to[(at + c) / LANES], sums, write, c);
-                    }
+                each_place!(6, R => if R < S::ROWS && let Some(at) = to_at.at(r, R) {
+                    let sums = row_times::<I, S, R, SIDE>(&half[r]);
+                    write_to(&mut to[(at + c) / LANES], sums, write, c);
                 });
             }
         }
@@ -656,16 +652,12 @@ simd! {
         let (from, to) = (from.as_chunks::<LANES>().0, to.as_chunks_mut::<LANES>().0);
         for c in (0..channels).step_by(LANES) {
             let mut line = [[0.0; LANES]; LINE];
-            each_place!(8, N => if N < S::COLUMNS {
-                if let Some(at) = from_at.at(0, N) {
-                    line[N] = from[(at + c) / LANES];
-                }
+            each_place!(8, N => if N < S::COLUMNS && let Some(at) = from_at.at(0, N) {
+                line[N] = from[(at + c) / LANES];
             });
-            each_place!(8, R => if R < S::ROWS {
-                if let Some(at) = to_at.at(0, R) {
-                    let sums = row_times::<I, S, R, LINE>(&line);
-                    write_to(&mut to[(at + c) / LANES], sums, write, c);
-                }
+            each_place!(8, R => if R < S::ROWS && let Some(at) = to_at.at(0, R) {
+                let sums = row_times::<I, S, R, LINE>(&line);
+                write_to(&mut to[(at + c) / LANES], sums, write, c);
             });
         }
     }
