@@ -16,6 +16,9 @@ const CHOSEN_BY_SHAPE: [&str; 6] = [
     "sparse_categorical_crossentropy",
 ];
 
+/// The classes of loss scaling; TensorFlow 2.11 to 2.15 wrote those with a number.
+const LOSS_SCALING: [&str; 3] = ["LossScaleOptimizer", "LossScaleOptimizerV1", "LossScaleOptimizerV3"];
+
 /// Converts the settings of `compile` to the current form; `version` is that of the Keras that wrote them, if known. What
 /// cannot be converted is left, and reported later.
 pub(super) fn renew_compile(compile: &mut Json, version: Option<&str>) {
@@ -48,7 +51,8 @@ fn each(value: &mut Json, renew: &mut impl FnMut(&mut Json)) {
 
 fn renew_optimizer(optimizer: &mut Json, version: Option<&str>) {
     // Loss scaling keeps small gradients from vanishing in float16; in float32 it has no effect.
-    if optimizer.get("class_name").is_some_and(|class| class == "LossScaleOptimizer")
+    let class = optimizer.get("class_name").and_then(Json::as_str);
+    if class.is_some_and(|class| LOSS_SCALING.contains(&class))
         && !is_own(optimizer)
         && let Some(config) = optimizer.get_mut("config")
         && let Some(key) = ["inner_optimizer", "optimizer"].into_iter().find(|key| config.get(key).is_some())
@@ -236,6 +240,11 @@ mod tests {
         for version in [None, Some("2.4.0"), Some("3.15.1")] {
             assert_eq!(optimizer(own.clone(), version), own);
         }
+        let scaled = json!({"class_name": "LossScaleOptimizerV3", "config": {
+            "inner_optimizer": adam(json!({"learning_rate": 0.01, "is_legacy_optimizer": false})),
+            "initial_scale": 32768.0, "dynamic_growth_steps": 2000,
+        }});
+        assert_eq!(optimizer(scaled, Some("2.15.0")), built_in);
         let own = adam(json!({"learning_rate": 0.01, "jit_compile": true}));
         assert_eq!(optimizer(own.clone(), Some("3.15.1")), own);
     }
