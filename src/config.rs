@@ -21,9 +21,9 @@ pub(crate) use self::finite::CHECKED;
 pub(crate) use self::object::{
     Origin, PACKAGE_END, is_of_keras, keras_object, known_early, object, object_of, without_package,
 };
-pub(crate) use self::word::words;
 #[doc(hidden)]
 pub use self::word::{AcceptGiven, ArgumentRef, CheckGiven, Word};
+pub(crate) use self::word::{word_argument, words};
 use crate::error::{Error, RECEIVED, Result, begun};
 
 /// The arguments of a description by name, as in a Keras file's `config`.

@@ -58,7 +58,7 @@ pub fn escaped_json(json: &str) -> String {
     text
 }
 
-/// Names that are told apart by numbers, as Keras tells its layers and metrics apart: `mae`, `mae_1`, `mae_2`.
+/// Names made unique by a number, as those of Keras's layers and metrics: `mae`, `mae_1`, `mae_2`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UniqueNames {
     taken: HashSet<String>,

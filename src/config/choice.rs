@@ -170,25 +170,7 @@ macro_rules! choice {
             }
         }
 
-        $crate::config::also_argument!(&str => $name);
-
-        impl $crate::config::Argument<Option<$name>> for &str {
-            fn into_argument(self) -> Option<$name> {
-                Some(self.into())
-            }
-        }
-
-        impl $crate::config::Word for $name {
-            fn check_word(&self) -> $crate::Result<()> {
-                self.check()
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.name())
-            }
-        }
+        $crate::config::word_argument!(&str => $name);
 
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

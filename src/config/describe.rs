@@ -161,6 +161,7 @@ macro_rules! describe {
                 Ok(description)
             }
 
+            // Without fields the imports are unused; the borrow selects the trait by the type of a field.
             #[allow(unused_imports, clippy::needless_borrow)]
             fn check_words(&self) -> $crate::Result<()> {
                 use $crate::config::{AcceptGiven as _, CheckGiven as _};

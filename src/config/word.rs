@@ -62,6 +62,33 @@ impl<T> AcceptGiven for &ArgumentRef<'_, T> {
     }
 }
 
+/// An argument that can be given as a word: by setters (of an `Option` of it as well), in the check of a layer's words, and
+/// written as one. The type is made from the word by `From`, and has methods `check` and `name`.
+macro_rules! word_argument {
+    ($from:ty => $name:ident) => {
+        $crate::config::also_argument!($from => $name);
+
+        impl $crate::config::Argument<Option<$name>> for $from {
+            fn into_argument(self) -> Option<$name> {
+                Some(self.into())
+            }
+        }
+
+        impl $crate::config::Word for $name {
+            fn check_word(&self) -> $crate::Result<()> {
+                self.check()
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+    };
+}
+pub(crate) use word_argument;
+
 /// Lets a plain enum with a variant `Unknown(&'static str)` be given as a word in any case, as in Keras, and be written
 /// as one.
 macro_rules! words {
@@ -111,25 +138,7 @@ macro_rules! words {
             }
         }
 
-        $crate::config::also_argument!(&'static str => $name);
-
-        impl $crate::config::Argument<Option<$name>> for &'static str {
-            fn into_argument(self) -> Option<$name> {
-                Some(self.into())
-            }
-        }
-
-        impl $crate::config::Word for $name {
-            fn check_word(&self) -> $crate::Result<()> {
-                self.check()
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.name())
-            }
-        }
+        $crate::config::word_argument!(&'static str => $name);
     };
 }
 pub(crate) use words;

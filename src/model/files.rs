@@ -156,7 +156,7 @@ impl Model {
         write_atomically(path, |file| written.write(file, path))
     }
 
-    /// What a file of a format holds of the model.
+    /// The content of a file in this format: the whole model.
     fn whole(&self, format: FileFormat) -> Result<FileContent> {
         if format != FileFormat::Json {
             self.input_shape()?;
@@ -194,7 +194,7 @@ impl Model {
         })
     }
 
-    /// What a file of a format holds of the weights alone; `path` is what messages call it.
+    /// The content of a file in this format: the weights alone. Messages name the file `path`.
     fn weights_alone(&self, format: Result<FileFormat>, path: &Path) -> Result<FileContent> {
         self.input_shape()?;
         match format {

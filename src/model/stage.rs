@@ -88,7 +88,7 @@ struct HostCall {
     output: ValueId,
 }
 
-/// What is expected of an input.
+/// An input's name, dtype and shape as the model expects them.
 #[derive(Debug)]
 struct ExpectedInput {
     name: String,

@@ -42,7 +42,8 @@ impl Optimizer for RMSprop {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let (rate, rho, epsilon, momentum) = (step.learning_rate, self.rho, self.epsilon, self.momentum);
-        let settle = settled(negligible(epsilon));
+        // A velocity is not divided by anything: only a subnormal one is cleared.
+        let (settle, settle_velocity) = (settled(negligible(epsilon)), settled(f32::MIN_POSITIVE));
         let blend = |mean: &mut f32, value: f32| {
             *mean = rho * *mean + (1.0 - rho) * value;
             settle(mean);
@@ -65,7 +66,7 @@ impl Optimizer for RMSprop {
                 ops::step_with_two(step.decay, &gradient, [&mut weight, v, velocity], |g, w, v, velocity| {
                     blend(v, g * g);
                     *velocity = momentum * *velocity + change(g, *v);
-                    settle(velocity);
+                    settle_velocity(velocity);
                     *w -= *velocity;
                 })
             }
@@ -77,7 +78,7 @@ impl Optimizer for RMSprop {
                     blend(v, g * g);
                     blend(average, g);
                     *velocity = momentum * *velocity + change(g, *v - *average * *average);
-                    settle(velocity);
+                    settle_velocity(velocity);
                     *w -= *velocity;
                 },
             ),

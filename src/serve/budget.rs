@@ -1,4 +1,4 @@
-//! What requests may take: memory, from a budget that all of them share, permits, time and pixels.
+//! The limits of requests: memory, from a budget that all of them share, permits, time and pixels.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

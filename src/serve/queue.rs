@@ -63,7 +63,7 @@ struct Job {
     rows: usize,
     reply: oneshot::Sender<FaultResult<Done>>,
     since: Instant,
-    /// What it holds of the memory, and its permit, until it is answered or nobody waits for it.
+    /// Its memory and its permit, held until it is answered or nobody waits for it.
     held: RequestLimits,
 }
 

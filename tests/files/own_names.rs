@@ -57,7 +57,7 @@ impl Layer for OwnDense {
 brasa::describe! {
     /// Has arguments that layers of Keras 1 have.
     pub layer struct Bordered {
-        /// What is beyond the border.
+        /// The value beyond the border.
         border_mode: String = "same".to_owned(),
         /// The order of the axes.
         dim_ordering: String = "th".to_owned(),
@@ -165,7 +165,7 @@ brasa::describe! {
         learning_rate: LearningRate = LearningRate::Constant(0.01),
         /// The decay factor of the mean of squares.
         decay: f32 = 0.9,
-        /// What is added to the root.
+        /// The number added to the root.
         epsilon: Option<f32> = Some(1e-5),
         /// A number.
         lr: f32 = 1.0,
