@@ -1,5 +1,11 @@
 //! Multi-head attention: `softmax(scale · Q · Kᵀ) · V` in each head.
 
+mod multi_head;
+mod prepared;
+
+pub use multi_head::PreparedMultiHead;
+pub use prepared::PreparedAttention;
+
 use super::gemm::{Columns, InitialC, Right, product};
 use super::simd::simd;
 use super::softmax::{gradient_rows, softmax_rows};
@@ -42,8 +48,8 @@ pub struct Masks<'a> {
     pub kept: Option<&'a [f32]>,
 }
 
-/// Queries, keys and values, or their gradients.
-#[derive(Debug)]
+/// Queries, keys and values, or their gradients or projections.
+#[derive(Clone, Copy, Debug)]
 pub struct Parts<T> {
     /// Queries.
     pub queries: T,
@@ -291,6 +297,15 @@ simd! {
         for (x, mask) in x.iter_mut().zip(mask) {
             *x = if *mask == 0.0 { other } else { *x };
         }
+    }
+}
+
+#[cfg(test)]
+impl Attention {
+    /// One sample, for the tests of the prepared forms: rows and columns, heads and groups, size and width.
+    const fn of_one([rows, columns]: [usize; 2], [heads, groups]: [usize; 2], [size, width]: [usize; 2]) -> Self {
+        let (scale, masked) = (0.3, f32::NAN);
+        Self { batch: 1, rows, columns, heads, groups, size, width, scale, masked, zero_masked: true }
     }
 }
 

@@ -168,6 +168,11 @@ impl PreparedNormalization {
         Self { beta: vec![0.0; mean.len()], mean, factors, activation }
     }
 
+    /// Values of a row.
+    pub fn channels(&self) -> usize {
+        self.mean.len()
+    }
+
     /// Normalizes rows in place, on the calling thread.
     pub fn apply(&self, rows: &mut [f32]) {
         scale_rows_in_place(&self.mean, &self.factors, &self.beta, rows);

@@ -224,7 +224,7 @@ fn by_columns(
     let (lefts, results) = (even_offsets(rows, stride), even_offsets(rows, columns));
     parallel::each(threads, Columns::split(c, columns, width), |mut c: Columns| {
         let part = c.range();
-        let (b, start) = (columns_from(b, &part), columns_of(start, &part));
+        let (b, start) = (columns_from(b, &part), start.columns(part.clone()));
         c.product((a, &lefts, steps), b, (part, &results), start);
         c.rows().for_each(|row| activation.apply(row));
     });
@@ -284,12 +284,18 @@ fn by_panels(
     let width = PANEL * parallel::part_len_of(operations, columns.div_ceil(PANEL), threads);
     let (lefts, steps, results) = (even_offsets(rows, depth), even_offsets(depth, 1), even_offsets(rows, columns));
     parallel::each(threads, Columns::split(c, columns, width), |mut c: Columns| {
-        for first in c.range().step_by(PANEL) {
-            let part = first..(first + PANEL).min(c.range().end);
-            b.with(depth, (first, part.len()), |panel| {
-                let start = columns_of(start, &part);
-                c.product((a, &lefts, &steps), Right::panels(panel, depth), (part.clone(), &results), start);
-            });
+        let whole = c.range();
+        if let Panels::Packed(panels) = b {
+            let right = Right::panels(&panels[whole.start * depth..], depth);
+            c.product((a, &lefts, &steps), right, (whole.clone(), &results), start.columns(whole));
+        } else {
+            for first in whole.clone().step_by(PANEL) {
+                let part = first..(first + PANEL).min(whole.end);
+                b.with(depth, (first, part.len()), |panel| {
+                    let start = start.columns(part.clone());
+                    c.product((a, &lefts, &steps), Right::panels(panel, depth), (part.clone(), &results), start);
+                });
+            }
         }
         c.rows().for_each(|row| activation.apply(row));
     });
@@ -304,13 +310,6 @@ fn columns_from<'a>(b: Right<'a>, columns: &Range<usize>) -> Right<'a> {
     match b {
         Right::Rows { data, stride } => Right::Rows { data: data.get(columns.start..).unwrap_or_default(), stride },
         Right::Panels { data, depth, first } => Right::Panels { data: &data[columns.start * depth..], depth, first },
-    }
-}
-
-fn columns_of<'a>(start: InitialC<'a>, columns: &Range<usize>) -> InitialC<'a> {
-    match start {
-        InitialC::Bias(bias) => InitialC::Bias(&bias[columns.clone()]),
-        other => other,
     }
 }
 

@@ -90,8 +90,8 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
                     None => y.fill(0.0),
                 }
                 layout.framed(&x[(part * images + i) * one..][..one], copies, |frame| {
-                    let DepthwiseLayout { pixels, cells, results, .. } = &layout;
-                    add_products(frame, pixels, cells, w, conv.filters(), y, (results, 0));
+                    let DepthwiseLayout { pixels, cells, results, weights, .. } = &layout;
+                    add_products((frame, pixels, cells), (w, weights), conv.filters(), y, (results, 0));
                 });
                 activation.apply(y);
             }
@@ -112,8 +112,8 @@ pub struct PreparedDepthwise {
     activation: Activation,
 }
 
-/// Values of the regions' weights at most.
-const WEIGHTS_OF_REGIONS: usize = 1 << 16;
+/// Offsets of the regions' cells at most: a window larger than the image can have a region for each pixel.
+const CELLS_OF_REGIONS: usize = 1 << 16;
 
 /// Output pixels whose windows have the same cells within the image. So the image is read where it is, and not copied to
 /// a frame of zeros, which took more time than the products.
@@ -122,16 +122,16 @@ struct Region {
     /// Offsets of each pixel's first cell in the image, and of the other cells from there.
     pixels: Vec<u32>,
     cells: Vec<u32>,
-    /// The weights of the cells.
-    weights: Vec<f32>,
+    /// Offsets of the cells' weights.
+    weights: Vec<u32>,
     /// Offsets of the pixels in the output.
     results: Vec<u32>,
 }
 
 impl Region {
-    /// The regions of an image with one output channel for each input channel; none where their weights, of which each
-    /// has its own, would take much memory.
-    fn all(conv: &Depthwise, w: &[f32]) -> Vec<Self> {
+    /// The regions of an image with one output channel for each input channel; none where their tables would take much
+    /// memory.
+    fn all(conv: &Depthwise) -> Vec<Self> {
         let (window, channels) = (&conv.window, conv.channels);
         let [down, across] =
             [0, 1].map(|axis| (0..window.output[axis]).map(|at| window.inside(axis, at)).collect::<Vec<_>>());
@@ -139,7 +139,7 @@ impl Region {
             let distinct: BTreeSet<_> = ranges.iter().map(|range| (range.start, range.end)).collect();
             distinct.iter().fold(0usize, |sum, (start, end)| sum.saturating_add(end - start))
         };
-        if cells(&down).saturating_mul(cells(&across)).saturating_mul(channels) > WEIGHTS_OF_REGIONS {
+        if cells(&down).saturating_mul(cells(&across)) > CELLS_OF_REGIONS {
             return Vec::new();
         }
         let offset = |row: usize, column: usize| ((row * window.input[1] + column) * channels) as u32;
@@ -160,7 +160,7 @@ impl Region {
                         let [down, across] =
                             [(row - rows.start) * window.dilations[0], (column - columns.start) * window.dilations[1]];
                         region.cells.push(offset(down, across));
-                        region.weights.extend_from_slice(&w[(row * window.size[1] + column) * channels..][..channels]);
+                        region.weights.push(((row * window.size[1] + column) * channels) as u32);
                     }
                     region
                 });
@@ -189,7 +189,7 @@ impl PreparedDepthwise {
         let layout = DepthwiseLayout::new(&conv);
         let by_regions = layout.frame.padded && conv.multiplier == 1;
         Some(Self {
-            regions: if by_regions { Region::all(&conv, w) } else { Vec::new() },
+            regions: if by_regions { Region::all(&conv) } else { Vec::new() },
             layout,
             conv,
             weights: w.to_vec(),
@@ -275,7 +275,7 @@ impl PreparedDepthwise {
 
     /// Whole rows `y` of the output of an image, from row `first` on.
     pub(super) fn band(&self, x: &[f32], first: usize, y: &mut [f32]) {
-        let Self { conv, layout, weights, regions, bias, activation } = self;
+        let Self { conv, layout, regions, bias, activation, .. } = self;
         match bias {
             Some(bias) => y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias)),
             None => y.fill(0.0),
@@ -290,14 +290,15 @@ impl PreparedDepthwise {
         for Region { pixels, cells, weights, results } in regions {
             let band = of_band(results);
             let results = (&results[band.clone()], base);
-            add_products(x, &pixels[band], cells, weights, conv.filters(), y, results);
+            add_products((x, &pixels[band], cells), (&self.weights, weights), conv.filters(), y, results);
         }
         if regions.is_empty() {
             let band = of_band(&layout.results);
             scratch::with_zeros(layout.copies_len(), |copies| {
                 layout.framed(x, copies, |frame| {
                     let (pixels, results) = (&layout.pixels[band.clone()], (&layout.results[band], base));
-                    add_products(frame, pixels, &layout.cells, weights, conv.filters(), y, results);
+                    let (cells, weights) = (&layout.cells, (&self.weights[..], &layout.weights[..]));
+                    add_products((frame, pixels, cells), weights, conv.filters(), y, results);
                 });
             });
         }
@@ -353,8 +354,8 @@ pub fn backward(
                 for (i, dy) in dy.chunks_exact(result).enumerate() {
                     layout.framed(&x[(part * images + i) * one..][..one], copies, |frame| {
                         // The weights take the place of the output: a product of each cell with all pixels.
-                        let (cells, pixels, sums) = (&layout.cells, &layout.pixels, (&layout.sums[..], 0));
-                        add_products(frame, cells, pixels, dy, conv.filters(), dw, sums);
+                        let (cells, pixels, sums) = (&layout.cells, &layout.pixels, (&layout.weights[..], 0));
+                        add_products((frame, cells, pixels), (dy, &layout.results), conv.filters(), dw, sums);
                     });
                     if let Some(dx) = &mut dx {
                         layout.input_gradient(dy, w, &mut dx[i * one..][..one]);
@@ -378,7 +379,7 @@ struct DepthwiseLayout {
     cells: Vec<u32>,
     /// Offsets of the output pixels in the output, and of the weights of the window's cells.
     results: Vec<u32>,
-    sums: Vec<u32>,
+    weights: Vec<u32>,
 }
 
 impl DepthwiseLayout {
@@ -392,7 +393,7 @@ impl DepthwiseLayout {
             pixels: frame.pixel_offsets(&conv.window, 1),
             cells: cells.into_iter().step_by(conv.filters().max(1)).collect(),
             results: even_offsets(conv.window.pixels(), conv.filters()),
-            sums: even_offsets(conv.window.cells(), conv.filters()),
+            weights: even_offsets(conv.window.cells(), conv.filters()),
         }
     }
 
@@ -443,15 +444,16 @@ impl DepthwiseLayout {
     }
 }
 
+/// Most values of a small image: 1 MiB.
+const NEAR: usize = 256 << 10;
+
 /// Channels of a block, which a tile processes side by side.
 const LANES: usize = 16;
 
-/// `y[results[i] - base + c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with contiguous rows of `channels` values in `b`.
+/// `y[results[i] - base + c] += Σₖ x[rows[i] + steps[k] + c] · b[rights[k] + c]` for `channels` values of `c`.
 fn add_products(
-    x: &[f32],
-    rows: &[u32],
-    steps: &[u32],
-    b: &[f32],
+    (x, rows, steps): (&[f32], &[u32], &[u32]),
+    (b, rights): (&[f32], &[u32]),
     channels: usize,
     y: &mut [f32],
     (results, base): (&[u32], usize),
@@ -462,10 +464,10 @@ fn add_products(
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
     let ends = |at: usize, len: usize| at.checked_add(channels).is_some_and(|end| end <= len);
     assert!(last(rows).checked_add(last(steps)).is_some_and(|at| ends(at, x.len())), "the input is too short");
-    assert!(steps.len().checked_mul(channels).is_some_and(|len| len <= b.len()), "the right matrix is too short");
+    assert!(steps.len() == rights.len() && ends(last(rights), b.len()), "the right matrix is too short");
     assert!(results.iter().all(|result| *result as usize >= base), "a result lies before the first");
     assert!(rows.len() == results.len() && ends(last(results) - base, y.len()), "the result is too short");
-    products(x, rows, steps, b, channels, y, results, base);
+    products(x, rows, steps, b, rights, channels, y, results, base);
 }
 
 /// The microkernel: a tile of `H` rows and `LANES` channels from `c` on.
@@ -479,7 +481,7 @@ unsafe fn tile<I: super::simd::Isa, const H: usize>(
     rows: &[u32],
     steps: &[u32],
     b: &[f32],
-    channels: usize,
+    rights: &[u32],
     y: &mut [f32],
     results: &[u32],
     base: usize,
@@ -492,16 +494,15 @@ unsafe fn tile<I: super::simd::Isa, const H: usize>(
         for m in 0..H {
             left[m] = x.as_ptr().add(rows[m] as usize + c);
         }
-        let mut right = b.as_ptr().add(c);
-        for step in steps {
-            let right_row = &*(right as *const [f32; LANES]);
+        let right = b.as_ptr().add(c);
+        for (step, at) in steps.iter().zip(rights) {
+            let right_row = &*(right.add(*at as usize) as *const [f32; LANES]);
             for m in 0..H {
                 let row = &*(left[m].add(*step as usize) as *const [f32; LANES]);
                 for j in 0..LANES {
                     sums[m][j] = I::mul_add(row[j], right_row[j], sums[m][j]);
                 }
             }
-            right = right.wrapping_add(channels);
         }
     }
     for m in 0..H {
@@ -514,34 +515,40 @@ unsafe fn tile<I: super::simd::Isa, const H: usize>(
 
 simd! {
     fn products<I>(
-        x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32], results: &[u32], base: usize,
+        x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], rights: &[u32], channels: usize, y: &mut [f32],
+        results: &[u32], base: usize,
     ) {
         const HEIGHT: usize = 6;
         let whole = channels / LANES * LANES;
-        for (rows, results) in rows.chunks(HEIGHT).zip(results.chunks(HEIGHT)) {
+        // In a small image, which stays in the second-level cache, all pixels of some channels follow one another, so that
+        // a value comes from the first-level cache for all its windows but one.
+        let together = if rows.len().saturating_mul(channels) <= NEAR { rows.len().max(1) } else { HEIGHT };
+        for (rows, results) in rows.chunks(together).zip(results.chunks(together)) {
             for c in (0..whole).step_by(LANES) {
-                // SAFETY: `add_products` has checked all offsets, and these lanes are whole.
-                unsafe {
-                    match rows.len() {
-                        6 => tile::<I, 6>(x, rows, steps, b, channels, y, results, base, c),
-                        5 => tile::<I, 5>(x, rows, steps, b, channels, y, results, base, c),
-                        4 => tile::<I, 4>(x, rows, steps, b, channels, y, results, base, c),
-                        3 => tile::<I, 3>(x, rows, steps, b, channels, y, results, base, c),
-                        2 => tile::<I, 2>(x, rows, steps, b, channels, y, results, base, c),
-                        _ => tile::<I, 1>(x, rows, steps, b, channels, y, results, base, c),
+                for (rows, results) in rows.chunks(HEIGHT).zip(results.chunks(HEIGHT)) {
+                    // SAFETY: `add_products` has checked all offsets, and these lanes are whole.
+                    unsafe {
+                        match rows.len() {
+                            6 => tile::<I, 6>(x, rows, steps, b, rights, y, results, base, c),
+                            5 => tile::<I, 5>(x, rows, steps, b, rights, y, results, base, c),
+                            4 => tile::<I, 4>(x, rows, steps, b, rights, y, results, base, c),
+                            3 => tile::<I, 3>(x, rows, steps, b, rights, y, results, base, c),
+                            2 => tile::<I, 2>(x, rows, steps, b, rights, y, results, base, c),
+                            _ => tile::<I, 1>(x, rows, steps, b, rights, y, results, base, c),
+                        }
                     }
                 }
             }
-            if whole < channels {
-                for (row, result) in rows.iter().zip(results) {
-                    let result = *result as usize - base;
-                    let y = &mut y[result + whole..result + channels];
-                    for (k, step) in steps.iter().enumerate() {
-                        let x = &x[(*row + *step) as usize + whole..][..y.len()];
-                        let b = &b[k * channels + whole..][..y.len()];
-                        for j in 0..y.len() {
-                            y[j] = I::mul_add(x[j], b[j], y[j]);
-                        }
+        }
+        if whole < channels {
+            for (row, result) in rows.iter().zip(results) {
+                let result = *result as usize - base;
+                let y = &mut y[result + whole..result + channels];
+                for (step, at) in steps.iter().zip(rights) {
+                    let x = &x[(*row + *step) as usize + whole..][..y.len()];
+                    let b = &b[*at as usize + whole..][..y.len()];
+                    for j in 0..y.len() {
+                        y[j] = I::mul_add(x[j], b[j], y[j]);
                     }
                 }
             }

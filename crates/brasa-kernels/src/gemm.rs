@@ -32,7 +32,7 @@ use std::ops::Range;
 use super::panels::panels_len;
 use super::simd;
 pub use super::tiles::PANEL;
-use super::tiles::{APART, LINE, MOST_ROWS, MicrokernelSet, Microkernels};
+use super::tiles::{APART, LINE, MOST_ROWS, MicrokernelSet, Microkernels, PREFETCHED};
 
 /// Steps of k in one block (the KC of BLIS): this part of a panel of B, at most 128 KiB, stays in the second-level cache,
 /// which no processor with AVX2 has smaller than 256 KiB. Not read from the processor: sums over k are cut here, and a
@@ -80,12 +80,39 @@ pub enum InitialC<'a> {
     Zero,
     /// Overwrites them, with a bias added to each column.
     Bias(&'a [f32]),
+    /// Accumulates, with a bias added to each column.
+    AddBias(&'a [f32]),
 }
 
 impl<'a> InitialC<'a> {
     /// [`InitialC::Bias`] if there is one, else [`InitialC::Zero`].
     pub fn with_bias(bias: Option<&'a [f32]>) -> Self {
         bias.map_or(InitialC::Zero, InitialC::Bias)
+    }
+
+    /// [`InitialC::AddBias`] if there is one, else [`InitialC::Add`].
+    pub fn add_with_bias(bias: Option<&'a [f32]>) -> Self {
+        bias.map_or(InitialC::Add, InitialC::AddBias)
+    }
+
+    pub(crate) fn bias(self) -> Option<&'a [f32]> {
+        match self {
+            InitialC::Bias(bias) | InitialC::AddBias(bias) => Some(bias),
+            InitialC::Add | InitialC::Zero => None,
+        }
+    }
+
+    fn adds(self) -> bool {
+        matches!(self, InitialC::Add | InitialC::AddBias(_))
+    }
+
+    /// The same for the columns `range` of C.
+    pub(crate) fn columns(self, range: Range<usize>) -> Self {
+        match self {
+            InitialC::Bias(bias) => InitialC::Bias(&bias[range]),
+            InitialC::AddBias(bias) => InitialC::AddBias(&bias[range]),
+            other => other,
+        }
     }
 }
 
@@ -134,7 +161,7 @@ unsafe fn by_blocks(
                 let end = (j + width).min(columns);
                 // SAFETY: `check` covers all offsets into A and C and the size of B; `panel` keeps the reads of B
                 // inside it.
-                unsafe { call.panel(b, d * DEPTH, j, end - j, width, start.starting_at(j)) };
+                unsafe { call.panel(b, d * DEPTH, j, end - j, width, start.columns(j..end)) };
                 j = end;
             }
         }
@@ -142,15 +169,14 @@ unsafe fn by_blocks(
 }
 
 /// One row of a product (GEMV) with all columns of a matrix in panels of so many rows, on the calling thread: the sums
-/// of [`product`], bit for bit, at the speed of memory. `start` is what they start from, zero if absent.
+/// of [`product`], bit for bit, at the speed of memory.
 ///
 /// # Panics
 /// If a slice is too short.
-pub fn line(a: &[f32], (panels, depth): (&[f32], usize), start: Option<&[f32]>, c: &mut [f32]) {
+pub fn line(a: &[f32], (panels, depth): (&[f32], usize), start: InitialC, c: &mut [f32]) {
     assert!(a.len() <= depth && panels_len(depth, c.len()) <= panels.len(), "B is too short");
-    match start {
-        Some(start) => c.copy_from_slice(start),
-        None => c.fill(0.0),
+    if a.is_empty() {
+        return start.initialize(c);
     }
     let Microkernels { line: (most, long), short_line, .. } = Microkernels::of(simd::level());
     let mut sums = [0.0; LINE];
@@ -160,14 +186,14 @@ pub fn line(a: &[f32], (panels, depth): (&[f32], usize), start: Option<&[f32]>, 
             let (count, line) = if rest.len().div_ceil(PANEL) >= *most { (*most, long) } else { (1, short_line) };
             let (c, later) = rest.split_at_mut((count * PANEL).min(rest.len()));
             let mut base = [0.0; LINE];
-            if d == 0 {
-                base[..c.len()].copy_from_slice(c);
+            if let Some(bias) = start.bias().filter(|_| d == 0) {
+                base[..c.len()].copy_from_slice(&bias[panel * PANEL..][..c.len()]);
             }
             let at = (panel * depth + d * DEPTH) * PANEL;
             // SAFETY: `count` panels from this one on lie within the panels, whose length was checked, and `a` is not
             // longer than what is left of each.
             unsafe { line(a, panels[at..].as_ptr(), depth * PANEL, &base, &mut sums) };
-            if d == 0 {
+            if d == 0 && !start.adds() {
                 c.copy_from_slice(&sums[..c.len()]);
             } else {
                 c.iter_mut().zip(&sums).for_each(|(c, sum)| *c += sum);
@@ -198,18 +224,26 @@ pub struct Columns<'a> {
     borrowed: PhantomData<&'a mut [f32]>,
 }
 
-// SAFETY: as for `&mut [f32]`: the parts of a matrix, which `split` alone makes, have no value in common.
+// SAFETY: as for `&mut [f32]`: the parts of a matrix, which `split` makes, have no value in common.
 unsafe impl Send for Columns<'_> {}
 
 impl<'a> Columns<'a> {
+    /// All columns of a matrix of rows of `columns` values.
+    ///
+    /// # Panics
+    /// If the matrix is not whole rows.
+    pub fn whole(matrix: &'a mut [f32], columns: usize) -> Self {
+        let rows = matrix.len() / columns.max(1);
+        assert_eq!(rows * columns, matrix.len(), "a matrix is whole rows");
+        Self { matrix: matrix.as_mut_ptr(), rows, stride: columns, range: 0..columns, borrowed: PhantomData }
+    }
+
     /// Cuts a matrix of rows of `columns` values into parts of `width` columns, of which the last may have fewer.
     ///
     /// # Panics
     /// If the matrix is not whole rows, or `width` is zero.
     pub fn split(matrix: &'a mut [f32], columns: usize, width: usize) -> Vec<Self> {
-        let rows = matrix.len() / columns.max(1);
-        assert_eq!(rows * columns, matrix.len(), "a matrix is whole rows");
-        let matrix = matrix.as_mut_ptr();
+        let Self { matrix, rows, .. } = Self::whole(matrix, columns);
         let part = |first| Self {
             matrix,
             rows,
@@ -234,12 +268,12 @@ impl<'a> Columns<'a> {
         })
     }
 
-    /// As [`product`] for all rows and for the columns `range` of the matrix, with the columns of B and of `start` that
-    /// belong to them. `c_rows` are the offsets of the rows in the matrix.
+    /// As [`product`] for successive rows and for the columns `range` of the matrix, with the columns of B and of
+    /// `start` that belong to them. `c_rows` are the offsets of these rows in the matrix.
     ///
     /// # Panics
     /// If any offset lies outside `a` or `b`, if these columns are not all among the part's, or if `c_rows` are not the
-    /// offsets of the rows.
+    /// offsets of successive rows.
     pub fn product(
         &mut self,
         (a, rows, steps): (&[f32], &[u32], &[u32]),
@@ -249,16 +283,20 @@ impl<'a> Columns<'a> {
     ) {
         assert!(self.range.start <= range.start && range.end <= self.range.end, "columns of another part");
         // Others may write between the columns, so that an offset must be that of a row.
-        let whole =
-            c_rows.len() == self.rows && c_rows.iter().enumerate().all(|(i, at)| *at as usize == i * self.stride);
-        assert!(whole, "the rows are not those of the matrix");
+        let first = c_rows.first().map_or(0, |at| *at as usize);
+        let are_rows = c_rows.len() <= self.rows
+            && first.is_multiple_of(self.stride)
+            && c_rows.iter().enumerate().all(|(i, at)| *at as usize == first + i * self.stride);
+        assert!(are_rows, "the rows are not those of the matrix");
         if rows.is_empty() || range.is_empty() {
             return;
         }
         check(a, rows, steps, b, range.len(), self.rows * self.stride - range.start, c_rows, start);
         if steps.is_empty() {
             let within = range.start - self.range.start..range.end - self.range.start;
-            return self.rows().for_each(|row| start.initialize(&mut row[within.clone()]));
+            let rows = first / self.stride..first / self.stride + c_rows.len();
+            let values = self.rows().skip(rows.start).take(rows.len());
+            return values.for_each(|row| start.initialize(&mut row[within.clone()]));
         }
         // SAFETY: all offsets have been checked; from its first column on, C is as long as `check` was given, and other
         // threads write other columns.
@@ -288,9 +326,7 @@ fn check(
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
     assert_eq!(rows.len(), c_rows.len(), "the tables of rows differ in length");
     assert!(last(c_rows).checked_add(columns).is_some_and(|end| end <= c_len), "C is too short");
-    if let InitialC::Bias(bias) = start {
-        assert!(bias.len() >= columns, "the bias is too short");
-    }
+    assert!(start.bias().is_none_or(|bias| bias.len() >= columns), "the bias is too short");
     if steps.is_empty() {
         return;
     }
@@ -308,19 +344,13 @@ fn check(
 }
 
 impl InitialC<'_> {
-    fn starting_at(self, j: usize) -> Self {
-        match self {
-            InitialC::Bias(bias) => InitialC::Bias(&bias[j..]),
-            other => other,
-        }
-    }
-
     /// Sets a row of C to what the sums start from.
-    fn initialize(self, row: &mut [f32]) {
+    pub(crate) fn initialize(self, row: &mut [f32]) {
         match self {
             InitialC::Add => {}
             InitialC::Zero => row.fill(0.0),
             InitialC::Bias(bias) => row.copy_from_slice(&bias[..row.len()]),
+            InitialC::AddBias(bias) => row.iter_mut().zip(bias).for_each(|(c, bias)| *c += bias),
         }
     }
 }
@@ -356,7 +386,7 @@ impl BlockProduct<'_> {
             if width > room { 0 } else { ((room - width).checked_div(step).map_or(steps, |n| n + 1)).min(steps) };
         let inside = BlockProduct { steps: &self.steps[..whole], ..*self };
         // SAFETY: row `whole - 1`, the last one read, ends at `(whole - 1) * step + width <= room`.
-        unsafe { inside.columns(data[at..].as_ptr(), step, j, count, start) };
+        unsafe { inside.columns(data[at..].as_ptr(), step, j, count, start, self.next_panel(b, at)) };
         if whole == steps {
             return;
         }
@@ -369,8 +399,16 @@ impl BlockProduct<'_> {
             }
             let rest = BlockProduct { steps: &self.steps[part..end], ..*self };
             // SAFETY: `copied` holds `PANEL` columns for each of at most `PANEL` steps.
-            unsafe { rest.columns(copied.as_ptr(), PANEL, j, count, start) };
+            unsafe { rest.columns(copied.as_ptr(), PANEL, j, count, start, None) };
             start = InitialC::Add;
+        }
+    }
+
+    /// How far ahead the same steps of the next panel are, if B is packed and has one.
+    fn next_panel(&self, b: Right, at: usize) -> Option<usize> {
+        match b {
+            Right::Panels { data, depth, .. } if at + depth * PANEL < data.len() => Some(depth * PANEL),
+            _ => None,
         }
     }
 
@@ -378,33 +416,49 @@ impl BlockProduct<'_> {
     ///
     /// # Safety
     /// B must hold a tile's width of columns for every step; rows and steps must lie in A, rows and columns in C.
-    unsafe fn columns(&self, b: *const f32, b_step: usize, j: usize, count: usize, start: InitialC) {
+    unsafe fn columns(
+        &self,
+        b: *const f32,
+        b_step: usize,
+        j: usize,
+        count: usize,
+        start: InitialC,
+        next: Option<usize>,
+    ) {
         if self.steps.is_empty() {
             return;
         }
-        let MicrokernelSet { width, heights } = self.tiles.set_for(count);
+        let MicrokernelSet { width, heights, prefetching } = self.tiles.set_for(count);
         let mut base = [0.0; PANEL];
-        if let InitialC::Bias(bias) = start {
+        if let Some(bias) = start.bias() {
             base[..count].copy_from_slice(&bias[..count]);
         }
-        let add = matches!(start, InitialC::Add);
+        let add = start.adds();
         let parts = self.rows.len().div_ceil(heights.len());
         let (height, taller) = (self.rows.len() / parts, self.rows.len() % parts);
+        // The first four tiles prefetch the next panel.
+        let quarter = self.steps.len() * PREFETCHED;
         let mut i = 0;
         for part in 0..parts {
             let end = i + height + usize::from(part < taller);
-            let (tile, rows, c_rows) = (heights[end - i - 1], &self.rows[i..end], &self.c_rows[i..end]);
+            let (tile, ahead) = match next {
+                Some(next) if part < PANEL / PREFETCHED => {
+                    (prefetching[end - i - 1], b.wrapping_add(next + part * quarter))
+                }
+                _ => (heights[end - i - 1], b),
+            };
+            let (rows, c_rows) = (&self.rows[i..end], &self.c_rows[i..end]);
             i = end;
             if count == *width {
                 // SAFETY: the caller's promise; there are as many rows as the tile is high and as many columns as it is
                 // wide.
-                unsafe { tile(self.a, rows, self.steps, b, b_step, &base, self.c.add(j), c_rows, add) };
+                unsafe { tile(self.a, rows, self.steps, b, b_step, &base, self.c.add(j), c_rows, add, ahead) };
                 continue;
             }
             // An edge tile is written whole to a buffer, from which `count` columns are copied.
             let mut whole = [0.0; MOST_ROWS * PANEL];
             // SAFETY: as above, and `whole` has room for the highest and widest tile.
-            unsafe { tile(self.a, rows, self.steps, b, b_step, &base, whole.as_mut_ptr(), &APART, false) };
+            unsafe { tile(self.a, rows, self.steps, b, b_step, &base, whole.as_mut_ptr(), &APART, false, b) };
             for (row, whole) in c_rows.iter().zip(whole.chunks_exact(PANEL)) {
                 // SAFETY: the caller's promise: C has `count` columns from `j` on in this row.
                 let c = unsafe { std::slice::from_raw_parts_mut(self.c.add(*row as usize + j), count) };
@@ -428,7 +482,7 @@ mod tests {
     use crate::testing::{assert_close, values};
     use crate::window::even_offsets;
 
-    /// Three forms of B and three starts, against the definition.
+    /// Two forms of B and four starts, against the definition.
     fn check(rows: usize, depth: usize, columns: usize, spare: usize) {
         let (a, stride) = (values(rows * depth + 3, 1), columns + spare);
         let b = values((depth * stride).saturating_sub(spare), 2);
@@ -443,7 +497,7 @@ mod tests {
         assert_eq!(packed, from_transposed);
 
         for right in [Right::Rows { data: &b, stride }, Right::panels(&packed, depth)] {
-            for start in [InitialC::Add, InitialC::Zero, InitialC::Bias(&bias)] {
+            for start in [InitialC::Add, InitialC::Zero, InitialC::Bias(&bias), InitialC::AddBias(&bias)] {
                 let expected: Vec<f64> = (0..rows * columns)
                     .map(|at| {
                         let (i, j) = (at / columns, at % columns);
@@ -452,6 +506,7 @@ mod tests {
                             InitialC::Add => before[at] as f64,
                             InitialC::Zero => 0.0,
                             InitialC::Bias(bias) => bias[j] as f64,
+                            InitialC::AddBias(bias) => before[at] as f64 + bias[j] as f64,
                         }
                     })
                     .collect();
@@ -513,6 +568,41 @@ mod tests {
         };
         let some = run(Right::Panels { data: &panels, depth: 10, first: 4 });
         assert_eq!(some, run(Right::Rows { data: &b[160..], stride: 40 }));
+    }
+
+    #[test]
+    fn some_rows_of_some_columns() {
+        let (a, b, bias) = (values(6, 1), values(3 * 4, 2), values(2, 3));
+        let (rows, steps) = (even_offsets(2, 3), even_offsets(3, 1));
+        let right = Right::Rows { data: &b[2..], stride: 4 };
+        // The second and the third row, from the third column on; without steps there is the bias alone.
+        for steps in [&steps[..], &[]] {
+            let mut c = [7.5; 4 * 4];
+            let mut parts = Columns::split(&mut c, 4, 2);
+            parts[1].product((&a, &rows, steps), right, (2..4, &[4, 8]), InitialC::Bias(&bias));
+            let expected: Vec<f64> = (0..4 * 4)
+                .map(|at| match (at / 4, at % 4) {
+                    (i @ 1..3, j @ 2..4) => {
+                        let products = (0..steps.len()).map(|k| a[(i - 1) * 3 + k] as f64 * b[k * 4 + j] as f64);
+                        products.sum::<f64>() + bias[j - 2] as f64
+                    }
+                    _ => 7.5,
+                })
+                .collect();
+            assert_close("C", &c, &expected);
+        }
+        let refused = |c_rows: [u32; 2]| {
+            let product = || {
+                let (b, mut c) = (Right::Rows { data: &[0.0; 12], stride: 4 }, [0.0; 4 * 4]);
+                let to = (0..4, &c_rows[..]);
+                Columns::whole(&mut c, 4).product((&[0.0; 6], &[0, 3], &[0, 1, 2]), b, to, InitialC::Zero);
+            };
+            std::panic::catch_unwind(product).is_err()
+        };
+        assert!(!refused([0, 4]) && !refused([8, 12]));
+        for c_rows in [[1, 5], [4, 12], [8, 4], [12, 16], [u32::MAX - 3, 0]] {
+            assert!(refused(c_rows), "{c_rows:?}");
+        }
     }
 
     #[test]

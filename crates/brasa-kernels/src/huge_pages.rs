@@ -5,8 +5,12 @@
 //! (<https://docs.kernel.org/admin-guide/mm/transhuge.html>); other systems choose by themselves.
 
 /// Bytes of a huge page, on the machines that have them.
-#[cfg(all(target_os = "linux", not(miri)))]
 const PAGE: usize = 2 << 20;
+
+/// Whether a buffer of `len` values is put into huge pages by [`aligned_zeros`]: if it takes at least half of one.
+pub fn pays(len: usize) -> bool {
+    cfg!(all(target_os = "linux", not(miri))) && len >= PAGE / 2 / size_of::<f32>()
+}
 
 /// `len` zeros, in huge pages where there are at least two of them. The ends before the first and after the last stay
 /// in small pages, so that no more memory is taken than requested.
@@ -14,23 +18,49 @@ pub fn zeros(len: usize) -> Vec<f32> {
     #[allow(unused_mut)] // Mutated on Linux only.
     let mut values = vec![0.0; len];
     #[cfg(all(target_os = "linux", not(miri)))]
-    ask(&mut values);
+    if let Some(whole) = whole_pages(&mut values).filter(|whole| size_of_val(&whole[..]) >= 2 * PAGE) {
+        ask(whole);
+    }
     values
 }
 
-#[cfg(all(target_os = "linux", not(miri)))]
-fn ask(values: &mut [f32]) {
-    let bytes = size_of_val(values);
-    let before = values.as_ptr().cast::<u8>().align_offset(PAGE);
-    let whole = bytes.saturating_sub(before) / PAGE * PAGE;
-    if whole < 2 * PAGE {
-        return;
+/// A buffer with `len` zeros from some index on, which is returned too; they begin at a multiple of `alignment` bytes. If
+/// that [pays], they are in huge pages from the first to the last, and take up to one page more than requested.
+pub fn aligned_zeros(len: usize, alignment: usize) -> (Vec<f32>, usize) {
+    let page = PAGE / size_of::<f32>();
+    if let Some(room) = len.checked_next_multiple_of(page).and_then(|room| room.checked_add(page)).filter(|_| pays(len))
+    {
+        // What is never written takes no memory.
+        #[allow(unused_mut)] // Mutated on Linux only.
+        let mut values = vec![0.0; room];
+        #[cfg(all(target_os = "linux", not(miri)))]
+        whole_pages(&mut values).into_iter().for_each(ask);
+        let first = values.as_ptr().align_offset(PAGE).min(room - len);
+        return (values, first);
     }
-    // SAFETY: `before + whole <= bytes`, so the range lies within `values`, which is borrowed for the whole call. The
-    // advice changes how the memory is mapped, not its contents; if the system declines it, nothing changes.
+    let values = vec![0.0; len.saturating_add(alignment / size_of::<f32>() - 1)];
+    // An interpreter can leave the offset of an address unknown.
+    let first = values.as_ptr().align_offset(alignment).min(values.len() - len);
+    (values, first)
+}
+
+/// The part of a buffer that is whole huge pages; `None` if there is none.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn whole_pages(values: &mut [f32]) -> Option<&mut [f32]> {
+    let before = values.as_ptr().align_offset(PAGE);
+    let rest = values.get_mut(before..)?;
+    let page = PAGE / size_of::<f32>();
+    let whole = rest.len() / page * page;
+    Some(&mut rest[..whole]).filter(|whole| !whole.is_empty())
+}
+
+/// Asks for huge pages for memory that is whole pages.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn ask(whole: &mut [f32]) {
+    // SAFETY: the range is that of a slice, borrowed for the whole call. The advice changes how the memory is mapped, not
+    // its contents; if the system declines it, nothing changes.
     unsafe {
-        let first = values.as_mut_ptr().cast::<u8>().add(before);
-        libc::madvise(first.cast(), whole, libc::MADV_HUGEPAGE);
+        libc::madvise(whole.as_mut_ptr().cast(), size_of_val(whole), libc::MADV_HUGEPAGE);
     }
 }
 

@@ -23,14 +23,14 @@
 //! microkernels and packed [`panels`] of weights; [`window`], the geometry of sliding windows; [`simd`], one source for
 //! every instruction set with runtime dispatch; `parallel`, which shares work between threads, and `team`, threads that
 //! stay awake between calls; `scratch`, the workspace that threads keep; `cache`, the size of the second-level cache, by
-//! which blocks are cut; `huge_pages`, the mapping of long buffers; `math`, elementary functions without branches.
+//! which blocks are cut; `huge_pages`, the mapping of long buffers, and [`aligned`], those that begin at a cache line; `math`, elementary functions without branches.
 //! [`peak`] measures the machine's peak rate.
 //!
 //! For prediction with fixed weights there are prepared forms ([`dense::Packed`], [`conv2d::PreparedConv`],
-//! [`depthwise::PreparedDepthwise`], [`separable::PreparedSeparable`], [`batch_norm::PreparedNormalization`], [`rnn::PreparedLstm`],
-//! [`rnn::PreparedGru`]): weights are packed and tables made once. On a single thread they allocate nothing once the
-//! thread's workspace exists (64 MiB are kept), and the result of a row, an image or a sequence has the same bits in any
-//! batch, on any number of threads.
+//! [`depthwise::PreparedDepthwise`], [`separable::PreparedSeparable`], [`batch_norm::PreparedNormalization`],
+//! [`attention::PreparedMultiHead`], [`rnn::PreparedLstm`], [`rnn::PreparedGru`]): weights are packed and tables made
+//! once. On a single thread they allocate nothing once the thread's workspace exists (64 MiB are kept), and the result
+//! of a row, an image or a sequence has the same bits in any batch, on any number of threads.
 //!
 //! The same call gives the same bits every time, for a given number of threads and instruction set. Unsafe code is in
 //! six places: the microkernels of [`gemm`] and of [`depthwise`], behind functions that check every offset, the columns
@@ -41,6 +41,7 @@
 pub const OPT_LEVEL: &str = env!("BRASA_OPT_LEVEL");
 
 pub mod activation;
+pub mod aligned;
 pub mod attention;
 pub mod average_pool;
 pub mod batch_norm;

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use super::huge_pages;
+use super::aligned::Aligned;
 
 /// Buffers kept by one thread; more are dropped.
 const KEPT: usize = 8;
@@ -10,7 +10,7 @@ const KEPT: usize = 8;
 const VALUES_KEPT: usize = 16 << 20;
 
 thread_local! {
-    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<Aligned>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Calls `work` with a workspace of `len` values, whose contents are left over from earlier use.
@@ -20,7 +20,7 @@ pub fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     if buffer.len() < len {
         // Freed before a longer one is allocated.
         drop(buffer);
-        buffer = huge_pages::zeros(len);
+        buffer = Aligned::zeros(len);
     }
     let result = work(&mut buffer[..len]);
     give_back(buffer);
@@ -36,7 +36,7 @@ pub fn with_zeros<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
 }
 
 /// The smallest free buffer that is long enough, else the longest one.
-fn take(len: usize) -> Vec<f32> {
+fn take(len: usize) -> Aligned {
     FREE.with_borrow_mut(|free| {
         let fits = free.iter().enumerate().filter(|(_, b)| b.len() >= len).min_by_key(|(_, b)| b.len());
         let best = fits.or_else(|| free.iter().enumerate().max_by_key(|(_, b)| b.len())).map(|(i, _)| i);
@@ -44,13 +44,13 @@ fn take(len: usize) -> Vec<f32> {
     })
 }
 
-fn give_back(buffer: Vec<f32>) {
+fn give_back(buffer: Aligned) {
     if buffer.len() > VALUES_KEPT {
         return;
     }
     FREE.with_borrow_mut(|free| {
         free.push(buffer);
-        while free.len() > KEPT || free.iter().map(Vec::len).sum::<usize>() > VALUES_KEPT {
+        while free.len() > KEPT || free.iter().map(|buffer| buffer.len()).sum::<usize>() > VALUES_KEPT {
             let Some((shortest, _)) = free.iter().enumerate().min_by_key(|(_, b)| b.len()) else { return };
             free.swap_remove(shortest);
         }
@@ -60,7 +60,7 @@ fn give_back(buffer: Vec<f32>) {
 /// Values in the free list of this thread.
 #[cfg(test)]
 pub fn kept() -> usize {
-    FREE.with_borrow(|free| free.iter().map(Vec::len).sum())
+    FREE.with_borrow(|free| free.iter().map(|buffer| buffer.len()).sum())
 }
 
 #[cfg(test)]
@@ -91,7 +91,7 @@ mod tests {
         }
         with(VALUES_KEPT + 1, |_| ());
         FREE.with_borrow(|free| {
-            assert!(free.len() <= KEPT && free.iter().map(Vec::len).sum::<usize>() <= VALUES_KEPT);
+            assert!(free.len() <= KEPT && free.iter().map(|buffer| buffer.len()).sum::<usize>() <= VALUES_KEPT);
         });
     }
 }

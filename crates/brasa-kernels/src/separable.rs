@@ -1,6 +1,7 @@
 //! Separable convolution with fixed weights: a depthwise convolution, then a product of each pixel with a matrix.
 
 use super::activation::Activation;
+use super::aligned::Weights;
 use super::dense::Packed;
 use super::depthwise::PreparedDepthwise;
 use super::window::{check_len, size_of};
@@ -27,6 +28,11 @@ impl PreparedSeparable {
         assert_eq!(depthwise.filters(), pointwise.inputs(), "the parts do not belong together");
         assert!(depthwise.reads_in_place(), "each band would copy the image");
         Self { depthwise, pointwise }
+    }
+
+    /// The packed weights of the second part, to be [gathered](Weights::gather).
+    pub fn weights_mut(&mut self) -> &mut Weights {
+        self.pointwise.weights_mut()
     }
 
     /// Floating-point operations per image, those of the first part counted as often as they take longer.

@@ -17,6 +17,20 @@ pub enum Level {
     Avx512 = 3,
 }
 
+impl Level {
+    /// All levels.
+    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+
+    /// The level's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "baseline",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+}
+
 /// The level in use; 0 before the first query.
 static CURRENT: AtomicU8 = AtomicU8::new(0);
 

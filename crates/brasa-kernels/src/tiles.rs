@@ -19,9 +19,13 @@ pub const APART: [u32; MOST_ROWS] = {
     rows
 };
 
+/// Values of a cache line.
+pub const PREFETCHED: usize = 8;
+
 /// A microkernel: A, its rows and steps, B and its row stride, the initial values, C and its rows, and whether to add
 /// to C or to overwrite it.
-pub type Microkernel = unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, &[f32; PANEL], *mut f32, &[u32], bool);
+pub type Microkernel =
+    unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, &[f32; PANEL], *mut f32, &[u32], bool, *const f32);
 
 /// Columns that one row meets at once at most.
 pub const LINE: usize = 2 * PANEL;
@@ -36,6 +40,8 @@ pub struct MicrokernelSet {
     pub width: usize,
     /// One for each height from 1 on.
     pub heights: &'static [Microkernel],
+    /// The same, which also prefetch.
+    pub prefetching: &'static [Microkernel],
 }
 
 /// The microkernels of one level.
@@ -75,7 +81,7 @@ impl Microkernels {
 // Loops over indices: with iterators, short products were measured to take a third longer.
 #[allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 #[inline(always)]
-unsafe fn tile<I: Isa, const H: usize, const W: usize>(
+unsafe fn tile<I: Isa, const H: usize, const W: usize, const P: bool>(
     a: &[f32],
     rows: &[u32],
     steps: &[u32],
@@ -85,6 +91,7 @@ unsafe fn tile<I: Isa, const H: usize, const W: usize>(
     c: *mut f32,
     c_rows: &[u32],
     add: bool,
+    ahead: *const f32,
 ) {
     const { assert!(H <= MOST_ROWS && W <= PANEL) };
     debug_assert!(rows.len() >= H && c_rows.len() >= H);
@@ -96,9 +103,12 @@ unsafe fn tile<I: Isa, const H: usize, const W: usize>(
             left[m] = a.as_ptr().add(*rows.get_unchecked(m) as usize);
         }
         let mut right = b;
-        for step in steps {
+        for (k, step) in steps.iter().enumerate() {
             let step = *step as usize;
             let row = &*(right as *const [f32; W]);
+            if P {
+                prefetch(ahead.wrapping_add(k * PREFETCHED));
+            }
             for m in 0..H {
                 let value = *left[m].add(step);
                 for j in 0..W {
@@ -118,6 +128,18 @@ unsafe fn tile<I: Isa, const H: usize, const W: usize>(
             }
         }
     }
+}
+
+/// Asks for a cache line that is needed soon in the second-level cache. Any address will do.
+#[inline(always)]
+fn prefetch(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch never faults, and SSE is part of the baseline.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
 }
 
 /// The source of [`RowMicrokernel`] for all levels: `P` parts of `W` columns, which are whole panels together.
@@ -172,7 +194,7 @@ macro_rules! tiles {
             /// As for [`super::tile`], on a processor of this level.
             $(#[$target])?
             #[allow(clippy::too_many_arguments)]
-            unsafe fn at_level<const H: usize, const W: usize>(
+            unsafe fn at_level<const H: usize, const W: usize, const P: bool>(
                 a: &[f32],
                 rows: &[u32],
                 steps: &[u32],
@@ -182,9 +204,10 @@ macro_rules! tiles {
                 c: *mut f32,
                 c_rows: &[u32],
                 add: bool,
+                ahead: *const f32,
             ) {
                 // SAFETY: the caller's promise.
-                unsafe { tile::<$isa, H, W>(a, rows, steps, b, b_step, base, c, c_rows, add) }
+                unsafe { tile::<$isa, H, W, P>(a, rows, steps, b, b_step, base, c, c_rows, add, ahead) }
             }
             /// # Safety
             /// As for [`super::line`], on a processor of this level.
@@ -202,8 +225,16 @@ macro_rules! tiles {
             pub(super) static TILES: Microkernels = Microkernels {
                 line: ($lp * $lw / PANEL, line_at_level::<$lp, $lw>),
                 short_line: line_at_level::<$sp, $sw>,
-                wide: MicrokernelSet { width: $w, heights: &[$(at_level::<$wh, $w>),*] },
-                narrow: MicrokernelSet { width: $n, heights: &[$(at_level::<$nh, $n>),*] },
+                wide: MicrokernelSet {
+                    width: $w,
+                    heights: &[$(at_level::<$wh, $w, false>),*],
+                    prefetching: &[$(at_level::<$wh, $w, true>),*],
+                },
+                narrow: MicrokernelSet {
+                    width: $n,
+                    heights: &[$(at_level::<$nh, $n, false>),*],
+                    prefetching: &[$(at_level::<$nh, $n, true>),*],
+                },
             };
         }
     };

@@ -110,6 +110,20 @@ impl WindowGeometry {
         self
     }
 
+    /// The window that computes some rows of the output alone, over the image without its first rows, which these windows
+    /// do not reach; and the number of these rows.
+    ///
+    /// # Panics
+    /// If the output has no such rows.
+    pub fn of_rows(&self, rows: Range<usize>) -> (Self, usize) {
+        assert!(rows.start <= rows.end && rows.end <= self.output[0], "rows beyond the output");
+        let start = rows.start * self.strides[0];
+        let skipped = start.saturating_sub(self.pad[0]).min(self.input[0]);
+        let input = [self.input[0] - skipped, self.input[1]];
+        let pad = [self.pad[0].saturating_sub(start), self.pad[1]];
+        (Self { input, pad, output: [rows.len(), self.output[1]], ..*self }, skipped)
+    }
+
     fn checked_span(&self, d: usize) -> Option<usize> {
         let Some(steps) = self.output[d].checked_sub(1) else { return Some(0) };
         let reach = self.size[d].checked_sub(1)?.checked_mul(self.dilations[d])?;

@@ -25,7 +25,7 @@ pub fn forward(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     with_weights(&layout, w, |weights| {
         let tasks = Bands::new(conv.window.batch, rows, threads, layout.whole_rows()).tasks(y, row_len);
         parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| {
-            layout.band(x, weights, bias, activation, band, y);
+            layout.band(x, weights, InitialC::with_bias(bias), activation, band, y);
         });
     });
 }
@@ -47,12 +47,13 @@ impl ConvLayout {
         self.copies_len(images, &band.rows).saturating_add(tiles)
     }
 
-    /// The convolution with its activation for a band of the output.
+    /// The convolution with its activation for a band of the output. `start` adds to it only if the weights are not
+    /// transformed.
     pub(super) fn band(
         &self,
         x: &[f32],
         weights: WeightLayout,
-        bias: Option<&[f32]>,
+        start: InitialC,
         activation: Activation,
         band: Band,
         y: &mut [f32],
@@ -65,7 +66,7 @@ impl ConvLayout {
                 let part = images.start..images.start + count;
                 images.start += count;
                 let input = &x[part.start * self.frame.image_len()..part.end * self.frame.image_len()];
-                self.rows(input, copies, weights, bias, band.rows.clone(), y);
+                self.rows(input, copies, weights, start, band.rows.clone(), y);
                 activation.apply(y);
             }
         });
@@ -78,7 +79,7 @@ impl ConvLayout {
         images: &[f32],
         copies: &mut [f32],
         weights: WeightLayout,
-        bias: Option<&[f32]>,
+        start: InitialC,
         rows: Range<usize>,
         y: &mut [f32],
     ) {
@@ -88,16 +89,10 @@ impl ConvLayout {
         }
         if images.is_empty() {
             // No pixels or no channels: the sums are empty.
-            for y in y.chunks_exact_mut(conv.filters) {
-                match bias {
-                    Some(bias) => y.copy_from_slice(bias),
-                    None => y.fill(0.0),
-                }
-            }
-            return;
+            return y.chunks_exact_mut(conv.filters).for_each(|y| start.initialize(y));
         }
         if let WeightLayout::Transformed(winograd, weights, threads) = weights {
-            return winograd.rows(images, (weights, threads), bias, rows, y);
+            return winograd.rows(images, (weights, threads), start.bias(), rows, y);
         }
         let (channels, filters) = (conv.group_channels(), conv.group_filters());
         self.framed(images, &rows, copies, |frames, pixels| {
@@ -105,9 +100,9 @@ impl ConvLayout {
                 let weights = weights.of_group(group, (self.taps.len(), filters));
                 let results = &self.results[..pixels.len()];
                 let input = &frames[group * channels..];
-                let bias = InitialC::with_bias(bias.map(|bias| &bias[group * filters..][..filters]));
+                let start = start.columns(group * filters..(group + 1) * filters);
                 let y = &mut y[group * filters..];
-                product((input, pixels, &self.taps), weights, filters, (y, results), bias);
+                product((input, pixels, &self.taps), weights, filters, (y, results), start);
             }
         });
     }

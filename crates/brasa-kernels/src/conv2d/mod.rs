@@ -190,7 +190,7 @@ enum WeightLayout<'a> {
     Direct(&'a [Right<'a>]),
     /// Those of each group packed in panels, one group after another.
     Panels(&'a [f32]),
-    /// Those of each place of a tile, transformed, and the number of threads that share the places.
+    /// Those of each place of a tile, transformed and packed, and the number of threads that share the places.
     Transformed(&'a Winograd, &'a [f32], usize),
 }
 
@@ -212,8 +212,8 @@ impl<'a> WeightLayout<'a> {
 fn with_weights<R>(layout: &ConvLayout, w: &[f32], work: impl FnOnce(WeightLayout) -> R) -> R {
     let conv = &layout.conv;
     if let Some(winograd) = &layout.winograd {
-        return scratch::with(winograd.weights_len(), |weights| {
-            winograd.transform_weights(w, weights);
+        return scratch::with(winograd.packed_len(), |weights| {
+            winograd.pack_weights(w, weights);
             work(WeightLayout::Transformed(winograd, weights, 1))
         });
     }

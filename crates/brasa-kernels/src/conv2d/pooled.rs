@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::super::activation::Activation;
+use super::super::gemm::InitialC;
 use super::super::pool::{max_rows, spread};
 use super::super::window::{WindowGeometry, check_len, size_of};
 use super::super::{parallel, scratch};
@@ -109,7 +110,14 @@ impl ConvLayout {
             for from in band.images.clone().step_by(self.images) {
                 let to = (from + self.images).min(band.images.end);
                 let results_of = &mut results_of[..(to - from) * results];
-                self.rows(&x[from * one..to * one], copies, weights, bias, rows.clone(), results_of);
+                self.rows(
+                    &x[from * one..to * one],
+                    copies,
+                    weights,
+                    InitialC::with_bias(bias),
+                    rows.clone(),
+                    results_of,
+                );
                 for i in 0..to - from {
                     let z = &results_of[i * results..][..results];
                     let (y, positions) = (y.next().unwrap_or_default(), positions.next().unwrap_or_default());

@@ -5,16 +5,23 @@ use super::pooled::whole_rows;
 use super::winograd::Winograd;
 use super::{Conv2d, ConvLayout, ROWS_WANTED, WeightLayout};
 use crate::activation::Activation;
+use crate::aligned::{Aligned, Weights};
+use crate::gemm::{Columns, InitialC, PANEL, Right};
 use crate::panels::{pack, panels_len};
 use crate::window::{WindowGeometry, check_len, size_of};
-use crate::{huge_pages, parallel};
+use crate::{parallel, scratch};
+
+/// Most values that a thread reads besides its weights where threads share the filters: 512 KiB, half of a usual
+/// second-level cache. Fewest weights for it.
+const NEAR: usize = 128 << 10;
+const MANY_WEIGHTS: usize = 128 << 10;
 
 /// A convolution with its activation, and optionally maximum pooling, with weights prepared once. An image's result has
 /// the same bits in any batch.
 #[derive(Clone, Debug)]
 pub struct PreparedConv {
     layout: ConvLayout,
-    weights: Vec<f32>,
+    weights: Weights,
     bias: Option<Vec<f32>>,
     activation: Activation,
     pool: Option<WindowGeometry>,
@@ -63,20 +70,25 @@ impl PreparedConv {
         let (depth, columns) = (size_of(&[conv.window.cells(), conv.group_channels()]), conv.group_filters());
         let weights = match &layout.winograd {
             Some(winograd) => {
-                let mut weights = huge_pages::zeros(winograd.weights_len());
-                winograd.transform_weights(w, &mut weights);
+                let mut weights = Aligned::zeros(winograd.packed_len());
+                winograd.pack_weights(w, &mut weights);
                 weights
             }
             None => {
                 let len = panels_len(depth, columns);
-                let mut weights = huge_pages::zeros(size_of(&[conv.groups, len]));
+                let mut weights = Aligned::zeros(size_of(&[conv.groups, len]));
                 for (group, panels) in weights.chunks_exact_mut(len).enumerate() {
                     pack(&w[group * columns..], depth, columns, conv.filters, panels);
                 }
                 weights
             }
         };
-        Some(Self { layout, weights, bias: bias.map(<[f32]>::to_vec), activation, pool })
+        Some(Self { layout, weights: weights.into(), bias: bias.map(<[f32]>::to_vec), activation, pool })
+    }
+
+    /// The prepared weights, to be [gathered](Weights::gather).
+    pub fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.weights
     }
 
     /// Height and width of the output.
@@ -90,11 +102,40 @@ impl PreparedConv {
         conv.operations()
     }
 
+    /// Whether [`add_forward`](Self::add_forward) can be called: not with a pooling, nor where the weights are
+    /// transformed.
+    pub fn can_add(&self) -> bool {
+        self.pool.is_none() && self.layout.winograd.is_none()
+    }
+
+    /// Replaces the activation. Before a pooling it must be non-decreasing.
+    ///
+    /// # Panics
+    /// If it is not.
+    pub fn set_activation(&mut self, activation: Activation) {
+        let fits = self.pool.is_none() || activation.gradient_needs_only_output();
+        assert!(fits, "{activation:?} cannot be pooled here");
+        self.activation = activation;
+    }
+
     /// The output for some images, on up to `threads` threads if there is enough work. Every value of `y` is written.
     ///
     /// # Panics
     /// If the input is not whole images, or the output does not match it.
     pub fn forward(&self, x: &[f32], threads: usize, y: &mut [f32]) {
+        self.compute(x, InitialC::with_bias(self.bias.as_deref()), threads, y);
+    }
+
+    /// As [`forward`](Self::forward), added to `y` before the activation.
+    ///
+    /// # Panics
+    /// As for [`forward`](Self::forward), and if that is not [possible](Self::can_add).
+    pub fn add_forward(&self, x: &[f32], threads: usize, y: &mut [f32]) {
+        assert!(self.can_add(), "this form of a convolution overwrites its output");
+        self.compute(x, InitialC::add_with_bias(self.bias.as_deref()), threads, y);
+    }
+
+    fn compute(&self, x: &[f32], start: InitialC, threads: usize, y: &mut [f32]) {
         let conv = &self.layout.conv;
         let one = size_of(&[conv.window.image_len(conv.channels)]);
         let batch = x.len() / one;
@@ -102,13 +143,47 @@ impl PreparedConv {
         let row_len = columns * conv.filters;
         check_len("the input", x.len(), size_of(&[batch, one]));
         check_len("the output", y.len(), size_of(&[batch, rows, row_len]));
+        if let Some(threads) = self.threads_sharing_filters(batch, threads) {
+            return self.by_filters(x, start, threads, y);
+        }
         match self.split(batch, threads) {
-            (threads, None) => self.band(x, threads, Band { images: 0..batch, rows: 0..rows }, y),
+            (threads, None) => self.band(x, start, threads, Band { images: 0..batch, rows: 0..rows }, y),
             (threads, Some(bands)) => {
                 let tasks = bands.tasks(y, row_len);
-                parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| self.band(x, 1, band, y));
+                parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| self.band(x, start, 1, band, y));
             }
         }
+    }
+
+    /// The number of threads if they share the filters: where the weights are many and the pixels few, as each thread then
+    /// reads only its part of the weights.
+    fn threads_sharing_filters(&self, images: usize, threads: usize) -> Option<usize> {
+        let conv = &self.layout.conv;
+        let threads = threads.min(parallel::threads_for(self.operations().saturating_mul(images)));
+        let is_direct = self.layout.winograd.is_none() && self.pool.is_none() && conv.groups == 1;
+        let read = size_of(&[images, conv.window.pixels()]).saturating_mul(self.layout.taps.len());
+        let read = read.min(size_of(&[images, self.layout.frame.len()]));
+        let shares = read <= NEAR && self.weights.len() >= MANY_WEIGHTS.max(read) && images <= self.layout.images;
+        (threads > 1 && is_direct && shares && conv.filters > PANEL).then_some(threads)
+    }
+
+    /// All pixels of some images, with the filters shared by threads.
+    fn by_filters(&self, x: &[f32], start: InitialC, threads: usize, y: &mut [f32]) {
+        let ConvLayout { conv, results, taps, .. } = &self.layout;
+        let (all, images) = (0..conv.window.output[0], x.len() / self.layout.frame.image_len());
+        let panels = conv.filters.div_ceil(PANEL);
+        let width = PANEL * parallel::part_len_of(self.operations().saturating_mul(images), panels, threads);
+        scratch::with_zeros(self.layout.copies_len(images, &all), |copies| {
+            self.layout.framed(x, &all, copies, |frames, pixels| {
+                let results = &results[..pixels.len()];
+                parallel::each(threads, Columns::split(y, conv.filters, width), |mut y: Columns| {
+                    let part = y.range();
+                    let right = Right::panels(&self.weights[part.start * taps.len()..], taps.len());
+                    y.product((frames, pixels, taps), right, (part.clone(), results), start.columns(part));
+                    y.rows().for_each(|row| self.activation.apply(row));
+                });
+            });
+        });
     }
 
     /// The number of threads for some images, and the bands that they share; `None` where all is one band, in which
@@ -122,6 +197,8 @@ impl PreparedConv {
         let rows = self.output()[0];
         let whole = self.pool.map_or(self.layout.whole_rows(), |pool| whole_rows(&self.layout, &pool));
         let bands = match batch {
+            // Every band of tiles reads all weights.
+            1 if self.layout.winograd.is_some() => Bands::of_one(rows, rows.div_ceil(threads), whole),
             1 => Bands::of_one(rows, parallel::part_len_of(self.operations(), rows, threads), whole),
             batch => Bands::new(batch, rows, threads, whole),
         };
@@ -134,6 +211,9 @@ impl PreparedConv {
             Some(pool) => self.layout.pooled_workspace(pool, band),
             None => self.layout.workspace(band),
         };
+        if self.threads_sharing_filters(images, threads).is_some() {
+            return self.layout.copies_len(images, &(0..self.output()[0]));
+        }
         match self.split(images, threads) {
             (_, None) => of_band(&Band { images: 0..images, rows: 0..self.output()[0] }),
             (threads, Some(bands)) => {
@@ -144,15 +224,16 @@ impl PreparedConv {
     }
 
     /// A band of the output; `threads` share the places of tiles.
-    fn band(&self, x: &[f32], threads: usize, band: Band, y: &mut [f32]) {
+    fn band(&self, x: &[f32], start: InitialC, threads: usize, band: Band, y: &mut [f32]) {
         let weights = match &self.layout.winograd {
             Some(winograd) => WeightLayout::Transformed(winograd, &self.weights, threads),
             None => WeightLayout::Panels(&self.weights),
         };
-        let bias = self.bias.as_deref();
         match &self.pool {
-            Some(pool) => self.layout.pooled_band(pool, self.activation, x, weights, bias, band, y, &mut []),
-            None => self.layout.band(x, weights, bias, self.activation, band, y),
+            Some(pool) => {
+                self.layout.pooled_band(pool, self.activation, x, weights, self.bias.as_deref(), band, y, &mut [])
+            }
+            None => self.layout.band(x, weights, start, self.activation, band, y),
         }
     }
 }
@@ -199,6 +280,14 @@ mod tests {
             None => forward(&conv, &x, &w, Some(&bias), activation, &mut expected),
         }
         assert_close("y", &whole, &double(&expected));
+        let mut added = values(whole.len(), 4);
+        if prepared.can_add() {
+            prepared.add_forward(&x, 1, &mut added);
+            forward(&conv, &x, &w, Some(&bias), Activation::Linear, &mut expected);
+            let before = values(whole.len(), 4).into_iter();
+            let sums = double(&expected).into_iter().zip(before).map(|(y, before)| (y + before as f64).tanh());
+            assert_close("added", &added, &sums.collect::<Vec<_>>());
+        }
         let one = conv.window.image_len(conv.channels);
         for (x, whole) in x.chunks_exact(one).zip(whole.chunks_exact(len)).take(3) {
             for threads in [1, 3] {
@@ -210,6 +299,11 @@ mod tests {
         let mut shared = vec![7.5; whole.len()];
         prepared.forward(&x, 4, &mut shared);
         assert_eq!(shared, whole, "{conv:?}");
+        if prepared.can_add() {
+            let mut shared = values(whole.len(), 4);
+            prepared.add_forward(&x, 4, &mut shared);
+            assert_eq!(shared, added, "added, {conv:?}");
+        }
     }
 
     #[test]
@@ -222,9 +316,9 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "too long for an interpreter")]
     fn the_workspace_is_what_a_call_takes() {
-        // Frames, tiles, and places that threads share.
+        // Frames, tiles, places that threads share, and filters that they share.
         for (batch, side, channels, filters) in
-            [(1, 61, 24, 24), (9, 28, 24, 24), (1, 32, 64, 64), (5, 32, 64, 64), (1, 8, 128, 320)]
+            [(1, 61, 24, 24), (9, 28, 24, 24), (1, 32, 64, 64), (5, 32, 64, 64), (1, 8, 128, 320), (1, 7, 256, 288)]
         {
             let mut window = WindowGeometry::valid(batch, [side; 2], [3, 3], [1, 1]);
             (window.pad, window.output) = ([1, 1], [side; 2]);
@@ -263,10 +357,14 @@ mod tests {
     #[cfg_attr(miri, ignore = "too long for an interpreter")]
     fn one_image_shared_by_threads_has_the_same_bits() {
         at_every_level(|_| {
-            // Places of few tiles, of which each thread reads its part of the weights; a line, which is cut into bands.
+            // Places of few tiles, or filters, of which each thread reads its part of the weights; a line, which is cut
+            // into bands.
             let mut window = WindowGeometry::valid(1, [8, 8], [3, 3], [1, 1]);
             (window.pad, window.output) = ([1, 1], [8, 8]);
             let square = Conv2d { window, channels: 128, filters: 320, groups: 1 };
+            let mut window = WindowGeometry::valid(2, [5, 7], [3, 3], [1, 1]);
+            (window.pad, window.output) = ([1, 1], [5, 7]);
+            let deep = Conv2d { window, channels: 256, filters: 290, groups: 1 };
             let line = WindowGeometry::valid(1, [1, 98], [1, 5], [1, 1]);
             let line = Conv2d { window: line, channels: 64, filters: 128, groups: 1 };
             let mut padded = line;
@@ -275,11 +373,11 @@ mod tests {
             let lines = [(line, None), (line, halves(&line)), (padded, None), (padded, halves(&padded))];
             let direct = lines.map(|(conv, pool)| (Conv2d { channels: 60, ..conv }, pool));
             for (conv, pool) in
-                [(square, None), (square, Some(halving(&square)))].into_iter().chain(lines).chain(direct)
+                [(square, None), (square, Some(halving(&square))), (deep, None)].into_iter().chain(lines).chain(direct)
             {
                 let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
                 let prepared = PreparedConv::new(&conv, &w, None, Activation::Relu, pool).unwrap();
-                let len = pool.map_or(conv.window.pixels(), |pool| pool.pixels()) * conv.filters;
+                let len = pool.map_or(conv.window.pixels(), |pool| pool.pixels()) * conv.filters * conv.window.batch;
                 let [mut alone, mut shared] = [0; 2].map(|_| vec![7.5; len]);
                 prepared.forward(&x, 1, &mut alone);
                 prepared.forward(&x, 4, &mut shared);

@@ -165,9 +165,9 @@ proptest! {
 fn check_tiles(case: &Case, tiles: Winograd) {
     case.check();
     let Case { conv, x, w, bias, dy } = case;
-    let (mut whole, mut weights) = (vec![7.5; dy.len()], vec![7.5; tiles.weights_len()]);
+    let (mut whole, mut weights) = (vec![7.5; dy.len()], vec![7.5; tiles.packed_len()]);
     forward(conv, x, w, Some(bias), Activation::Linear, &mut whole);
-    tiles.transform_weights(w, &mut weights);
+    tiles.pack_weights(w, &mut weights);
     let (height, row) = (conv.window.output[0], conv.window.output[1] * conv.filters);
     let cut = height / 2;
     let [mut above, mut below] = [cut, height - cut].map(|rows| vec![7.5; conv.window.batch * rows * row]);

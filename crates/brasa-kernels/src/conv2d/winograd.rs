@@ -18,7 +18,7 @@ use std::ops::Range;
 
 use super::super::cache;
 use super::super::gemm::{InitialC, Right, product};
-use super::super::panels::{pack_transposed, panels_len};
+use super::super::panels::{pack, pack_transposed, panels_len};
 use super::super::simd::{Isa, simd};
 use super::super::window::even_offsets;
 use super::super::{parallel, scratch};
@@ -186,6 +186,23 @@ impl Winograd {
         transform!(self.tiling, WeightTransform, w, &from, transformed, &to, all, Write::Set);
     }
 
+    /// Number of values that [`Winograd::pack_weights`] writes.
+    pub fn packed_len(&self) -> usize {
+        self.tiling.places() * panels_len(self.conv.channels, self.conv.filters)
+    }
+
+    /// The transformed weights, packed for the forward pass.
+    pub fn pack_weights(&self, w: &[f32], packed: &mut [f32]) {
+        let Conv2d { channels, filters, .. } = self.conv;
+        scratch::with(self.weights_len(), |weights| {
+            self.transform_weights(w, weights);
+            let places = weights.chunks_exact(channels * filters);
+            for (weights, panels) in places.zip(packed.chunks_exact_mut(panels_len(channels, filters))) {
+                pack(weights, channels, filters, filters, panels);
+            }
+        });
+    }
+
     /// Number of values that [`Winograd::transpose_weights`] writes.
     pub fn transposed_len(&self) -> usize {
         self.tiling.places() * panels_len(self.conv.filters, self.conv.channels)
@@ -209,7 +226,8 @@ impl Winograd {
         self.image_tiles() <= FEWEST_TILES && size_of::<f32>() * self.weights_len() > cache::second_level()
     }
 
-    /// The convolution with its bias for some output rows of some images; `threads` share the products.
+    /// The convolution with its bias for some output rows of some images, with the [packed](Self::pack_weights) weights;
+    /// `threads` share the products.
     pub fn rows(
         &self,
         x: &[f32],
@@ -228,7 +246,8 @@ impl Winograd {
                 self.input_tile(x, self.tile(tile, &rows), v, (t, count));
             }
             let products = |(place, m): (usize, &mut [f32])| {
-                let weights = Right::Rows { data: &weights[place * channels * filters..], stride: filters };
+                // The panels of the next place follow, so that the last one of a place prefetches them.
+                let weights = Right::panels(&weights[place * panels_len(channels, filters)..], channels);
                 let v = (&v[place * count * channels..], &tables.by_channels[..count], &tables.channels[..]);
                 product(v, weights, filters, (m, &tables.by_filters[..count]), InitialC::Zero);
             };
