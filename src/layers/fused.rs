@@ -8,6 +8,7 @@ use std::fmt::Debug;
 use super::{Call, Freezing, Frozen};
 use crate::error::Result;
 use crate::ops::Value;
+use crate::shape::Shape;
 
 /// A fused step: a layer and the layers after it.
 pub trait Fused: Debug + Send + Sync {
@@ -26,6 +27,13 @@ pub trait Fused: Debug + Send + Sync {
     fn prepare(&self, weights: &[Value]) -> Result<Option<Vec<Value>>> {
         let _ = weights;
         Ok(None)
+    }
+
+    /// The layer that the first of the weights belong to, and the shape of its input, for a step on an input of shape
+    /// `input`; `None` if that is the first of its layers. Tables of times count its operations.
+    fn weighted(&self, input: &Shape) -> Option<(&dyn super::Layer, Shape)> {
+        let _ = input;
+        None
     }
 
     /// The step as one of a [`Predictor`](crate::model::Predictor), if it has a compiled form; the weights are those that

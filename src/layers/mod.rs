@@ -604,6 +604,13 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         None
     }
 
+    /// Whether a zero padding in front of it can be left to it in inference: its [`frozen_step`](Self::frozen_step)
+    /// then applies [`Freezing::padding`] or returns `None`, and so do those of the steps that it becomes by
+    /// [`absorb`](Self::absorb). By default it cannot.
+    fn takes_padding(&self) -> bool {
+        false
+    }
+
     /// The layer as a step of a [`Predictor`](crate::model::Predictor), if it has a compiled form for inputs of these
     /// sizes. Without one the whole model is computed by [`forward`](Self::forward). A layer with such a form makes no
     /// masks.

@@ -10,7 +10,7 @@ use super::Model;
 use super::forward::Mode;
 use super::plan::{Plan, PlanStep, PreparedPlan, Purpose};
 use crate::error::{Error, Result};
-use crate::layers::in_layer;
+use crate::layers::{Layer, in_layer};
 use crate::ops::{self, Value};
 use crate::shape::Shape;
 
@@ -25,7 +25,8 @@ type TimedInputs = (Vec<Vec<usize>>, Vec<Vec<f32>>);
 pub struct LayerTime {
     /// The names of the layers.
     pub layers: Vec<String>,
-    /// The names of the kernels of the compiled form; empty where the layer's forward pass computes.
+    /// The names of the kernels of the compiled form; empty where the layer's forward pass computes, or where there is
+    /// nothing to compute, as for a sum that the step of one of its inputs forms.
     pub kernels: Vec<String>,
     /// Seconds of the forward pass.
     pub forward_seconds: f64,
@@ -167,7 +168,15 @@ impl Model {
                 .fold(0, usize::saturating_add);
             let weights: Vec<&Value> = step.weights.iter().flat_map(|range| range.of(&own)).collect();
             let held: usize = weights.iter().map(|weight| weight.len()).fold(0, usize::saturating_add);
-            let products = products(step, &inputs, step.weights.first().map_or(&[][..], |range| range.of(&own)));
+            let ahead = match (&step.fused, &inputs[..]) {
+                (Some(fused), [input]) => fused.weighted(input),
+                _ => None,
+            };
+            let first = step.weights.iter().find(|range| range.count > 0).map_or(&[][..], |range| range.of(&own));
+            let products = match &ahead {
+                Some((layer, input)) => products(*layer, &[input], first),
+                None => products(&*step.layer, &inputs, first),
+            };
             let passes = |fed: bool| match (training, fed) {
                 (false, _) => 1,
                 // The gradients of the weights, and those of inputs that are not the model's.
@@ -240,9 +249,9 @@ impl Model {
     }
 }
 
-/// The floating-point operations of a step's products with its weights, and of attention; `None` if it has none.
-fn products(step: &PlanStep, inputs: &[&Shape], weights: &[Value]) -> Option<usize> {
-    let class = step.layer.class_name();
+/// The floating-point operations of a layer's products with its weights, and of attention; `None` if it has none.
+fn products(layer: &dyn Layer, inputs: &[&Shape], weights: &[Value]) -> Option<usize> {
+    let class = layer.class_name();
     let input = inputs.first()?;
     let samples = input.sizes()[0].unwrap_or(1);
     if class.ends_with("Embedding") {
@@ -257,7 +266,7 @@ fn products(step: &PlanStep, inputs: &[&Shape], weights: &[Value]) -> Option<usi
         // (Of the kernel the channels of the input are last.)
         positions_of(input, kernels().next()?.sizes().last().copied()?)
     } else {
-        let output = step.layer.output_shape(input).ok()?;
+        let output = layer.output_shape(input).ok()?;
         let channels = match class.starts_with("Depthwise") {
             true => kernels().next()?.sizes().iter().rev().take(2).product(),
             false => kernels().next_back()?.sizes().last().copied()?,

@@ -7,17 +7,19 @@ use serde_json::{Value as Json, json};
 
 use crate::support::{array, cases, close, layer};
 
-/// A convolution and the pooling after it.
-type Block = (Json, Json);
+/// A convolution, the zero padding before it, if there is one, and the pooling after it.
+type Block = (Option<Json>, Json, Json);
 
 fn block() -> impl Strategy<Value = Block> {
     let padding = || prop_oneof![Just("valid"), Just("same")];
     let activation = prop_oneof![Just("linear"), Just("relu"), Just("tanh"), Just("sigmoid"), Just("gelu")];
     let conv = (1..9usize, [1..4usize, 1..4usize], 1..3usize, padding(), activation, any::<bool>());
     let pool = ([1..4usize, 1..4usize], prop::option::of(1..4usize), padding());
-    (conv, pool).prop_map(
-        |((filters, size, strides, padding, activation, bias), (pool, pool_strides, pool_padding))| {
+    let zeros = prop::option::of([[0..4usize, 0..4usize], [0..4usize, 0..4usize]]);
+    (zeros, conv, pool).prop_map(
+        |(zeros, (filters, size, strides, padding, activation, bias), (pool, pool_strides, pool_padding))| {
             (
+                zeros.map(|zeros| json!({"padding": zeros})),
                 json!({
                     "filters": filters, "kernel_size": size, "strides": strides, "padding": padding,
                     "activation": activation, "use_bias": bias,
@@ -37,7 +39,11 @@ fn model_of(sample: [usize; 3], blocks: &[Block], apart: bool) -> Option<Sequent
             model.add(Identity::new()).unwrap();
         }
     };
-    for (conv, pool) in blocks {
+    for (zeros, conv, pool) in blocks {
+        if let Some(zeros) = zeros {
+            model.add(layer(&("ZeroPadding2D", zeros.clone())).unwrap()).unwrap();
+            between(&mut model);
+        }
         model.add(layer(&("Conv2D", conv.clone())).unwrap()).ok()?;
         between(&mut model);
         model.add(layer(&("MaxPooling2D", pool.clone())).unwrap()).ok()?;

@@ -1,6 +1,8 @@
 //! Convolutions as steps of a predictor.
 
 use crate::activations::Activation;
+use crate::kernels::activation::Activation as Kernel;
+use crate::kernels::aligned::Weights;
 use crate::kernels::conv2d::{Conv2d, PreparedConv};
 use crate::kernels::depthwise::{Depthwise, PreparedDepthwise};
 use crate::kernels::separable::PreparedSeparable;
@@ -23,12 +25,17 @@ pub(super) struct Freezable<'a, const N: usize> {
 }
 
 impl<const N: usize> Freezable<'_, N> {
-    /// Height, width and channels of the input, the window's size, and the geometry; one dimension is an image of one
-    /// row.
-    fn flat(&self, input: &[usize]) -> Option<([usize; 3], [usize; 2], ConvGeometry<2>)> {
-        let (channels, image) = input.split_last()?;
+    /// Height, width and channels of the input, the window's size, and the geometry, with the zeros in front of the
+    /// convolution as part of its padding; one dimension is an image of one row.
+    fn flat(&self, freezing: &Freezing<'_>) -> Option<([usize; 3], [usize; 2], ConvGeometry<2>)> {
+        let (channels, image) = freezing.input()?.split_last()?;
         let [height, width] = ops::flat(<[usize; N]>::try_from(image).ok()?, 1)?;
-        Some(([height, width, *channels], ops::flat(self.kernel_size, 1)?, self.geometry.flat()?))
+        let mut geometry = self.geometry.flat()?;
+        for ((before, after), more) in geometry.pads.iter_mut().zip(freezing.padding) {
+            *before = before.checked_add(more.0)?;
+            *after = after.checked_add(more.1)?;
+        }
+        Some(([height, width, *channels], ops::flat(self.kernel_size, 1)?, geometry))
     }
 
     fn bias(&self, freezing: &Freezing<'_>) -> Option<Option<Vec<f32>>> {
@@ -41,7 +48,7 @@ impl<const N: usize> Freezable<'_, N> {
     /// A convolution with `filters` kernels, with an optional fused pooling; `pool` is its geometry for the
     /// convolution's output.
     pub fn conv(&self, freezing: &Freezing<'_>, filters: usize, pool: Option<Pooling<'_>>) -> Option<Frozen> {
-        let ([height, width, channels], size, geometry) = self.flat(freezing.input()?)?;
+        let ([height, width, channels], size, geometry) = self.flat(freezing)?;
         let (kernel, bias) = (freezing.weight(self.kernel)?, self.bias(freezing)?);
         let plain = geometry.strides == [1, 1] && geometry.pads == [(0, 0); 2] && geometry.groups == 1;
         if size == [1, 1] && plain && pool.is_none() {
@@ -60,18 +67,18 @@ impl<const N: usize> Freezable<'_, N> {
             return None;
         }
         let prepared = PreparedConv::new(&conv, &kernel, bias.as_deref(), epilogue.inside(), pool)?;
-        Some(FrozenConv { kernel: ConvKernel::Full(Box::new(prepared)), epilogue, filters }.into())
+        Some(FrozenConv::new(ConvKernel::Full(Box::new(prepared)), epilogue, filters).into())
     }
 
     /// A depthwise convolution, with `multiplier` kernels per channel.
     pub fn depthwise(&self, freezing: &Freezing<'_>, multiplier: usize) -> Option<Frozen> {
         let kernel = ConvKernel::Depthwise(self.prepared_depthwise(freezing, multiplier)?);
         let (filters, epilogue) = (freezing.input()?.last()?.checked_mul(multiplier)?, Epilogue::of(self.activation)?);
-        Some(FrozenConv { kernel, epilogue, filters }.into())
+        Some(FrozenConv::new(kernel, epilogue, filters).into())
     }
 
     fn prepared_depthwise(&self, freezing: &Freezing<'_>, multiplier: usize) -> Option<PreparedDepthwise> {
-        let ([height, width, channels], size, geometry) = self.flat(freezing.input()?)?;
+        let ([height, width, channels], size, geometry) = self.flat(freezing)?;
         let window: WindowGeometry = ops::window(1, [height, width], size, &geometry)?;
         let conv = Depthwise { window, channels, multiplier };
         let (kernel, bias) = (freezing.weight(self.kernel)?, self.bias(freezing)?);
@@ -94,10 +101,10 @@ impl<const N: usize> Freezable<'_, N> {
         if depthwise.reads_in_place() {
             let pointwise = FrozenDense::packed((inner, filters), pixels, w, bias)?;
             let kernel = ConvKernel::Separable(PreparedSeparable::new(depthwise, pointwise));
-            return Some(FrozenConv { kernel, epilogue: Epilogue::of(activation)?, filters }.into());
+            return Some(FrozenConv::new(kernel, Epilogue::of(activation)?, filters).into());
         }
         let (kernel, epilogue) = (ConvKernel::Depthwise(depthwise), Epilogue::of(self.activation)?);
-        let depthwise = Frozen::from(FrozenConv { kernel, epilogue, filters: inner });
+        let depthwise = Frozen::from(FrozenConv::new(kernel, epilogue, inner));
         let pointwise = FrozenDense::step((inner, filters), pixels, w, bias, activation)?;
         Some(depthwise.then(pixels.checked_mul(inner)?, pointwise, pixels.checked_mul(filters)?))
     }
@@ -109,6 +116,14 @@ struct FrozenConv {
     kernel: ConvKernel,
     epilogue: Epilogue,
     filters: usize,
+    /// Whether the result is added to what the output holds.
+    accumulates: bool,
+}
+
+impl FrozenConv {
+    fn new(kernel: ConvKernel, epilogue: Epilogue, filters: usize) -> Self {
+        Self { kernel, epilogue, filters, accumulates: false }
+    }
 }
 
 /// The kernel of a convolution, with its weights prepared.
@@ -146,8 +161,37 @@ impl FrozenStep for FrozenConv {
         }
     }
 
+    fn weights_mut(&mut self) -> Vec<&mut Weights> {
+        match &mut self.kernel {
+            ConvKernel::Full(conv) => vec![conv.weights_mut()],
+            // Those of each channel are few.
+            ConvKernel::Depthwise(_) => Vec::new(),
+            ConvKernel::Separable(conv) => vec![conv.weights_mut()],
+        }
+    }
+
+    fn activate(&mut self, activation: Kernel) -> bool {
+        if self.epilogue != Epilogue::NONE {
+            return false;
+        }
+        match &mut self.kernel {
+            // There may be a maximum pooling, which a non-decreasing activation alone can come before as well as after.
+            ConvKernel::Full(conv) if activation.gradient_needs_only_output() => conv.set_activation(activation),
+            ConvKernel::Full(_) | ConvKernel::Depthwise(_) => return false,
+            ConvKernel::Separable(_) => {}
+        }
+        self.epilogue.take(activation)
+    }
+
+    fn accumulate(&mut self) -> bool {
+        let can_add = matches!(&self.kernel, ConvKernel::Full(conv) if conv.can_add());
+        self.accumulates = can_add && self.epilogue == Epilogue::NONE;
+        self.accumulates
+    }
+
     fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
         match &self.kernel {
+            ConvKernel::Full(conv) if self.accumulates => conv.add_forward(inputs[0], threads, output),
             ConvKernel::Full(conv) => conv.forward(inputs[0], threads, output),
             ConvKernel::Depthwise(conv) => conv.forward(inputs[0], threads, output),
             ConvKernel::Separable(conv) => conv.forward(inputs[0], self.epilogue.inside(), threads, output),

@@ -94,10 +94,11 @@ impl<C: Fusible> Fused for FusedConv<C> {
         // Where convolution and pooling have no joint kernel (such as after a non-monotonic activation), the pooling is
         // a step of its own.
         let pool = self.pool.as_ref()?;
-        let between = self.conv.output_shape(&Shape::batch_of(freezing.input()?)).ok()?.known_sample().ok()?;
+        let between = self.conv.output_shape(&Shape::batch_of(freezing.padded_input()?)).ok()?.known_sample().ok()?;
         let first = self.conv.frozen(None, &Freezing { output: &between, ..*freezing })?;
         let len = between.iter().product();
-        let next = pool.frozen_step(&Freezing { inputs: &[between], output: freezing.output, weights: &[] })?;
+        let next = Freezing { inputs: &[between], output: freezing.output, weights: &[], padding: [(0, 0); 2] };
+        let next = pool.frozen_step(&next)?;
         Some(first.then(len, next, freezing.output.iter().product()))
     }
 

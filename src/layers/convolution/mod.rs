@@ -88,6 +88,11 @@ impl<const N: usize> Windows<N> {
         padded_len(sizes[0].unwrap_or(1), &padded, pixels, channels)
     }
 
+    /// Whether zeros around the image can be added to the padding, which then does not depend on the image's size.
+    fn takes_padding(&self) -> bool {
+        N <= 2 && self.padding == Padding::Valid && self.data_format == DataFormat::ChannelsLast
+    }
+
     /// The geometry of a convolution of an input of these sizes (channels last).
     fn geometry(&self, sizes: &[usize], groups: usize) -> ConvGeometry<N> {
         ConvGeometry { strides: self.strides.0, dilation: self.dilation_rate.0, pads: self.pads(sizes), groups }

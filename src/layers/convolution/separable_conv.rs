@@ -165,6 +165,10 @@ macro_rules! separable_convolution {
             fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
                 fused::absorb(self, next, training)
             }
+
+            fn takes_padding(&self) -> bool {
+                self.windows().takes_padding()
+            }
         }
     };
 }

@@ -2,8 +2,9 @@
 
 use super::{first_axis, with_space};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer};
-use crate::ops::Value;
+use crate::kernels::parallel;
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Fused, Layer};
+use crate::ops::{self, Value};
 use crate::shape::{Borders, DataFormat, Shape};
 
 /// Declares the layer for `$n` spatial dimensions.
@@ -24,6 +25,15 @@ macro_rules! zero_padding {
             pub fn new(padding: impl Into<Borders<$n>>) -> Self {
                 Self { padding: padding.into(), ..Self::default() }
             }
+
+            /// The padding of the rows and of the columns, a line being an image of one row; `None` where a predictor
+            /// has no step for it.
+            fn borders(&self) -> Option<[(usize, usize); 2]> {
+                if self.data_format != DataFormat::ChannelsLast {
+                    return None;
+                }
+                ops::flat(self.padding.0, (0, 0))
+            }
         }
 
         impl Layer for $name {
@@ -41,16 +51,17 @@ macro_rules! zero_padding {
                 Ok(self.output_shape(input)?.known_len().saturating_mul($n - 1))
             }
 
+            fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
+                let borders = self.borders().filter(|_| !training && next.takes_padding())?;
+                let (padding, next) = (Box::new(self.clone()), next.boxed_clone());
+                Some(Box::new(Padded { padding, borders, next, fused: None }))
+            }
+
             fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
-                let input = freezing.input()?;
-                let (space, channels) = (input.get(..$n)?, *input.get($n)?);
-                if $n > 2 || self.data_format != DataFormat::ChannelsLast {
-                    return None;
-                }
-                // A line is an image of one row.
-                let (height, (above, below)) = if $n == 2 { (space[0], self.padding.0[0]) } else { (1, (0, 0)) };
-                let (left, right) = self.padding.0[$n - 1];
-                let columns = [left, space[$n - 1], right].map(|size| size.checked_mul(channels));
+                let [(above, below), (left, right)] = self.borders()?;
+                let (channels, image) = freezing.input()?.split_last()?;
+                let [height, width] = ops::flat(<[usize; $n]>::try_from(image).ok()?, 1)?;
+                let columns = [left, width, right].map(|size| size.checked_mul(*channels));
                 let [Some(left), Some(width), Some(right)] = columns else { return None };
                 Some(FrozenPadding { rows: [above, height, below], columns: [left, width, right] }.into())
             }
@@ -69,6 +80,72 @@ macro_rules! zero_padding {
     };
 }
 
+/// A zero padding fused with the layer after it, which takes the padding into its own step of a predictor, and with the
+/// layers that this one absorbs.
+#[derive(Debug)]
+struct Padded {
+    padding: Box<dyn Layer>,
+    /// The padding of the rows and of the columns.
+    borders: [(usize, usize); 2],
+    next: Box<dyn Layer>,
+    /// The next layer with those after it.
+    fused: Option<Box<dyn Fused>>,
+}
+
+impl Padded {
+    /// The compiled form of what is behind the padding.
+    fn frozen_next(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        match &self.fused {
+            Some(fused) => fused.frozen_step(freezing),
+            None => self.next.frozen_step(freezing),
+        }
+    }
+}
+
+impl Fused for Padded {
+    fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
+        let fused = match &self.fused {
+            Some(fused) => fused.absorb(next, training)?,
+            None => self.next.absorb(next, training)?,
+        };
+        let (padding, next) = (self.padding.clone(), self.next.clone());
+        Some(Box::new(Self { padding, borders: self.borders, next, fused: Some(fused) }))
+    }
+
+    fn prepare(&self, weights: &[Value]) -> Result<Option<Vec<Value>>> {
+        // The padding has no weights.
+        self.fused.as_ref().map_or(Ok(None), |fused| fused.prepare(weights))
+    }
+
+    fn weighted(&self, input: &Shape) -> Option<(&dyn Layer, Shape)> {
+        Some((&*self.next, self.padding.output_shape(input).ok()?))
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let inside = Freezing { padding: self.borders, ..*freezing };
+        let whole = self.frozen_next(&inside);
+        if whole.is_some() {
+            return whole;
+        }
+        // Where the next layer has no step with the padding, this is a step of its own.
+        let between = inside.padded_input()?;
+        let len = between.iter().try_fold(1usize, |len, size| len.checked_mul(*size))?;
+        let first = self.padding.frozen_step(&Freezing { output: &between, weights: &[], ..*freezing })?;
+        let next = self.frozen_next(&Freezing { inputs: &[between], ..*freezing })?;
+        Some(first.then(len, next, freezing.output.iter().product()))
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let padded = self.padding.run(input, call)?;
+        // The padding does not pass a mask on.
+        call.mask = None;
+        match &self.fused {
+            Some(fused) => fused.forward(padded, call),
+            None => self.next.run(padded, call),
+        }
+    }
+}
+
 /// A layer of one or two dimensions in a predictor: rows before, of and after the image, and values of a row likewise.
 #[derive(Debug)]
 struct FrozenPadding {
@@ -76,23 +153,42 @@ struct FrozenPadding {
     columns: [usize; 3],
 }
 
+impl FrozenPadding {
+    /// Writes whole rows of the outputs, the first of them row `first` of all samples.
+    fn write(&self, input: &[f32], first: usize, output: &mut [f32]) {
+        let ([above, height, below], [left, width, right]) = (self.rows, self.columns);
+        let rows = above + height + below;
+        for (number, to) in (first..).zip(output.chunks_exact_mut((left + width + right).max(1))) {
+            let (sample, row) = (number / rows, number % rows);
+            if !(above..above + height).contains(&row) {
+                to.fill(0.0);
+                continue;
+            }
+            let from = &input[(sample * height + row - above) * width..][..width];
+            to[..left].fill(0.0);
+            to[left..left + width].copy_from_slice(from);
+            to[left + width..].fill(0.0);
+        }
+    }
+}
+
 impl FrozenStep for FrozenPadding {
     fn operations(&self) -> usize {
-        self.rows.iter().sum::<usize>().saturating_mul(self.columns.iter().sum()).saturating_mul(2)
+        // It runs at the speed of memory, where a value takes as long as several operations.
+        self.rows.iter().sum::<usize>().saturating_mul(self.columns.iter().sum()).saturating_mul(8)
     }
 
-    fn run(&self, inputs: &[&[f32]], samples: usize, _: usize, output: &mut [f32]) {
-        let ([above, height, below], [left, width, right]) = (self.rows, self.columns);
-        let row = left + width + right;
-        output.fill(0.0);
-        let outputs = output.chunks_exact_mut(((above + height + below) * row).max(1));
-        let images = inputs[0].chunks_exact((height * width).max(1)).zip(outputs);
-        for (image, output) in images.take(samples) {
-            let rows = output[above * row..].chunks_exact_mut(row.max(1));
-            for (from, to) in image.chunks_exact(width.max(1)).zip(rows) {
-                to[left..left + width].copy_from_slice(from);
-            }
+    fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
+        let threads = threads.min(parallel::threads_for(self.operations().saturating_mul(samples)));
+        if threads <= 1 {
+            return self.write(inputs[0], 0, output);
         }
+        let row = self.columns.iter().sum::<usize>().max(1);
+        let rows = parallel::part_len(output.len() / row, threads);
+        let parts = output.chunks_mut(rows * row).enumerate().collect();
+        parallel::each(threads, parts, |(part, output): (usize, &mut [f32])| {
+            self.write(inputs[0], part * rows, output);
+        });
     }
 }
 
@@ -177,5 +273,23 @@ mod tests {
     #[test]
     fn a_size_that_does_not_exist_is_refused() {
         assert!(ZeroPadding1D::new(usize::MAX).output_shape(&Shape::batch_of((4, 1))).is_err());
+    }
+
+    #[test]
+    fn threads_share_the_rows_of_all_samples() {
+        let (step, samples) = (FrozenPadding { rows: [1, 40, 2], columns: [6, 300, 3] }, 20);
+        let input: Vec<f32> = (1..=samples * 40 * 300).map(|number| number as f32).collect();
+        let [mut alone, mut shared] = [0; 2].map(|_| vec![7.5; samples * 43 * 309]);
+        step.run(&[&input], samples, 1, &mut alone);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+        pool.install(|| {
+            assert_eq!(parallel::threads_for(step.operations() * samples), 3);
+            step.run(&[&input], samples, 3, &mut shared);
+        });
+        assert_eq!(alone, shared);
+        assert!(alone.iter().filter(|value| **value != 0.0).eq(&input));
+        let row = |row: usize| &alone[(43 + row) * 309..][..309];
+        assert!([0, 41, 42].into_iter().flat_map(row).all(|value| *value == 0.0));
+        assert_eq!((&row(1)[..6], row(1)[6], &row(1)[306..]), (&[0.0; 6][..], 12_001.0, &[0.0; 3][..]));
     }
 }
