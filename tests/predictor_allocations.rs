@@ -15,10 +15,15 @@ fn count() -> usize {
     stats.allocations + stats.reallocations
 }
 
-/// Asserts that a prediction for one sample allocates nothing on a single thread after a few.
+/// As [`check_model`], for a chain of layers.
 fn check(name: &str, build: impl FnOnce(&mut Sequential) -> brasa::Result<()>) {
     let mut model = Sequential::new().with_seed(1);
     build(&mut model).unwrap();
+    check_model(name, &model);
+}
+
+/// Asserts that a prediction for one sample allocates nothing on a single thread after a few.
+fn check_model(name: &str, model: &Model) {
     let predictor = model.freeze().unwrap();
     assert!(predictor.is_compiled(), "{name}");
     let input = vec![1.0f32; predictor.input_shapes().next().unwrap().sample_len().unwrap()];
@@ -37,6 +42,33 @@ fn check(name: &str, build: impl FnOnce(&mut Sequential) -> brasa::Result<()>) {
         assert_eq!(least.min(), Some(0), "{name}");
     });
     assert!(output.iter().all(|value| value.is_finite()));
+}
+
+/// A sum that the step before it forms, and merged values.
+fn residual() -> brasa::Result<Model> {
+    let input = Input::new((8, 8, 3)).symbol();
+    let x = Conv2D::new(16, 3).activation("relu").call(&input)?;
+    let y = Conv2D::new(16, 1).call(&Conv2D::new(8, 1).activation("relu").call(&x)?)?;
+    let x = ReLU::new().call(&Add::new().call([&x, &y])?)?;
+    let y = Conv2D::new(16, 3).padding(Padding::Same).call(&x)?;
+    let y = Conv2D::new(16, 3).padding(Padding::Same).call(&y)?;
+    let x = ReLU::new().call(&Add::new().call([&x, &y])?)?;
+    let gate = GlobalAveragePooling2D::new().keepdims(true).call(&x)?;
+    let x = ReLU::new().call(&Multiply::new().call([&x, &gate])?)?;
+    Model::new(&input, &Flatten::new().call(&x)?)
+}
+
+/// Attention of a sequence to itself, added to it, and with keys of its own.
+fn transformer() -> brasa::Result<Model> {
+    let input = Input::new((24, 16)).symbol();
+    let x = Dense::new(32).call(&input)?;
+    let y = LayerNormalization::new().call(&x)?;
+    let x = Add::new().call([&x, &MultiHeadAttention::new(4, 8).call([&y, &y])?])?;
+    let y = Dense::new(64).activation("gelu").call(&LayerNormalization::new().call(&x)?)?;
+    let x = Add::new().call([&x, &Dense::new(32).call(&y)?])?;
+    let x = MultiHeadAttention::new(2, 40).value_dim(5usize).call([&x, &x, &input])?;
+    let x = GroupQueryAttention::new(6, 4, 2).call([&x, &x])?;
+    Model::new(&input, &GlobalAveragePooling1D::new().call(&x)?)
 }
 
 #[test]
@@ -77,6 +109,14 @@ fn no_allocation_for_one_sample_once_warm() {
         model.add(GlobalAveragePooling2D::new())?.add(Dense::new(10))?;
         Ok(())
     });
+    check("zero paddings", |model| {
+        model.add(ZeroPadding2D::new(1).input_shape((16, 16, 3)))?.add(Conv2D::new(8, 3).strides(2))?;
+        model.add(ZeroPadding2D::new(((0, 1), (0, 1))))?.add(DepthwiseConv2D::new(3).strides(2))?;
+        model.add(ZeroPadding2D::new(1))?.add(MaxPooling2D::new(3))?.add(Flatten::new())?;
+        Ok(())
+    });
+    check_model("residual blocks", &residual().unwrap());
+    check_model("a transformer", &transformer().unwrap());
     check("convolutions over a line", |model| {
         model.add(Conv1D::new(32, 5).activation("relu").input_shape((128, 9)))?.add(MaxPooling1D::new(2))?;
         model.add(Conv1D::new(64, 3).padding(Padding::Same).activation("relu"))?.add(GlobalMaxPooling1D::new())?;

@@ -8,6 +8,7 @@ use std::fmt::Debug;
 
 use crate::activations::Activation;
 use crate::kernels::activation::Activation as Kernel;
+use crate::kernels::aligned::Weights;
 use crate::kernels::{parallel, softmax};
 use crate::ops::{self, Value};
 
@@ -18,6 +19,13 @@ use crate::ops::{self, Value};
 pub trait FrozenStep: Debug + Send + Sync {
     /// Floating-point operations per sample, or an equivalent cost; determines how work is split between threads.
     fn operations(&self) -> usize;
+
+    /// The weights that [`run`](Self::run) reads, in this order, where they are worth being moved to memory that all steps
+    /// of a predictor share; by default none.
+    #[doc(hidden)]
+    fn weights_mut(&mut self) -> Vec<&mut Weights> {
+        Vec::new()
+    }
 
     /// The most values of workspace, each an `f32`, that [`run`](Self::run) takes besides inputs and output for
     /// `samples` samples on `threads` threads, in all of them together. The estimate of a prediction's memory includes
@@ -34,9 +42,39 @@ pub trait FrozenStep: Debug + Send + Sync {
         name.strip_prefix("Frozen").unwrap_or(name)
     }
 
-    /// Whether the step can be computed in place: [`run`](Self::run) then receives no inputs, and the output, of the
-    /// size of the only input, holds the input's values.
+    /// Whether the step can be computed in place: the output, of the size of the first input, then holds that input's
+    /// values, and [`run`](Self::run) receives the other inputs alone, so none if there is but one.
     fn in_place(&self) -> bool {
+        false
+    }
+
+    /// Whether a step of two inputs gives the same bits if they are exchanged. It can then be computed
+    /// [in place](Self::in_place) of either, if that has the output's size.
+    fn commutes(&self) -> bool {
+        false
+    }
+
+    /// The activation that the step is, if it is an elementwise one and nothing else. The step before it can
+    /// [take it](Self::activate).
+    fn activation(&self) -> Option<Kernel> {
+        None
+    }
+
+    /// Applies an elementwise activation to the output from now on, if the step can: it has none yet. Returns whether.
+    fn activate(&mut self, activation: Kernel) -> bool {
+        let _ = activation;
+        false
+    }
+
+    /// Whether the step is the sum of two inputs and nothing else. The step that computes the later of them can
+    /// [add to](Self::accumulate) the other, if both have the output's size.
+    fn is_sum(&self) -> bool {
+        false
+    }
+
+    /// Adds the result, before an activation, to what the output holds from now on, if the step can: it has no
+    /// activation yet. Returns whether. A step that does can still [take an activation](Self::activate).
+    fn accumulate(&mut self) -> bool {
         false
     }
 
@@ -69,6 +107,18 @@ impl Frozen {
         steps.extend(list(next, end));
         Self::Steps(steps)
     }
+
+    /// The step that computes the output, if there is one.
+    pub(crate) fn last_mut(&mut self) -> Option<&mut (dyn FrozenStep + 'static)> {
+        match self {
+            Self::Same => None,
+            Self::Step(step) => Some(&mut **step),
+            Self::Steps(steps) => {
+                let (step, _) = steps.last_mut()?;
+                Some(&mut **step)
+            }
+        }
+    }
 }
 
 impl<S: FrozenStep + 'static> From<S> for Frozen {
@@ -86,6 +136,9 @@ pub struct Freezing<'a> {
     pub output: &'a [usize],
     /// The layer's weights; for a [`Fused`](super::Fused) its prepared ones.
     pub weights: &'a [Value],
+    /// The zero padding of the only input, which the step has to apply itself: rows before and after, and columns; a
+    /// line is an image of one row. All 0, unless the layer [takes a padding](super::Layer::takes_padding).
+    pub padding: [(usize, usize); 2],
 }
 
 impl Freezing<'_> {
@@ -95,6 +148,16 @@ impl Freezing<'_> {
             [input] => Some(input),
             _ => None,
         }
+    }
+
+    /// The sizes of the only input with its [padding](Self::padding), without the batch.
+    pub(crate) fn padded_input(&self) -> Option<Vec<usize>> {
+        let mut sizes = self.input()?.to_vec();
+        // From the end: the channels, the columns and, in an image, the rows.
+        for (size, (before, after)) in sizes.iter_mut().rev().skip(1).zip(self.padding.iter().rev()) {
+            *size = size.checked_add(*before)?.checked_add(*after)?;
+        }
+        Some(sizes)
     }
 
     /// The values of weight `index`.
@@ -113,12 +176,24 @@ pub(crate) enum Epilogue {
 }
 
 impl Epilogue {
+    /// No activation.
+    pub const NONE: Self = Self::Each(Kernel::Linear);
+
     /// The epilogue of an activation, if it has one.
     pub fn of(activation: &Activation) -> Option<Self> {
         match activation {
             Activation::Softmax => Some(Self::Softmax),
             other => ops::kernel_activation(other).map(Self::Each),
         }
+    }
+
+    /// Takes an element-wise activation if there is none yet; returns whether.
+    pub fn take(&mut self, activation: Kernel) -> bool {
+        let is_free = *self == Self::NONE;
+        if is_free {
+            *self = Self::Each(activation);
+        }
+        is_free
     }
 
     /// The part that a kernel applies.
@@ -175,6 +250,13 @@ impl FrozenStep for Activated {
 
     fn in_place(&self) -> bool {
         true
+    }
+
+    fn activation(&self) -> Option<Kernel> {
+        match self.epilogue {
+            Epilogue::Each(kernel) => Some(kernel),
+            Epilogue::Softmax => None,
+        }
     }
 
     fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {

@@ -34,7 +34,7 @@ fn by_layers(model: &Model) -> Predictor {
 }
 
 /// The largest difference, relative to the largest value expected.
-fn difference(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f32 {
+pub fn difference(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f32 {
     assert_eq!(found.shape(), expected.shape());
     let scale = expected.iter().fold(1e-3f32, |scale, value| scale.max(value.abs()));
     let worst = found.iter().zip(expected).fold(0.0f32, |worst, (a, b)| {

@@ -3,4 +3,7 @@
 mod agreement;
 mod bits;
 mod networks;
+mod padding;
+mod residual;
+mod transformers;
 mod usage;

@@ -18,6 +18,14 @@ fn chain(name: &'static str, seed: u64, add: impl FnOnce(&mut Sequential) -> bra
     Network { name, model }
 }
 
+/// A network of other form than a chain.
+pub fn graph(name: &'static str, seed: u64, build: impl FnOnce() -> brasa::Result<Model>) -> Network {
+    let mut model = build().unwrap();
+    model.set_seed(seed);
+    stir(&mut model);
+    Network { name, model }
+}
+
 /// Gives every weight a value other than its start: moving means of 0 and variances of 1 would hide mistakes.
 pub fn stir(model: &mut Model) {
     let mut weights = model.get_weights().unwrap();
@@ -124,11 +132,23 @@ pub fn all() -> Vec<Network> {
             model.add(GlobalMaxPooling2D::new().keepdims(true))?.add(Flatten::new())?;
             Ok(())
         }),
-        residual(),
+        branches(),
         chain("Winograd's tiles", 10, |model| {
             model.add(Conv2D::new(32, 3).padding(Padding::Same).activation("relu").input_shape((14, 14, 16)))?;
             model.add(Conv2D::new(48, 5).padding(Padding::Same).activation("tanh"))?.add(MaxPooling2D::new(2))?;
             model.add(Conv2D::new(16, 3).activation("relu"))?.add(Flatten::new())?;
+            Ok(())
+        }),
+        chain("zero paddings before convolutions", 13, |model| {
+            model.add(ZeroPadding2D::new(((1, 2), (2, 1))).input_shape((18, 15, 3)))?;
+            model.add(Conv2D::new(16, 3).use_bias(false))?.add(BatchNormalization::new())?.add(ReLU::new())?;
+            model.add(MaxPooling2D::new(2))?.add(ZeroPadding2D::new(1))?.add(Conv2D::new(16, 3).activation("relu"))?;
+            model.add(ZeroPadding2D::new(((0, 1), (0, 1))))?.add(DepthwiseConv2D::new(3).strides(2))?;
+            model.add(BatchNormalization::new())?.add(ReLU::new().max_value(6.0))?;
+            model.add(ZeroPadding2D::new(4))?.add(SeparableConv2D::new(20, 3).activation("tanh"))?;
+            model.add(ZeroPadding2D::new(1))?.add(AveragePooling2D::new(2))?.add(GlobalAveragePooling2D::new())?;
+            model.add(Reshape::new([5, 4]))?.add(ZeroPadding1D::new((2, 1)))?.add(Conv1D::new(6, 3))?;
+            model.add(Flatten::new())?;
             Ok(())
         }),
         chain("one value", 11, |model| {
@@ -136,12 +156,14 @@ pub fn all() -> Vec<Network> {
             Ok(())
         }),
     ];
-    [cnn(), mlp(), vgg(), separable(), conv1d(), lstm()].into_iter().chain(rest).collect()
+    let chains = [cnn(), mlp(), vgg(), separable(), conv1d(), lstm()];
+    let others = super::residual::networks().into_iter().chain(super::transformers::networks());
+    chains.into_iter().chain(rest).chain(others).collect()
 }
 
 /// Two inputs, two outputs, a shared layer, branches, squeeze and excitation, an output that is used further.
-fn residual() -> Network {
-    let build = || -> brasa::Result<Model> {
+fn branches() -> Network {
+    graph("branches", 12, || {
         let image = Input::new((12, 12, 8)).name("image").symbol();
         let extra = Input::new(5).name("extra").symbol();
         let a = Conv2D::new(16, 3).padding(Padding::Same).activation("relu").call(&image)?;
@@ -161,11 +183,7 @@ fn residual() -> Network {
         let mean = Average::new().call([&p, &q, &difference])?;
         let scores = Dense::new(4).activation("softmax").name("scores").call(&mean)?;
         Model::new([&image, &extra], [&scores, &features])
-    };
-    let mut model = build().unwrap();
-    model.set_seed(12);
-    stir(&mut model);
-    Network { name: "branches", model }
+    })
 }
 
 /// Values for `samples` samples of each input, the same every time: whole numbers for a network that begins with words.

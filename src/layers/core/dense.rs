@@ -4,6 +4,8 @@ use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
+use crate::kernels::activation::Activation as Kernel;
+use crate::kernels::aligned::Weights;
 use crate::kernels::dense::{Dense as Sizes, Packed};
 use crate::layers::{BuiltIn, Call, Edge, Epilogue, Exporting, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{self, Value};
@@ -114,6 +116,8 @@ pub(in crate::layers) struct FrozenDense {
     rows: usize,
     units: usize,
     epilogue: Epilogue,
+    /// Whether the product is added to what the output holds.
+    accumulates: bool,
 }
 
 impl FrozenDense {
@@ -126,7 +130,8 @@ impl FrozenDense {
         activation: &Activation,
     ) -> Option<Frozen> {
         let epilogue = Epilogue::of(activation)?;
-        Some(Self { packed: Self::packed((inputs, units), rows, w, bias)?, rows, units, epilogue }.into())
+        let packed = Self::packed((inputs, units), rows, w, bias)?;
+        Some(Self { packed, rows, units, epilogue, accumulates: false }.into())
     }
 
     /// Its weights, packed; `None` if the offsets do not fit.
@@ -140,8 +145,25 @@ impl FrozenStep for FrozenDense {
         self.packed.operations().saturating_mul(self.rows)
     }
 
+    fn weights_mut(&mut self) -> Vec<&mut Weights> {
+        vec![self.packed.weights_mut()]
+    }
+
+    fn activate(&mut self, activation: Kernel) -> bool {
+        self.epilogue.take(activation)
+    }
+
+    fn accumulate(&mut self) -> bool {
+        self.accumulates = self.epilogue == Epilogue::NONE;
+        self.accumulates
+    }
+
     fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
-        self.packed.forward(inputs[0], self.epilogue.inside(), threads, output);
+        let activation = self.epilogue.inside();
+        match self.accumulates {
+            true => self.packed.add_forward(inputs[0], activation, threads, output),
+            false => self.packed.forward(inputs[0], activation, threads, output),
+        }
         self.epilogue.outside(self.units, output);
     }
 }

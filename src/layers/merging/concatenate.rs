@@ -2,6 +2,7 @@
 
 use super::{expect_several, for_each_value};
 use crate::error::{Error, Result};
+use crate::kernels::parallel;
 use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -121,16 +122,25 @@ impl FrozenStep for FrozenConcatenate {
         self.rows.saturating_mul(self.widths.iter().sum()).saturating_mul(2)
     }
 
-    fn run(&self, inputs: &[&[f32]], samples: usize, _: usize, output: &mut [f32]) {
+    fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
         let all: usize = self.widths.iter().sum();
-        for (row, output) in output.chunks_exact_mut(all).enumerate().take(samples * self.rows) {
-            let mut rest = output;
-            for (input, width) in inputs.iter().zip(&self.widths) {
-                let (own, later) = rest.split_at_mut(*width);
-                own.copy_from_slice(&input[row * width..][..*width]);
-                rest = later;
+        let copy = |first: usize, output: &mut [f32]| {
+            for (row, output) in (first..).zip(output.chunks_exact_mut(all.max(1))) {
+                let mut rest = output;
+                for (input, width) in inputs.iter().zip(&self.widths) {
+                    let (own, later) = rest.split_at_mut(*width);
+                    own.copy_from_slice(&input[row * width..][..*width]);
+                    rest = later;
+                }
             }
+        };
+        let operations = self.operations().saturating_mul(samples);
+        if threads <= 1 || parallel::threads_for(operations) <= 1 {
+            return copy(0, output);
         }
+        let rows = parallel::part_len_of(operations, samples * self.rows, threads);
+        let parts = output.chunks_mut((rows * all).max(1)).enumerate().collect();
+        parallel::each(threads, parts, |(part, output): (usize, &mut [f32])| copy(part * rows, output));
     }
 }
 

@@ -20,50 +20,121 @@ pub use subtract::Subtract;
 
 use super::{Call, Edge, Exporting, Freezing, Frozen, FrozenStep};
 use crate::error::{Error, Result};
+use crate::kernels::activation::Activation as Kernel;
 use crate::kernels::merge::{self, Merge};
+use crate::kernels::parallel;
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// Values merged one after another into the first, as a step of a predictor. Inputs of fewer values are repeated along the
-/// first axes of a sample.
+/// Values merged one after another into the first, then activated, as a step of a predictor. Inputs of fewer values are
+/// repeated along the first axes of a sample.
 #[derive(Debug)]
 struct FrozenMerge {
     merge: Merge,
     /// By what the result is multiplied.
     factor: f32,
+    activation: Kernel,
     inputs: usize,
     len: usize,
+    /// Values merged at once: a whole number of times those of an input that is repeated.
+    block: usize,
 }
 
+/// Values merged at once, approximately: they stay in the first-level cache from one input to the next.
+const BLOCK: usize = 1 << 12;
+
 /// The step of a merging, unless an input would have to be repeated along other axes than the first.
-fn frozen_merge(freezing: &Freezing<'_>, merge: Merge, factor: f32) -> Option<Frozen> {
-    let len = freezing.output.iter().product();
+pub(super) fn frozen_merge(freezing: &Freezing<'_>, merge: Merge, factor: f32) -> Option<Frozen> {
+    let len: usize = freezing.output.iter().product();
     let [first, others @ ..] = freezing.inputs else { return None };
     let repeats = |input: &Vec<usize>| {
         // The sizes but for those of 1 that come first are the last ones of the output.
         let own: &[usize] = &input[input.iter().take_while(|size| **size == 1).count()..];
         freezing.output.ends_with(own)
     };
-    let fits = first == freezing.output && others.iter().all(repeats);
-    fits.then(|| FrozenMerge { merge, factor, inputs: freezing.inputs.len(), len }.into())
+    if first != freezing.output || !others.iter().all(repeats) {
+        return None;
+    }
+    // Each is repeated a whole number of times in the longest.
+    let repeated = others.iter().map(|input| input.iter().product::<usize>()).filter(|own| *own < len);
+    let longest = repeated.max().unwrap_or(1);
+    let block = BLOCK.div_ceil(longest).checked_mul(longest)?;
+    let inputs = freezing.inputs.len();
+    Some(FrozenMerge { merge, factor, activation: Kernel::Linear, inputs, len, block }.into())
+}
+
+impl FrozenMerge {
+    /// The values of a sample from `from` on, a whole number of blocks; without a first input the output holds it.
+    fn part(
+        &self,
+        (first, others): (Option<&[f32]>, &[&[f32]]),
+        (sample, samples): (usize, usize),
+        from: usize,
+        output: &mut [f32],
+    ) {
+        for (number, output) in output.chunks_mut(self.block).enumerate() {
+            let from = from + number * self.block;
+            if let Some(first) = first {
+                output.copy_from_slice(&first[sample * self.len + from..][..output.len()]);
+            }
+            for input in others {
+                let one = input.len() / samples;
+                let own = &input[sample * one..][..one];
+                merge::merge(self.merge, if one == self.len { &own[from..][..output.len()] } else { own }, output);
+            }
+            if self.factor != 1.0 {
+                merge::scale(&[self.factor; 16], &[0.0; 16], output);
+            }
+            self.activation.apply(output);
+        }
+    }
 }
 
 impl FrozenStep for FrozenMerge {
     fn operations(&self) -> usize {
-        self.len.saturating_mul(4).saturating_mul(self.inputs)
+        let activated = if self.activation == Kernel::Linear { 0 } else { 8 };
+        self.len.saturating_mul(self.inputs.saturating_mul(4).saturating_add(activated))
     }
 
-    fn run(&self, inputs: &[&[f32]], samples: usize, _: usize, output: &mut [f32]) {
-        output.copy_from_slice(inputs[0]);
-        for input in &inputs[1..] {
-            let one = input.len() / samples.max(1);
-            for (input, output) in input.chunks_exact(one.max(1)).zip(output.chunks_exact_mut(self.len)) {
-                merge::merge(self.merge, input, output);
-            }
+    fn in_place(&self) -> bool {
+        true
+    }
+
+    fn commutes(&self) -> bool {
+        self.inputs == 2 && self.merge != Merge::Subtract
+    }
+
+    fn is_sum(&self) -> bool {
+        self.inputs == 2 && self.merge == Merge::Add && self.factor == 1.0 && self.activation == Kernel::Linear
+    }
+
+    fn activate(&mut self, activation: Kernel) -> bool {
+        let is_free = self.activation == Kernel::Linear;
+        if is_free {
+            self.activation = activation;
         }
-        if self.factor != 1.0 {
-            merge::scale(&[self.factor; 16], &[0.0; 16], output);
+        is_free
+    }
+
+    fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
+        let inputs = match inputs {
+            // In place, the first input is in the output.
+            [first, others @ ..] if inputs.len() == self.inputs => (Some(*first), others),
+            others => (None, others),
+        };
+        let operations = self.operations().saturating_mul(samples);
+        let outputs = output.chunks_exact_mut(self.len.max(1)).enumerate();
+        if threads <= 1 || parallel::threads_for(operations) <= 1 {
+            return outputs.for_each(|(sample, output)| self.part(inputs, (sample, samples), 0, output));
         }
+        let blocks = parallel::part_len_of(operations, samples * self.len.div_ceil(self.block), threads);
+        let len = blocks.saturating_mul(self.block);
+        let parts = outputs.flat_map(|(sample, output)| {
+            output.chunks_mut(len).enumerate().map(move |(number, output)| ((sample, samples), number * len, output))
+        });
+        parallel::each(threads, parts.collect(), |(sample, from, output): (_, usize, &mut [f32])| {
+            self.part(inputs, sample, from, output);
+        });
     }
 }
 
@@ -249,6 +320,69 @@ mod tests {
         assert!(of(&[]).is_err());
         let unknown = Shape::new([None, None, Some(4)]);
         assert_eq!(broadcast(&[unknown, Shape::batch_of((3, 4))]).unwrap().to_string(), "(None, None, 4)");
+    }
+
+    /// The step for inputs of these sizes, the first that of the output.
+    fn step(inputs: &[&[usize]], how: Merge, factor: f32) -> Box<dyn FrozenStep> {
+        let inputs: Vec<Vec<usize>> = inputs.iter().map(|sizes| sizes.to_vec()).collect();
+        let freezing = Freezing { inputs: &inputs, output: &inputs[0], weights: &[], padding: [(0, 0); 2] };
+        match frozen_merge(&freezing, how, factor) {
+            Some(Frozen::Step(step)) => step,
+            other => panic!("not a step: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_a_plain_sum_of_two_is_a_sum() {
+        let two: [&[usize]; 2] = [&[4], &[4]];
+        assert!(step(&two, Merge::Add, 1.0).is_sum() && step(&two, Merge::Add, 1.0).commutes());
+        assert!(!step(&two, Merge::Add, 0.5).is_sum() && step(&two, Merge::Add, 0.5).commutes());
+        assert!(!step(&two, Merge::Multiply, 1.0).is_sum() && step(&two, Merge::Multiply, 1.0).commutes());
+        assert!(!step(&two, Merge::Subtract, 1.0).is_sum() && !step(&two, Merge::Subtract, 1.0).commutes());
+        let three: [&[usize]; 3] = [&[4], &[4], &[4]];
+        assert!(!step(&three, Merge::Add, 1.0).is_sum() && !step(&three, Merge::Add, 1.0).commutes());
+    }
+
+    #[test]
+    fn values_merged_in_place_and_by_threads_have_the_same_bits() {
+        // Enough for two threads, and few; the others are repeated.
+        let large: [&[usize]; 3] = [&[50, 60, 48], &[1, 1, 48], &[60, 48]];
+        let small: [&[usize]; 3] = [&[3, 5, 7], &[1], &[3, 5, 7]];
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        for (sizes, samples) in [(large, 1), (large, 3), (small, 1), (small, 4)] {
+            let len: usize = sizes[0].iter().product();
+            let values = |sizes: &[usize]| -> Vec<f32> {
+                let count = samples * sizes.iter().product::<usize>();
+                (0..count).map(|at| (at * 37 % 101) as f32 / 50.0 - 1.0).collect()
+            };
+            let inputs = sizes.map(values);
+            let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+            for how in [Merge::Add, Merge::Subtract, Merge::Multiply] {
+                let mut step = step(&sizes, how, 0.75);
+                assert!(step.activate(Kernel::Relu) && !step.activate(Kernel::Tanh));
+                let merged = |at: usize| {
+                    let others = inputs[1..].iter().map(|input| {
+                        let one = input.len() / samples;
+                        input[at / len * one + at % len % one]
+                    });
+                    let merged = others.fold(inputs[0][at], |y, x| match how {
+                        Merge::Add => y + x,
+                        Merge::Subtract => y - x,
+                        Merge::Multiply => y * x,
+                    });
+                    (merged * 0.75).max(0.0)
+                };
+                let expected: Vec<f32> = (0..samples * len).map(merged).collect();
+                for threads in [1, 2] {
+                    let mut found = vec![7.5; samples * len];
+                    pool.install(|| step.run(&slices, samples, threads, &mut found));
+                    let mut in_place = inputs[0].clone();
+                    pool.install(|| step.run(&slices[1..], samples, threads, &mut in_place));
+                    let agree = found == expected && in_place == expected;
+                    assert!(agree, "{how:?} of {sizes:?}, {samples} samples, {threads} threads");
+                }
+            }
+        }
     }
 
     #[test]

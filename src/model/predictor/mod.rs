@@ -1,6 +1,8 @@
 //! The frozen form of a model, for prediction alone.
 
+mod fusion;
 mod general;
+mod layout;
 mod program;
 
 use std::fmt;
@@ -52,12 +54,14 @@ use crate::shape::Shape;
 /// ```
 ///
 /// # Two forms
-/// A model is compiled if every step can be: batch normalizations are folded into the preceding weights, weights are
-/// packed for the kernels or transformed for Winograd convolution, offset tables are precomputed, and buffers are
-/// allocated by liveness. [`is_compiled`](Self::is_compiled) says whether it was. The steps are those of dense,
-/// convolutional (plain, depthwise, separable), pooling, normalizing, recurrent (LSTM, GRU), merging and reshaping
-/// layers and of activations, on a CPU, for inputs of fixed sizes and without masks. Every other model that predicts
-/// can be frozen, too; it is then computed layer by layer, as by [`Model::predict`].
+/// A model is compiled if every step can be: batch normalizations are folded into the preceding weights, activations
+/// and the sums of residual blocks become part of the step before them, weights are packed for the kernels or
+/// transformed for Winograd convolution, offset tables are precomputed, and buffers are allocated by liveness.
+/// [`is_compiled`](Self::is_compiled) says whether it was. The steps are those of dense, convolutional (plain,
+/// depthwise, separable), attention (multi-head, grouped-query), pooling, normalizing, recurrent (LSTM, GRU),
+/// embedding, merging and reshaping layers, of activations, and of sums and products of graph values, on a CPU, for
+/// inputs of fixed sizes and without masks. Every other model that predicts can be frozen, too; it is then computed
+/// layer by layer, as by [`Model::predict`].
 ///
 /// # Guarantees of the compiled form
 /// * **The same bits for a sample**, whatever else is in the batch, however large the batch is, and whatever the number

@@ -5,8 +5,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
+use super::fusion::Fusion;
+use super::layout::{Layout, Location, in_place};
 use crate::error::{Error, Result};
-use crate::kernels::{huge_pages, parallel};
+use crate::kernels::aligned::{Aligned, Weights};
+use crate::kernels::parallel;
 use crate::layers::{Freezing, Frozen, FrozenStep};
 use crate::memory::check_room;
 use crate::model::plan::{PlanStep, PreparedPlan};
@@ -22,21 +25,12 @@ const MOST_SAMPLES: usize = 128;
 /// Maximum number of arenas in the free list; more are dropped.
 const MOST_KEPT: usize = 256;
 
-/// The location of a value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Location {
-    /// In an input of the call.
-    Input(usize),
-    Buffer(usize),
-    /// In an output of the call.
-    Output(usize),
-}
-
 /// A step with the locations of its values.
 #[derive(Debug)]
 struct ProgramStep {
     step: Box<dyn FrozenStep>,
-    /// The location of each input, and its values per sample; empty for an in-place step.
+    /// The location of each input, and its values per sample. A step computed in place finds one of them in the output,
+    /// which is left out here.
     inputs: Vec<(Location, usize)>,
     output: (Location, usize),
     /// The index of the plan's step that it belongs to.
@@ -49,7 +43,7 @@ pub(crate) type Nanoseconds = [AtomicU64];
 /// The buffers of a call.
 #[derive(Debug, Default)]
 struct Arena {
-    buffers: Vec<Vec<f32>>,
+    buffers: Vec<Aligned>,
     /// Their values as counted in [`Program::held`].
     counted: usize,
 }
@@ -87,40 +81,6 @@ pub(crate) struct Program {
     held: AtomicUsize,
 }
 
-/// Assignment of a plan's values to locations.
-struct Layout {
-    /// For each value the one whose numbers it shares.
-    origin: Vec<usize>,
-    /// For each origin the last step that uses it; `usize::MAX` for outputs.
-    last_use: Vec<usize>,
-    locations: Vec<Option<Location>>,
-    buffers: Vec<usize>,
-    free: Vec<usize>,
-}
-
-impl Layout {
-    /// A buffer for `len` values: the smallest free one that fits, else the largest, which grows, else a new one.
-    fn buffer(&mut self, len: usize) -> usize {
-        let fits = (0..self.free.len()).filter(|at| self.buffers[self.free[*at]] >= len);
-        let best = fits.min_by_key(|at| self.buffers[self.free[*at]]);
-        let best = best.or_else(|| (0..self.free.len()).max_by_key(|at| self.buffers[self.free[*at]]));
-        let Some(at) = best else {
-            self.buffers.push(len);
-            return self.buffers.len() - 1;
-        };
-        let buffer = self.free.swap_remove(at);
-        self.buffers[buffer] = self.buffers[buffer].max(len);
-        buffer
-    }
-
-    /// Returns a buffer to the free list.
-    fn free(&mut self, location: Location) {
-        if let Location::Buffer(buffer) = location {
-            self.free.push(buffer);
-        }
-    }
-}
-
 impl Program {
     /// The compiled form of a plan, if all its steps have one and all sizes are known.
     pub(super) fn new(prepared: &PreparedPlan) -> Option<Self> {
@@ -128,41 +88,13 @@ impl Program {
         let sizes: Vec<Vec<usize>> =
             plan.shapes.iter().map(|shape| shape.known_sample().ok()).collect::<Option<_>>()?;
         let lens: Vec<usize> = sizes.iter().map(|sizes| checked_len(sizes)).collect::<Option<_>>()?;
-        let feeds = plan.feeds.len();
         let mut frozen = Vec::with_capacity(plan.steps.len());
         for (step, weights) in plan.steps.iter().zip(&prepared.weights) {
             frozen.push(freeze(step, weights, &sizes)?);
         }
-
-        let mut layout = Layout {
-            origin: (0..plan.value_count).collect(),
-            last_use: vec![0; plan.value_count],
-            locations: vec![None; plan.value_count],
-            buffers: Vec::new(),
-            free: Vec::new(),
-        };
-        for (step, frozen) in plan.steps.iter().zip(&frozen) {
-            if matches!(frozen, Frozen::Same) {
-                layout.origin[step.output] = layout.origin[step.inputs[0].0];
-            }
-        }
-        for (index, step) in plan.steps.iter().enumerate() {
-            for (id, _) in &step.inputs {
-                layout.last_use[layout.origin[*id]] = index;
-            }
-        }
-        // A value that is only an output is written there directly.
-        let mut as_output = vec![None; plan.value_count];
-        let ends: Vec<usize> = plan.outputs.iter().map(|id| layout.origin[*id]).collect();
-        for (output, id) in ends.iter().enumerate() {
-            let is_used = plan.steps.iter().zip(&frozen).any(|(step, frozen)| {
-                !matches!(frozen, Frozen::Same) && step.inputs.iter().any(|(input, _)| layout.origin[*input] == *id)
-            });
-            let is_only = ends.iter().filter(|end| *end == id).count() == 1;
-            as_output[*id] = Some(output).filter(|_| is_only && !is_used && *id >= feeds);
-            layout.last_use[*id] = usize::MAX;
-        }
-        (0..feeds).for_each(|feed| layout.locations[feed] = Some(Location::Input(feed)));
+        let fusion = Fusion::new(plan, &lens, frozen);
+        let mut layout = Layout::new(plan, &fusion);
+        let Fusion { frozen, origin, adds_to, .. } = fusion;
 
         let mut steps = Vec::new();
         for (index, (step, frozen)) in plan.steps.iter().zip(frozen).enumerate() {
@@ -171,34 +103,29 @@ impl Program {
                 Frozen::Step(step_of_one) => vec![(step_of_one, lens[step.output])],
                 Frozen::Steps(parts) => parts,
             };
-            let origins: Vec<usize> = step.inputs.iter().map(|(id, _)| layout.origin[*id]).collect();
+            let origins: Vec<usize> = step.inputs.iter().map(|(id, _)| origin[*id]).collect();
             let mut inputs = Vec::with_capacity(origins.len());
             for id in &origins {
                 inputs.push((layout.locations[*id]?, lens[*id]));
             }
-            // Values used for the last time, deduplicated.
-            let mut ended: Vec<usize> = origins.clone();
-            ended.sort_unstable();
-            ended.dedup();
-            ended.retain(|id| layout.last_use[*id] == index);
-            let mut ended: Vec<Location> = ended.into_iter().filter_map(|id| layout.locations[id]).collect();
+            let mut ended = layout.ended(&origins, index);
             let count = parts.len();
             for (number, (part, len)) in parts.into_iter().enumerate() {
                 let is_last = number + 1 == count;
                 if is_last && len != lens[step.output] {
                     return None;
                 }
-                let location = match (as_output[step.output].filter(|_| is_last), &inputs[..]) {
-                    (Some(output), _) => Location::Output(output),
-                    (None, [(location @ Location::Buffer(_), own)])
-                        if part.in_place() && *own == len && ended.contains(location) =>
-                    {
-                        let location = *location;
-                        ended.clear();
-                        inputs.clear();
-                        location
-                    }
-                    _ => Location::Buffer(layout.buffer(len)),
+                let (sum, output) = match is_last {
+                    true => (adds_to[index], layout.as_output[step.output]),
+                    false => (None, None),
+                };
+                let location = match (sum, output) {
+                    (Some(other), _) => layout.locations[other]?,
+                    (None, Some(output)) => Location::Output(output),
+                    (None, None) => match in_place(&*part, len, &mut inputs, &mut ended) {
+                        Some(location) => location,
+                        None => layout.buffer(len),
+                    },
                 };
                 for location in ended.drain(..) {
                     layout.free(location);
@@ -221,16 +148,17 @@ impl Program {
                 }
             }
         }
-        let mut outputs = Vec::with_capacity(ends.len());
-        for id in ends {
+        let mut outputs = Vec::with_capacity(plan.outputs.len());
+        for id in plan.outputs.iter().map(|id| origin[*id]) {
             let location = layout.locations[id]?;
             outputs.push((lens[id], Some(location).filter(|location| !matches!(location, Location::Output(_)))));
         }
+        Weights::gather(steps.iter_mut().flat_map(|entry: &mut ProgramStep| entry.step.weights_mut()));
         let sample: usize = layout.buffers.iter().fold(0, |all, len| all.saturating_add(*len));
         Some(Self {
             operations: steps.iter().fold(0, |all, step| all.saturating_add(step.step.operations())),
             steps,
-            inputs: lens[..feeds].to_vec(),
+            inputs: lens[..plan.feeds.len()].to_vec(),
             outputs,
             block: (BLOCK / sample.max(1)).clamp(1, MOST_SAMPLES),
             buffers: layout.buffers,
@@ -369,7 +297,7 @@ impl Program {
 
     /// Counts the values that an arena has now.
     fn count(&self, arena: &mut Arena) {
-        let values = arena.buffers.iter().map(Vec::len).fold(0, usize::saturating_add);
+        let values = arena.buffers.iter().map(|buffer| buffer.len()).fold(0, usize::saturating_add);
         self.held.fetch_add(values.saturating_sub(arena.counted), Ordering::Relaxed);
         self.held.fetch_sub(arena.counted.saturating_sub(values), Ordering::Relaxed);
         arena.counted = values;
@@ -377,18 +305,18 @@ impl Program {
 
     fn grow(&self, arena: &mut Arena, samples: usize) -> Result<()> {
         let wanted = |len: &usize| len.saturating_mul(samples);
-        let is_short = |(buffer, len): (&Vec<f32>, &usize)| buffer.len() < wanted(len);
+        let is_short = |(buffer, len): (&Aligned, &usize)| buffer.len() < wanted(len);
         if arena.buffers.len() == self.buffers.len() && !arena.buffers.iter().zip(&self.buffers).any(is_short) {
             return Ok(());
         }
-        arena.buffers.resize_with(self.buffers.len(), Vec::new);
+        arena.buffers.resize_with(self.buffers.len(), Aligned::default);
         let all = self.buffers.iter().fold(0usize, |all, len| all.saturating_add(wanted(len)));
         check_room("the buffers of a prediction", all)?;
         for (buffer, len) in arena.buffers.iter_mut().zip(&self.buffers) {
             if buffer.len() < wanted(len) {
                 // Free it before allocating the next.
-                *buffer = Vec::new();
-                *buffer = huge_pages::zeros(wanted(len));
+                *buffer = Aligned::default();
+                *buffer = Aligned::zeros(wanted(len));
             }
         }
         self.count(arena);
@@ -412,7 +340,7 @@ impl Program {
             let (location, len) = entry.output;
             let mut taken = match location {
                 Location::Buffer(buffer) => std::mem::take(&mut arena.buffers[buffer]),
-                _ => Vec::new(),
+                _ => Aligned::default(),
             };
             let output = match location {
                 Location::Output(output) => &mut outputs[output][from * len..(from + count) * len],
@@ -459,7 +387,7 @@ fn freeze(step: &PlanStep, weights: &[ops::Value], sizes: &[Vec<usize>]) -> Opti
     if inputs.is_empty() || inputs.len() > MOST_INPUTS {
         return None;
     }
-    let freezing = Freezing { inputs: &inputs, output: &sizes[step.output], weights };
+    let freezing = Freezing { inputs: &inputs, output: &sizes[step.output], weights, padding: [(0, 0); 2] };
     let frozen = match &step.fused {
         Some(fused) => fused.frozen_step(&freezing),
         None => step.layer.frozen_step(&freezing),
