@@ -1,5 +1,6 @@
 //! `GroupQueryAttention`: multi-head attention with groups of query heads that share keys and values.
 
+use super::frozen::Freezable;
 use super::heads::{Heads, Projections, Sight, check_arguments, check_masks, onnx_attend, onnx_heads, scratch};
 use super::{Three, differ};
 use crate::activations::Activation;
@@ -7,7 +8,7 @@ use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::regularization::check_rate;
-use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer, WeightSpec};
 use crate::ops::Value;
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -165,6 +166,15 @@ impl Layer for GroupQueryAttention {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        // A window masks scores.
+        if self.use_gate || self.sliding_window.is_some() {
+            return None;
+        }
+        let (heads, groups, size) = (self.num_query_heads, self.num_key_value_heads, self.head_dim);
+        Freezable { heads, groups, size, width: size, use_bias: self.use_bias }.step(freezing)
     }
 
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {

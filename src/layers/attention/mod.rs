@@ -3,6 +3,7 @@
 mod additive_attention;
 #[allow(clippy::module_inception)] // The layer's file has the layer's name.
 mod attention;
+mod frozen;
 mod group_query_attention;
 mod heads;
 mod multi_head_attention;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::frozen::Freezable;
 use super::heads::{Heads, Projections, Sight, check_arguments, check_masks, onnx_attend, onnx_heads, scratch};
 use super::{Three, differ};
 use crate::activations::Activation;
@@ -10,7 +11,7 @@ use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::regularization::check_rate;
-use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Layer, WeightSpec, check_rank};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, Layer, WeightSpec, check_rank};
 use crate::ops::{MAX_RANK, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -290,6 +291,15 @@ impl Layer for MultiHeadAttention {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        // A window masks scores.
+        if self.use_gate || self.sliding_window.is_some() {
+            return None;
+        }
+        let (heads, size, width) = (self.num_heads, self.key_dim, self.value_features());
+        Freezable { heads, groups: heads, size, width, use_bias: self.use_bias }.step(freezing)
     }
 
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {

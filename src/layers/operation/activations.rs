@@ -8,7 +8,8 @@ use super::rules::{one, only};
 use super::{Exported, Function, FunctionResult, NN, OperationEntry, ValueKind, total};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, Call, Edge, Exporting, Layer, ReLU};
+use crate::kernels::activation::Activation as Kernel;
+use crate::layers::{Activated, Arguments, Call, Edge, Exporting, Freezing, Frozen, Layer, ReLU};
 use crate::ops::{ElementWise, Value};
 use crate::shape::Shape;
 
@@ -32,6 +33,10 @@ impl Function for SimpleActivation {
             Activation::Relu | Activation::Relu6 => Ok(ValueKind::number(inputs)),
             _ => Ok(ValueKind::Float),
         }
+    }
+
+    fn frozen_step(&self, _: &str, freezing: &Freezing<'_>) -> Option<Frozen> {
+        Activated::step(&self.0, freezing)
     }
 
     fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {
@@ -66,6 +71,13 @@ impl Function for Parametric {
 
     fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
         total(outputs).saturating_mul(4)
+    }
+
+    fn frozen_step(&self, class: &str, freezing: &Freezing<'_>) -> Option<Frozen> {
+        match class {
+            "Gelu" => Activated::each(Kernel::GeluTanh, freezing),
+            _ => None,
+        }
     }
 
     fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {

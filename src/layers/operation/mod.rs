@@ -27,7 +27,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value as Json, json};
 
 use self::argument::{Described, Operand};
-use super::{Arguments, Call, Common, Edge, Exporting, HasCommon, Layer, OnnxNumbers};
+use super::{Arguments, Call, Common, Edge, Exporting, Freezing, Frozen, HasCommon, Layer, OnnxNumbers};
 use crate::config::{Config, Configure, PACKAGE_END};
 use crate::error::{Error, Result};
 use crate::ops::Value;
@@ -59,6 +59,12 @@ trait Function: Debug + Send + Sync {
     /// Whether outputs can be computed from empty inputs.
     fn takes_nothing(&self) -> bool {
         false
+    }
+
+    /// The operation of this class as a step of a predictor, if there is one for graph values alone.
+    fn frozen_step(&self, class: &str, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let _ = (class, freezing);
+        None
     }
 
     /// The operation as ONNX operators; `None` if there are none.
@@ -383,6 +389,11 @@ impl Layer for Operation {
         // Intermediate results are saved for the backward pass.
         let own = if training { own.saturating_mul(2) } else { own };
         Ok(constants.fold(own, usize::saturating_add))
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let are_values = self.operands.iter().all(|operand| matches!(operand, Operand::Tensor(_)));
+        are_values.then(|| self.function.frozen_step(self.class, freezing))?
     }
 
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {

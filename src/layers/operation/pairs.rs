@@ -6,7 +6,9 @@ use super::rules::{broadcast, lifted, only, spread};
 use super::{Exported, Function, FunctionResult, NUMPY, OperationEntry, ValueKind, total};
 use crate::error::{Error, Result};
 use crate::formats::onnx::Element;
-use crate::layers::{Edge, Exporting};
+use crate::kernels::merge::Merge;
+use crate::layers::merging::frozen_merge;
+use crate::layers::{Edge, Exporting, Freezing, Frozen};
 use crate::ops::{ElementWise, Value};
 use crate::shape::Shape;
 
@@ -33,6 +35,18 @@ impl Function for Pair {
 
     fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
         total(outputs).saturating_mul(if self.repeats { 1 } else { 4 })
+    }
+
+    fn frozen_step(&self, class: &str, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let merge = match class {
+            "Add" => Merge::Add,
+            "Subtract" => Merge::Subtract,
+            "Multiply" => Merge::Multiply,
+            _ => return None,
+        };
+        // Other sizes would be repeated along other axes than the layers repeat them.
+        let are_alike = freezing.inputs.iter().all(|input| *input == freezing.output);
+        if are_alike && !self.is_of_bools { frozen_merge(freezing, merge, 1.0) } else { None }
     }
 
     fn onnx(&self, given: &Exported<'_>, to: &mut Exporting<'_>) -> Result<Option<Vec<Edge>>> {

@@ -262,6 +262,49 @@ fn hostile_arguments_are_errors() {
 }
 
 #[test]
+fn sums_products_and_activations_have_a_compiled_form() {
+    let step = |class: &str, config: Json, args: Json, inputs: &[Vec<usize>]| {
+        let freezing = Freezing { inputs, output: &inputs[0], weights: &[], padding: [(0, 0); 2] };
+        made(class, config, args).unwrap().frozen_step(&freezing)
+    };
+    let (a, b, sizes) = ([1.0f32, -2.0, 0.5, 3.0], [4.0f32, 1.0, -1.0, 2.0], [1, 2, 2]);
+    let of_one = [vec![2, 2]];
+    let of_two = [vec![2, 2], vec![2, 2]];
+    for (class, config) in [
+        ("Add", json!({})),
+        ("Subtract", json!({})),
+        ("Multiply", json!({})),
+        ("Relu", json!({})),
+        ("Gelu", json!({"approximate": true})),
+        ("Gelu", json!({"approximate": false})),
+    ] {
+        let all = [&a[..], &b[..]];
+        let is_of_two = ["Add", "Subtract", "Multiply"].contains(&class);
+        let (args, inputs, shapes) = match is_of_two {
+            true => (json!(["x", "x"]), &all[..], &of_two[..]),
+            false => (json!(["x"]), &all[..1], &of_one[..]),
+        };
+        let Some(Frozen::Step(compiled)) = step(class, config.clone(), args.clone(), shapes) else {
+            panic!("{class} has no step");
+        };
+        let mut found = [7.5; 4];
+        compiled.run(inputs, 1, 1, &mut found);
+        let given: Vec<(&[f32], &[usize])> = inputs.iter().map(|input| (*input, &sizes[..])).collect();
+        let expected = run(class, config, args, &given).unwrap();
+        let agree = found.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5);
+        assert!(agree, "{class}: {found:?}, not {expected:?}");
+    }
+    // With a constant, of other sizes, of booleans, and without a kernel.
+    let refused = [
+        step("Add", json!({}), json!(["x", 1.0]), &of_one),
+        step("Add", json!({}), json!(["x", "x"]), &[vec![2, 2], vec![2]]),
+        step("Add", json!({}), json!(["bool", "bool"]), &of_two),
+        step("TrueDivide", json!({}), json!(["x", "x"]), &of_two),
+    ];
+    assert!(refused.iter().all(Option::is_none), "{refused:?}");
+}
+
+#[test]
 fn empty_values_are_supported() {
     let nothing: &[(&[f32], &[usize])] = &[(&[], &[2, 0])];
     assert_eq!(run("Sum", json!({"axis": 1}), json!(["x"]), nothing).unwrap(), [0.0, 0.0]);
