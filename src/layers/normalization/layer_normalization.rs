@@ -3,7 +3,7 @@
 use crate::constraints::{Axes, Constraint};
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::kernels::layer_norm;
+use crate::kernels::{layer_norm, parallel};
 use crate::layers::{
     BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, OnnxNumbers as Numbers, WeightSpec,
 };
@@ -169,9 +169,18 @@ impl FrozenStep for FrozenLayerNormalization {
         self.len.saturating_mul(12)
     }
 
-    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+    fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
         let (gamma, beta) = (self.gamma.as_deref(), self.beta.as_deref());
-        layer_norm::forward_here(self.width, self.epsilon, inputs[0], gamma, beta, output);
+        let normalize =
+            |x: &[f32], y: &mut [f32]| layer_norm::forward_here(self.width, self.epsilon, x, gamma, beta, y);
+        let operations = self.operations().saturating_mul(samples);
+        if threads <= 1 || parallel::threads_for(operations) <= 1 {
+            return normalize(inputs[0], output);
+        }
+        let width = self.width.max(1);
+        let part = width * parallel::part_len_of(operations, output.len() / width, threads);
+        let parts = inputs[0].chunks(part).zip(output.chunks_mut(part)).collect();
+        parallel::each(threads, parts, |(x, y): (&[f32], &mut [f32])| normalize(x, y));
     }
 }
 

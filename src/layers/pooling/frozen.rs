@@ -1,7 +1,7 @@
 //! Pooling as a step of a predictor.
 
 use crate::kernels::window::WindowGeometry;
-use crate::kernels::{average_pool, pool};
+use crate::kernels::{average_pool, parallel, pool};
 use crate::layers::windows::Windows;
 use crate::layers::{Freezing, Frozen, FrozenStep};
 use crate::ops::{self, PoolGeometry, PoolKind};
@@ -42,13 +42,52 @@ pub(super) fn global(freezing: &Freezing<'_>, kind: PoolKind, format: DataFormat
 impl FrozenStep for FrozenPool {
     fn operations(&self) -> usize {
         let cells = self.window.pixels().saturating_mul(self.window.cells());
-        cells.saturating_mul(self.channels).saturating_mul(2)
+        // An operation here costs several times as much as in a matrix product.
+        cells.saturating_mul(self.channels).saturating_mul(8)
     }
 
-    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
-        match self.kind {
-            PoolKind::Max => pool::forward_here(&self.window, self.channels, inputs[0], output),
-            PoolKind::Average => average_pool::forward_here(&self.window, self.channels, inputs[0], output),
+    fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
+        let pool = |window: &WindowGeometry, x: &[f32], y: &mut [f32]| match self.kind {
+            PoolKind::Max => pool::forward_here(window, self.channels, x, y),
+            PoolKind::Average => average_pool::forward_here(window, self.channels, x, y),
+        };
+        let operations = self.operations().saturating_mul(samples);
+        if threads <= 1 || parallel::threads_for(operations) <= 1 || output.is_empty() || inputs[0].is_empty() {
+            return pool(&self.window, inputs[0], output);
+        }
+        let ([height, width], row) = (self.window.output, self.window.input[1] * self.channels);
+        let band = parallel::part_len_of(operations, height * samples, threads).min(height);
+        let images = inputs[0].chunks_exact(self.window.input[0] * row);
+        let bands = images.zip(output.chunks_exact_mut(height * width * self.channels)).flat_map(|(image, output)| {
+            let bands = output.chunks_mut(band * width * self.channels).enumerate();
+            bands.map(move |(number, output)| (image, number * band, output))
+        });
+        parallel::each(threads, bands.collect(), |(image, first, output): (&[f32], usize, &mut [f32])| {
+            let (window, skipped) = self.window.of_rows(first..(first + band).min(height));
+            pool(&window, &image[skipped * row..], output);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bands_of_an_image_are_pooled_as_the_whole() {
+        // Padded, with windows that overlap, that leave gaps, and that lie beside the image altogether.
+        for (size, strides, pad) in [([3, 3], [2, 2], [1, 1]), ([2, 3], [3, 1], [0, 2]), ([2, 2], [1, 1], [5, 0])] {
+            let output = [0, 1].map(|axis: usize| (40 + 2 * pad[axis] - size[axis]) / strides[axis] + 1);
+            let window = WindowGeometry { batch: 1, input: [40, 40], output, size, strides, dilations: [1, 1], pad };
+            let x: Vec<f32> = (0..2 * 40 * 40 * 70).map(|i| ((i * 7919) % 1013) as f32 - 500.0).collect();
+            for kind in [PoolKind::Max, PoolKind::Average] {
+                let pool = FrozenPool { kind, window, channels: 70 };
+                let [mut alone, mut shared] = [0; 2].map(|_| vec![7.5; 2 * window.pixels() * 70]);
+                pool.run(&[&x], 2, 1, &mut alone);
+                let threads = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+                threads.install(|| pool.run(&[&x], 2, 3, &mut shared));
+                assert!(alone == shared, "{kind:?} {window:?}");
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::kernels::batch_norm::PreparedNormalization;
 use crate::kernels::merge;
 use crate::layers::{
     BuiltIn, Call, Common, Edge, Exporting, Freezing, Frozen, FrozenStep, HasCommon, Layer, LayerArguments,
-    OnnxNumbers, WeightSpec, copied,
+    OnnxNumbers, WeightSpec, copied, each_part,
 };
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -319,11 +319,16 @@ impl FrozenStep for FrozenNormalization {
         true
     }
 
-    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+    fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
         copied(inputs, output);
+        let operations = self.operations().saturating_mul(samples);
         match self {
-            Self::Normalize(prepared, _) => prepared.apply(output),
-            Self::Invert { factors, summands, .. } => merge::scale(factors, summands, output),
+            Self::Normalize(prepared, _) => {
+                each_part(threads, operations, output, prepared.channels(), |part| prepared.apply(part));
+            }
+            Self::Invert { factors, summands, .. } => {
+                each_part(threads, operations, output, factors.len(), |part| merge::scale(factors, summands, part));
+            }
         }
     }
 }

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Argument, also_argument};
 use crate::error::{Error, Result};
 use crate::kernels::merge;
-use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, Preparation, copied};
+use crate::layers::{
+    BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, Preparation, copied, each_part,
+};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -120,8 +122,12 @@ impl Layer for Rescaling {
             Numbers::One(number) => vec![*number; width],
             Numbers::Each(numbers) => numbers.clone(),
         });
-        let fits = [factors.len(), summands.len()] == [width; 2];
-        fits.then(|| FrozenRescaling { factors, summands, len: input.iter().product() }.into())
+        if [factors.len(), summands.len()] != [width; 2] {
+            return None;
+        }
+        // Repeated, so that rows of few values are computed several at a time.
+        let [factors, summands] = [factors, summands].map(|numbers| numbers.repeat(64usize.div_ceil(width.max(1))));
+        Some(FrozenRescaling { factors, summands, len: input.iter().product() }.into())
     }
 
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
@@ -162,9 +168,11 @@ impl FrozenStep for FrozenRescaling {
         true
     }
 
-    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+    fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
         copied(inputs, output);
-        merge::scale(&self.factors, &self.summands, output);
+        each_part(threads, self.operations().saturating_mul(samples), output, self.factors.len(), |part| {
+            merge::scale(&self.factors, &self.summands, part);
+        });
     }
 }
 
