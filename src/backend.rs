@@ -12,9 +12,14 @@ use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
 use crate::kernels;
+use crate::kernels::simd::{self, Level};
 
 /// The environment variable that names the backend when nothing else does.
 pub const BACKEND_VARIABLE: &str = "BRASA_BACKEND";
+
+/// The environment variable that names the most capable instruction set that the CPU kernels use: `avx512`, `avx2` or
+/// `baseline`. Results have the same bits on all processors that have it (the guide's chapter on performance).
+pub const SIMD_VARIABLE: &str = "BRASA_SIMD";
 
 /// A kind of device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -156,6 +161,9 @@ impl Backend {
     }
 
     fn open(&self) -> Result<Device> {
+        if let Ok(name) = std::env::var(SIMD_VARIABLE) {
+            limit_simd(&name)?;
+        }
         match self.kind {
             kind if !kind.is_compiled() => {
                 let feature = if kind == BackendKind::Gpu { BackendKind::Wgpu } else { kind };
@@ -175,6 +183,22 @@ impl Backend {
     fn unavailable(&self, reason: String) -> Error {
         Error::Device { requested: self.to_string(), reason, found: found() }
     }
+}
+
+/// Limits the CPU kernels to an instruction set; an empty name limits nothing.
+fn limit_simd(name: &str) -> Result<()> {
+    if name.is_empty() {
+        return Ok(());
+    }
+    let level = Level::ALL.into_iter().find(|level| level.name() == name);
+    let level = level.ok_or_else(|| Error::unknown("instruction set", name, Level::ALL.map(Level::name)))?;
+    let most = simd::detected();
+    if level > most {
+        let expected = format!("an instruction set of this processor, at most {}", most.name());
+        return Err(Error::argument(SIMD_VARIABLE, expected, name));
+    }
+    simd::set_level(level);
+    Ok(())
 }
 
 /// More threads than nearly any machine has processors; starting a hundred thousand takes minutes.
@@ -435,6 +459,17 @@ mod tests {
         assert_eq!(parse("gpu:2").unwrap().to_string(), "gpu:2");
         assert!(parse("wgpu:x").is_err());
         assert!(parse("flexx").unwrap_err().to_string().contains("did you mean `flex`?"));
+    }
+
+    #[test]
+    fn an_instruction_set_that_is_unknown_is_refused() {
+        limit_simd("").unwrap();
+        assert!(limit_simd("avx3").unwrap_err().to_string().contains("did you mean `avx2`?"));
+        // The most capable one of this processor is in use anyway.
+        limit_simd(simd::detected().name()).unwrap();
+        for level in Level::ALL.into_iter().filter(|level| *level > simd::detected()) {
+            assert!(limit_simd(level.name()).unwrap_err().to_string().contains("at most"));
+        }
     }
 
     #[test]
