@@ -2,6 +2,7 @@
 
 use std::alloc::System;
 
+use brasa::layers::Arguments;
 use brasa::prelude::*;
 use brasa::shape::Padding;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -71,6 +72,20 @@ fn transformer() -> brasa::Result<Model> {
     Model::new(&input, &GlobalAveragePooling1D::new().call(&x)?)
 }
 
+/// Attention to the steps up to the own position, with normalizations by the mean square.
+fn decoder() -> brasa::Result<Model> {
+    let mut causal = Arguments::new();
+    causal.set_option("use_causal_mask", true);
+    let input = Input::new((40, 16)).symbol();
+    let x = Dense::new(24).call(&input)?;
+    let y = RMSNormalization::new().call(&x)?;
+    let y = MultiHeadAttention::new(2, 12).call_with([&y, &y], causal.clone())?.remove(0);
+    let x = Add::new().call([&x, &y])?;
+    let y = RMSNormalization::new().call(&x)?;
+    let y = GroupQueryAttention::new(6, 4, 2).call_with([&y, &y], causal)?.remove(0);
+    Model::new(&input, &RMSNormalization::new().axis([1, 2]).call(&Add::new().call([&x, &y])?)?)
+}
+
 #[test]
 fn no_allocation_for_one_sample_once_warm() {
     let before = count();
@@ -117,6 +132,7 @@ fn no_allocation_for_one_sample_once_warm() {
     });
     check_model("residual blocks", &residual().unwrap());
     check_model("a transformer", &transformer().unwrap());
+    check_model("a decoder", &decoder().unwrap());
     check("convolutions over a line", |model| {
         model.add(Conv1D::new(32, 5).activation("relu").input_shape((128, 9)))?.add(MaxPooling1D::new(2))?;
         model.add(Conv1D::new(64, 3).padding(Padding::Same).activation("relu"))?.add(GlobalMaxPooling1D::new())?;

@@ -619,6 +619,12 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         None
     }
 
+    /// As [`frozen_step`](Self::frozen_step), for a call with these arguments, whose values are among the inputs. A
+    /// step must do what all of them say. By default there is one only without arguments.
+    fn frozen_step_for(&self, freezing: &Freezing<'_>, arguments: &Arguments) -> Option<Frozen> {
+        if arguments.is_empty() { self.frozen_step(freezing) } else { None }
+    }
+
     /// The layer as operators of an ONNX graph, for inference: an edge for each output.
     ///
     /// # Errors

@@ -258,6 +258,17 @@ fn soften(sizes: &Attention, counted: Option<&[f32]>, scores: &mut [f32]) {
     counted.filter(|_| sizes.zero_masked).into_iter().for_each(|counted| multiply(counted, scores));
 }
 
+/// As [`soften`] for rows of a causal attention from row `first` on, of which `columns` scores each are computed: those
+/// up to a row's own position count, and the others become 0.
+fn soften_causal(sizes: &Attention, (first, columns): (usize, usize), scores: &mut [f32]) {
+    for (row, scores) in (first..).zip(scores.chunks_exact_mut(sizes.columns)) {
+        let (counted, others) = scores[..columns].split_at_mut(columns.min(row + 1));
+        scale(sizes.scale, counted);
+        softmax_rows(counted.len(), counted);
+        others.fill(0.0);
+    }
+}
+
 /// The transpose of `rows × columns` values whose rows are `stride` apart.
 fn turn(x: &[f32], stride: usize, (rows, columns): (usize, usize), y: &mut [f32]) {
     for (i, x) in x.chunks(stride).take(rows).enumerate() {

@@ -446,6 +446,8 @@ impl DepthwiseLayout {
 
 /// Most values of a small image: 1 MiB.
 const NEAR: usize = 256 << 10;
+/// Channels from which on a row of pixels takes much of the first-level cache.
+const MANY_CHANNELS: usize = 192;
 
 /// Channels of a block, which a tile processes side by side.
 const LANES: usize = 16;
@@ -495,7 +497,8 @@ unsafe fn tile<I: super::simd::Isa, const H: usize>(
             left[m] = x.as_ptr().add(rows[m] as usize + c);
         }
         let right = b.as_ptr().add(c);
-        for (step, at) in steps.iter().zip(rights) {
+        for k in 0..steps.len() {
+            let (step, at) = (steps.get_unchecked(k), rights.get_unchecked(k));
             let right_row = &*(right.add(*at as usize) as *const [f32; LANES]);
             for m in 0..H {
                 let row = &*(left[m].add(*step as usize) as *const [f32; LANES]);
@@ -522,7 +525,7 @@ simd! {
         let whole = channels / LANES * LANES;
         // In a small image, which stays in the second-level cache, all pixels of some channels follow one another, so that
         // a value comes from the first-level cache for all its windows but one.
-        let together = if rows.len().saturating_mul(channels) <= NEAR { rows.len().max(1) } else { HEIGHT };
+        let together = if channels >= MANY_CHANNELS && rows.len().saturating_mul(channels) <= NEAR { rows.len().max(1) } else { HEIGHT };
         for (rows, results) in rows.chunks(together).zip(results.chunks(together)) {
             for c in (0..whole).step_by(LANES) {
                 for (rows, results) in rows.chunks(HEIGHT).zip(results.chunks(HEIGHT)) {

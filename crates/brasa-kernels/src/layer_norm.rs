@@ -1,4 +1,4 @@
-//! Layer normalization: each row with its own mean and variance.
+//! Layer normalization: each row with its own mean and variance, or with its own mean square alone.
 
 use super::parallel;
 use super::simd::simd;
@@ -53,6 +53,17 @@ pub fn forward_here(width: usize, epsilon: f32, x: &[f32], gamma: Option<&[f32]>
     for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
         normalize(width, epsilon, x, (gamma, beta), y, &mut [0.0], &mut [0.0]);
     }
+}
+
+/// `y = x / √(mean of x² + epsilon) · gamma` for each row of `width` values, on the calling thread. Every value of `y`
+/// is written.
+///
+/// # Panics
+/// As [`forward`].
+pub fn rms_forward_here(width: usize, epsilon: f32, x: &[f32], gamma: &[f32], y: &mut [f32]) {
+    check(width, x, y);
+    check_weights(width, Some(gamma), None);
+    normalize_by_square(width, epsilon, x, gamma, y);
 }
 
 /// Computes from `dy`, the gradient of the output, the gradients of the input and, where present, of gamma and beta;
@@ -155,6 +166,19 @@ simd! {
 }
 
 simd! {
+    fn normalize_by_square<I>(width: usize, epsilon: f32, x: &[f32], gamma: &[f32], y: &mut [f32]) {
+        let count = 1.0 / width as f32;
+        for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+            let square = sum(x, |_, x| x * x) * count;
+            let factor = 1.0 / (square + epsilon).sqrt();
+            for ((y, x), gamma) in y.iter_mut().zip(x).zip(gamma) {
+                *y = *x * factor * *gamma;
+            }
+        }
+    }
+}
+
+simd! {
     /// `dx = factor · (g − mean(g) − n · mean(g·n))` with `g = dy · gamma` and `n` the normalized values; adds to the
     /// gradients of the weights.
     fn gradient<I>(
@@ -242,17 +266,35 @@ mod tests {
         }
     }
 
+    /// The outputs of the normalization by the mean square, by the definition.
+    fn check_rms(rows: usize, width: usize) {
+        let (x, gamma) = (values(rows * width, 1), values(width, 2));
+        let mut y = vec![7.5; x.len()];
+        rms_forward_here(width, EPSILON, &x, &gamma, &mut y);
+        let (x, gamma) = (double(&x), double(&gamma));
+        let expected = x.chunks(width).flat_map(|row| {
+            let square = row.iter().map(|x| x * x).sum::<f64>() / width as f64;
+            let factor = 1.0 / (square + f64::from(EPSILON)).sqrt();
+            row.iter().zip(&gamma).map(move |(x, gamma)| x * factor * gamma)
+        });
+        assert_close("y", &y, &expected.collect::<Vec<_>>());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 60 }))]
         #[test]
         fn any_sizes_agree_with_double_precision(rows in 0..20usize, width in 1..70usize, weighted: bool) {
             check(rows, width, weighted);
+            check_rms(rows, width);
         }
     }
 
     #[test]
     fn every_level_agrees() {
         let rows = if cfg!(miri) { 3 } else { 900 };
-        at_every_level(|_| check(rows, 50, true));
+        at_every_level(|_| {
+            check(rows, 50, true);
+            check_rms(rows, 50);
+        });
     }
 }

@@ -11,7 +11,7 @@
 //! | [`dense`] | fully connected layer |
 //! | [`pool`], [`average_pool`] | maximum, average and global average pooling |
 //! | [`activation`], [`softmax`] | elementwise activations; softmax, alone and with cross-entropy |
-//! | [`batch_norm`], [`layer_norm`] | batch and layer normalization |
+//! | [`batch_norm`], [`layer_norm`] | batch, layer and RMS normalization |
 //! | [`attention`] | multi-head attention |
 //! | [`embedding`] | lookup of table rows |
 //! | [`rnn`] | LSTM and GRU over whole sequences |

@@ -4,9 +4,9 @@ use super::Three;
 use crate::kernels::aligned::Weights;
 use crate::kernels::attention::{Attention, Parts, PreparedAttention, PreparedMultiHead};
 use crate::layers::core::FrozenDense;
-use crate::layers::{Freezing, Frozen, FrozenStep};
+use crate::layers::{Arguments, Freezing, Frozen, FrozenStep};
 
-/// An attention to be compiled, with nothing but its four projections: no mask, no gate.
+/// An attention to be compiled, with nothing but its four projections: no window, no gate.
 pub(super) struct Freezable {
     /// Heads of the query, and of key and value.
     pub heads: usize,
@@ -19,7 +19,8 @@ pub(super) struct Freezable {
 
 impl Freezable {
     /// The step for inputs of one axis of steps, `(steps, features)`.
-    pub fn step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+    pub fn step(&self, freezing: &Freezing<'_>, arguments: &Arguments) -> Option<Frozen> {
+        let is_causal = is_causal(arguments)?;
         let Three([query, value, key]) = Three::of(freezing.inputs).ok()?;
         let steps_and_features = |sizes: &[usize]| <[usize; 2]>::try_from(sizes).ok();
         let [rows, of_query] = steps_and_features(&query)?;
@@ -34,7 +35,8 @@ impl Freezable {
         let scale = 1.0 / (size as f32).sqrt();
         let (masked, zero_masked) = (0.0, false);
         let sizes = Attention { batch: 1, rows, columns, heads, groups, size, width, scale, masked, zero_masked };
-        let attention = PreparedAttention::new(&sizes)?;
+        // By the layers, scores that do not count have a value so low that its exponential is 0: it can be left out.
+        let attention = if is_causal { PreparedAttention::causal(&sizes)? } else { PreparedAttention::new(&sizes)? };
         // The kernels are those of heads side by side.
         let projection = |index: usize, rows: usize, inputs: usize, units: usize| {
             let first = index * (1 + usize::from(use_bias));
@@ -50,6 +52,16 @@ impl Freezable {
         let prepared = PreparedMultiHead::new(attention, projections, output);
         Some(FrozenAttention { prepared, accumulates: false }.into())
     }
+}
+
+/// Whether a call's arguments ask for the causal mask; `None` if they ask for anything else: other masks, the scores.
+fn is_causal(arguments: &Arguments) -> Option<bool> {
+    let (causal, scores) = ("use_causal_mask", "return_attention_scores");
+    arguments.expect_only(&[causal, scores]).ok()?;
+    if arguments.named().next().is_some() || arguments.flag(scores).ok()? {
+        return None;
+    }
+    arguments.flag(causal).ok()
 }
 
 /// The layer in a predictor, on a query, a value and perhaps a key.

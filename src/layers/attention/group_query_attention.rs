@@ -168,13 +168,13 @@ impl Layer for GroupQueryAttention {
         true
     }
 
-    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+    fn frozen_step_for(&self, freezing: &Freezing<'_>, arguments: &Arguments) -> Option<Frozen> {
         // A window masks scores.
         if self.use_gate || self.sliding_window.is_some() {
             return None;
         }
         let (heads, groups, size) = (self.num_query_heads, self.num_key_value_heads, self.head_dim);
-        Freezable { heads, groups, size, width: size, use_bias: self.use_bias }.step(freezing)
+        Freezable { heads, groups, size, width: size, use_bias: self.use_bias }.step(freezing, arguments)
     }
 
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {

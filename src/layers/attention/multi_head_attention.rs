@@ -293,13 +293,13 @@ impl Layer for MultiHeadAttention {
         true
     }
 
-    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+    fn frozen_step_for(&self, freezing: &Freezing<'_>, arguments: &Arguments) -> Option<Frozen> {
         // A window masks scores.
         if self.use_gate || self.sliding_window.is_some() {
             return None;
         }
         let (heads, size, width) = (self.num_heads, self.key_dim, self.value_features());
-        Freezable { heads, groups: heads, size, width, use_bias: self.use_bias }.step(freezing)
+        Freezable { heads, groups: heads, size, width, use_bias: self.use_bias }.step(freezing, arguments)
     }
 
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {

@@ -3,7 +3,7 @@
 use crate::constraints::{Axes, Constraint};
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::kernels::{layer_norm, parallel};
+use crate::kernels::layer_norm;
 use crate::layers::{
     BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, OnnxNumbers as Numbers, WeightSpec,
 };
@@ -11,7 +11,7 @@ use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
-use super::{axes_and_sizes, check_epsilon};
+use super::{axes_and_sizes, check_epsilon, normalize_rows};
 
 crate::describe! {
     /// `gamma · (x − mean) / √(variance + epsilon) + beta` with mean and variance over the given axes of each sample
@@ -171,16 +171,10 @@ impl FrozenStep for FrozenLayerNormalization {
 
     fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
         let (gamma, beta) = (self.gamma.as_deref(), self.beta.as_deref());
-        let normalize =
-            |x: &[f32], y: &mut [f32]| layer_norm::forward_here(self.width, self.epsilon, x, gamma, beta, y);
         let operations = self.operations().saturating_mul(samples);
-        if threads <= 1 || parallel::threads_for(operations) <= 1 {
-            return normalize(inputs[0], output);
-        }
-        let width = self.width.max(1);
-        let part = width * parallel::part_len_of(operations, output.len() / width, threads);
-        let parts = inputs[0].chunks(part).zip(output.chunks_mut(part)).collect();
-        parallel::each(threads, parts, |(x, y): (&[f32], &mut [f32])| normalize(x, y));
+        normalize_rows(threads, operations, self.width, (inputs[0], output), |x, y| {
+            layer_norm::forward_here(self.width, self.epsilon, x, gamma, beta, y);
+        });
     }
 }
 

@@ -16,6 +16,7 @@ pub use unit_normalization::UnitNormalization;
 
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
+use crate::kernels::parallel;
 use crate::shape::Shape;
 
 /// Refuses an epsilon that allows division by zero.
@@ -35,4 +36,22 @@ fn axes_and_sizes(axes: &Axes, input: &Shape) -> Result<(Vec<usize>, Vec<usize>)
     let sizes = positions.iter().map(|axis| input.sizes()[*axis]).collect::<Option<Vec<_>>>();
     let sizes = sizes.ok_or_else(|| Error::shape("known sizes of the normalized axes", input))?;
     Ok((positions, sizes))
+}
+
+/// In a predictor, calls `normalize` with all rows of `width` values of the input and the output or, if there are
+/// enough operations, with parts of them on several threads.
+fn normalize_rows(
+    threads: usize,
+    operations: usize,
+    width: usize,
+    (x, y): (&[f32], &mut [f32]),
+    normalize: impl Fn(&[f32], &mut [f32]) + Sync + Send,
+) {
+    if threads <= 1 || parallel::threads_for(operations) <= 1 {
+        return normalize(x, y);
+    }
+    let width = width.max(1);
+    let part = width * parallel::part_len_of(operations, y.len() / width, threads);
+    let parts = x.chunks(part).zip(y.chunks_mut(part)).collect();
+    parallel::each(threads, parts, |(x, y): (&[f32], &mut [f32])| normalize(x, y));
 }

@@ -3,11 +3,12 @@
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Edge, Exporting, Layer, WeightSpec};
+use crate::kernels::layer_norm;
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-use super::{axes_and_sizes, check_epsilon};
+use super::{axes_and_sizes, check_epsilon, normalize_rows};
 
 crate::describe! {
     /// `scale · x / √(mean of x² + epsilon)` with the mean over the given axes of each sample (Zhang and Sennrich
@@ -78,6 +79,20 @@ impl Layer for RMSNormalization {
         Ok(input.known_len().saturating_mul(2))
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let input = freezing.input()?;
+        let rank = input.len() + 1;
+        let axes = self.axis.of_rank(rank).ok()?;
+        // The values of other axes do not follow each other, and `scale` is not along them.
+        let before = rank.checked_sub(axes.len()).filter(|before| *before > 0)?;
+        if !axes.into_iter().eq(before..rank) {
+            return None;
+        }
+        let (width, len): (usize, usize) = (input[before - 1..].iter().product(), input.iter().product());
+        let scale = freezing.weight(0).filter(|scale| scale.len() == width)?;
+        Some(FrozenRMSNormalization { width, len, epsilon: self.epsilon, scale }.into())
+    }
+
     fn onnx(&self, to: &mut Exporting<'_>) -> Result<Vec<Edge>> {
         let axes = self.axis.of_rank(to.rank())?;
         let squares = to.mul(to.input(), to.input());
@@ -99,6 +114,28 @@ impl Layer for RMSNormalization {
         let mut last = vec![1; sizes.len()];
         last[sizes.len() - scale.rank()..].copy_from_slice(&scale.sizes());
         Ok(input * factor * scale.reshape(&last)?.expand(&sizes))
+    }
+}
+
+/// The layer in a predictor: rows of `width` values.
+#[derive(Debug)]
+struct FrozenRMSNormalization {
+    width: usize,
+    len: usize,
+    epsilon: f32,
+    scale: Vec<f32>,
+}
+
+impl FrozenStep for FrozenRMSNormalization {
+    fn operations(&self) -> usize {
+        self.len.saturating_mul(8)
+    }
+
+    fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
+        let operations = self.operations().saturating_mul(samples);
+        normalize_rows(threads, operations, self.width, (inputs[0], output), |x, y| {
+            layer_norm::rms_forward_here(self.width, self.epsilon, x, &self.scale, y);
+        });
     }
 }
 

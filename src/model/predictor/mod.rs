@@ -60,8 +60,8 @@ use crate::shape::Shape;
 /// [`is_compiled`](Self::is_compiled) says whether it was. The steps are those of dense, convolutional (plain,
 /// depthwise, separable), attention (multi-head, grouped-query), pooling, normalizing, recurrent (LSTM, GRU),
 /// embedding, merging and reshaping layers, of activations, and of sums and products of graph values, on a CPU, for
-/// inputs of fixed sizes and without masks. Every other model that predicts can be frozen, too; it is then computed
-/// layer by layer, as by [`Model::predict`].
+/// inputs of fixed sizes and without masks but the causal one of an attention. Every other model that predicts can be
+/// frozen, too; it is then computed layer by layer, as by [`Model::predict`].
 ///
 /// # Guarantees of the compiled form
 /// * **The same bits for a sample**, whatever else is in the batch, however large the batch is, and whatever the number

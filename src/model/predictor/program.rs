@@ -380,7 +380,7 @@ fn checked_len(sizes: &[usize]) -> Option<usize> {
 
 /// The compiled form of a step, if it has one.
 fn freeze(step: &PlanStep, weights: &[ops::Value], sizes: &[Vec<usize>]) -> Option<Frozen> {
-    if step.outputs != 1 || !step.masks.is_empty() || !step.arguments.is_empty() {
+    if step.outputs != 1 || !step.masks.is_empty() {
         return None;
     }
     let inputs: Vec<Vec<usize>> = step.inputs.iter().map(|(id, _)| sizes[*id].clone()).collect();
@@ -389,8 +389,9 @@ fn freeze(step: &PlanStep, weights: &[ops::Value], sizes: &[Vec<usize>]) -> Opti
     }
     let freezing = Freezing { inputs: &inputs, output: &sizes[step.output], weights, padding: [(0, 0); 2] };
     let frozen = match &step.fused {
+        // A call with arguments is not fused.
         Some(fused) => fused.frozen_step(&freezing),
-        None => step.layer.frozen_step(&freezing),
+        None => step.layer.frozen_step_for(&freezing, &step.arguments),
     }?;
     let is_same = matches!(&frozen, Frozen::Same) || matches!(&frozen, Frozen::Steps(steps) if steps.is_empty());
     let of_one = inputs.len() == 1 && checked_len(&inputs[0]) == checked_len(&sizes[step.output]);

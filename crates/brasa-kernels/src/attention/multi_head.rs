@@ -12,8 +12,8 @@ use crate::window::{check_len, size_of};
 /// lies between the projections stays in the cache.
 const ROWS_WANTED: usize = 240;
 
-/// A multi-head attention without masks, with weights packed once. What lies between its parts is in the workspace, for
-/// a few samples at a time. A sample's result has the same bits in any batch.
+/// A multi-head attention without masks, or causal, with weights packed once. What lies between its parts is in the
+/// workspace, for a few samples at a time. A sample's result has the same bits in any batch.
 #[derive(Clone, Debug)]
 pub struct PreparedMultiHead {
     attention: PreparedAttention,

@@ -1,6 +1,8 @@
-//! Attention for inference: sizes fixed but for the batch, no masks, and no scores in memory.
+//! Attention for inference: sizes fixed but for the batch, no mask but the causal one, and no scores in memory.
 
-use super::{Attention, Parts, soften};
+use std::ops::Range;
+
+use super::{Attention, Parts, soften, soften_causal};
 use crate::gemm::{Columns, InitialC, PANEL, Right, product};
 use crate::panels::{pack_panel, pack_transposed_panel, panels_len};
 use crate::window::{check_len, even_offsets, size_of};
@@ -11,14 +13,20 @@ use crate::{parallel, scratch};
 const SCORES: usize = 64 << 10;
 /// Fewest rows of scores at once, if there are enough: those of two tiles.
 const FEWEST_ROWS: usize = 20;
+/// Most rows of scores at once in a causal attention, where they are computed up to the last column that counts for any
+/// of them: as many as a panel has columns, so that the columns end where a panel does.
+const MOST_CAUSAL_ROWS: usize = PANEL;
 /// Operations of the softmax for each score, or an equivalent cost.
 const SOFTMAX: usize = 16;
 
-/// An attention without masks, of any number of samples, with tables of offsets made once. Scores are in the workspace,
-/// those of some rows of one head at a time. A sample's result has the same bits in any batch.
+/// An attention without masks, or causal, of any number of samples, with tables of offsets made once. Scores are in the
+/// workspace, those of some rows of one head at a time. A sample's result has the same bits in any batch.
 #[derive(Clone, Debug)]
 pub struct PreparedAttention {
     sizes: Attention,
+    is_causal: bool,
+    /// The rows of scores that are computed at once, and how many of their columns.
+    strips: Vec<(Range<usize>, usize)>,
     /// Offsets of the rows of queries and output in a sample, and of the rows of scores that are computed at once.
     queries: Vec<u32>,
     outputs: Vec<u32>,
@@ -32,6 +40,16 @@ impl PreparedAttention {
     /// Prepares an attention: the batch and what belongs to masks are ignored. `None` where it does not
     /// [fit](Attention::fits).
     pub fn new(sizes: &Attention) -> Option<Self> {
+        Self::of(sizes, false)
+    }
+
+    /// As [`new`](Self::new), for a causal attention: a step of the query attends to those of the key up to its own
+    /// position. The softmax is that of their scores alone, as if the exponentials of the others were 0.
+    pub fn causal(sizes: &Attention) -> Option<Self> {
+        Self::of(sizes, true)
+    }
+
+    fn of(sizes: &Attention, is_causal: bool) -> Option<Self> {
         let sizes = Attention { batch: 1, ..*sizes };
         let Attention { rows, columns, heads, size, width, .. } = sizes;
         // The scores are counted, though never in memory together.
@@ -41,10 +59,17 @@ impl PreparedAttention {
         }
         // In parts of nearly equally many rows.
         let parts = rows.div_ceil((SCORES / columns).max(FEWEST_ROWS));
+        let at_once = rows.div_ceil(parts).min(if is_causal { MOST_CAUSAL_ROWS } else { rows });
+        let strips = (0..rows).step_by(at_once).map(|first| {
+            let end = rows.min(first + at_once);
+            (first..end, if is_causal { columns.min(end) } else { columns })
+        });
         Some(Self {
+            is_causal,
+            strips: strips.collect(),
             queries: even_offsets(rows, heads * size),
             outputs: even_offsets(rows, heads * width),
-            scores: even_offsets(rows.div_ceil(parts), columns),
+            scores: even_offsets(at_once, columns),
             features: even_offsets(size, 1),
             columns: even_offsets(columns, 1),
             sizes,
@@ -66,7 +91,8 @@ impl PreparedAttention {
     pub fn operations(&self) -> usize {
         let Attention { size, width, .. } = self.sizes;
         let one = size.saturating_add(width).saturating_mul(2).saturating_add(SOFTMAX);
-        self.sizes.scores().saturating_mul(one)
+        let scores: usize = self.strips.iter().map(|(rows, columns)| rows.len() * columns).sum();
+        scores.saturating_mul(self.sizes.heads).saturating_mul(one)
     }
 
     /// The most values of workspace that [`forward`](Self::forward) takes for some samples, in all threads together.
@@ -141,15 +167,17 @@ impl PreparedAttention {
                     }
                 }
                 let (keys, values) = (Right::panels(keys, size), Right::panels(values, columns));
-                let at_once = self.scores.len();
-                for (queries, outputs) in self.queries.chunks(at_once).zip(self.outputs.chunks(at_once)) {
-                    let rows = &self.scores[..queries.len()];
-                    let scores = &mut scores[..queries.len() * columns];
-                    let left = (&parts.queries[head * size..], queries, &self.features[..]);
-                    product(left, keys, columns, (&mut *scores, rows), InitialC::Zero);
-                    soften(&self.sizes, None, scores);
-                    let to = (head * width..(head + 1) * width, outputs);
-                    output.product((scores, rows, &self.columns), values, to, InitialC::Zero);
+                for (strip, counted) in &self.strips {
+                    let rows = &self.scores[..strip.len()];
+                    let scores = &mut scores[..strip.len() * columns];
+                    let left = (&parts.queries[head * size..], &self.queries[strip.clone()], &self.features[..]);
+                    product(left, keys, *counted, (&mut *scores, rows), InitialC::Zero);
+                    match self.is_causal {
+                        true => soften_causal(&self.sizes, (strip.start, *counted), scores),
+                        false => soften(&self.sizes, None, scores),
+                    }
+                    let to = (head * width..(head + 1) * width, &self.outputs[strip.clone()]);
+                    output.product((scores, rows, &self.columns[..*counted]), values, to, InitialC::Zero);
                 }
             }
         });
@@ -163,12 +191,14 @@ mod tests {
     use crate::simd::at_every_level;
     use crate::testing::{assert_close, double, kept_by, kept_by_threads, values};
 
-    /// Sizes of one sample: small ones, one whose heads are worth sharing, and one whose scores are computed in parts.
-    const CASES: [Attention; 5] = [
+    /// Sizes of one sample: small ones, one whose heads are worth sharing, one of more rows than columns, and one whose
+    /// scores are computed in parts in any case.
+    const CASES: [Attention; 6] = [
         Attention::of_one([1, 1], [1, 1], [1, 1]),
         Attention::of_one([7, 5], [6, 2], [3, 4]),
         Attention::of_one([33, 65], [4, 1], [33, 40]),
         Attention::of_one([40, 50], [6, 3], [32, 24]),
+        Attention::of_one([70, 45], [2, 1], [8, 6]),
         Attention::of_one([47, 3300], [2, 2], [5, 7]),
     ];
 
@@ -182,11 +212,23 @@ mod tests {
         }
     }
 
+    fn prepared(sizes: &Attention, is_causal: bool) -> PreparedAttention {
+        let prepared = if is_causal { PreparedAttention::causal(sizes) } else { PreparedAttention::new(sizes) };
+        prepared.expect("offsets that fit")
+    }
+
+    /// The mask of all scores that makes an attention causal.
+    fn triangles(sizes: &Attention) -> Vec<f32> {
+        let Attention { batch, rows, columns, heads, .. } = *sizes;
+        let counts = move |row: usize| (0..columns).map(move |column| f32::from(column <= row));
+        (0..batch * heads).flat_map(|_| (0..rows).flat_map(counts)).collect()
+    }
+
     #[test]
     #[cfg_attr(miri, ignore = "too long for an interpreter")]
     fn both_forms_agree_and_a_sample_has_the_same_bits_in_any_batch_and_on_any_number_of_threads() {
         at_every_level(|_| {
-            for sizes in CASES {
+            for (sizes, is_causal) in CASES.into_iter().flat_map(|sizes| [(sizes, false), (sizes, true)]) {
                 let all = 5;
                 let (parts, [queries, keys, of_values, outputs, scores]) = (operands(&sizes, all), sizes.of_sample());
                 let of = |first: usize, samples: usize| Parts {
@@ -194,18 +236,24 @@ mod tests {
                     keys: &parts.keys[first * keys..][..samples * keys],
                     values: &parts.values[first * of_values..][..samples * of_values],
                 };
-                let prepared = PreparedAttention::new(&sizes).expect("offsets that fit");
+                let prepared = prepared(&sizes, is_causal);
                 let [mut whole, mut expected] = [0; 2].map(|_| vec![7.5; all * outputs]);
                 prepared.forward(of(0, all), 1, &mut whole);
-                let batch = Attention { batch: all, ..sizes };
-                forward(&batch, of(0, all), Masks::default(), &mut vec![7.5; all * scores], &mut expected);
-                assert_close("the output", &whole, &double(&expected));
+                // With either value that the layers give to scores that do not count.
+                for (masked, zero_masked) in [(-0.7 * f32::MAX, false), (-1e9, true)] {
+                    let batch = Attention { batch: all, masked, zero_masked, ..sizes };
+                    let counted = triangles(&batch);
+                    let masks = Masks { counted: is_causal.then_some(&counted[..]), kept: None };
+                    forward(&batch, of(0, all), masks, &mut vec![7.5; all * scores], &mut expected);
+                    assert_close("the output", &whole, &double(&expected));
+                }
                 for (first, samples) in [(0, 1), (3, 1), (1, 3), (0, all)] {
                     for threads in [1, 2, 8] {
                         let mut part = vec![7.5; samples * outputs];
                         prepared.forward(of(first, samples), threads, &mut part);
                         let expected = &whole[first * outputs..][..samples * outputs];
-                        assert_eq!(part, expected, "{samples} samples of {sizes:?} on {threads} threads");
+                        let call = format!("{samples} samples of {sizes:?} on {threads} threads, causal: {is_causal}");
+                        assert_eq!(part, expected, "{call}");
                     }
                 }
             }
@@ -215,9 +263,10 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "too long for an interpreter")]
     fn the_workspace_is_what_a_call_takes() {
-        for (sizes, samples) in CASES.into_iter().flat_map(|sizes| [(sizes, 1), (sizes, 6)]) {
+        let cases = CASES.into_iter().flat_map(|sizes| [(sizes, 1, false), (sizes, 6, false), (sizes, 6, true)]);
+        for (sizes, samples, is_causal) in cases {
             let Parts { queries, keys, values } = operands(&sizes, samples);
-            let prepared = PreparedAttention::new(&sizes).expect("offsets that fit");
+            let prepared = prepared(&sizes, is_causal);
             let run = |threads: usize| {
                 let parts = Parts { queries: &queries[..], keys: &keys[..], values: &values[..] };
                 prepared.forward(parts, threads, &mut vec![7.5; samples * prepared.of_sample()[3]]);
