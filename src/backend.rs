@@ -18,7 +18,8 @@ use crate::kernels::simd::{self, Level};
 pub const BACKEND_VARIABLE: &str = "BRASA_BACKEND";
 
 /// The environment variable that names the most capable instruction set that the CPU kernels use: `avx512`, `avx2` or
-/// `baseline`. Results have the same bits on all processors that have it (the guide's chapter on performance).
+/// `baseline`. With the same number of threads, results of the backend flex then have the same bits on every x86-64
+/// processor that has it.
 pub const SIMD_VARIABLE: &str = "BRASA_SIMD";
 
 /// A kind of device.
@@ -206,8 +207,8 @@ const MOST_THREADS: usize = 1024;
 
 /// Creates the thread pool that the CPU backends share, with the calling thread as a member. Brasa's kernels compute on
 /// the calling thread and on as many helpers as make up the pool's number of threads, with or without this call; Burn's
-/// own operations use the pool, and a member starts them at once where it would otherwise hand them to another thread and
-/// wait.
+/// own operations use the pool, and a member starts them at once where it would otherwise hand them to another thread
+/// and wait.
 ///
 /// `None` takes the number in `RAYON_NUM_THREADS`, else one thread per processor. Call it once, at the beginning of
 /// `main`, from the thread that will train or predict; without it the same numbers are computed on rayon's usual
@@ -231,8 +232,8 @@ pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
     make_pool(threads, true)
 }
 
-/// As [`use_threads`], without the calling thread: for programs in which several threads predict, such as a server's. If
-/// the calling thread of `use_threads` waits for something else, a pool with it has a thread that does nothing.
+/// As [`use_threads`], without the calling thread: for programs in which several threads predict, such as a server's.
+/// If the calling thread of `use_threads` waits for something else, a pool with it has a thread that does nothing.
 ///
 /// ```
 /// brasa::backend::use_pool(None)?;

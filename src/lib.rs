@@ -90,16 +90,16 @@
 //!
 //! # Platforms
 //!
-//! Rust 1.95 or later. Everything is tested on Linux, x86-64; the kernels choose AVX-512, AVX2 or portable code at run
-//! time. Other systems are untested. There, as on GPUs, available memory is not queried: set a
+//! Rust 1.95 or later. Everything is tested on Linux, x86-64; the kernels choose AVX-512, AVX2 or the target's baseline
+//! at run time. Other systems are untested. There, as on GPUs, available memory is not queried: set a
 //! [limit](memory::set_limit) for untrusted models.
 //!
 //! # What it does not do
 //!
 //! Values are 32-bit floats: there is no mixed precision and no quantization. There are no ragged or sparse tensors, no
 //! layers that mix images or take bounding boxes. Training on several machines is by processes on CPUs (feature `mpi`),
-//! not on several GPUs. No code from a file is executed, so a `Lambda` is neither saved nor loaded. [`differences`] lists
-//! everything that is missing or different from Keras, with the reasons.
+//! not on several GPUs. No code from a file is executed, so a `Lambda` is neither saved nor loaded. [`differences`]
+//! lists everything that is missing or different from Keras, with the reasons.
 #![deny(unsafe_code)]
 // wgpu's shader types are deeply nested.
 #![recursion_limit = "256"]

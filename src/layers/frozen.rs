@@ -20,8 +20,8 @@ pub trait FrozenStep: Debug + Send + Sync {
     /// Floating-point operations per sample, or an equivalent cost; determines how work is split between threads.
     fn operations(&self) -> usize;
 
-    /// The weights that [`run`](Self::run) reads, in this order, where they are worth being moved to memory that all steps
-    /// of a predictor share; by default none.
+    /// The weights that [`run`](Self::run) reads, in this order, where they are worth being moved to memory that all
+    /// steps of a predictor share; by default none.
     #[doc(hidden)]
     fn weights_mut(&mut self) -> Vec<&mut Weights> {
         Vec::new()
@@ -259,10 +259,10 @@ impl FrozenStep for Activated {
         }
     }
 
-    fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
+    fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
         copied(inputs, output);
         let (epilogue, width) = (self.epilogue, self.width);
-        each_part(threads, self.operations(), output, width, |part| {
+        each_part(threads, self.operations().saturating_mul(samples), output, width, |_, part| {
             epilogue.inside().apply(part);
             epilogue.outside(width, part);
         });
@@ -276,18 +276,20 @@ pub(crate) fn copied(inputs: &[&[f32]], output: &mut [f32]) {
     }
 }
 
-/// Calls `work` with all values or, if the work is large enough, with chunks of whole rows of `width` values on several
-/// threads.
+/// Calls `work` with all values or, if there are enough operations, with parts of whole rows of `width` values on
+/// several threads; the first argument is the index of the first row. Results must not depend on where parts are cut.
 pub(crate) fn each_part(
     threads: usize,
     operations: usize,
     values: &mut [f32],
     width: usize,
-    work: impl Fn(&mut [f32]) + Sync + Send,
+    work: impl Fn(usize, &mut [f32]) + Sync + Send,
 ) {
     if threads <= 1 || parallel::threads_for(operations) <= 1 {
-        return work(values);
+        return work(0, values);
     }
-    let rows = parallel::part_len(values.len() / width.max(1), threads);
-    parallel::each(threads, values.chunks_mut((rows * width).max(1)).collect(), work);
+    let width = width.max(1);
+    let rows = parallel::part_len_of(operations, values.len() / width, threads);
+    let parts = values.chunks_mut(rows * width).enumerate().collect();
+    parallel::each(threads, parts, |(part, values): (usize, &mut [f32])| work(part * rows, values));
 }

@@ -29,15 +29,15 @@ pub trait Fused: Debug + Send + Sync {
         Ok(None)
     }
 
-    /// The layer that the first of the weights belong to, and the shape of its input, for a step on an input of shape
-    /// `input`; `None` if that is the first of its layers. Tables of times count its operations.
+    /// The first layer with weights and the shape of its input, if the step's first layer has none; by it, tables of
+    /// times count the operations. `input` is the shape of the step's input.
     fn weighted(&self, input: &Shape) -> Option<(&dyn super::Layer, Shape)> {
         let _ = input;
         None
     }
 
-    /// The step as one of a [`Predictor`](crate::model::Predictor), if it has a compiled form; the weights are those that
-    /// [`prepare`](Self::prepare) made, or those of all layers in a row.
+    /// The step as one of a [`Predictor`](crate::model::Predictor), if it has a compiled form; the weights are those
+    /// that [`prepare`](Self::prepare) made, or those of all layers in a row.
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         let _ = freezing;
         None

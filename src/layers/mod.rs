@@ -604,9 +604,9 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         None
     }
 
-    /// Whether a zero padding in front of it can be left to it in inference: its [`frozen_step`](Self::frozen_step)
-    /// then applies [`Freezing::padding`] or returns `None`, and so do those of the steps that it becomes by
-    /// [`absorb`](Self::absorb). By default it cannot.
+    /// Whether the layer can apply a zero padding before it, in inference: its [`frozen_step`](Self::frozen_step), and
+    /// that of each fused step that [`absorb`](Self::absorb) returns, then applies [`Freezing::padding`] or returns
+    /// `None`. `false` by default.
     fn takes_padding(&self) -> bool {
         false
     }
@@ -619,8 +619,8 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         None
     }
 
-    /// As [`frozen_step`](Self::frozen_step), for a call with these arguments, whose values are among the inputs. A
-    /// step must do what all of them say. By default there is one only without arguments.
+    /// As [`frozen_step`](Self::frozen_step), for a call with arguments; symbols among them are inputs. `None` unless
+    /// the step honours every argument; by default, `None` for any.
     fn frozen_step_for(&self, freezing: &Freezing<'_>, arguments: &Arguments) -> Option<Frozen> {
         if arguments.is_empty() { self.frozen_step(freezing) } else { None }
     }

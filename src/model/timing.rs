@@ -168,12 +168,12 @@ impl Model {
                 .fold(0, usize::saturating_add);
             let weights: Vec<&Value> = step.weights.iter().flat_map(|range| range.of(&own)).collect();
             let held: usize = weights.iter().map(|weight| weight.len()).fold(0, usize::saturating_add);
-            let ahead = match (&step.fused, &inputs[..]) {
+            let weighted = match (&step.fused, &inputs[..]) {
                 (Some(fused), [input]) => fused.weighted(input),
                 _ => None,
             };
             let first = step.weights.iter().find(|range| range.count > 0).map_or(&[][..], |range| range.of(&own));
-            let products = match &ahead {
+            let products = match &weighted {
                 Some((layer, input)) => products(*layer, &[input], first),
                 None => products(&*step.layer, &inputs, first),
             };

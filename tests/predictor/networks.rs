@@ -18,7 +18,7 @@ fn chain(name: &'static str, seed: u64, add: impl FnOnce(&mut Sequential) -> bra
     Network { name, model }
 }
 
-/// A network of other form than a chain.
+/// A network that is not a chain.
 pub fn graph(name: &'static str, seed: u64, build: impl FnOnce() -> brasa::Result<Model>) -> Network {
     let mut model = build().unwrap();
     model.set_seed(seed);

@@ -1,4 +1,4 @@
-//! Zero paddings that the convolutions behind them apply.
+//! Zero paddings that the convolutions after them apply.
 
 use brasa::Value;
 use brasa::layers::{Call, Freezing, Frozen, FrozenStep, Layer};

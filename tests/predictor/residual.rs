@@ -1,5 +1,5 @@
-//! Networks of residual blocks. Their sums become part of the steps before them where no other step needs the values that
-//! are added.
+//! Networks of residual blocks. Their sums are fused into earlier steps where no other step needs the values that are
+//! added.
 
 use brasa::prelude::*;
 

@@ -115,7 +115,7 @@ fn of_words(steps: usize, mask_zero: bool) -> Model {
 }
 
 #[test]
-fn an_attention_behind_a_mask_is_computed_with_it() {
+fn an_attention_after_a_mask_is_computed_with_it() {
     let [mut masked, mut whole, mut short] =
         [(5, true), (5, false), (2, false)].map(|(steps, mask_zero)| of_words(steps, mask_zero));
     stir(&mut masked);

@@ -70,9 +70,8 @@ proptest! {
     fn fused_layers_compute_what_unfused_ones_do(
         sample in [3..12usize, 3..12usize, 1..4usize], blocks in prop::collection::vec(block(), 1..3),
     ) {
-        let (Some(mut joined), Some(mut single)) = (model_of(sample, &blocks, false), model_of(sample, &blocks, true)) else {
-            return Ok(());
-        };
+        let models = (model_of(sample, &blocks, false), model_of(sample, &blocks, true));
+        let (Some(mut joined), Some(mut single)) = models else { return Ok(()) };
         single.set_weights(&joined.get_weights().unwrap()).unwrap();
         let x = array(&[&[4], sample.as_slice()].concat(), 8);
         let (a, b) = (trained(&mut joined, &x), trained(&mut single, &x));

@@ -1,4 +1,4 @@
-//! Long buffers that begin at a cache line, in huge pages where they are long enough.
+//! Buffers aligned to cache lines; long ones in huge pages.
 
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use super::huge_pages;
 const LINE: usize = 64;
 /// Values of a cache line.
 const LINE_LEN: usize = LINE / size_of::<f32>();
-/// Most values of weights that are moved together: 32 MiB.
+/// Most values of a common buffer: 32 MiB, as a group is in memory twice while it is copied.
 const GROUP: usize = 8 << 20;
 
-/// Values that begin at a cache line: a vector of 64 bytes that straddles two lines is loaded in two parts. Long ones are
-/// in huge pages.
+/// Values that begin at a cache line: a vector of 64 bytes that straddles two lines is loaded in two parts. Long ones
+/// are in huge pages.
 #[derive(Debug, Default)]
 pub struct Aligned {
     values: Vec<f32>,
@@ -65,9 +65,9 @@ impl Deref for Weights {
 }
 
 impl Weights {
-    /// Moves the weights of a model, in the order in which they are read, to common buffers, 32 MiB at a time. These are in
-    /// huge pages even if each layer's are too few: a model's weights are read once per prediction, and translating the
-    /// addresses of small pages takes up to a third of the time.
+    /// Copies the weights of a model, in the order in which they are read, to common buffers of at most 32 MiB in huge
+    /// pages, even if each layer's weights are too few for one: they are read once per prediction, and TLB misses with
+    /// small pages take up to a third of the time.
     pub fn gather<'a>(all: impl IntoIterator<Item = &'a mut Self>) {
         let (mut group, mut len) = (Vec::new(), 0);
         for weights in all {
@@ -80,7 +80,7 @@ impl Weights {
         Self::move_together(group, len);
     }
 
-    /// Moves weights to a buffer of `len` values, each to a cache line of its own.
+    /// Copies weights to a buffer of `len` values, each to a cache line of its own.
     fn move_together(group: Vec<&mut Self>, len: usize) {
         if group.len() <= 1 || !huge_pages::pays(len) {
             return;

@@ -258,8 +258,8 @@ fn soften(sizes: &Attention, counted: Option<&[f32]>, scores: &mut [f32]) {
     counted.filter(|_| sizes.zero_masked).into_iter().for_each(|counted| multiply(counted, scores));
 }
 
-/// As [`soften`] for rows of a causal attention from row `first` on, of which `columns` scores each are computed: those
-/// up to a row's own position count, and the others become 0.
+/// The causal form of [`soften`], for rows from `first` on with `columns` computed scores each: row `i` has the softmax
+/// of its scores up to column `i`, and zeros after them.
 fn soften_causal(sizes: &Attention, (first, columns): (usize, usize), scores: &mut [f32]) {
     for (row, scores) in (first..).zip(scores.chunks_exact_mut(sizes.columns)) {
         let (counted, others) = scores[..columns].split_at_mut(columns.min(row + 1));

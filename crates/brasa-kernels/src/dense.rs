@@ -12,10 +12,11 @@ use super::panels::{pack, pack_panel, pack_transposed, pack_transposed_panel, pa
 use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
 use super::{parallel, scratch};
 
-/// Rows from which on the weights are packed, a panel at a time by the thread that multiplies it: measured from 4 to 64.
+/// Rows from which on the weights are packed, a panel at a time by the thread that multiplies it: measured from 4 to
+/// 64.
 const FEW_ROWS: usize = 8;
-/// Rows from which on all weights are packed before the first is used, or transposed: they are then read often enough to
-/// pay for it.
+/// Rows from which on all weights are packed before the first is used, or transposed: they are then read often enough
+/// to pay for it.
 const MANY_ROWS: usize = 48;
 
 /// Most values of a left matrix that is multiplied by one panel after another: 512 KiB, half of a usual second-level
@@ -230,8 +231,8 @@ fn by_columns(
     });
 }
 
-/// Whether a left matrix stays in a core's cache while it is multiplied by one panel after another of the right one, and
-/// the rows of the result need not be processed in parts.
+/// Whether a left matrix stays in a core's cache while it is multiplied by one panel after another of the right one,
+/// and the rows of the result need not be processed in parts.
 fn fits_in_cache(rows: usize, depth: usize, columns: usize) -> bool {
     size_of(&[rows, depth]) <= NEAR && rows <= most_rows(depth, columns)
 }
@@ -248,19 +249,23 @@ enum Panels<'a> {
 }
 
 impl Panels<'_> {
-    /// Calls `work` with the panel of the `width` columns from `first` on. One that is packed now goes to the workspace
-    /// of the one before, which is still in the cache.
-    fn with(self, depth: usize, (first, width): (usize, usize), work: impl FnOnce(&[f32])) {
-        match self {
-            Panels::Packed(panels) => work(&panels[first * depth..][..depth * PANEL]),
-            Panels::Rows(rows, stride) => scratch::with(depth * PANEL, |panel| {
-                pack_panel(rows, stride, (first, width), panel);
-                work(panel);
-            }),
-            Panels::Transposed(rows, stride) => scratch::with(depth * PANEL, |panel| {
-                pack_transposed_panel(rows, stride, (first, width), panel);
-                work(panel);
-            }),
+    /// Calls `work` with the panels of some columns, which begin with a panel, and these columns: once with all if they
+    /// are packed, else panel by panel. A panel that is packed now goes to the workspace of the one before, which is
+    /// still in the cache.
+    fn each(self, depth: usize, columns: Range<usize>, mut work: impl FnMut(&[f32], Range<usize>)) {
+        let pack_one: &dyn Fn((usize, usize), &mut [f32]) = match self {
+            Panels::Packed(panels) => return work(&panels[columns.start * depth..], columns),
+            Panels::Rows(rows, stride) => &move |part, panel: &mut [f32]| pack_panel(rows, stride, part, panel),
+            Panels::Transposed(rows, stride) => {
+                &move |part, panel: &mut [f32]| pack_transposed_panel(rows, stride, part, panel)
+            }
+        };
+        for first in columns.clone().step_by(PANEL) {
+            let part = first..(first + PANEL).min(columns.end);
+            scratch::with(depth * PANEL, |panel| {
+                pack_one((first, part.len()), panel);
+                work(panel, part);
+            });
         }
     }
 }
@@ -284,25 +289,16 @@ fn by_panels(
     let width = PANEL * parallel::part_len_of(operations, columns.div_ceil(PANEL), threads);
     let (lefts, steps, results) = (even_offsets(rows, depth), even_offsets(depth, 1), even_offsets(rows, columns));
     parallel::each(threads, Columns::split(c, columns, width), |mut c: Columns| {
-        let whole = c.range();
-        if let Panels::Packed(panels) = b {
-            let right = Right::panels(&panels[whole.start * depth..], depth);
-            c.product((a, &lefts, &steps), right, (whole.clone(), &results), start.columns(whole));
-        } else {
-            for first in whole.clone().step_by(PANEL) {
-                let part = first..(first + PANEL).min(whole.end);
-                b.with(depth, (first, part.len()), |panel| {
-                    let start = start.columns(part.clone());
-                    c.product((a, &lefts, &steps), Right::panels(panel, depth), (part.clone(), &results), start);
-                });
-            }
-        }
+        b.each(depth, c.range(), |panels, part| {
+            let start = start.columns(part.clone());
+            c.product((a, &lefts, &steps), Right::panels(panels, depth), (part, &results), start);
+        });
         c.rows().for_each(|row| activation.apply(row));
     });
 }
 
 /// Some rows of a matrix, of `width` values each.
-fn part_of(x: &[f32], width: usize, first: usize, rows: usize) -> &[f32] {
+pub(crate) fn part_of(x: &[f32], width: usize, first: usize, rows: usize) -> &[f32] {
     &x[first * width..(first + rows) * width]
 }
 

@@ -115,8 +115,8 @@ pub struct PreparedDepthwise {
 /// Offsets of the regions' cells at most: a window larger than the image can have a region for each pixel.
 const CELLS_OF_REGIONS: usize = 1 << 16;
 
-/// Output pixels whose windows have the same cells within the image. So the image is read where it is, and not copied to
-/// a frame of zeros, which took more time than the products.
+/// Output pixels whose windows have the same cells within the image. So the image is read where it is, and not copied
+/// to a frame of zeros, which took more time than the products.
 #[derive(Clone, Debug, Default)]
 struct Region {
     /// Offsets of each pixel's first cell in the image, and of the other cells from there.
@@ -444,9 +444,10 @@ impl DepthwiseLayout {
     }
 }
 
-/// Most values of a small image: 1 MiB.
+/// Most values of an image that stays in the second-level cache: 1 MiB.
 const NEAR: usize = 256 << 10;
-/// Channels from which on a row of pixels takes much of the first-level cache.
+/// Fewest channels for which the loop over blocks of channels is outside that over pixels; with fewer the other order
+/// was measured to be faster.
 const MANY_CHANNELS: usize = 192;
 
 /// Channels of a block, which a tile processes side by side.
@@ -523,9 +524,10 @@ simd! {
     ) {
         const HEIGHT: usize = 6;
         let whole = channels / LANES * LANES;
-        // In a small image, which stays in the second-level cache, all pixels of some channels follow one another, so that
-        // a value comes from the first-level cache for all its windows but one.
-        let together = if channels >= MANY_CHANNELS && rows.len().saturating_mul(channels) <= NEAR { rows.len().max(1) } else { HEIGHT };
+        // In a small image, which stays in the second-level cache, all pixels of some channels follow one another, so
+        // that a value comes from the first-level cache for all its windows but one.
+        let is_small = rows.len().saturating_mul(channels) <= NEAR;
+        let together = if is_small && channels >= MANY_CHANNELS { rows.len().max(1) } else { HEIGHT };
         for (rows, results) in rows.chunks(together).zip(results.chunks(together)) {
             for c in (0..whole).step_by(LANES) {
                 for (rows, results) in rows.chunks(HEIGHT).zip(results.chunks(HEIGHT)) {
@@ -624,7 +626,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_sizes_agree_with_a_grouped_convolution(window in windows(), channels in 1..40usize, multiplier in 1..4usize) {
+        fn any_sizes_agree_with_a_grouped_convolution(
+            window in windows(), channels in 1..40usize, multiplier in 1..4usize,
+        ) {
             check(Depthwise { window, channels, multiplier });
         }
     }

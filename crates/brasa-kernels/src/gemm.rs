@@ -9,22 +9,22 @@
 //!
 //! # From a call to a microkernel
 //!
-//! [`product`] checks all offsets, asks [`simd::level`] for the processor's instruction set (detected at the first query)
-//! and takes that level's table of microkernels, `Microkernels::of` in `tiles.rs`: a function for each height of a tile,
-//! wide and narrow. All are instances of the one `tile` there, compiled for AVX-512, AVX2 or the target's baseline.
-//! Blocks of `DEPTH` steps and `HEIGHT` rows follow; `panel` takes the columns a tile's width at a time and guards the
-//! end of B, `columns` cuts the rows into tiles of nearly equal height. Threads are the callers' matter: each calls
-//! [`product`] for rows or columns of its own.
+//! [`product`] checks all offsets, asks [`simd::level`] for the processor's instruction set (detected at the first
+//! query) and takes that level's table of microkernels, `Microkernels::of` in `tiles.rs`: a function for each height of
+//! a tile, wide and narrow. All are instances of the one `tile` there, compiled for AVX-512, AVX2 or the target's
+//! baseline. Blocks of `DEPTH` steps and `HEIGHT` rows follow; `panel` takes the columns a tile's width at a time and
+//! guards the end of B, `columns` cuts the rows into tiles of nearly equal height. Threads are the callers' matter:
+//! each calls [`product`] for rows or columns of its own.
 //!
 //! # Limits
 //!
 //! Multiply-adds, where there are rows enough. With AVX-512 the highest wide tile has 10 × 32 sums in 20 of the 32
-//! registers: each step loads two vectors of B and 10 values of A for 20 multiply-adds, so that two of these a cycle keep
-//! the units busy, and each sum waits for its predecessor no longer than its turn takes. AVX2 has 6 × 16 sums in 12 of 16
-//! registers. Where rows are few, each value of B that is loaded serves few sums, and loading limits; a single row
-//! ([`line()`], a product of a vector and a matrix) runs at the speed of memory. Edge tiles compute their full width, so
-//! that columns just above a multiple of the narrow width cost most. `cargo bench --bench kernels` prints rates beside
-//! [`super::peak`]'s.
+//! registers: each step loads two vectors of B and 10 values of A for 20 multiply-adds, so that two of these a cycle
+//! keep the units busy, and each sum waits for its predecessor no longer than its turn takes. AVX2 has 6 × 16 sums in
+//! 12 of 16 registers. Where rows are few, each value of B that is loaded serves few sums, and loading limits; a single
+//! row ([`line()`], a product of a vector and a matrix) runs at the speed of memory. Edge tiles compute their full
+//! width, so that columns just above a multiple of the narrow width cost most. `cargo bench --bench kernels` prints
+//! rates beside [`super::peak`]'s.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -34,12 +34,13 @@ use super::simd;
 pub use super::tiles::PANEL;
 use super::tiles::{APART, LINE, MOST_ROWS, MicrokernelSet, Microkernels, PREFETCHED};
 
-/// Steps of k in one block (the KC of BLIS): this part of a panel of B, at most 128 KiB, stays in the second-level cache,
-/// which no processor with AVX2 has smaller than 256 KiB. Not read from the processor: sums over k are cut here, and a
-/// result has the same bits on every processor of a level.
+/// Steps of k in one block (the KC of BLIS): this part of a panel of B, at most 128 KiB, stays in the second-level
+/// cache, which no processor with AVX2 has smaller than 256 KiB. Not read from the processor: sums over k are cut here,
+/// and a result has the same bits on every processor of a level.
 const DEPTH: usize = 1024;
-/// Rows in one block (the MC of BLIS), a multiple of every microkernel's height. Nothing that was measured depends on it
-/// by more than 3 % from 60 to 960 (A is not packed: its rows are streamed), so it is not read from the processor either.
+/// Rows in one block (the MC of BLIS), a multiple of every microkernel's height. Nothing that was measured depends on
+/// it by more than 3 % from 60 to 960 (A is not packed: its rows are streamed), so it is not read from the processor
+/// either.
 const HEIGHT: usize = 480;
 
 /// The right matrix (B) of a product.
@@ -68,6 +69,14 @@ impl<'a> Right<'a> {
     /// All rows of a packed matrix.
     pub fn panels(data: &'a [f32], depth: usize) -> Self {
         Right::Panels { data, depth, first: 0 }
+    }
+
+    /// The distance to the next panel from the value at index `at`, if the matrix is packed and there is one.
+    fn next_panel(self, at: usize) -> Option<usize> {
+        match self {
+            Right::Panels { data, depth, .. } if at + depth * PANEL < data.len() => Some(depth * PANEL),
+            _ => None,
+        }
     }
 }
 
@@ -102,7 +111,7 @@ impl<'a> InitialC<'a> {
         }
     }
 
-    fn adds(self) -> bool {
+    pub(crate) fn adds(self) -> bool {
         matches!(self, InitialC::Add | InitialC::AddBias(_))
     }
 
@@ -386,7 +395,7 @@ impl BlockProduct<'_> {
             if width > room { 0 } else { ((room - width).checked_div(step).map_or(steps, |n| n + 1)).min(steps) };
         let inside = BlockProduct { steps: &self.steps[..whole], ..*self };
         // SAFETY: row `whole - 1`, the last one read, ends at `(whole - 1) * step + width <= room`.
-        unsafe { inside.columns(data[at..].as_ptr(), step, j, count, start, self.next_panel(b, at)) };
+        unsafe { inside.columns(data[at..].as_ptr(), step, j, count, start, b.next_panel(at)) };
         if whole == steps {
             return;
         }
@@ -404,15 +413,8 @@ impl BlockProduct<'_> {
         }
     }
 
-    /// How far ahead the same steps of the next panel are, if B is packed and has one.
-    fn next_panel(&self, b: Right, at: usize) -> Option<usize> {
-        match b {
-            Right::Panels { data, depth, .. } if at + depth * PANEL < data.len() => Some(depth * PANEL),
-            _ => None,
-        }
-    }
-
-    /// All rows, in tiles of nearly equal height.
+    /// All rows, in tiles of nearly equal height. `next` is the distance from `b` to the same steps of the next panel,
+    /// which are then prefetched.
     ///
     /// # Safety
     /// B must hold a tile's width of columns for every step; rows and steps must lie in A, rows and columns in C.
@@ -436,14 +438,14 @@ impl BlockProduct<'_> {
         let add = start.adds();
         let parts = self.rows.len().div_ceil(heights.len());
         let (height, taller) = (self.rows.len() / parts, self.rows.len() % parts);
-        // The first four tiles prefetch the next panel.
-        let quarter = self.steps.len() * PREFETCHED;
+        // The first `PANEL / PREFETCHED` tiles prefetch the next panel, one part each.
+        let part_len = self.steps.len() * PREFETCHED;
         let mut i = 0;
         for part in 0..parts {
             let end = i + height + usize::from(part < taller);
             let (tile, ahead) = match next {
                 Some(next) if part < PANEL / PREFETCHED => {
-                    (prefetching[end - i - 1], b.wrapping_add(next + part * quarter))
+                    (prefetching[end - i - 1], b.wrapping_add(next + part * part_len))
                 }
                 _ => (heights[end - i - 1], b),
             };

@@ -24,21 +24,19 @@ pub fn zeros(len: usize) -> Vec<f32> {
     values
 }
 
-/// A buffer with `len` zeros from some index on, which is returned too; they begin at a multiple of `alignment` bytes. If
-/// that [pays], they are in huge pages from the first to the last, and take up to one page more than requested.
+/// A buffer, and the index in it from which on `len` zeros begin, at a multiple of `alignment` bytes. If that [pays],
+/// they are in huge pages from the first to the last, and take up to one page more than requested.
 pub fn aligned_zeros(len: usize, alignment: usize) -> (Vec<f32>, usize) {
-    let page = PAGE / size_of::<f32>();
-    if let Some(room) = len.checked_next_multiple_of(page).and_then(|room| room.checked_add(page)).filter(|_| pays(len))
-    {
-        // What is never written takes no memory.
-        #[allow(unused_mut)] // Mutated on Linux only.
-        let mut values = vec![0.0; room];
-        #[cfg(all(target_os = "linux", not(miri)))]
+    let in_pages = pays(len);
+    let alignment = if in_pages { PAGE } else { alignment };
+    // Room for the alignment and, in huge pages, for a whole last one: what is never written takes no memory.
+    let spare = (alignment / size_of::<f32>() - 1).saturating_mul(if in_pages { 2 } else { 1 });
+    #[allow(unused_mut)] // Mutated on Linux only.
+    let mut values = vec![0.0; len.saturating_add(spare)];
+    #[cfg(all(target_os = "linux", not(miri)))]
+    if in_pages {
         whole_pages(&mut values).into_iter().for_each(ask);
-        let first = values.as_ptr().align_offset(PAGE).min(room - len);
-        return (values, first);
     }
-    let values = vec![0.0; len.saturating_add(alignment / size_of::<f32>() - 1)];
     // An interpreter can leave the offset of an address unknown.
     let first = values.as_ptr().align_offset(alignment).min(values.len() - len);
     (values, first)
@@ -57,8 +55,8 @@ fn whole_pages(values: &mut [f32]) -> Option<&mut [f32]> {
 /// Asks for huge pages for memory that is whole pages.
 #[cfg(all(target_os = "linux", not(miri)))]
 fn ask(whole: &mut [f32]) {
-    // SAFETY: the range is that of a slice, borrowed for the whole call. The advice changes how the memory is mapped, not
-    // its contents; if the system declines it, nothing changes.
+    // SAFETY: the range is that of a slice, borrowed for the whole call. The advice changes how the memory is mapped,
+    // not its contents; if the system declines it, nothing changes.
     unsafe {
         libc::madvise(whole.as_mut_ptr().cast(), size_of_val(whole), libc::MADV_HUGEPAGE);
     }

@@ -22,9 +22,9 @@
 //! Shared parts: [`gemm`], the matrix product through tables of offsets behind convolutions and layers, with its
 //! microkernels and packed [`panels`] of weights; [`window`], the geometry of sliding windows; [`simd`], one source for
 //! every instruction set with runtime dispatch; `parallel`, which shares work between threads, and `team`, threads that
-//! stay awake between calls; `scratch`, the workspace that threads keep; `cache`, the size of the second-level cache, by
-//! which blocks are cut; `huge_pages`, the mapping of long buffers, and [`aligned`], those that begin at a cache line; `math`, elementary functions without branches.
-//! [`peak`] measures the machine's peak rate.
+//! stay awake between calls; `scratch`, the workspace that threads keep; `cache`, the size of the second-level cache,
+//! by which blocks are cut; `huge_pages`, the mapping of long buffers, and [`aligned`], those that begin at a cache
+//! line; `math`, elementary functions without branches. [`peak`] measures the machine's peak rate.
 //!
 //! For prediction with fixed weights there are prepared forms ([`dense::Packed`], [`conv2d::PreparedConv`],
 //! [`depthwise::PreparedDepthwise`], [`separable::PreparedSeparable`], [`batch_norm::PreparedNormalization`],

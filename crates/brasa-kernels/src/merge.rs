@@ -37,6 +37,11 @@ pub fn scale(factors: &[f32], summands: &[f32], y: &mut [f32]) {
     }
 }
 
+/// Numbers repeated for [`scale`], to at least 64 of them: a shorter row does not fill the vectors.
+pub fn repeated(numbers: Vec<f32>) -> Vec<f32> {
+    numbers.repeat(64usize.div_ceil(numbers.len().max(1)))
+}
+
 macro_rules! merging {
     ($name:ident, $y:ident, $x:ident => $value:expr) => {
         simd! {

@@ -10,8 +10,8 @@ use super::{parallel, scratch};
 /// Rows that a product should have at least, if there are enough images: the weights are then read seldom.
 const ROWS_WANTED: usize = 240;
 
-/// A separable convolution with its activation, with weights prepared once. What lies between its two parts stays in the
-/// cache of the thread that computes both for a band of rows. An image's result has the same bits in any batch.
+/// A separable convolution with its activation, with weights prepared once. What lies between its two parts stays in
+/// the cache of the thread that computes both for a band of rows. An image's result has the same bits in any batch.
 #[derive(Clone, Debug)]
 pub struct PreparedSeparable {
     depthwise: PreparedDepthwise,

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[repr(u8)]
 pub enum Level {
     /// The target's baseline: SSE2 on x86-64, NEON on aarch64.
-    Portable = 1,
+    Baseline = 1,
     /// AVX2 with fused multiply-add, 8 values at a time.
     Avx2 = 2,
     /// AVX-512 (F, VL, BW, DQ), 16 values at a time.
@@ -19,12 +19,12 @@ pub enum Level {
 
 impl Level {
     /// All levels.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 3] = [Self::Baseline, Self::Avx2, Self::Avx512];
 
-    /// The level's name.
+    /// The name in messages and in `BRASA_SIMD`.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Portable => "baseline",
+            Self::Baseline => "baseline",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
         }
@@ -50,7 +50,7 @@ pub fn detected() -> Level {
             return Level::Avx2;
         }
     }
-    Level::Portable
+    Level::Baseline
 }
 
 /// The level that kernels use now.
@@ -59,7 +59,7 @@ pub fn level() -> Level {
     match CURRENT.load(Ordering::Relaxed) {
         3 => Level::Avx512,
         2 => Level::Avx2,
-        1 => Level::Portable,
+        1 => Level::Baseline,
         _ => set_level(detected()),
     }
 }
@@ -143,7 +143,7 @@ pub(crate) use simd;
 #[cfg(test)]
 pub fn at_every_level(mut check: impl FnMut(Level)) {
     let _alone = test_lock();
-    for wanted in [Level::Portable, Level::Avx2, Level::Avx512] {
+    for wanted in [Level::Baseline, Level::Avx2, Level::Avx512] {
         if set_level(wanted) == wanted {
             check(wanted);
         }

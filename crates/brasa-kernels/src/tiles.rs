@@ -19,19 +19,20 @@ pub const APART: [u32; MOST_ROWS] = {
     rows
 };
 
-/// Values of a cache line.
+/// Values of the next panel that a tile prefetches per step: half a cache line, so that the prefetches are spread over
+/// `PANEL / PREFETCHED` tiles. (Measured: all in fewer tiles stalls them.)
 pub const PREFETCHED: usize = 8;
 
-/// A microkernel: A, its rows and steps, B and its row stride, the initial values, C and its rows, and whether to add
-/// to C or to overwrite it.
+/// A microkernel: A, its rows and steps, B and its row stride, the initial values, C and its rows, whether to add to C
+/// or to overwrite it, and the address from which a prefetching one prefetches.
 pub type Microkernel =
     unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, &[f32; PANEL], *mut f32, &[u32], bool, *const f32);
 
 /// Columns that one row meets at once at most.
 pub const LINE: usize = 2 * PANEL;
 
-/// Multiplies one row of A with neighbouring panels of B: the row, the first value of the first panel that it meets, the
-/// distance between panels, what to start from, and where the sums go.
+/// Multiplies one row of A with neighbouring panels of B: the row, the first value of the first panel that it meets,
+/// the distance between panels, what to start from, and where the sums go.
 pub type RowMicrokernel = unsafe fn(&[f32], *const f32, usize, &[f32; LINE], &mut [f32; LINE]);
 
 /// Microkernels of one width.
@@ -48,8 +49,8 @@ pub struct MicrokernelSet {
 pub struct Microkernels {
     pub wide: MicrokernelSet,
     pub narrow: MicrokernelSet,
-    /// For a single row: so many panels at once, and one alone. A row by itself has too few sums in a tile of one panel to
-    /// hide how long each takes.
+    /// For a single row: so many panels at once, and one alone. A row by itself has too few sums in a tile of one panel
+    /// to hide how long each takes.
     pub line: (usize, RowMicrokernel),
     pub short_line: RowMicrokernel,
 }
@@ -68,12 +69,12 @@ impl Microkernels {
             Level::Avx512 => &avx512::TILES,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &avx2::TILES,
-            _ => &portable::TILES,
+            _ => &baseline::TILES,
         }
     }
 }
 
-/// The microkernel's source for all levels.
+/// The microkernel's source for all levels: a tile of `H × W` sums, which prefetches from `ahead` on if `PREFETCH`.
 ///
 /// # Safety
 /// `rows` and `c_rows` hold at least `H` offsets; every row plus every step lies in `a`; `b` has `W` columns for each
@@ -81,7 +82,7 @@ impl Microkernels {
 // Loops over indices: with iterators, short products were measured to take a third longer.
 #[allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 #[inline(always)]
-unsafe fn tile<I: Isa, const H: usize, const W: usize, const P: bool>(
+unsafe fn tile<I: Isa, const H: usize, const W: usize, const PREFETCH: bool>(
     a: &[f32],
     rows: &[u32],
     steps: &[u32],
@@ -106,7 +107,7 @@ unsafe fn tile<I: Isa, const H: usize, const W: usize, const P: bool>(
         for (k, step) in steps.iter().enumerate() {
             let step = *step as usize;
             let row = &*(right as *const [f32; W]);
-            if P {
+            if PREFETCH {
                 prefetch(ahead.wrapping_add(k * PREFETCHED));
             }
             for m in 0..H {
@@ -130,7 +131,7 @@ unsafe fn tile<I: Isa, const H: usize, const W: usize, const P: bool>(
     }
 }
 
-/// Asks for a cache line that is needed soon in the second-level cache. Any address will do.
+/// Prefetches the cache line at an address into the second-level cache. Any address is allowed.
 #[inline(always)]
 fn prefetch(address: *const f32) {
     #[cfg(target_arch = "x86_64")]
@@ -144,9 +145,9 @@ fn prefetch(address: *const f32) {
 
 /// The source of [`RowMicrokernel`] for all levels: `P` parts of `W` columns, which are whole panels together.
 ///
-/// At most 64 columns: beyond that the compiler does not unroll the loop over the parts, the sums stay in memory, and each
-/// multiply-add waits for a store (ten times as long with AVX-512). Two vectors more would gain nothing: one row runs at the
-/// speed of the second-level cache.
+/// At most 64 columns: beyond that the compiler does not unroll the loop over the parts, the sums stay in memory, and
+/// each multiply-add waits for a store (ten times as long with AVX-512). Two vectors more would gain nothing: one row
+/// runs at the speed of the second-level cache.
 ///
 /// # Safety
 /// From `b` on every panel has `PANEL` values for each value of `x`.
@@ -194,7 +195,7 @@ macro_rules! tiles {
             /// As for [`super::tile`], on a processor of this level.
             $(#[$target])?
             #[allow(clippy::too_many_arguments)]
-            unsafe fn at_level<const H: usize, const W: usize, const P: bool>(
+            unsafe fn at_level<const H: usize, const W: usize, const PREFETCH: bool>(
                 a: &[f32],
                 rows: &[u32],
                 steps: &[u32],
@@ -207,7 +208,7 @@ macro_rules! tiles {
                 ahead: *const f32,
             ) {
                 // SAFETY: the caller's promise.
-                unsafe { tile::<$isa, H, W, P>(a, rows, steps, b, b_step, base, c, c_rows, add, ahead) }
+                unsafe { tile::<$isa, H, W, PREFETCH>(a, rows, steps, b, b_step, base, c, c_rows, add, ahead) }
             }
             /// # Safety
             /// As for [`super::line`], on a processor of this level.
@@ -246,6 +247,6 @@ tiles!(avx512, FusedMultiplyAdd, #[target_feature(enable = "avx512f,avx512vl,avx
 tiles!(avx2, FusedMultiplyAdd, #[target_feature(enable = "avx2,fma")] wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6;
     line 4 16, 2 16);
 #[cfg(target_arch = "aarch64")]
-tiles!(portable, Baseline, wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6; line 4 16, 2 16);
+tiles!(baseline, Baseline, wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6; line 4 16, 2 16);
 #[cfg(not(target_arch = "aarch64"))]
-tiles!(portable, Baseline, wide 8: 1 2 3 4; narrow 4: 1 2 3 4; line 4 8, 4 8);
+tiles!(baseline, Baseline, wide 8: 1 2 3 4; narrow 4: 1 2 3 4; line 4 8, 4 8);

@@ -110,8 +110,8 @@ impl WindowGeometry {
         self
     }
 
-    /// The window that computes some rows of the output alone, over the image without its first rows, which these windows
-    /// do not reach; and the number of these rows.
+    /// The geometry of output rows `rows` alone, for an image without the rows above their windows; and the number of
+    /// these skipped rows.
     ///
     /// # Panics
     /// If the output has no such rows.
@@ -219,8 +219,8 @@ impl Frame {
         })
     }
 
-    /// Copies the part of an image that lies in some rows of its frame into a copy of these rows, whose border is already
-    /// zero.
+    /// Copies the part of an image that lies in some rows of its frame into a copy of these rows, whose border is
+    /// already zero.
     pub fn write(&self, image: &[f32], rows: Range<usize>, copy: &mut [f32]) {
         for (from, to) in self.ranges(rows) {
             copy[to].copy_from_slice(&image[from]);

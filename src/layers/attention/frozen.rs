@@ -35,7 +35,7 @@ impl Freezable {
         let scale = 1.0 / (size as f32).sqrt();
         let (masked, zero_masked) = (0.0, false);
         let sizes = Attention { batch: 1, rows, columns, heads, groups, size, width, scale, masked, zero_masked };
-        // By the layers, scores that do not count have a value so low that its exponential is 0: it can be left out.
+        // The layers give masked scores a value so low that its exponential is 0, so they can be left out.
         let attention = if is_causal { PreparedAttention::causal(&sizes)? } else { PreparedAttention::new(&sizes)? };
         // The kernels are those of heads side by side.
         let projection = |index: usize, rows: usize, inputs: usize, units: usize| {

@@ -22,10 +22,11 @@ crate::describe! {
     /// for the class is `GroupedQueryAttention`, which its `.h5` files have; both names are read.
     ///
     /// # Shapes
-    /// query `(batch, T, features)`, value `(batch, S, features)` and key `(batch, S, …)` → `(batch, T, features)`; scores
-    /// `(batch, num_query_heads, T, S)`. Weights: `kernel` (features, num_query_heads, head_dim) and `bias`
-    /// (num_query_heads, head_dim) of the query, the same with num_key_value_heads of key and value, with `use_gate` of the
-    /// gate, as the query's, before the value; `kernel` (num_query_heads, head_dim, features) and `bias` of the output.
+    /// query `(batch, T, features)`, value `(batch, S, features)` and key `(batch, S, …)` → `(batch, T, features)`;
+    /// scores `(batch, num_query_heads, T, S)`. Weights: `kernel` (features, num_query_heads, head_dim) and `bias`
+    /// (num_query_heads, head_dim) of the query, the same with num_key_value_heads of key and value, with `use_gate` of
+    /// the gate, as the query's, before the value; `kernel` (num_query_heads, head_dim, features) and `bias` of the
+    /// output.
     ///
     /// ```
     /// use brasa::prelude::*;

@@ -24,10 +24,10 @@ crate::describe! {
     /// not attended to. `attention_mask`, `use_causal_mask` and `return_attention_scores` are arguments of the call.
     ///
     /// # Shapes
-    /// query `(batch, T, …)`, value and key `(batch, S, …)` → `(batch, T, query's features)`, or `output_shape` in place
-    /// of the features; scores `(batch, num_heads, T, S)`. Weights: `kernel` (features, num_heads, key_dim) and `bias`
-    /// (num_heads, key_dim) of query, key and value (value_dim), with `use_gate` of the gate before the value; `kernel`
-    /// (num_heads, value_dim, features) and `bias` of the output.
+    /// query `(batch, T, …)`, value and key `(batch, S, …)` → `(batch, T, query's features)`, or `output_shape` in
+    /// place of the features; scores `(batch, num_heads, T, S)`. Weights: `kernel` (features, num_heads, key_dim) and
+    /// `bias` (num_heads, key_dim) of query, key and value (value_dim), with `use_gate` of the gate before the value;
+    /// `kernel` (num_heads, value_dim, features) and `bias` of the output.
     ///
     /// ```
     /// use brasa::prelude::*;

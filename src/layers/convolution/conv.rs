@@ -115,7 +115,8 @@ macro_rules! convolution {
                 let channels = self.windows().check(input)?;
                 for (argument, count) in [("filters", self.filters), ("channels of the input", channels)] {
                     if count % self.groups != 0 {
-                        return Err(Error::argument("groups", format!("a divisor of the {count} {argument}"), self.groups));
+                        let expected = format!("a divisor of the {count} {argument}");
+                        return Err(Error::argument("groups", expected, self.groups));
                     }
                 }
                 self.activation.output_shape(&self.windows().output(input, self.filters)?)

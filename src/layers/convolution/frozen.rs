@@ -25,7 +25,7 @@ pub(super) struct Freezable<'a, const N: usize> {
 }
 
 impl<const N: usize> Freezable<'_, N> {
-    /// Height, width and channels of the input, the window's size, and the geometry, with the zeros in front of the
+    /// Height, width and channels of the input, the window's size, and the geometry, with the zeros before the
     /// convolution as part of its padding; one dimension is an image of one row.
     fn flat(&self, freezing: &Freezing<'_>) -> Option<([usize; 3], [usize; 2], ConvGeometry<2>)> {
         let (channels, image) = freezing.input()?.split_last()?;
@@ -171,16 +171,14 @@ impl FrozenStep for FrozenConv {
     }
 
     fn activate(&mut self, activation: Kernel) -> bool {
-        if self.epilogue != Epilogue::NONE {
-            return false;
-        }
-        match &mut self.kernel {
-            // There may be a maximum pooling, which a non-decreasing activation alone can come before as well as after.
-            ConvKernel::Full(conv) if activation.gradient_needs_only_output() => conv.set_activation(activation),
-            ConvKernel::Full(_) | ConvKernel::Depthwise(_) => return false,
-            ConvKernel::Separable(_) => {}
-        }
-        self.epilogue.take(activation)
+        let fits = self.epilogue == Epilogue::NONE
+            && match &mut self.kernel {
+                ConvKernel::Full(conv) => conv.set_activation(activation),
+                // Its activation is inside.
+                ConvKernel::Depthwise(_) => false,
+                ConvKernel::Separable(_) => true,
+            };
+        fits && self.epilogue.take(activation)
     }
 
     fn accumulate(&mut self) -> bool {

@@ -152,7 +152,8 @@ macro_rules! separable_convolution {
                 let output = ops::depthwise_conv(input, call.weight(0), None, &geometry, &Activation::Linear)?;
                 let bias = self.use_bias.then(|| call.weight(2));
                 let (inside, after) = split(&self.activation, self.data_format, call);
-                let output = ops::activated_conv(output, call.weight(1), bias, &ConvGeometry::<$n>::pointwise(), inside)?;
+                let pointwise = ConvGeometry::<$n>::pointwise();
+                let output = ops::activated_conv(output, call.weight(1), bias, &pointwise, inside)?;
                 let output = after.apply(ops::from_channels_last(output, self.data_format))?;
                 call.add_activity_loss(&self.activity_regularizer, &output)?;
                 Ok(output)

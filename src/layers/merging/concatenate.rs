@@ -2,8 +2,7 @@
 
 use super::{expect_several, for_each_value};
 use crate::error::{Error, Result};
-use crate::kernels::parallel;
-use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer};
+use crate::layers::{Arguments, BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Layer, each_part};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -124,7 +123,8 @@ impl FrozenStep for FrozenConcatenate {
 
     fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
         let all: usize = self.widths.iter().sum();
-        let copy = |first: usize, output: &mut [f32]| {
+        let operations = self.operations().saturating_mul(samples);
+        each_part(threads, operations, output, all, |first, output| {
             for (row, output) in (first..).zip(output.chunks_exact_mut(all.max(1))) {
                 let mut rest = output;
                 for (input, width) in inputs.iter().zip(&self.widths) {
@@ -133,14 +133,7 @@ impl FrozenStep for FrozenConcatenate {
                     rest = later;
                 }
             }
-        };
-        let operations = self.operations().saturating_mul(samples);
-        if threads <= 1 || parallel::threads_for(operations) <= 1 {
-            return copy(0, output);
-        }
-        let rows = parallel::part_len_of(operations, samples * self.rows, threads);
-        let parts = output.chunks_mut((rows * all).max(1)).enumerate().collect();
-        parallel::each(threads, parts, |(part, output): (usize, &mut [f32])| copy(part * rows, output));
+        });
     }
 }
 

@@ -18,7 +18,7 @@ pub use minimum::Minimum;
 pub use multiply::Multiply;
 pub use subtract::Subtract;
 
-use super::{Call, Edge, Exporting, Freezing, Frozen, FrozenStep};
+use super::{Call, Edge, Epilogue, Exporting, Freezing, Frozen, FrozenStep};
 use crate::error::{Error, Result};
 use crate::kernels::activation::Activation as Kernel;
 use crate::kernels::merge::{self, Merge};
@@ -33,7 +33,7 @@ struct FrozenMerge {
     merge: Merge,
     /// By what the result is multiplied.
     factor: f32,
-    activation: Kernel,
+    epilogue: Epilogue,
     inputs: usize,
     len: usize,
     /// Values merged at once: a whole number of times those of an input that is repeated.
@@ -60,7 +60,7 @@ pub(super) fn frozen_merge(freezing: &Freezing<'_>, merge: Merge, factor: f32) -
     let longest = repeated.max().unwrap_or(1);
     let block = BLOCK.div_ceil(longest).checked_mul(longest)?;
     let inputs = freezing.inputs.len();
-    Some(FrozenMerge { merge, factor, activation: Kernel::Linear, inputs, len, block }.into())
+    Some(FrozenMerge { merge, factor, epilogue: Epilogue::NONE, inputs, len, block }.into())
 }
 
 impl FrozenMerge {
@@ -85,14 +85,14 @@ impl FrozenMerge {
             if self.factor != 1.0 {
                 merge::scale(&[self.factor; 16], &[0.0; 16], output);
             }
-            self.activation.apply(output);
+            self.epilogue.inside().apply(output);
         }
     }
 }
 
 impl FrozenStep for FrozenMerge {
     fn operations(&self) -> usize {
-        let activated = if self.activation == Kernel::Linear { 0 } else { 8 };
+        let activated = if self.epilogue == Epilogue::NONE { 0 } else { 8 };
         self.len.saturating_mul(self.inputs.saturating_mul(4).saturating_add(activated))
     }
 
@@ -105,15 +105,11 @@ impl FrozenStep for FrozenMerge {
     }
 
     fn is_sum(&self) -> bool {
-        self.inputs == 2 && self.merge == Merge::Add && self.factor == 1.0 && self.activation == Kernel::Linear
+        self.inputs == 2 && self.merge == Merge::Add && self.factor == 1.0 && self.epilogue == Epilogue::NONE
     }
 
     fn activate(&mut self, activation: Kernel) -> bool {
-        let is_free = self.activation == Kernel::Linear;
-        if is_free {
-            self.activation = activation;
-        }
-        is_free
+        self.epilogue.take(activation)
     }
 
     fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {

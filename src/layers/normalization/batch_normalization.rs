@@ -351,9 +351,9 @@ impl FrozenStep for FrozenBatchNormalization {
         true
     }
 
-    fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
+    fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
         copied(inputs, output);
-        each_part(threads, self.operations(), output, self.channels, |rows| {
+        each_part(threads, self.operations().saturating_mul(samples), output, self.channels, |_, rows| {
             self.prepared.apply(rows);
             self.epilogue.outside(self.channels, rows);
         });

@@ -11,7 +11,7 @@ use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
-use super::{axes_and_sizes, check_epsilon, normalize_rows};
+use super::{axes_and_sizes, check_epsilon, normalize_rows, row_width};
 
 crate::describe! {
     /// `gamma · (x − mean) / √(variance + epsilon) + beta` with mean and variance over the given axes of each sample
@@ -90,14 +90,9 @@ impl Layer for LayerNormalization {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         let input = freezing.input()?;
-        let axes = self.axis.of_rank(input.len() + 1).ok()?;
-        let before = (input.len() + 1).checked_sub(axes.len()).filter(|before| *before > 0)?;
-        if !axes.into_iter().eq(before..input.len() + 1) {
-            return None;
-        }
+        let (width, len) = (row_width(&self.axis, input)?, input.iter().product());
         let gamma = if self.scale { Some(freezing.weight(0)?) } else { None };
         let beta = if self.center { Some(freezing.weight(usize::from(self.scale))?) } else { None };
-        let (width, len) = (input[before - 1..].iter().product(), input.iter().product());
         Some(FrozenLayerNormalization { width, len, epsilon: self.epsilon, gamma, beta }.into())
     }
 

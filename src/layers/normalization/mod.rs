@@ -16,7 +16,7 @@ pub use unit_normalization::UnitNormalization;
 
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
-use crate::kernels::parallel;
+use crate::layers::each_part;
 use crate::shape::Shape;
 
 /// Refuses an epsilon that allows division by zero.
@@ -38,6 +38,15 @@ fn axes_and_sizes(axes: &Axes, input: &Shape) -> Result<(Vec<usize>, Vec<usize>)
     Ok((positions, sizes))
 }
 
+/// The length of a row if the axes are the last ones, in order, without the batch: its values and weights are
+/// contiguous.
+fn row_width(axes: &Axes, input: &[usize]) -> Option<usize> {
+    let rank = input.len() + 1;
+    let axes = axes.of_rank(rank).ok()?;
+    let before = rank.checked_sub(axes.len()).filter(|before| *before > 0)?;
+    axes.into_iter().eq(before..rank).then(|| input[before - 1..].iter().product())
+}
+
 /// In a predictor, calls `normalize` with all rows of `width` values of the input and the output or, if there are
 /// enough operations, with parts of them on several threads.
 fn normalize_rows(
@@ -47,11 +56,5 @@ fn normalize_rows(
     (x, y): (&[f32], &mut [f32]),
     normalize: impl Fn(&[f32], &mut [f32]) + Sync + Send,
 ) {
-    if threads <= 1 || parallel::threads_for(operations) <= 1 {
-        return normalize(x, y);
-    }
-    let width = width.max(1);
-    let part = width * parallel::part_len_of(operations, y.len() / width, threads);
-    let parts = x.chunks(part).zip(y.chunks_mut(part)).collect();
-    parallel::each(threads, parts, |(x, y): (&[f32], &mut [f32])| normalize(x, y));
+    each_part(threads, operations, y, width, |first, y| normalize(&x[first * width..][..y.len()], y));
 }

@@ -8,7 +8,7 @@ use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep
 use crate::ops::Value;
 use crate::shape::Shape;
 
-use super::{axes_and_sizes, check_epsilon, normalize_rows};
+use super::{axes_and_sizes, check_epsilon, normalize_rows, row_width};
 
 crate::describe! {
     /// `scale · x / √(mean of x² + epsilon)` with the mean over the given axes of each sample (Zhang and Sennrich
@@ -81,14 +81,8 @@ impl Layer for RMSNormalization {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         let input = freezing.input()?;
-        let rank = input.len() + 1;
-        let axes = self.axis.of_rank(rank).ok()?;
-        // The values of other axes do not follow each other, and `scale` is not along them.
-        let before = rank.checked_sub(axes.len()).filter(|before| *before > 0)?;
-        if !axes.into_iter().eq(before..rank) {
-            return None;
-        }
-        let (width, len): (usize, usize) = (input[before - 1..].iter().product(), input.iter().product());
+        // `scale` is not along other axes than the last ones.
+        let (width, len) = (row_width(&self.axis, input)?, input.iter().product());
         let scale = freezing.weight(0).filter(|scale| scale.len() == width)?;
         Some(FrozenRMSNormalization { width, len, epsilon: self.epsilon, scale }.into())
     }

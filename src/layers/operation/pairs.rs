@@ -44,7 +44,7 @@ impl Function for Pair {
             "Multiply" => Merge::Multiply,
             _ => return None,
         };
-        // Other sizes would be repeated along other axes than the layers repeat them.
+        // Operations broadcast as NumPy does, merging layers otherwise: only equal sizes give the same.
         let are_alike = freezing.inputs.iter().all(|input| *input == freezing.output);
         if are_alike && !self.is_of_bools { frozen_merge(freezing, merge, 1.0) } else { None }
     }

@@ -92,7 +92,8 @@ fn unknown_sizes_stay_unknown() {
     assert_eq!(of("Split", json!({"indices_or_sections": 2, "axis": 1})), "(None, None, 4) (None, None, 4)");
     assert_eq!(of("Mean", json!({"axis": [1], "keepdims": false})), "(None, 4)");
     assert_eq!(of("Squeeze", json!({"axis": 1})), "(None, 4)");
-    let key = json!([{"class_name": "__ellipsis__", "config": {}}, 1, {"class_name": "__slice__", "config": {"start": 1, "stop": null, "step": null}}]);
+    let slice = json!({"class_name": "__slice__", "config": {"start": 1, "stop": null, "step": null}});
+    let key = json!([{"class_name": "__ellipsis__", "config": {}}, 1, slice]);
     assert_eq!(shape("GetItem", json!({}), json!(["x", key]), &none_4).unwrap(), "(None, 3)");
     // Sizes unknown at construction are checked at run time.
     assert!(run("Squeeze", json!({"axis": 0}), json!(["x"]), &[(&[1.0, 2.0], &[2, 1])]).is_err());

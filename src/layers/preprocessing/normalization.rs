@@ -244,7 +244,10 @@ impl Layer for Normalization {
         let len = input.iter().product();
         Some(
             match self.arguments.invert {
-                true => FrozenNormalization::Invert { factors: deviation.collect(), summands: mean, len },
+                true => {
+                    let [factors, summands] = [deviation.collect(), mean].map(merge::repeated);
+                    FrozenNormalization::Invert { factors, summands, len }
+                }
                 false => {
                     let factors = deviation.map(|deviation| 1.0 / deviation).collect();
                     FrozenNormalization::Normalize(
@@ -324,10 +327,10 @@ impl FrozenStep for FrozenNormalization {
         let operations = self.operations().saturating_mul(samples);
         match self {
             Self::Normalize(prepared, _) => {
-                each_part(threads, operations, output, prepared.channels(), |part| prepared.apply(part));
+                each_part(threads, operations, output, prepared.channels(), |_, part| prepared.apply(part));
             }
             Self::Invert { factors, summands, .. } => {
-                each_part(threads, operations, output, factors.len(), |part| merge::scale(factors, summands, part));
+                each_part(threads, operations, output, factors.len(), |_, part| merge::scale(factors, summands, part));
             }
         }
     }

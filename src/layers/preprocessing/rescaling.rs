@@ -125,8 +125,7 @@ impl Layer for Rescaling {
         if [factors.len(), summands.len()] != [width; 2] {
             return None;
         }
-        // Repeated, so that rows of few values are computed several at a time.
-        let [factors, summands] = [factors, summands].map(|numbers| numbers.repeat(64usize.div_ceil(width.max(1))));
+        let [factors, summands] = [factors, summands].map(merge::repeated);
         Some(FrozenRescaling { factors, summands, len: input.iter().product() }.into())
     }
 
@@ -170,7 +169,7 @@ impl FrozenStep for FrozenRescaling {
 
     fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
         copied(inputs, output);
-        each_part(threads, self.operations().saturating_mul(samples), output, self.factors.len(), |part| {
+        each_part(threads, self.operations().saturating_mul(samples), output, self.factors.len(), |_, part| {
             merge::scale(&self.factors, &self.summands, part);
         });
     }

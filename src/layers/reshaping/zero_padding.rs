@@ -2,8 +2,7 @@
 
 use super::{first_axis, with_space};
 use crate::error::{Error, Result};
-use crate::kernels::parallel;
-use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Fused, Layer};
+use crate::layers::{BuiltIn, Call, Edge, Exporting, Freezing, Frozen, FrozenStep, Fused, Layer, each_part};
 use crate::ops::{self, Value};
 use crate::shape::{Borders, DataFormat, Shape};
 
@@ -93,7 +92,7 @@ struct Padded {
 }
 
 impl Padded {
-    /// The compiled form of what is behind the padding.
+    /// The compiled form of what comes after the padding.
     fn frozen_next(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         match &self.fused {
             Some(fused) => fused.frozen_step(freezing),
@@ -179,15 +178,9 @@ impl FrozenStep for FrozenPadding {
     }
 
     fn run(&self, inputs: &[&[f32]], samples: usize, threads: usize, output: &mut [f32]) {
-        let threads = threads.min(parallel::threads_for(self.operations().saturating_mul(samples)));
-        if threads <= 1 {
-            return self.write(inputs[0], 0, output);
-        }
-        let row = self.columns.iter().sum::<usize>().max(1);
-        let rows = parallel::part_len(output.len() / row, threads);
-        let parts = output.chunks_mut(rows * row).enumerate().collect();
-        parallel::each(threads, parts, |(part, output): (usize, &mut [f32])| {
-            self.write(inputs[0], part * rows, output);
+        let operations = self.operations().saturating_mul(samples);
+        each_part(threads, operations, output, self.columns.iter().sum(), |first, output| {
+            self.write(inputs[0], first, output);
         });
     }
 }
@@ -269,6 +262,7 @@ impl BuiltIn for ZeroPadding3D {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::parallel;
 
     #[test]
     fn a_size_that_does_not_exist_is_refused() {

@@ -1,16 +1,16 @@
-//! Steps of a plan that become part of an earlier one: an activation is applied, or a sum formed, where the values are
-//! computed, without a pass over memory of its own.
+//! Operator fusion in the compiled form: an elementwise activation or a sum of two values is computed by an earlier
+//! step, which saves a pass over memory.
 
 use crate::kernels::activation::Activation;
 use crate::layers::Frozen;
 use crate::model::plan::Plan;
 
-/// The compiled forms of a plan's steps, some of them part of earlier ones. It depends on the plan alone.
+/// The compiled forms of a plan's steps after fusion.
 pub(super) struct Fusion<'a> {
     plan: &'a Plan,
     /// Values per sample of each value.
     lens: &'a [usize],
-    /// The form of each step; [`Frozen::Same`] for one that is part of another.
+    /// The form of each step; [`Frozen::Same`] for one that is fused into another.
     pub frozen: Vec<Frozen>,
     /// For each value the one whose numbers it shares.
     pub origin: Vec<usize>,
@@ -32,7 +32,7 @@ impl<'a> Fusion<'a> {
         fusion
     }
 
-    /// The steps that read a value, one for each input that is it.
+    /// The steps that read a value, once for each of their inputs that is this value.
     pub fn readers(&self, value: usize) -> impl Iterator<Item = usize> {
         let steps = self.plan.steps.iter().zip(&self.frozen).enumerate();
         steps.filter(|(_, (_, frozen))| !matches!(frozen, Frozen::Same)).flat_map(move |(index, (step, _))| {
@@ -40,7 +40,7 @@ impl<'a> Fusion<'a> {
         })
     }
 
-    /// Makes a step part of an earlier one, if it can be.
+    /// Fuses a step into an earlier one, if possible.
     fn fuse(&mut self, index: usize) {
         let Frozen::Step(step) = &self.frozen[index] else { return };
         let taken = match (step.activation(), step.is_sum()) {
@@ -54,7 +54,8 @@ impl<'a> Fusion<'a> {
         self.origin.iter_mut().filter(|origin| **origin == output).for_each(|origin| *origin = value);
     }
 
-    /// Leaves the activation that a step is to the step that computes its input; returns that value.
+    /// Fuses an activation into the step that computes its input, if that step can apply it; returns the input's value
+    /// id.
     fn activate(&mut self, index: usize, activation: Activation) -> Option<usize> {
         let [(input, _)] = self.plan.steps[index].inputs[..] else { return None };
         let value = self.origin[input];
@@ -62,8 +63,8 @@ impl<'a> Fusion<'a> {
         self.frozen[step].last_mut()?.activate(activation).then_some(value)
     }
 
-    /// Leaves the sum that a step is to the step that computes the later of its inputs, which adds to the other in place;
-    /// returns the later value, which is the sum from then on.
+    /// Fuses a sum into the step that computes the later of its inputs: that step adds to the earlier one in place.
+    /// Returns the value id of the later input, which holds the sum from then on.
     fn accumulate(&mut self, index: usize) -> Option<usize> {
         let sum = &self.plan.steps[index];
         let [(a, _), (b, _)] = sum.inputs[..] else { return None };

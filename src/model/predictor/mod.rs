@@ -386,8 +386,8 @@ impl Predictor {
         self.run_columns_within(inputs, &|_| Ok(()))
     }
 
-    /// As [`run_columns`](Self::run_columns), which asks `admit` before it allocates, and holds what that returns while it
-    /// computes.
+    /// As [`run_columns`](Self::run_columns), which asks `admit` before it allocates, and holds what that returns while
+    /// it computes.
     ///
     /// # Errors
     /// As [`run`](Self::run), and those of `admit`.

@@ -4,16 +4,16 @@
 use super::{Attention, Parts, PreparedAttention};
 use crate::activation::Activation;
 use crate::aligned::Weights;
-use crate::dense::Packed;
+use crate::dense::{Packed, part_of};
 use crate::scratch;
 use crate::window::{check_len, size_of};
 
-/// Rows that a projection should have at least, if there are enough samples: the weights are then read seldom, and what
-/// lies between the projections stays in the cache.
+/// Rows that a projection should have at least, if there are enough samples: the weights are then read seldom, and
+/// queries, keys, values and attended values stay in the cache.
 const ROWS_WANTED: usize = 240;
 
-/// A multi-head attention without masks, or causal, with weights packed once. What lies between its parts is in the
-/// workspace, for a few samples at a time. A sample's result has the same bits in any batch.
+/// A multi-head attention without masks, or causal, with weights packed once. Queries, keys, values and attended
+/// values are in the workspace, for a few samples at a time. A sample's result has the same bits in any batch.
 #[derive(Clone, Debug)]
 pub struct PreparedMultiHead {
     attention: PreparedAttention,
@@ -55,8 +55,8 @@ impl PreparedMultiHead {
     /// The most values of workspace that [`forward`](Self::forward) takes for some samples, in all threads together.
     pub fn workspace(&self, samples: usize, threads: usize) -> usize {
         let samples = samples.min(self.samples_at_once());
-        let between = self.attention.of_sample().into_iter().fold(0, usize::saturating_add);
-        between.saturating_mul(samples).saturating_add(self.attention.workspace(samples, threads))
+        let one = self.attention.of_sample().into_iter().fold(0, usize::saturating_add);
+        one.saturating_mul(samples).saturating_add(self.attention.workspace(samples, threads))
     }
 
     /// The output for some samples, on up to `threads` threads if there is enough work. `x` has the steps that queries,
@@ -90,17 +90,19 @@ impl PreparedMultiHead {
         if y.is_empty() {
             return;
         }
-        let (at_once, between) = (self.samples_at_once(), self.attention.of_sample());
-        scratch::with(size_of(&[samples.min(at_once), between.iter().sum::<usize>()]), |buffer| {
+        let at_once = self.samples_at_once();
+        let [of_queries, of_keys, of_values, of_attended] = self.attention.of_sample();
+        let one = of_queries + of_keys + of_values + of_attended;
+        scratch::with(size_of(&[samples.min(at_once), one]), |buffer| {
             for (block, y) in y.chunks_mut(at_once * result).enumerate() {
                 let (first, samples) = (block * at_once, y.len() / result);
-                let (q, rest) = buffer.split_at_mut(samples * between[0]);
-                let (k, rest) = rest.split_at_mut(samples * between[1]);
-                let (v, rest) = rest.split_at_mut(samples * between[2]);
-                let attended = &mut rest[..samples * between[3]];
-                queries.forward(block_of(x.queries, inputs[0], first, samples), Activation::Linear, threads, q);
-                keys.forward(block_of(x.keys, inputs[1], first, samples), Activation::Linear, threads, k);
-                values.forward(block_of(x.values, inputs[2], first, samples), Activation::Linear, threads, v);
+                let (q, rest) = buffer.split_at_mut(samples * of_queries);
+                let (k, rest) = rest.split_at_mut(samples * of_keys);
+                let (v, rest) = rest.split_at_mut(samples * of_values);
+                let attended = &mut rest[..samples * of_attended];
+                queries.forward(part_of(x.queries, inputs[0], first, samples), Activation::Linear, threads, q);
+                keys.forward(part_of(x.keys, inputs[1], first, samples), Activation::Linear, threads, k);
+                values.forward(part_of(x.values, inputs[2], first, samples), Activation::Linear, threads, v);
                 self.attention.forward(Parts { queries: &*q, keys: &*k, values: &*v }, threads, attended);
                 match adds {
                     true => self.output.add_forward(attended, Activation::Linear, threads, y),
@@ -115,11 +117,6 @@ impl PreparedMultiHead {
         let Attention { rows, columns, .. } = *self.attention.sizes();
         ROWS_WANTED.div_ceil(rows.max(columns))
     }
-}
-
-/// Some samples of `one` values each.
-fn block_of(x: &[f32], one: usize, first: usize, samples: usize) -> &[f32] {
-    &x[first * one..][..samples * one]
 }
 
 #[cfg(test)]
@@ -139,13 +136,13 @@ mod tests {
         (Attention::of_one([1, 300], [2, 1], [16, 8]), [20, 33, 33], 1),
     ];
 
-    struct Weights {
+    struct Projections {
         projections: Parts<Packed>,
         output: Packed,
     }
 
     /// Projections, of which only that of the values has no bias.
-    fn weights((sizes, inputs, units): &Case) -> Weights {
+    fn weights((sizes, inputs, units): &Case) -> Projections {
         let Attention { heads, groups, size, width, .. } = *sizes;
         let packed = |seed: u32, inputs: usize, units: usize| {
             let bias = values(units, seed + 10);
@@ -156,15 +153,15 @@ mod tests {
             keys: packed(2, inputs[1], groups * size),
             values: packed(3, inputs[2], groups * width),
         };
-        Weights { projections, output: packed(4, heads * width, *units) }
+        Projections { projections, output: packed(4, heads * width, *units) }
     }
 
     fn prepared(case: &Case) -> PreparedMultiHead {
-        let Weights { projections, output } = weights(case);
+        let Projections { projections, output } = weights(case);
         PreparedMultiHead::new(PreparedAttention::new(&case.0).expect("offsets that fit"), projections, output)
     }
 
-    /// The inputs of so many samples.
+    /// The inputs of `samples` samples.
     fn operands((sizes, inputs, _): &Case, samples: usize) -> Parts<Vec<f32>> {
         let Attention { rows, columns, .. } = *sizes;
         Parts {
@@ -177,7 +174,7 @@ mod tests {
     /// The output for some samples, part by part, added to `y` if `adds`.
     fn by_parts(case: &Case, samples: usize, adds: bool, y: &mut [f32]) {
         let sizes = Attention { batch: samples, ..case.0 };
-        let (x, Weights { projections, output }) = (operands(case, samples), weights(case));
+        let (x, Projections { projections, output }) = (operands(case, samples), weights(case));
         let [of_queries, of_keys, of_values, outputs, scores] = sizes.of_sample().map(|one| samples * one);
         let projected = |projection: &Packed, x: &[f32], len: usize| {
             let mut y = vec![7.5; len];
@@ -209,9 +206,9 @@ mod tests {
                 for adds in [false, true] {
                     let run = |first: usize, samples: usize, threads: usize| {
                         let parts = Parts {
-                            queries: block_of(&x.queries, one[0], first, samples),
-                            keys: block_of(&x.keys, one[1], first, samples),
-                            values: block_of(&x.values, one[2], first, samples),
+                            queries: part_of(&x.queries, one[0], first, samples),
+                            keys: part_of(&x.keys, one[1], first, samples),
+                            values: part_of(&x.values, one[2], first, samples),
                         };
                         let mut y = values(all * result, 5)[first * result..][..samples * result].to_vec();
                         match adds {
@@ -254,7 +251,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "do not belong together")]
     fn parts_of_other_sizes_are_refused() {
-        let Weights { projections, .. } = weights(&CASES[1]);
+        let Projections { projections, .. } = weights(&CASES[1]);
         let attention = PreparedAttention::new(&CASES[1].0).expect("offsets that fit");
         PreparedMultiHead::new(attention, projections, weights(&CASES[0]).output);
     }

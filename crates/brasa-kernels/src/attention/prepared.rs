@@ -37,7 +37,7 @@ pub struct PreparedAttention {
 }
 
 impl PreparedAttention {
-    /// Prepares an attention: the batch and what belongs to masks are ignored. `None` where it does not
+    /// Prepares an attention: `batch`, `masked` and `zero_masked` are ignored. `None` where it does not
     /// [fit](Attention::fits).
     pub fn new(sizes: &Attention) -> Option<Self> {
         Self::of(sizes, false)
@@ -202,7 +202,7 @@ mod tests {
         Attention::of_one([47, 3300], [2, 2], [5, 7]),
     ];
 
-    /// Queries, keys and values of so many samples.
+    /// Queries, keys and values of `samples` samples.
     fn operands(sizes: &Attention, samples: usize) -> Parts<Vec<f32>> {
         let [queries, keys, of_values, _, _] = sizes.of_sample();
         Parts {

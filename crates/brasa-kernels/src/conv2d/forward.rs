@@ -92,6 +92,7 @@ impl ConvLayout {
             return y.chunks_exact_mut(conv.filters).for_each(|y| start.initialize(y));
         }
         if let WeightLayout::Transformed(winograd, weights, threads) = weights {
+            debug_assert!(!start.adds(), "Winograd's form overwrites its output");
             return winograd.rows(images, (weights, threads), start.bias(), rows, y);
         }
         let (channels, filters) = (conv.group_channels(), conv.group_filters());

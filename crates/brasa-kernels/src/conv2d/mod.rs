@@ -136,9 +136,9 @@ impl ConvLayout {
         }
     }
 
-    /// Calls `work` with the frames of some images and the offsets of the output pixels of `rows` in them: with the images
-    /// themselves if they need no border, else with copies of what these rows read, in `copies`, whose borders hold
-    /// zeros. Several images have all rows.
+    /// Calls `work` with the frames of some images and the offsets of the output pixels of `rows` in them: with the
+    /// images themselves if they need no border, else with copies of what these rows read, in `copies`, whose borders
+    /// hold zeros. Several images have all rows.
     fn framed<R>(
         &self,
         images: &[f32],

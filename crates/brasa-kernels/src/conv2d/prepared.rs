@@ -11,9 +11,10 @@ use crate::panels::{pack, panels_len};
 use crate::window::{WindowGeometry, check_len, size_of};
 use crate::{parallel, scratch};
 
-/// Most values that a thread reads besides its weights where threads share the filters: 512 KiB, half of a usual
-/// second-level cache. Fewest weights for it.
+/// Most values of input, gathered or framed, for which threads share the filters: 512 KiB, half of a usual second-level
+/// cache.
 const NEAR: usize = 128 << 10;
+/// Fewest weights for which threads share the filters: 512 KiB; fewer are read quickly by every thread.
 const MANY_WEIGHTS: usize = 128 << 10;
 
 /// A convolution with its activation, and optionally maximum pooling, with weights prepared once. An image's result has
@@ -108,14 +109,13 @@ impl PreparedConv {
         self.pool.is_none() && self.layout.winograd.is_none()
     }
 
-    /// Replaces the activation. Before a pooling it must be non-decreasing.
-    ///
-    /// # Panics
-    /// If it is not.
-    pub fn set_activation(&mut self, activation: Activation) {
+    /// Replaces the activation; `false`, and nothing is changed, if it does not commute with the pooling.
+    pub fn set_activation(&mut self, activation: Activation) -> bool {
         let fits = self.pool.is_none() || activation.gradient_needs_only_output();
-        assert!(fits, "{activation:?} cannot be pooled here");
-        self.activation = activation;
+        if fits {
+            self.activation = activation;
+        }
+        fits
     }
 
     /// The output for some images, on up to `threads` threads if there is enough work. Every value of `y` is written.
@@ -155,14 +155,15 @@ impl PreparedConv {
         }
     }
 
-    /// The number of threads if they share the filters: where the weights are many and the pixels few, as each thread then
-    /// reads only its part of the weights.
+    /// The number of threads if they share the filters: where the weights are many and the pixels few, as each thread
+    /// then reads only its part of the weights.
     fn threads_sharing_filters(&self, images: usize, threads: usize) -> Option<usize> {
         let conv = &self.layout.conv;
         let threads = threads.min(parallel::threads_for(self.operations().saturating_mul(images)));
         let is_direct = self.layout.winograd.is_none() && self.pool.is_none() && conv.groups == 1;
-        let read = size_of(&[images, conv.window.pixels()]).saturating_mul(self.layout.taps.len());
-        let read = read.min(size_of(&[images, self.layout.frame.len()]));
+        let gathered = size_of(&[images, conv.window.pixels()]).saturating_mul(self.layout.taps.len());
+        let framed = size_of(&[images, self.layout.frame.len()]);
+        let read = gathered.min(framed);
         let shares = read <= NEAR && self.weights.len() >= MANY_WEIGHTS.max(read) && images <= self.layout.images;
         (threads > 1 && is_direct && shares && conv.filters > PANEL).then_some(threads)
     }
@@ -345,7 +346,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_sizes_agree_with_the_other_form(
-            window in windows(), groups in 1..3usize, channels in 1..6usize, filters in 1..40usize, pooled in any::<bool>(),
+            window in windows(), groups in 1..3usize, channels in 1..6usize, filters in 1..40usize,
+            pooled in any::<bool>(),
         ) {
             let _alone = test_lock();
             let conv = Conv2d { window, channels: groups * channels, filters: groups * filters, groups };

@@ -108,7 +108,9 @@ fn convolutions() -> impl Strategy<Value = Conv2d> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 3 } else if cfg!(debug_assertions) { 120 } else { 400 }))]
+    #![proptest_config(ProptestConfig::with_cases(
+        if cfg!(miri) { 3 } else if cfg!(debug_assertions) { 120 } else { 400 }
+    ))]
 
     #[test]
     fn any_convolution_agrees_with_double_precision(conv in convolutions()) {

@@ -30,12 +30,12 @@ const SIDE: usize = 6;
 const LINE: usize = 8;
 /// Channels that are transformed together.
 const LANES: usize = 16;
-/// Points of evaluation besides infinity, for six places and for eight. Powers of two, so that `A` and `B` are exact; the
-/// rounding error of the first is half that of 0, ±1, ±2.
+/// Points of evaluation besides infinity, for six places and for eight. Powers of two, so that `A` and `B` are exact;
+/// the rounding error of the first is half that of 0, ±1, ±2.
 const POINTS: [&[f64]; 2] = [&[0.0, 1.0, -1.0, 0.5, -2.0], &[0.0, 1.0, -1.0, 0.5, -0.5, 2.0, -2.0]];
 
-/// Values of a block of tiles in the backward pass, which sums over the tiles of a block: the same on every processor, so
-/// that the gradients have the same bits.
+/// Values of a block of tiles in the backward pass, which sums over the tiles of a block: the same on every processor,
+/// so that the gradients have the same bits.
 const BLOCK: usize = 144 << 10;
 /// Fewest tiles of a block: the weights are read once per block.
 const FEWEST_TILES: usize = 20;
@@ -220,14 +220,14 @@ impl Winograd {
         });
     }
 
-    /// Whether threads had better share the places of an image's tiles than its rows: there are so few tiles that reading
-    /// the weights takes the time, and each thread then finds its part of them in its second-level cache.
+    /// Whether threads had better share the places of an image's tiles than its rows: there are so few tiles that
+    /// reading the weights takes the time, and each thread then finds its part of them in its second-level cache.
     pub fn shares_places(&self) -> bool {
         self.image_tiles() <= FEWEST_TILES && size_of::<f32>() * self.weights_len() > cache::second_level()
     }
 
-    /// The convolution with its bias for some output rows of some images, with the [packed](Self::pack_weights) weights;
-    /// `threads` share the products.
+    /// The convolution with its bias for some output rows of some images, with the [packed](Self::pack_weights)
+    /// weights; `threads` share the products.
     pub fn rows(
         &self,
         x: &[f32],

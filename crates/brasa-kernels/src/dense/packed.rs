@@ -10,8 +10,10 @@ use crate::window::{check_len, even_offsets, size_of};
 
 /// Rows in one matrix product.
 const ROWS: usize = 480;
-/// Most rows of which threads share the columns, and fewest weights: 512 KiB.
-const MOST_ROWS: usize = 128;
+/// Most rows of which threads share the columns: with more, a row is cut into pieces too often (by measurement, 49 to
+/// 3136 rows).
+const MOST_SHARED_ROWS: usize = 128;
+/// Fewest weights for which threads share the columns: 512 KiB; fewer are read quickly by every thread.
 const MANY_WEIGHTS: usize = 128 << 10;
 /// Rows that a thread's part has at least, if there are enough: those of a tile.
 const FEWEST_ROWS: usize = 10;
@@ -151,11 +153,10 @@ impl Packed {
     }
 }
 
-/// Whether threads share the columns of the output rather than its rows: where the weights are many and the rows few, as
-/// each thread then reads only its part of the weights. With more rows, a row is cut into pieces too often. (Measured for
-/// 49 to 3136 rows.) Results do not depend on it.
+/// Whether threads share the columns of the output rather than its rows: where the weights are many and the rows few,
+/// as each thread then reads only its part of the weights. Results do not depend on it.
 fn shares_columns(rows: usize, inputs: usize, units: usize) -> bool {
-    rows <= MOST_ROWS
+    rows <= MOST_SHARED_ROWS
         && size_of(&[inputs, units]) >= MANY_WEIGHTS
         && fits_in_cache(rows, inputs, units)
         && units > PANEL
