@@ -4,6 +4,7 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::thread;
 
 use burn::tensor::Device;
@@ -17,9 +18,10 @@ use crate::kernels::simd::{self, Level};
 /// The environment variable that names the backend when nothing else does.
 pub const BACKEND_VARIABLE: &str = "BRASA_BACKEND";
 
-/// The environment variable that names the most capable instruction set that the CPU kernels use: `avx512`, `avx2` or
-/// `baseline`. With the same number of threads, results of the backend flex then have the same bits on every x86-64
-/// processor that has it.
+/// The environment variable that names the most capable instruction set that Brasa's CPU kernels use: `avx512`, `avx2` or
+/// `baseline`. With the same number of threads, a model that is computed by them alone, as every compiled
+/// [`Predictor`](crate::Predictor), has the same bits on every x86-64 processor with that instruction set. Operations
+/// without such a kernel are Burn's, which chooses by itself. Read once, when the first device is opened.
 pub const SIMD_VARIABLE: &str = "BRASA_SIMD";
 
 /// A kind of device.
@@ -130,7 +132,9 @@ impl Backend {
     /// which is far slower than the CPU backends. `wgpu` and `vulkan` do.
     ///
     /// # Errors
-    /// [`Error::Device`] if this build lacks the backend or the machine the device, with the devices that were found.
+    /// [`Error::Device`] if this build lacks the backend or the machine the device, with the devices that were found;
+    /// [`Error::UnknownName`] or [`Error::Argument`] if [`SIMD_VARIABLE`] names an instruction set that is unknown or that
+    /// the processor lacks.
     pub fn device(&self) -> Result<Device> {
         self.resolve().map(|(_, device)| device)
     }
@@ -162,9 +166,7 @@ impl Backend {
     }
 
     fn open(&self) -> Result<Device> {
-        if let Ok(name) = std::env::var(SIMD_VARIABLE) {
-            limit_simd(&name)?;
-        }
+        check_simd()?;
         match self.kind {
             kind if !kind.is_compiled() => {
                 let feature = if kind == BackendKind::Gpu { BackendKind::Wgpu } else { kind };
@@ -184,6 +186,13 @@ impl Backend {
     fn unavailable(&self, reason: String) -> Error {
         Error::Device { requested: self.to_string(), reason, found: found() }
     }
+}
+
+/// Limits the CPU kernels to the instruction set that [`SIMD_VARIABLE`] named at the first call.
+pub(crate) fn check_simd() -> Result<()> {
+    static LIMITED: OnceLock<Result<()>> = OnceLock::new();
+    let limit = || std::env::var_os(SIMD_VARIABLE).map_or(Ok(()), |name| limit_simd(&name.to_string_lossy()));
+    LIMITED.get_or_init(limit).clone()
 }
 
 /// Limits the CPU kernels to an instruction set; an empty name limits nothing.

@@ -42,8 +42,9 @@ pub trait FrozenStep: Debug + Send + Sync {
         name.strip_prefix("Frozen").unwrap_or(name)
     }
 
-    /// Whether the step can be computed in place: the output, of the size of the first input, then holds that input's
-    /// values, and [`run`](Self::run) receives the other inputs alone, so none if there is but one.
+    /// Whether the step can be computed in place. Where that saves a buffer, the output, of the size of the first input,
+    /// holds that input's values, and [`run`](Self::run) receives the other inputs alone: none if there is but one, and
+    /// of a sum of two only the second. Else it receives all inputs.
     fn in_place(&self) -> bool {
         false
     }
@@ -60,7 +61,8 @@ pub trait FrozenStep: Debug + Send + Sync {
         None
     }
 
-    /// Applies an elementwise activation to the output from now on, if the step can: it has none yet. Returns whether.
+    /// Asks the step to apply an elementwise activation to its output from now on; returns whether it will. It must return
+    /// `false`, and change nothing, if it has an activation already.
     fn activate(&mut self, activation: Kernel) -> bool {
         let _ = activation;
         false
@@ -72,8 +74,9 @@ pub trait FrozenStep: Debug + Send + Sync {
         false
     }
 
-    /// Adds the result, before an activation, to what the output holds from now on, if the step can: it has no
-    /// activation yet. Returns whether. A step that does can still [take an activation](Self::activate).
+    /// Asks the step to add its result to what the output holds, before an activation, from now on; returns whether it
+    /// will. It must return `false`, and change nothing, if it has an activation already; after it has returned `true` it
+    /// can still be given [one](Self::activate). The output is none of the inputs.
     fn accumulate(&mut self) -> bool {
         false
     }

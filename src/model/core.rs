@@ -13,7 +13,7 @@ use super::graph::{Graph, shapes_of};
 use super::plans::Plans;
 use super::structure::Functional;
 use super::weight::{Weight, fitting_weights};
-use crate::backend::Backend;
+use crate::backend::{Backend, check_simd};
 use crate::compile::Compiled;
 use crate::datasets::DataInfo;
 use crate::error::{Error, Result};
@@ -436,6 +436,7 @@ impl Model {
 
     /// Rejects computing on another device than the environment names.
     pub(super) fn check_device(&self) -> Result<()> {
+        check_simd()?;
         if self.device_is_missing { named_device().map(|_| ()) } else { Ok(()) }
     }
 

@@ -7,9 +7,9 @@
 /// Bytes of a huge page, on the machines that have them.
 const PAGE: usize = 2 << 20;
 
-/// Whether a buffer of `len` values is put into huge pages by [`aligned_zeros`]: if it takes at least half of one.
+/// Whether a buffer of `len` values is put into huge pages by [`aligned_zeros`]: if it takes at least one.
 pub fn pays(len: usize) -> bool {
-    cfg!(all(target_os = "linux", not(miri))) && len >= PAGE / 2 / size_of::<f32>()
+    cfg!(all(target_os = "linux", not(miri))) && len >= PAGE / size_of::<f32>()
 }
 
 /// `len` zeros, in huge pages where there are at least two of them. The ends before the first and after the last stay

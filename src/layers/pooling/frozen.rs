@@ -64,7 +64,11 @@ impl FrozenStep for FrozenPool {
         });
         parallel::each(threads, bands.collect(), |(image, first, output): (&[f32], usize, &mut [f32])| {
             let (window, skipped) = self.window.of_rows(first..(first + band).min(height));
-            pool(&window, &image[skipped * row..], output);
+            if window.input[0] > 0 {
+                return pool(&window, &image[skipped * row..], output);
+            }
+            // All windows lie below the image.
+            output.fill(if self.kind == PoolKind::Max { f32::NEG_INFINITY } else { 0.0 });
         });
     }
 }
@@ -79,10 +83,10 @@ mod tests {
         for (size, strides, pad) in [([3, 3], [2, 2], [1, 1]), ([2, 3], [3, 1], [0, 2]), ([2, 2], [1, 1], [5, 0])] {
             let output = [0, 1].map(|axis: usize| (40 + 2 * pad[axis] - size[axis]) / strides[axis] + 1);
             let window = WindowGeometry { batch: 1, input: [40, 40], output, size, strides, dilations: [1, 1], pad };
-            let x: Vec<f32> = (0..2 * 40 * 40 * 70).map(|i| ((i * 7919) % 1013) as f32 - 500.0).collect();
+            let x: Vec<f32> = (0..2 * 40 * 40 * 700).map(|i| ((i * 7919) % 1013) as f32 - 500.0).collect();
             for kind in [PoolKind::Max, PoolKind::Average] {
-                let pool = FrozenPool { kind, window, channels: 70 };
-                let [mut alone, mut shared] = [0; 2].map(|_| vec![7.5; 2 * window.pixels() * 70]);
+                let pool = FrozenPool { kind, window, channels: 700 };
+                let [mut alone, mut shared] = [0; 2].map(|_| vec![7.5; 2 * window.pixels() * 700]);
                 pool.run(&[&x], 2, 1, &mut alone);
                 let threads = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
                 threads.install(|| pool.run(&[&x], 2, 3, &mut shared));

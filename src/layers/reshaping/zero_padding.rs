@@ -101,6 +101,9 @@ impl Padded {
     }
 }
 
+/// How many times as large as an image it can be with a padding that a convolution applies itself.
+const MOST_TIMES_PADDED: usize = 4;
+
 impl Fused for Padded {
     fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
         let fused = match &self.fused {
@@ -122,13 +125,18 @@ impl Fused for Padded {
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
         let inside = Freezing { padding: self.borders, ..*freezing };
-        let whole = self.frozen_next(&inside);
-        if whole.is_some() {
-            return whole;
-        }
-        // Where the next layer has no step with the padding, this is a step of its own.
         let between = inside.padded_input()?;
         let len = between.iter().try_fold(1usize, |len, size| len.checked_mul(*size))?;
+        // The padded image and the tables for it are workspace of the convolution's kernel, which no memory check covers:
+        // they must not be much larger than the image, whose size is checked.
+        let image: usize = freezing.input()?.iter().product();
+        if len / MOST_TIMES_PADDED <= image {
+            let whole = self.frozen_next(&inside);
+            if whole.is_some() {
+                return whole;
+            }
+        }
+        // Where the next layer has no step with the padding, this is a step of its own.
         let first = self.padding.frozen_step(&Freezing { output: &between, weights: &[], ..*freezing })?;
         let next = self.frozen_next(&Freezing { inputs: &[between], ..*freezing })?;
         Some(first.then(len, next, freezing.output.iter().product()))
