@@ -204,7 +204,7 @@ fn a_mask_ends_at_the_padding() {
 #[test]
 fn the_operations_are_those_of_the_convolution() {
     let padded = |layer: Box<dyn Layer>| {
-        let model = model_of(&[8, 8, 3], &chain![ZeroPadding2D::new(((0, 1), (0, 1))), layer], false);
+        let model = model_of(&[8, 8, 3], &[ZeroPadding2D::new(((0, 1), (0, 1))).into(), layer], false);
         let times = model.time_prediction(&[ArrayD::zeros(vec![2, 8, 8, 3]).view()], 1).unwrap();
         assert_eq!(times[0].layers.len(), 2);
         times[0].operations
@@ -247,6 +247,7 @@ impl Layer for Double {
 
 #[test]
 fn without_a_step_for_both_the_padding_is_one_of_its_own() {
-    let kernels = check("two steps", &[4, 5, 3], &chain![ZeroPadding2D::new(((1, 0), (2, 3))), Double::default()]);
+    let kernels =
+        check("two steps", &[4, 5, 3], &[ZeroPadding2D::new(((1, 0), (2, 3))).into(), Double::default().into()]);
     assert_eq!(kernels, ["Padding", "Doubled"]);
 }

@@ -56,6 +56,14 @@ impl From<Aligned> for Weights {
     }
 }
 
+impl From<&[f32]> for Weights {
+    fn from(values: &[f32]) -> Self {
+        let mut buffer = Aligned::zeros(values.len());
+        buffer.copy_from_slice(values);
+        buffer.into()
+    }
+}
+
 impl Deref for Weights {
     type Target = [f32];
 

@@ -253,17 +253,18 @@ impl Panels<'_> {
     /// are packed, else panel by panel. A panel that is packed now goes to the workspace of the one before, which is
     /// still in the cache.
     fn each(self, depth: usize, columns: Range<usize>, mut work: impl FnMut(&[f32], Range<usize>)) {
-        let pack_one: &dyn Fn((usize, usize), &mut [f32]) = match self {
-            Panels::Packed(panels) => return work(&panels[columns.start * depth..], columns),
-            Panels::Rows(rows, stride) => &move |part, panel: &mut [f32]| pack_panel(rows, stride, part, panel),
-            Panels::Transposed(rows, stride) => {
-                &move |part, panel: &mut [f32]| pack_transposed_panel(rows, stride, part, panel)
-            }
-        };
+        if let Panels::Packed(panels) = self {
+            return work(&panels[columns.start * depth..], columns);
+        }
         for first in columns.clone().step_by(PANEL) {
             let part = first..(first + PANEL).min(columns.end);
+            let at = (first, part.len());
             scratch::with(depth * PANEL, |panel| {
-                pack_one((first, part.len()), panel);
+                match self {
+                    Panels::Packed(_) => {}
+                    Panels::Rows(rows, stride) => pack_panel(rows, stride, at, panel),
+                    Panels::Transposed(rows, stride) => pack_transposed_panel(rows, stride, at, panel),
+                }
                 work(panel, part);
             });
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::activation::Activation;
+use super::aligned::Weights;
 use super::simd::simd;
 use super::window::{Frame, WindowGeometry, check_len, even_offsets, size_of};
 use super::{parallel, scratch};
@@ -105,7 +106,7 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
 pub struct PreparedDepthwise {
     conv: Depthwise,
     layout: DepthwiseLayout,
-    weights: Vec<f32>,
+    weights: Weights,
     /// The output by regions, where windows reach over the image's edge; else empty.
     regions: Vec<Region>,
     bias: Option<Vec<f32>>,
@@ -192,7 +193,7 @@ impl PreparedDepthwise {
             regions: if by_regions { Region::all(&conv) } else { Vec::new() },
             layout,
             conv,
-            weights: w.to_vec(),
+            weights: Weights::from(w),
             bias: bias.map(<[f32]>::to_vec),
             activation,
         })
