@@ -208,8 +208,11 @@ class Runtime:
         function = tensorflow.function(lambda batch: self.model(batch, training=False), input_signature=of)
         path = self.file.removesuffix(".keras") + f".tf2onnx.{self.peer}.{shape[0]}.onnx"
         try:
-            tf2onnx.convert.from_function(function, input_signature=of, opset=17, output_path=path)
-            yield "tf2onnx", path
+            graph = tf2onnx.convert.from_function(function, input_signature=of, opset=17, output_path=path)[0].graph
+            if len(graph.input) == 1:
+                yield "tf2onnx", path
+            else:  # It makes inputs of some constants (EfficientNet's normalization).
+                print("tf2onnx: more inputs than the model has", file=sys.stderr)
         except Exception as error:
             print(f"tf2onnx: {error}", file=sys.stderr)
 
