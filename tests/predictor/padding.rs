@@ -251,3 +251,11 @@ fn without_a_step_for_both_the_padding_is_one_of_its_own() {
         check("two steps", &[4, 5, 3], &[ZeroPadding2D::new(((1, 0), (2, 3))).into(), Double::default().into()]);
     assert_eq!(kernels, ["Padding", "Doubled"]);
 }
+
+#[test]
+fn a_padding_far_larger_than_its_image_stays_a_step() {
+    for (side, expected) in [(9, vec!["Conv"]), (200, vec!["Padding", "Conv"])] {
+        let pad = ZeroPadding2D::new(side);
+        assert_eq!(check("large", &[1, 1, 1], &[pad.into(), Conv2D::new(2, 3).strides(40).into()]), expected);
+    }
+}

@@ -101,8 +101,10 @@ impl Padded {
     }
 }
 
-/// How many times as large as an image it can be with a padding that a convolution applies itself.
+/// How many times as large as an image it can be with a padding that a convolution applies itself, if it is not small:
+/// 256 KiB.
 const MOST_TIMES_PADDED: usize = 4;
+const SMALL: usize = 1 << 16;
 
 impl Fused for Padded {
     fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
@@ -128,9 +130,9 @@ impl Fused for Padded {
         let between = inside.padded_input()?;
         let len = between.iter().try_fold(1usize, |len, size| len.checked_mul(*size))?;
         // The padded image and the tables for it are workspace of the convolution's kernel, which no memory check covers:
-        // they must not be much larger than the image, whose size is checked.
+        // they must be small, or not much larger than the image, whose size is checked.
         let image: usize = freezing.input()?.iter().product();
-        if len / MOST_TIMES_PADDED <= image {
+        if len <= SMALL || len / MOST_TIMES_PADDED <= image {
             let whole = self.frozen_next(&inside);
             if whole.is_some() {
                 return whole;
