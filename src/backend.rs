@@ -18,8 +18,8 @@ use crate::kernels::simd::{self, Level};
 /// The environment variable that names the backend when nothing else does.
 pub const BACKEND_VARIABLE: &str = "BRASA_BACKEND";
 
-/// The environment variable that names the most capable instruction set that Brasa's CPU kernels use: `avx512`, `avx2` or
-/// `baseline`. With the same number of threads, a model that is computed by them alone, as every compiled
+/// The environment variable that names the most capable instruction set that Brasa's CPU kernels use: `avx512`, `avx2`
+/// or `baseline`. With the same number of threads, a model that is computed by them alone, as every compiled
 /// [`Predictor`](crate::Predictor), has the same bits on every x86-64 processor with that instruction set. Operations
 /// without such a kernel are Burn's, which chooses by itself. Read once, when the first device is opened.
 pub const SIMD_VARIABLE: &str = "BRASA_SIMD";
@@ -133,8 +133,8 @@ impl Backend {
     ///
     /// # Errors
     /// [`Error::Device`] if this build lacks the backend or the machine the device, with the devices that were found;
-    /// [`Error::UnknownName`] or [`Error::Argument`] if [`SIMD_VARIABLE`] names an instruction set that is unknown or that
-    /// the processor lacks.
+    /// [`Error::UnknownName`] or [`Error::Argument`] if [`SIMD_VARIABLE`] names an instruction set that is unknown or
+    /// that the processor lacks.
     pub fn device(&self) -> Result<Device> {
         self.resolve().map(|(_, device)| device)
     }

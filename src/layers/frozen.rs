@@ -57,12 +57,14 @@ pub trait FrozenStep: Debug + Send + Sync {
 
     /// The activation that the step is, if it is an elementwise one and nothing else. The step before it can
     /// [take it](Self::activate).
+    #[doc(hidden)]
     fn activation(&self) -> Option<Kernel> {
         None
     }
 
-    /// Asks the step to apply an elementwise activation to its output from now on; returns whether it will. It must return
-    /// `false`, and change nothing, if it has an activation already.
+    /// Asks the step to apply an elementwise activation to its output from now on; returns whether it will. It must
+    /// return `false`, and change nothing, if it has an activation already.
+    #[doc(hidden)]
     fn activate(&mut self, activation: Kernel) -> bool {
         let _ = activation;
         false
@@ -75,8 +77,8 @@ pub trait FrozenStep: Debug + Send + Sync {
     }
 
     /// Asks the step to add its result to what the output holds, before an activation, from now on; returns whether it
-    /// will. It must return `false`, and change nothing, if it has an activation already; after it has returned `true` it
-    /// can still be given [one](Self::activate). The output is none of the inputs.
+    /// will. It must return `false`, and change nothing, if it has an activation already; after `true` an activation can
+    /// still be fused into it. The output does not overlap the inputs.
     fn accumulate(&mut self) -> bool {
         false
     }
@@ -190,7 +192,7 @@ impl Epilogue {
         }
     }
 
-    /// Takes an element-wise activation if there is none yet; returns whether.
+    /// Takes an elementwise activation, unless it has one already; returns whether it did.
     pub fn take(&mut self, activation: Kernel) -> bool {
         let is_free = *self == Self::NONE;
         if is_free {

@@ -15,12 +15,8 @@ pub fn pays(len: usize) -> bool {
 /// `len` zeros, in huge pages where there are at least two of them. The ends before the first and after the last stay
 /// in small pages, so that no more memory is taken than requested.
 pub fn zeros(len: usize) -> Vec<f32> {
-    #[allow(unused_mut)] // Mutated on Linux only.
     let mut values = vec![0.0; len];
-    #[cfg(all(target_os = "linux", not(miri)))]
-    if let Some(whole) = whole_pages(&mut values).filter(|whole| size_of_val(&whole[..]) >= 2 * PAGE) {
-        ask(whole);
-    }
+    ask(whole_pages(&mut values), 2);
     values
 }
 
@@ -31,36 +27,40 @@ pub fn aligned_zeros(len: usize, alignment: usize) -> (Vec<f32>, usize) {
     let alignment = if in_pages { PAGE } else { alignment };
     // Room for the alignment and, in huge pages, for a whole last one: what is never written takes no memory.
     let spare = (alignment / size_of::<f32>() - 1).saturating_mul(if in_pages { 2 } else { 1 });
-    #[allow(unused_mut)] // Mutated on Linux only.
     let mut values = vec![0.0; len.saturating_add(spare)];
-    #[cfg(all(target_os = "linux", not(miri)))]
     if in_pages {
-        whole_pages(&mut values).into_iter().for_each(ask);
+        ask(whole_pages(&mut values), 1);
     }
     // An interpreter can leave the offset of an address unknown.
     let first = values.as_ptr().align_offset(alignment).min(values.len() - len);
     (values, first)
 }
 
-/// The part of a buffer that is whole huge pages; `None` if there is none.
-#[cfg(all(target_os = "linux", not(miri)))]
-fn whole_pages(values: &mut [f32]) -> Option<&mut [f32]> {
-    let before = values.as_ptr().align_offset(PAGE);
-    let rest = values.get_mut(before..)?;
+/// The part of a buffer that is whole huge pages, which can be empty.
+fn whole_pages(values: &mut [f32]) -> &mut [f32] {
+    let before = values.as_ptr().align_offset(PAGE).min(values.len());
+    let rest = &mut values[before..];
     let page = PAGE / size_of::<f32>();
     let whole = rest.len() / page * page;
-    Some(&mut rest[..whole]).filter(|whole| !whole.is_empty())
+    &mut rest[..whole]
 }
 
-/// Asks for huge pages for memory that is whole pages.
+/// Asks for huge pages for memory that is whole pages, if it has at least so many.
 #[cfg(all(target_os = "linux", not(miri)))]
-fn ask(whole: &mut [f32]) {
+fn ask(whole: &mut [f32], least: usize) {
+    if size_of_val(whole) < least * PAGE {
+        return;
+    }
     // SAFETY: the range is that of a slice, borrowed for the whole call. The advice changes how the memory is mapped,
     // not its contents; if the system declines it, nothing changes.
     unsafe {
         libc::madvise(whole.as_mut_ptr().cast(), size_of_val(whole), libc::MADV_HUGEPAGE);
     }
 }
+
+/// Other systems choose by themselves.
+#[cfg(not(all(target_os = "linux", not(miri))))]
+fn ask(_: &mut [f32], _: usize) {}
 
 #[cfg(test)]
 mod tests {
